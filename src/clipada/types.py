@@ -1,0 +1,110 @@
+"""The values that pass between rooms: frozen and validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipada.errors import ClipAdaError, DatasetError
+
+Split = Literal["train", "test"]
+
+Image = NDArray[np.uint8]
+"""An RGB image, ``(H, W, 3)``, values 0..255."""
+
+Map = NDArray[np.float32]
+"""An anomaly map, ``(H, W)``, values 0..1: the higher, the more anomalous."""
+
+Mask = NDArray[np.bool_]
+"""A mask, ``(H, W)``: true where anomalous."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image of a data set and what is known of it.
+
+    Attributes:
+        path: The image file.
+        category: The product it shows, e.g. ``"bottle"``.
+        split: ``"train"`` or ``"test"``. Training images are always normal.
+        defect: The kind of defect; ``"good"`` for normal images.
+        mask: The ground-truth mask file of an anomalous image, where there is one.
+    """
+
+    path: Path
+    category: str
+    split: Split
+    defect: str = "good"
+    mask: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.split == "train" and self.anomalous:
+            raise DatasetError(
+                f"anomalous training image {self.path}",
+                expected="normal images only in the training split",
+                got=f"defect {self.defect!r}",
+                remedy="move the image to the test split",
+            )
+        if self.mask is not None and not self.anomalous:
+            raise DatasetError(f"normal image {self.path} has a mask {self.mask}")
+
+    @property
+    def anomalous(self) -> bool:
+        """Whether the image shows a defect."""
+        return self.defect != "good"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A file that could not be used in a batch that went on without it."""
+
+    path: Path
+    error: ClipAdaError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A connected area of an anomaly map above the threshold, in pixels of that map.
+
+    Attributes:
+        box: ``(left, top, right, bottom)``, right and bottom exclusive.
+        area: Number of pixels.
+        peak: Highest map value inside, 0..1.
+        peak_position: ``(x, y)`` of the peak.
+    """
+
+    box: tuple[int, int, int, int]
+    area: int
+    peak: float
+    peak_position: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the model says of one image.
+
+    Attributes:
+        score: The image score, 0..1: the mean of the map's highest pixels at the model's input size.
+        anomaly_map: ``(H, W)`` float32 in the image's own geometry, values 0..1.
+        regions: Connected areas above the threshold, highest peak first.
+        threshold: The map value above which a pixel belongs to a region.
+        image: The image itself, ``(H, W, 3)`` uint8.
+        path: The image file; ``None`` for an image handed over as an array or bytes.
+    """
+
+    score: float
+    image: Image = field(repr=False)
+    anomaly_map: Map = field(repr=False)
+    regions: tuple[Region, ...]
+    threshold: float
+    path: Path | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image in pixels."""
+        height, width = self.anomaly_map.shape
+        return width, height
