@@ -1,0 +1,367 @@
+"""Every setting and its default, documented beneath it. Contradictions raise ``ConfigError``.
+
+"The paper" is CLIP-ADA, arXiv 2403.09493. Where its text leaves a choice open, the setting's note says so.
+"""
+
+from __future__ import annotations
+
+import os
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from clipada.errors import ConfigError
+
+Similarity = Literal["dot", "cosine"]
+Attention = Literal["product", "residual"]
+AttentionSpace = Literal["normalised", "pixel"]
+LossResolution = Literal["image", "patch"]
+Precision = Literal["32-true", "bf16-mixed"]
+Preset = Literal["quick", "mvtec", "visa"]
+
+
+def _require(condition: bool, setting: str, expected: str, got: object) -> None:
+    """Raise a ``ConfigError`` that names the setting unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(f"setting {setting} is out of range", expected=expected, got=repr(got))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """The frozen CLIP (section 4.1 of the paper)."""
+
+    name: str = "openai/clip-vit-base-patch16"
+    """A `transformers` CLIP by hub name or local folder."""
+
+    block: int = 9
+    """The vision block, counted from 1, whose raw output gives the patch tokens. Blocks above it are neither
+    loaded nor run. The paper names no block."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name), "backbone.name", "a hub name or a folder", self.name)
+        _require(self.block >= 1, "backbone.block", "1 or more", self.block)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """The object-agnostic prompt (section 4.2, equations 1 and 2)."""
+
+    prefix: str = "A photo of a"
+    """The words before the learnable vectors."""
+
+    suffix: str = "with defects for anomaly detection"
+    """The words after the learnable vectors."""
+
+    learnable: bool = True
+    """Whether vectors are learned in the place of the class name. If not, ``word`` stands there."""
+
+    length: int = 4
+    """How many vectors are learned."""
+
+    word: str = "object"
+    """The class name of the fixed prompt."""
+
+    init_std: float = 0.02
+    """Standard deviation of the normal distribution the vectors start from. The paper names none."""
+
+    def __post_init__(self) -> None:
+        _require(self.length >= 1, "prompt.length", "1 or more", self.length)
+        _require(self.init_std >= 0, "prompt.init_std", "0 or more", self.init_std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Similarity and anomaly-region refinement (section 4.3, equations 3 and 5)."""
+
+    image_size: int = 256
+    """Side of the square that every image is resized to, in pixels."""
+
+    refinements: int = 1
+    """Number R of refinement passes after the coarse one."""
+
+    similarity: Similarity = "dot"
+    """``dot``: plain product with the unit text vector (equation 3). ``cosine``: both sides of unit length, with a
+    learned scale and bias."""
+
+    attention: Attention = "product"
+    """How the map ``A`` of one pass meets the image ``X`` before the next. ``product``: ``X * A``, the paper's words
+    read literally. ``residual``: ``X * (1 + A)``, which keeps the whole image."""
+
+    attention_space: AttentionSpace = "normalised"
+    """Where that product is taken: on the CLIP-normalised input, or on pixel values (0..1) before normalising."""
+
+    detach_attention: bool = False
+    """Whether to cut the gradient from a refinement pass into the map it attends with. The paper trains end to end."""
+
+    def __post_init__(self) -> None:
+        _require(self.image_size >= 32, "model.image_size", "32 or more", self.image_size)
+        _require(self.refinements >= 0, "model.refinements", "0 or more", self.refinements)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisConfig:
+    """Synthetic anomalies: the recipe of DRAEM (Zavrtanik et al., ICCV 2021)."""
+
+    rotate_probability: float = 0.3
+    """Chance that the normal image is rotated before anything else."""
+
+    rotate_degrees: float = 90.0
+    """Rotations are drawn uniformly from minus to plus this angle."""
+
+    anomaly_probability: float = 0.5
+    """Chance that an anomaly is drawn at all."""
+
+    lattice_exponents: int = 6
+    """Perlin lattices have ``2**k`` cells per axis, ``k`` drawn from 0 to this number less one."""
+
+    noise_threshold: float = 0.5
+    """The anomaly mask is where the Perlin noise exceeds this value."""
+
+    blend_limit: float = 0.8
+    """The share of the image that stays under the texture is drawn from 0 to this value."""
+
+    augmenters: int = 3
+    """How many distinct augmenters change each texture, of the ten there are."""
+
+    textures: str | None = None
+    """A folder of texture images, e.g. DTD as in the paper. ``None``: procedural textures."""
+
+    patch_share: float = 0.25
+    """With procedural textures, the share of anomalies whose texture is another training image, moved and turned."""
+
+    def __post_init__(self) -> None:
+        for name in ("rotate_probability", "anomaly_probability", "patch_share"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"synthesis.{name}", "0 to 1", value)
+        _require(1 <= self.lattice_exponents <= 8, "synthesis.lattice_exponents", "1 to 8", self.lattice_exponents)
+        _require(-1 < self.noise_threshold < 1, "synthesis.noise_threshold", "-1 to 1", self.noise_threshold)
+        _require(0 <= self.blend_limit < 1, "synthesis.blend_limit", "0 to less than 1", self.blend_limit)
+        _require(0 <= self.augmenters <= 10, "synthesis.augmenters", "0 to 10", self.augmenters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Objective and optimiser (section 4.4.1, equations 4 and 6; section 5.1.3)."""
+
+    epochs: int = 800
+    """An epoch draws as many samples as there are training images."""
+
+    batch_size: int = 16
+    """Images per step, over all devices together."""
+
+    learning_rate: float = 1e-3
+    """AdamW's first learning rate. The paper's value is lost."""
+
+    milestones: tuple[int, ...] = (400, 700)
+    """Epochs after which the learning rate is multiplied by ``decay``."""
+
+    decay: float = 0.2
+    """The factor at each milestone."""
+
+    weight_decay: float = 0.01
+    """AdamW's weight decay. The paper names none."""
+
+    refinement_weight: float = 1.0
+    """Lambda of equation 6: the weight of the refinement passes' losses."""
+
+    loss_resolution: LossResolution = "image"
+    """``image``: logits upsampled bilinearly to the image, mean over pixels. ``patch``: the mask averaged over
+    each patch instead."""
+
+    precision: Precision = "32-true"
+    """Arithmetic of the forward pass: float32, or bfloat16 autocast."""
+
+    validation_fraction: float = 0.0
+    """Share of the training images held out and scored with synthetic anomalies: what settings are chosen by."""
+
+    checkpoint_seconds: float = 60.0
+    """A checkpoint is written when this much time has passed since the last."""
+
+    seed: int = 0
+    """Every random draw follows from this number."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            _require(getattr(self, name) >= 1, f"training.{name}", "1 or more", getattr(self, name))
+        _require(self.learning_rate > 0, "training.learning_rate", "more than 0", self.learning_rate)
+        _require(self.decay > 0, "training.decay", "more than 0", self.decay)
+        _require(self.weight_decay >= 0, "training.weight_decay", "0 or more", self.weight_decay)
+        _require(self.refinement_weight >= 0, "training.refinement_weight", "0 or more", self.refinement_weight)
+        _require(
+            list(self.milestones) == sorted(set(self.milestones)) and all(m >= 1 for m in self.milestones),
+            "training.milestones",
+            "epochs from 1 in rising order",
+            self.milestones,
+        )
+        _require(
+            0 <= self.validation_fraction < 1, "training.validation_fraction", "0 to under 1", self.validation_fraction
+        )
+        _require(self.seed >= 0, "training.seed", "0 or more", self.seed)
+
+    def lasting(self, epochs: int) -> TrainingConfig:
+        """The same schedule over another number of epochs: milestones keep their share of the training."""
+        milestones = {max(1, round(milestone * epochs / self.epochs)) for milestone in self.milestones}
+        return replace(self, epochs=epochs, milestones=tuple(sorted(milestones)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringConfig:
+    """From raw map to anomaly map and image score (section 4.4.2)."""
+
+    sigma: float = 4.0
+    """Standard deviation of the Gaussian over the map, in pixels at a 256-pixel input; scales with the input's side."""
+
+    top_pixels: int = 500
+    """The image score is the mean of this many highest pixels at a 256-pixel input; scales with the input's area."""
+
+    def __post_init__(self) -> None:
+        _require(self.sigma >= 0, "scoring.sigma", "0 or more", self.sigma)
+        _require(self.top_pixels >= 1, "scoring.top_pixels", "1 or more", self.top_pixels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """Where and with how many hands a training runs. Not part of what a run is."""
+
+    accelerator: str = "auto"
+    """``auto``, ``cpu``, ``gpu`` or another accelerator known to Lightning Fabric."""
+
+    devices: int = 1
+    """Number of devices; more than one trains by distributed data parallel."""
+
+    workers: int | None = None
+    """Processes that decode images. ``None``: one per core and device, at most 8."""
+
+    def __post_init__(self) -> None:
+        _require(self.devices >= 1, "devices", "1 or more", self.devices)
+        _require(self.workers is None or self.workers >= 0, "workers", "0 or more", self.workers)
+
+    @property
+    def worker_count(self) -> int:
+        """The number of decoding processes per device."""
+        available = max(1, (os.cpu_count() or 1) // self.devices)
+        return min(8, available) if self.workers is None else self.workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All that decides what a run is, saved with it as ``config.json``."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+
+    @classmethod
+    def preset(cls, name: Preset) -> Config:
+        """The settings of a named preset.
+
+        ``mvtec`` and ``visa`` are the paper's (section 5.1.3); ``quick`` takes minutes on a CPU.
+        """
+        presets: dict[Preset, TrainingConfig] = {
+            "quick": TrainingConfig(epochs=16, batch_size=16, milestones=(8, 14)),
+            "mvtec": TrainingConfig(epochs=800, batch_size=16, milestones=(400, 700)),
+            "visa": TrainingConfig(epochs=500, batch_size=64, milestones=(250,)),
+        }
+        if name not in presets:
+            raise ConfigError(f"no preset {name!r}", expected=" | ".join(presets))
+        return cls(training=presets[name])
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Rebuild a config from ``to_dict``'s result. Unknown names and wrong types raise ``ConfigError``."""
+        built: Config = _build(cls, values, "")
+        return built
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, ready for JSON."""
+        plain: dict[str, Any] = asdict(self)
+        return plain
+
+    def updated(self, changes: Mapping[str, Any]) -> Config:
+        """A copy with changes by dotted name, e.g. ``{"model.refinements": 2}``.
+
+        Values may be text, as from a command line; they are read as the setting's type.
+        """
+        config = self
+        for name, value in changes.items():
+            section, _, setting = name.partition(".")
+            part: Any = getattr(config, section, None)
+            if not is_dataclass(part) or setting not in {f.name for f in fields(part)}:
+                expected = "section.setting, one of: " + ", ".join(setting_names())
+                raise ConfigError(f"no setting {name!r}", expected=expected)
+            hint = get_type_hints(type(part))[setting]
+            parsed = _parse(value, hint, name) if isinstance(value, str) else value
+            changed: Any = replace(part, **{setting: _checked(parsed, hint, name)})
+            config = replace(config, **{section: changed})
+        return config
+
+
+def setting_names() -> list[str]:
+    """Every setting's dotted name, in order."""
+    hints = get_type_hints(Config)
+    return [f"{section}.{setting.name}" for section in hints for setting in fields(hints[section])]
+
+
+def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    """Build dataclass ``kind`` from plain ``values``, strictly."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"setting {where or 'config'} is of the wrong type", expected="a mapping", got=repr(values))
+    hints = get_type_hints(kind)
+    unknown = set(values) - set(hints)
+    if unknown:
+        raise ConfigError(
+            f"unknown setting {', '.join(where + name for name in sorted(unknown))}",
+            expected="one of " + ", ".join(where + name for name in hints),
+            remedy="the file may come from a newer version of clipada",
+        )
+    return kind(
+        **{
+            name: _build(hints[name], value, f"{name}.")
+            if is_dataclass(hints[name])
+            else _checked(value, hints[name], where + name)
+            for name, value in values.items()
+        }
+    )
+
+
+def _checked(value: Any, hint: Any, name: str) -> Any:
+    """``value`` as type ``hint``, or a ``ConfigError``."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        return _checked(value, next(a for a in get_args(hint) if a is not type(None)), name)
+    if origin is Literal:
+        accepted = value in get_args(hint)
+    elif origin is tuple:
+        accepted = isinstance(value, list | tuple)
+        value = tuple(_checked(item, get_args(hint)[0], name) for item in value) if accepted else value
+    elif hint is float:
+        accepted = isinstance(value, int | float) and not isinstance(value, bool)
+        value = float(value) if accepted else value
+    else:
+        accepted = type(value) is hint
+    if not accepted:
+        expected = " | ".join(map(str, get_args(hint))) if origin is Literal else getattr(hint, "__name__", str(hint))
+        raise ConfigError(f"setting {name} is of the wrong type", expected=expected, got=repr(value))
+    return value
+
+
+def _parse(text: str, hint: Any, name: str) -> Any:
+    """Read command-line ``text`` as type ``hint``."""
+    origin = get_origin(hint)
+    try:
+        if origin in (Union, types.UnionType):
+            inner = next(a for a in get_args(hint) if a is not type(None))
+            return None if text.lower() == "none" else _parse(text, inner, name)
+        if origin is tuple:
+            return tuple(_parse(item, get_args(hint)[0], name) for item in text.split(",") if item)
+        if hint is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return hint(text) if hint in (int, float) else text
+    except (ValueError, KeyError):
+        raise ConfigError(f"setting {name} cannot be read", expected=getattr(hint, "__name__", ""), got=text) from None

@@ -1,0 +1,114 @@
+"""Settings survive JSON, refuse what they cannot mean, and read from a command line."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipada.config import Config, RuntimeConfig, setting_names
+from clipada.errors import ConfigError
+
+
+@pytest.mark.parametrize("preset", ["quick", "mvtec", "visa"])
+def test_presets_survive_json(preset: str) -> None:
+    config = Config.preset(preset)  # type: ignore[arg-type]
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_paper_presets() -> None:
+    mvtec, visa = Config.preset("mvtec").training, Config.preset("visa").training
+    assert (mvtec.epochs, mvtec.batch_size, mvtec.milestones, mvtec.decay) == (800, 16, (400, 700), 0.2)
+    assert (visa.epochs, visa.batch_size, visa.milestones, visa.decay) == (500, 64, (250,), 0.2)
+    for config in (Config.preset("mvtec"), Config.preset("visa")):
+        assert (config.model.attention, config.model.attention_space, config.model.refinements) == (
+            "product",
+            "normalised",
+            1,
+        )
+
+
+@given(st.integers(1, 2000))
+def test_milestones_keep_their_share(epochs: int) -> None:
+    lasting = Config.preset("mvtec").training.lasting(epochs)
+    assert lasting.epochs == epochs
+    assert all(1 <= milestone <= epochs for milestone in lasting.milestones)
+    if epochs > 16:
+        assert lasting.milestones == (round(epochs / 2), round(epochs * 7 / 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("model.attention", "residual", "residual"),
+        ("model.refinements", "2", 2),
+        ("prompt.learnable", "false", False),
+        ("training.milestones", "3,5", (3, 5)),
+        ("training.milestones", "", ()),
+        ("training.learning_rate", "1e-4", 1e-4),
+        ("synthesis.textures", "none", None),
+        ("synthesis.textures", "folder", "folder"),
+    ],
+)
+def test_settings_read_from_text(name: str, text: str, value: object) -> None:
+    section, setting = name.split(".")
+    assert getattr(getattr(Config().updated({name: text}), section), setting) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("model.refinements", "-1"),
+        ("model.refinements", "one"),
+        ("model.attention", "sum"),
+        ("prompt.learnable", "maybe"),
+        ("training.milestones", "5,3"),
+        ("training.epochs", "0"),
+        ("synthesis.blend_limit", "1"),
+        ("training.validation_fraction", "1"),
+        ("scoring.sigma", "-1"),
+    ],
+)
+def test_contradictions_name_the_setting(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Config().updated({name: text})
+
+
+@pytest.mark.parametrize("name", ["refinements", "model.colour", "model", "nothing.refinements", ""])
+def test_unknown_settings_list_the_known(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"backbone[.]name, backbone[.]block"):
+        Config().updated({name: "1"})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"modle": {}},
+        {"model": {"refinement": 1}},
+        {"model": {"refinements": "1"}},
+        {"model": {"refinements": True}},
+        {"model": 3},
+    ],
+)
+def test_strange_files_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        Config.from_dict(values)
+
+
+def test_every_setting_is_documented() -> None:
+    import ast
+    import inspect
+
+    from clipada import config
+
+    tree = ast.parse(inspect.getsource(config))
+    for node in (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.endswith("Config")):
+        for field, following in zip(node.body, node.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and node.name != "Config":
+                assert isinstance(following, ast.Expr), f"{node.name}.{ast.unparse(field.target)} has no note"
+    assert len(setting_names()) == len(set(setting_names())) > 30
+
+
+def test_worker_count_leaves_no_device_without() -> None:
+    assert RuntimeConfig(devices=64).worker_count == 1
+    assert RuntimeConfig(workers=0).worker_count == 0
