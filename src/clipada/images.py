@@ -1,0 +1,271 @@
+"""Image files in and out: any file a camera writes becomes RGB, and maps return to the image's own geometry."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, NoReturn
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from numpy.typing import NDArray
+
+from clipada.errors import ImageError
+from clipada.files import written_aside
+from clipada.types import Image, Map, Mask
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+"""File name endings, in lower case, that mark an image in a folder."""
+
+MAX_PIXELS = 178_956_970
+"""The largest image that is decoded, in pixels: the size from which Pillow itself refuses."""
+
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_PILLOW_MODULES = r"PIL\."
+_EIGHT_BIT_REMEDY = "save it as 8-bit, or as 16-bit grey that uses the full range"
+
+
+def read_rgb(source: Path | bytes) -> Image:
+    """Decode an image file to RGB, turned upright by its EXIF orientation.
+
+    Palettes, greys, 1-bit and CMYK are converted; transparency is laid over white; of several frames the first counts.
+    16-bit grey is divided by 257, so that its full range maps to the full 8-bit range; 32-bit integer grey is read as
+    16-bit. A float image has no fixed range, and stretching each by its own would let a defect change the rest.
+
+    Args:
+        source: The file, or its content.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+
+    Raises:
+        ImageError: The file is missing, empty, damaged, no image, too large, or has float or wider integer pixels.
+    """
+    with _decoded(source) as image:
+        return np.array(_upright_rgb(image, _name(source)))
+
+
+def read_mask(path: Path) -> Mask:
+    """Decode a mask file: every pixel that is not black is anomalous, whatever the file's colours or bit depth.
+
+    Transparent pixels count as black.
+
+    Returns:
+        ``(H, W)`` bool.
+
+    Raises:
+        ImageError: The file is missing, empty, damaged, no image, or too large.
+    """
+    with _decoded(path) as image:
+        if image.mode == "F" or image.mode.startswith("I"):
+            return np.asarray(image) > 0
+        colours: NDArray[np.uint8] = np.asarray(_laid_over(image, "black"))
+        mask: Mask = np.any(colours > 0, axis=2)
+        return mask
+
+
+def resize(image: Image, size: tuple[int, int]) -> Image:
+    """Resize ``(H, W, 3)`` uint8 to ``size`` (height, width): bicubic and antialiased, as CLIP's own preprocessing."""
+    height, width = size
+    return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC))
+
+
+def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """Resize ``(H, W)`` bool to ``size`` (height, width): each new pixel takes the old one that its centre lies in."""
+    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, size, strict=True))
+    return mask[np.ix_(rows, columns)]
+
+
+def restore_map(anomaly_map: Map, size: tuple[int, int]) -> Map:
+    """Bring a map ``(h, w)`` float32 to an image's own ``size`` (height, width), bilinear.
+
+    Values never leave the range of the input.
+    """
+    height, width = size
+    resized = PIL.Image.fromarray(anomaly_map).resize((width, height), PIL.Image.Resampling.BILINEAR)
+    restored: Map = np.asarray(resized).clip(anomaly_map.min(), anomaly_map.max())
+    return restored
+
+
+def write_png(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Write ``(H, W, 3)`` or ``(H, W)`` uint8, or ``(H, W)`` uint16 (a 16-bit PNG), whole or not at all.
+
+    Raises:
+        ImageError: The array has another shape or type.
+    """
+    colour = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
+    grey = array.ndim == 2 and array.dtype in (np.uint8, np.uint16)
+    if not (colour or grey) or array.size == 0:
+        raise ImageError(
+            f"cannot write image {path}",
+            expected="uint8 of shape (H, W, 3) or (H, W), or uint16 of shape (H, W)",
+            got=f"{array.dtype} of shape {array.shape}",
+        )
+    with written_aside(path) as aside:
+        PIL.Image.fromarray(array).save(aside, format="PNG")
+
+
+def is_image(path: Path) -> bool:
+    """Whether the file's name ends as an image's does, in upper or lower case."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """List the image files that ``paths`` name, each once.
+
+    Folders are searched as ``images_below`` does. Files named outright are kept whatever their suffix.
+
+    Raises:
+        ImageError: A path does not exist or cannot be listed, or there is no image at all.
+    """
+    paths = list(paths)
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.exists():
+            raise ImageError(f"no such file or folder: {path}", expected="image files, or folders that hold some")
+        found.update(dict.fromkeys(images_below(path) if path.is_dir() else [path]))
+    if not found:
+        raise ImageError(
+            "no images found",
+            expected="files ending in " + ", ".join(sorted(IMAGE_SUFFIXES)),
+            got="none in " + (", ".join(map(str, paths)) or "an empty list of paths"),
+        )
+    return list(found)
+
+
+def images_below(folder: Path) -> list[Path]:
+    """List the image files at any depth below ``folder``: its own first, then each subfolder's, sorted by name.
+
+    Hidden files and folders are skipped, and links to folders are not followed.
+
+    Raises:
+        ImageError: A folder cannot be listed.
+    """
+    found = []
+    for where, folders, files in os.walk(folder, onerror=_cannot_list):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        images = sorted(name for name in files if not name.startswith(".") and is_image(Path(name)))
+        found += [Path(where, name) for name in images]
+    return found
+
+
+def _cannot_list(error: OSError) -> NoReturn:
+    """Say which folder is closed to us, where ``os.walk`` would pass over it."""
+    raise ImageError(f"cannot list folder {error.filename}", expected="a folder", got=error.strerror) from error
+
+
+@contextmanager
+def _decoded(source: Path | bytes) -> Iterator[PIL.Image.Image]:
+    """Open and decode an image; whatever Pillow raises on the way, here or in the block, becomes an ``ImageError``."""
+    name = _name(source)
+    try:
+        with _opened(source) as file, _header(file, name) as image:
+            image.load()
+            PIL.ImageOps.exif_transpose(image, in_place=True)
+            yield image
+    except ImageError:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise ImageError(
+            f"cannot read image {name}", expected=", ".join(_FORMATS), got="another kind of file"
+        ) from None
+    except PIL.Image.DecompressionBombError as error:
+        raise _too_large(name, str(error)) from error
+    except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them meet.
+        raise ImageError(
+            f"cannot read image {name}",
+            expected="a whole image file",
+            got=f"damaged: {error or type(error).__name__}",
+            remedy="copy or export the file again",
+        ) from error
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
+    """The source as a file that holds at least one byte."""
+    try:
+        file = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    except OSError as error:
+        folder = isinstance(source, Path) and source.is_dir()
+        got = "a folder" if folder else error.strerror or str(error)
+        raise ImageError(f"cannot read image {_name(source)}", expected="an image file", got=got) from error
+    with file:
+        if not file.read(1):
+            raise ImageError(f"cannot read image {_name(source)}", expected="an image file", got="an empty file")
+        file.seek(0)
+        yield file
+
+
+def _header(file: IO[bytes], name: str) -> PIL.Image.Image:
+    """Open an image without decoding it, and refuse it if it is too large."""
+    _mute_pillow()
+    image = PIL.Image.open(file, formats=_FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(name, f"{image.width} x {image.height} = {image.width * image.height:,} pixels")
+    return image
+
+
+def _mute_pillow() -> None:
+    """Ignore warnings that Pillow's own modules issue, e.g. on metadata that has no bearing on pixels.
+
+    ``warnings.catch_warnings`` is not for threads: two that overlap can leave each other's filters behind for good.
+    """
+    ours = ("ignore", None, Warning, re.compile(_PILLOW_MODULES), 0)
+    if not warnings.filters or warnings.filters[0] != ours:
+        warnings.filterwarnings("ignore", module=_PILLOW_MODULES)
+
+
+def _too_large(name: str, got: str) -> ImageError:
+    """The error for an image that is not worth its memory."""
+    return ImageError(
+        f"image {name} is too large",
+        expected=f"at most {MAX_PIXELS:,} pixels",
+        got=got,
+        remedy="scale it down, or cut it into parts",
+    )
+
+
+def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
+    """A decoded image of any mode as RGB."""
+    if image.mode == "F":
+        raise ImageError(
+            f"cannot read image {name}",
+            expected="integer pixels",
+            got="float pixels, which have no fixed range",
+            remedy=_EIGHT_BIT_REMEDY,
+        )
+    if image.mode.startswith("I"):
+        return PIL.Image.fromarray(_grey_from_16_bit(np.asarray(image), name)).convert("RGB")
+    return _laid_over(image, "white")
+
+
+def _grey_from_16_bit(values: NDArray[np.integer], name: str) -> NDArray[np.uint8]:
+    """Integer grey ``(H, W)`` of range 0..65535, divided by 257 to the nearest of 0..255."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 0xFFFF:
+        raise ImageError(
+            f"cannot read image {name}",
+            expected="grey values 0..65535",
+            got=f"{low}..{high}",
+            remedy=_EIGHT_BIT_REMEDY,
+        )
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _laid_over(image: PIL.Image.Image, background: str) -> PIL.Image.Image:
+    """An 8-bit image as RGB, its transparent parts filled with ``background``."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, background), image).convert("RGB")
+
+
+def _name(source: Path | bytes) -> str:
+    """The source as an error names it."""
+    return f"of {len(source)} bytes" if isinstance(source, bytes) else str(source)

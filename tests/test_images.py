@@ -1,0 +1,458 @@
+"""Every file a camera or an annotator may write is read right, or refused with a reason."""
+
+import io
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+from contextlib import suppress
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from clipada import images
+from clipada.errors import ImageError
+from clipada.images import (
+    find_images,
+    is_image,
+    read_mask,
+    read_rgb,
+    resize,
+    resize_mask,
+    restore_map,
+    write_png,
+)
+
+RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
+sides = st.integers(1, 70)
+
+
+@pytest.fixture(autouse=True)
+def _no_warning_leaks():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def encoded(image: PIL.Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format=kind, **options)
+    return file.getvalue()
+
+
+def noise(height: int = 5, width: int = 7, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+# --- what is read
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_rgb_files_come_back_exactly(tmp_path, kind):
+    array = noise()
+    path = tmp_path / "part"
+    path.write_bytes(encoded(PIL.Image.fromarray(array), kind))
+    read = read_rgb(path)
+    assert read.dtype == np.uint8
+    assert read.flags.writeable
+    np.testing.assert_array_equal(read, array)
+    np.testing.assert_array_equal(read_rgb(path.read_bytes()), array)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_lossy_files_come_back_nearly(kind):
+    array = np.full((16, 16, 3), (200, 40, 90), np.uint8)
+    assert np.abs(read_rgb(encoded(PIL.Image.fromarray(array), kind)).astype(int) - array).max() <= 4
+
+
+def test_grey_and_one_bit_become_three_equal_channels():
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    np.testing.assert_array_equal(read_rgb(encoded(PIL.Image.fromarray(grey))), grey[..., None].repeat(3, 2))
+    bits = grey % 2 == 0
+    read = read_rgb(encoded(PIL.Image.fromarray(bits)))
+    np.testing.assert_array_equal(read, np.where(bits, 255, 0)[..., None].repeat(3, 2))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bit_grey_maps_full_range_to_full_range(kind):
+    values = np.array([[0, 128, 129, 257], [32768, 65407, 65406, 65535]], np.uint16)
+    expected = np.array([[0, 0, 1, 1], [128, 255, 254, 255]])
+    np.testing.assert_array_equal(read_rgb(encoded(PIL.Image.fromarray(values), kind))[..., 1], expected)
+
+
+def test_big_endian_16_bit_tiff_reads_the_same():
+    values = np.array([[0, 257, 65535]], ">u2")
+    data = tiff_of_16_bit_grey(values)
+    assert read_rgb(data)[0, :, 0].tolist() == [0, 1, 255]
+
+
+def tiff_of_16_bit_grey(values: np.ndarray) -> bytes:
+    """A minimal big-endian TIFF, which Pillow cannot write."""
+    height, width = values.shape
+    tags = [(256, width), (257, height), (258, 16), (259, 1), (262, 1), (273, 8), (277, 1), (278, height)]
+    tags.append((279, values.nbytes))
+    entries = b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags)
+    head = struct.pack(">2sHI", b"MM", 42, 8 + values.nbytes)
+    return head + values.tobytes() + struct.pack(">H", len(tags)) + entries + struct.pack(">I", 0)
+
+
+def test_32_bit_integer_grey_is_read_as_16_bit_and_refused_beyond():
+    inside = np.array([[0, 65535]], np.int32)
+    assert read_rgb(encoded(PIL.Image.fromarray(inside), "TIFF"))[0, :, 0].tolist() == [0, 255]
+    with pytest.raises(ImageError, match=r"grey values 0\.\.65535\n  got: 0\.\.65536\n  remedy: .*8-bit"):
+        read_rgb(encoded(PIL.Image.fromarray(inside + np.array([0, 1], np.int32)), "TIFF"))
+    with pytest.raises(ImageError, match=r"got: -1\.\.65534"):
+        read_rgb(encoded(PIL.Image.fromarray(inside - np.int32(1)), "TIFF"))
+
+
+def test_float_pixels_are_refused():
+    with pytest.raises(ImageError, match="float pixels, which have no fixed range") as refusal:
+        read_rgb(encoded(PIL.Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF"))
+    assert refusal.value.remedy is not None
+
+
+def test_palette_without_and_with_transparency():
+    indexed = PIL.Image.fromarray(np.array([[0, 1, 2]], np.uint8), mode=None).convert("L")
+    palette = PIL.Image.frombytes("P", (3, 1), indexed.tobytes())
+    palette.putpalette([*RED, *GREEN, 0, 0, 255])
+    assert read_rgb(encoded(palette))[0].tolist() == [list(RED), list(GREEN), [0, 0, 255]]
+    assert read_rgb(encoded(palette, transparency=1))[0].tolist() == [list(RED), list(WHITE), [0, 0, 255]]
+    half = read_rgb(encoded(palette, transparency=bytes([255, 0, 128])))[0].tolist()
+    assert half[:2] == [list(RED), list(WHITE)]
+    assert half[2] == [127, 127, 255]
+
+
+def test_transparency_is_laid_over_white():
+    rgba = np.array([[[255, 0, 0, 255], [0, 255, 0, 0], [0, 0, 0, 51]]], np.uint8)
+    assert read_rgb(encoded(PIL.Image.fromarray(rgba)))[0].tolist() == [list(RED), list(WHITE), [204] * 3]
+    grey_alpha = PIL.Image.merge("LA", [PIL.Image.new("L", (2, 1), 10), PIL.Image.new("L", (2, 1), 0)])
+    assert read_rgb(encoded(grey_alpha))[0].tolist() == [list(WHITE)] * 2
+    keyed = PIL.Image.new("RGB", (1, 1), GREEN)
+    assert read_rgb(encoded(keyed, transparency=GREEN))[0].tolist() == [list(WHITE)]
+
+
+def test_cmyk_becomes_the_rgb_it_stands_for():
+    cmyk = PIL.Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    assert read_rgb(encoded(cmyk, "TIFF"))[3, 3].tolist() == list(RED)
+    assert np.abs(read_rgb(encoded(cmyk, "JPEG"))[3, 3].astype(int) - RED).max() <= 4
+
+
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_turns_the_image_upright(kind, orientation):
+    stored = PIL.Image.fromarray(noise(24, 16).repeat(8, 0).repeat(8, 1))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    plain = read_rgb(encoded(stored, kind))
+    np.testing.assert_array_equal(read_rgb(encoded(stored, kind, exif=exif)), UPRIGHT[orientation](plain))
+
+
+def test_16_bit_grey_is_turned_upright_too():
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    values = np.array([[0, 65535]], np.uint16)
+    assert read_rgb(encoded(PIL.Image.fromarray(values), "TIFF", exif=exif))[..., 0].tolist() == [[0], [255]]
+
+
+def test_of_several_frames_the_first_counts():
+    frames = [PIL.Image.new("RGB", (2, 2), colour) for colour in (RED, GREEN)]
+    assert read_rgb(encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:]))[0, 0].tolist() == list(RED)
+
+
+# --- what is refused
+
+
+def test_missing_file_folder_and_empty_file(tmp_path):
+    with pytest.raises(ImageError, match=r"cannot read image .*gone\.png\n  expected: an image file\n  got: No such"):
+        read_rgb(tmp_path / "gone.png")
+    with pytest.raises(ImageError, match="got: a folder"):
+        read_rgb(tmp_path)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(ImageError, match=r"empty\.png\n  expected: an image file\n  got: an empty file"):
+        read_rgb(tmp_path / "empty.png")
+    with pytest.raises(ImageError, match="cannot read image of 0 bytes"):
+        read_rgb(b"")
+
+
+@pytest.mark.parametrize("content", [b"not an image at all", b"%PDF-1.7", b"GIF89a" + bytes(20)])
+def test_other_files_are_named_as_such(tmp_path, content):
+    path = tmp_path / "part.png"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"part\.png\n  expected: PNG, JPEG.*\n  got: another kind of file"):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+def test_truncated_files_are_called_damaged_at_every_length(kind):
+    content = encoded(PIL.Image.fromarray(noise(40, 40)), kind)
+    with pytest.raises(ImageError, match=r"(?s)a whole image file\n  got: damaged.*remedy: copy or export"):
+        read_rgb(content[: len(content) * 3 // 4])
+    for length in range(1, len(content) * 3 // 4, max(1, len(content) // 60)):
+        with pytest.raises(ImageError):
+            read_rgb(content[:length])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(["PNG", "JPEG", "BMP", "TIFF", "WEBP"]),
+    flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 255)), min_size=1, max_size=8),
+)
+def test_damage_never_raises_anything_but_an_image_error(kind, flips):
+    content = bytearray(encoded(PIL.Image.fromarray(noise(9, 9)), kind))
+    for place, change in flips:
+        content[place % len(content)] ^= change
+    with suppress(ImageError):
+        assert read_rgb(bytes(content)).ndim == 3
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds no pixels."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    end = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    return b"\x89PNG\r\n\x1a\n" + body + end
+
+
+def test_huge_images_are_refused_before_decoding():
+    with pytest.raises(ImageError, match=r"too large\n  expected: at most 178,956,970 pixels\n  got: .*400000000"):
+        read_rgb(png_header(20_000, 20_000))
+
+
+def test_the_limit_is_the_package_s_own(monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 20)
+    assert read_rgb(encoded(PIL.Image.fromarray(noise(4, 5)))).shape == (4, 5, 3)
+    with pytest.raises(ImageError, match=r"at most 20 pixels\n  got: 7 x 3 = 21 pixels"):
+        read_rgb(encoded(PIL.Image.fromarray(noise(3, 7))))
+
+
+def test_images_pillow_would_warn_about_raise_no_warning(monkeypatch):
+    before = PIL.Image.MAX_IMAGE_PIXELS
+    with pytest.raises(ImageError, match="damaged"):
+        read_rgb(png_header(10_000, 10_000))
+    assert before == PIL.Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 20)
+    assert read_rgb(encoded(PIL.Image.fromarray(noise(5, 6)))).shape == (5, 6, 3)
+
+
+def test_torch_is_not_imported():
+    code = "import sys, clipada.images, clipada.data; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- masks
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        PIL.Image.fromarray(np.array([[0, 255, 1]], np.uint8)),
+        PIL.Image.fromarray(np.array([[False, True, True]])),
+        PIL.Image.fromarray(np.array([[0, 65535, 1]], np.uint16)),
+        PIL.Image.fromarray(np.array([[[0, 0, 0], [0, 0, 9], [255, 0, 0]]], np.uint8)),
+        PIL.Image.fromarray(np.array([[[0, 0, 0, 255], [9, 0, 0, 255], [255, 255, 255, 128]]], np.uint8)),
+        PIL.Image.fromarray(np.array([[[255, 0, 0, 0], [255, 0, 0, 255], [9, 9, 9, 255]]], np.uint8)),
+    ],
+    ids=["grey", "1-bit", "16-bit", "rgb", "rgba", "transparent"],
+)
+def test_any_pixel_not_black_is_anomalous(tmp_path, image):
+    image.save(tmp_path / "mask.png")
+    mask = read_mask(tmp_path / "mask.png")
+    assert mask.dtype == np.bool_
+    assert mask.tolist() == [[False, True, True]]
+
+
+def test_palette_masks_go_by_colour(tmp_path):
+    palette = PIL.Image.frombytes("P", (3, 1), bytes([5, 0, 1]))
+    palette.putpalette([*RED, *GREEN, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    palette.save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").tolist() == [[False, True, True]]
+
+
+def test_float_masks_are_read(tmp_path):
+    PIL.Image.fromarray(np.array([[0, 0.25]], np.float32)).save(tmp_path / "mask.tif")
+    assert read_mask(tmp_path / "mask.tif").tolist() == [[False, True]]
+
+
+def test_missing_mask_is_an_image_error(tmp_path):
+    with pytest.raises(ImageError, match=r"mask\.png"):
+        read_mask(tmp_path / "mask.png")
+
+
+# --- geometry
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=sides, width=sides, new_height=sides, new_width=sides, value=st.integers(0, 255))
+def test_resize_has_the_shape_and_keeps_constants(height, width, new_height, new_width, value):
+    resized = resize(np.full((height, width, 3), value, np.uint8), (new_height, new_width))
+    assert resized.dtype == np.uint8
+    assert resized.shape == (new_height, new_width, 3)
+    assert (resized == value).all()
+
+
+def test_resize_to_the_same_size_changes_nothing():
+    np.testing.assert_array_equal(resize(noise(), (5, 7)), noise())
+
+
+def test_resize_is_antialiased():
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    inner = resize(stripes, (8, 8))[:, 1:-1]
+    assert np.abs(inner.astype(int) - 127.5).max() < 8
+
+
+@settings(max_examples=80, deadline=None)
+@given(height=sides, width=sides, new_height=sides, new_width=sides, seed=st.integers(0, 99))
+def test_restored_maps_have_the_shape_and_stay_in_range(height, width, new_height, new_width, seed):
+    anomaly_map = np.random.default_rng(seed).random((height, width), dtype=np.float32)
+    restored = restore_map(anomaly_map, (new_height, new_width))
+    assert restored.dtype == np.float32
+    assert restored.shape == (new_height, new_width)
+    assert anomaly_map.min() <= restored.min()
+    assert restored.max() <= anomaly_map.max()
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=sides, width=sides, new_height=sides, new_width=sides, value=st.floats(0, 1, width=32))
+@example(height=16, width=16, new_height=67, new_width=1, value=0.1)
+def test_constant_maps_stay_constant(height, width, new_height, new_width, value):
+    restored = restore_map(np.full((height, width), value, np.float32), (new_height, new_width))
+    assert (restored == np.float32(value)).all()
+
+
+def centre(values: np.ndarray) -> np.ndarray:
+    """Centre of mass in pixels, the first pixel's centre at 0.5."""
+    y, x = np.indices(values.shape) + 0.5
+    return np.array([(y * values).sum(), (x * values).sum()]) / values.sum()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(120, 301), st.integers(120, 301)),
+    at=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
+)
+def test_a_blob_returns_to_its_place(size, at):
+    y, x = np.indices((64, 64)) + 0.5
+    blob = np.exp(-((y - 64 * at[0]) ** 2 + (x - 64 * at[1]) ** 2) / (2 * 3.0**2)).astype(np.float32)
+    assert np.abs(centre(restore_map(blob, size)) - np.multiply(at, size)).max() < 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=sides, width=sides, new_height=sides, new_width=sides, seed=st.integers(0, 99))
+def test_masks_take_the_nearest_pixel(height, width, new_height, new_width, seed):
+    mask = np.random.default_rng(seed).random((height, width)) < 0.3
+    rows = [floor(Fraction(2 * row + 1, 2) * height / new_height) for row in range(new_height)]
+    columns = [floor(Fraction(2 * column + 1, 2) * width / new_width) for column in range(new_width)]
+    resized = resize_mask(mask, (new_height, new_width))
+    assert resized.dtype == np.bool_
+    assert resized.tolist() == [[mask[row, column] for column in columns] for row in rows]
+
+
+def test_masks_are_resized_as_pillow_does():
+    mask = np.random.default_rng(0).random((101, 83)) < 0.3
+    pillow = PIL.Image.fromarray(mask).resize((64, 48), PIL.Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(resize_mask(mask, (48, 64)), np.asarray(pillow))
+
+
+# --- written files
+
+
+@pytest.mark.parametrize(
+    "array",
+    [noise(), noise()[..., 0], np.array([[0, 1, 65535]], np.uint16)],
+    ids=["rgb", "grey", "16-bit"],
+)
+def test_written_files_come_back(tmp_path, array):
+    write_png(tmp_path / "new" / "out.png", array)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.png"]
+    with PIL.Image.open(tmp_path / "new" / "out.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), array)
+        assert np.asarray(image).dtype == array.dtype
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 2), np.float32),
+        np.zeros((2, 2, 3), np.uint16),
+        np.zeros((2, 2, 4), np.uint8),
+        np.zeros((0, 2), "u1"),
+    ],
+)
+def test_other_arrays_are_not_written(tmp_path, array):
+    with pytest.raises(ImageError, match="uint8 of shape") as refusal:
+        write_png(tmp_path / "out.png", array)
+    assert refusal.value.got == f"{array.dtype} of shape {array.shape}"
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- found files
+
+
+def plant(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_folders_are_searched_in_order_and_hidden_files_skipped(tmp_path):
+    plant(
+        tmp_path, "b.PNG", "a.jpg", "sub/c.webp", "sub/deep/d.tiff", "notes.txt", ".hidden.png", ".git/e.png", "f.jpeg~"
+    )
+    found = find_images([tmp_path])
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
+        "a.jpg",
+        "b.PNG",
+        "sub/c.webp",
+        "sub/deep/d.tiff",
+    ]
+
+
+def test_named_files_are_kept_with_any_suffix_and_once(tmp_path):
+    plant(tmp_path, "frame.raw", "a.png")
+    paths = [tmp_path / "frame.raw", tmp_path / "a.png", tmp_path]
+    assert find_images(iter(paths)) == [tmp_path / "frame.raw", tmp_path / "a.png"]
+
+
+def test_missing_paths_and_empty_folders_are_errors(tmp_path):
+    with pytest.raises(ImageError, match=r"no such file or folder: .*gone"):
+        find_images([tmp_path / "gone"])
+    plant(tmp_path, "notes.txt")
+    with pytest.raises(ImageError, match=r"no images found\n  expected: files ending in \.bmp, .*\n  got: none in /"):
+        find_images([tmp_path])
+    with pytest.raises(ImageError, match="got: none in an empty list of paths"):
+        find_images([])
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path, monkeypatch):
+    def refuse(folder, onerror):
+        onerror(PermissionError(13, "Permission denied", str(folder)))
+        yield from ()
+
+    monkeypatch.setattr(images.os, "walk", refuse)
+    with pytest.raises(ImageError, match=r"cannot list folder .*\n  expected: a folder\n  got: Permission denied"):
+        find_images([tmp_path])
+
+
+@pytest.mark.parametrize(("name", "expected"), [("a.PNG", True), ("b.jpeg", True), ("c.gif", False), ("png", False)])
+def test_images_are_known_by_suffix(name, expected):
+    assert is_image(Path(name)) is expected
