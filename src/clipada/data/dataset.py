@@ -1,0 +1,128 @@
+"""What a data set holds: its samples by category and split, and what its user should know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from clipada.errors import DatasetError
+from clipada.types import Sample
+
+Layout = Literal["mvtec", "visa", "folder"]
+
+_LAYOUT_NAMES: dict[Layout, str] = {"mvtec": "MVTec AD layout", "visa": "VisA layout", "folder": "folder layout"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something about a data set that its user should hear.
+
+    Attributes:
+        text: One short line.
+        category: The category it is about; ``None`` for the data set as a whole.
+    """
+
+    text: str
+    category: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """The images of a data set, by category and split. No file has been opened.
+
+    Attributes:
+        root: The folder it was found in.
+        layout: How that folder is laid out.
+        samples: Every image, categories one after another, training before test images.
+        notes: What was left out or decided on the way.
+    """
+
+    root: Path
+    layout: Layout
+    samples: tuple[Sample, ...]
+    notes: tuple[Note, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """The categories' names, in order."""
+        return tuple(dict.fromkeys(sample.category for sample in self.samples))
+
+    @cached_property
+    def train(self) -> tuple[Sample, ...]:
+        """The training images, all normal."""
+        return tuple(sample for sample in self.samples if sample.split == "train")
+
+    @cached_property
+    def test(self) -> tuple[Sample, ...]:
+        """The test images, normal and anomalous."""
+        return tuple(sample for sample in self.samples if sample.split == "test")
+
+    def of(self, category: str) -> Dataset:
+        """The part of one category. Raises ``DatasetError`` if there is none of that name."""
+        return self.select([category])
+
+    def select(self, categories: Collection[str]) -> Dataset:
+        """The part of some categories, in the data set's own order.
+
+        Raises:
+            DatasetError: A category is unknown, or none is asked for.
+        """
+        wanted = [categories] if isinstance(categories, str) else list(categories)
+        unknown = [name for name in wanted if name not in self.categories]
+        if unknown or not wanted:
+            raise DatasetError(
+                f"no category {', '.join(map(repr, unknown)) or 'chosen'} in {self.root}",
+                expected="one or more of " + ", ".join(self.categories),
+                got=", ".join(map(repr, wanted)) or "none",
+            )
+        return replace(
+            self,
+            samples=tuple(sample for sample in self.samples if sample.category in wanted),
+            notes=tuple(note for note in self.notes if note.category is None or note.category in wanted),
+        )
+
+    def require_training(self) -> None:
+        """Raise ``DatasetError`` unless there are normal images to train on."""
+        if not self.train:
+            raise DatasetError(
+                f"nothing to train on in {self.root}",
+                expected="images of good parts, e.g. in train/good or good",
+                got=f"{len(self.test)} test images only",
+            )
+
+    def require_test(self) -> None:
+        """Raise ``DatasetError`` unless there are images to test on."""
+        if not self.test:
+            raise DatasetError(
+                f"nothing to test on in {self.root}",
+                expected="test images, e.g. in test/good and test/<defect>, or in good and anomalous",
+                got=f"{len(self.train)} training images only",
+            )
+
+    def describe(self) -> tuple[str, ...]:
+        """What was found, in short lines: the layout, each category's counts, and what was left out or decided."""
+        head = f"{_LAYOUT_NAMES[self.layout]}, {_count(len(self.categories), 'category', 'categories')}"
+        general = (note.text for note in self.notes if note.category is None)
+        return (head, *(line for name in self.categories for line in self._describe_category(name)), *general)
+
+    def _describe_category(self, name: str) -> tuple[str, ...]:
+        """The counts of one category, and its notes."""
+        part = self.of(name)
+        anomalous = [sample for sample in part.test if sample.anomalous]
+        normal = len(part.test) - len(anomalous)
+        counts = f"{name}: {len(part.train)} train / {normal} normal + {len(anomalous)} anomalous test"
+        maskless = sum(sample.mask is None for sample in anomalous)
+        without = [f"{name}: {_count(maskless, 'anomalous image')} without a mask"] if maskless else []
+        notes = (f"{name}: {note.text}" for note in part.notes if note.category == name)
+        return (counts, *without, *notes)
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: ``1 image``, ``2 images``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

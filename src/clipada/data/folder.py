@@ -1,0 +1,121 @@
+"""Plain folders: good parts, and ``anomalous`` parts and their ``masks`` beside them where there are any.
+
+A product is a folder with images directly inside or in ``good`` or ``normal``. ``root`` is one product, or holds some.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from clipada.data.dataset import Dataset, Note
+from clipada.data.listing import images_in, name_of, pair_masks, subfolders
+from clipada.errors import DatasetError
+from clipada.images import images_below
+from clipada.types import Sample
+
+HELD_OUT = 0.2
+"""The share of a product's good images that become normal test images where there are anomalous ones."""
+
+_GOOD = ("good", "normal")
+_ANOMALOUS = "anomalous"
+_MASKS = "masks"
+_KNOWN = frozenset({*_GOOD, _ANOMALOUS, _MASKS})
+
+
+def is_folder(root: Path) -> bool:
+    """Whether ``root`` is a product, or holds some."""
+    return bool(_products(root))
+
+
+def read_folder(root: Path) -> Dataset:
+    """List a data set in this layout.
+
+    Raises:
+        DatasetError: Masks cannot be told apart, or anomalous images are called good.
+    """
+    notes: list[Note] = []
+    products = _products(root)
+    samples = tuple(sample for folder in products for sample in _product(folder, notes))
+    if products != [root]:
+        others = [folder.name for folder in subfolders(root) if folder not in products]
+        notes += [Note(text=f"left out: {name}, which has no images directly inside or in good") for name in others]
+    return Dataset(root=root, layout="folder", samples=samples, notes=tuple(notes))
+
+
+def _products(root: Path) -> list[Path]:
+    """The folders of the products, ``root`` itself if it is one."""
+    return [root] if _is_product(root) else [folder for folder in subfolders(root) if _is_product(folder)]
+
+
+def _is_product(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in (*_GOOD, _ANOMALOUS)) or bool(images_in(folder))
+
+
+def _product(folder: Path, notes: list[Note]) -> Iterator[Sample]:
+    """The samples of one product; adds to ``notes`` what was left out or decided."""
+    name = name_of(folder)
+    said: list[str] = []
+    good = _good_images(folder, said)
+    anomalous = list(_anomalous(folder, name, said))
+    held_out = _held_out(folder, good, said) if anomalous else set()
+    others = [found.name for found in subfolders(folder) if found.name not in _KNOWN]
+    said += [f"left out: folder {other}, which is none of {', '.join(sorted(_KNOWN))}" for other in others]
+    notes += [Note(text=text, category=name) for text in said]
+    yield from (Sample(path=path, category=name, split="train") for path in good if path not in held_out)
+    yield from (Sample(path=path, category=name, split="test") for path in good if path in held_out)
+    yield from anomalous
+
+
+def _good_images(folder: Path, said: list[str]) -> list[Path]:
+    """The images of good parts: those in ``good`` and ``normal`` where there are such, else those directly inside."""
+    direct = images_in(folder)
+    named = [folder / name for name in _GOOD if (folder / name).is_dir()]
+    if not named:
+        return direct
+    if direct:
+        said.append(f"left out: {len(direct)} images beside the folder {named[0].name}")
+    return [path for good in named for path in images_below(good)]
+
+
+def _anomalous(folder: Path, category: str, said: list[str]) -> Iterator[Sample]:
+    """The anomalous images, each with its mask; a subfolder names the kind of defect."""
+    images, masks = _by_place(folder / _ANOMALOUS), _by_place(folder / _MASKS)
+    strays = 0
+    for place in sorted(images.keys() | masks.keys()):
+        defect = place.parts[0] if place.parts else _ANOMALOUS
+        if defect == "good":
+            raise DatasetError(
+                f"anomalous images called good in {folder / _ANOMALOUS}",
+                expected="folders named after kinds of defects",
+                got="good",
+                remedy=f"move good parts to {folder / 'good'}",
+            )
+        paired, unused = pair_masks(images[place], masks[place])
+        strays += len(unused)
+        for path in images[place]:
+            yield Sample(path=path, category=category, split="test", defect=defect, mask=paired.get(path))
+    if strays:
+        said.append(f"left out: {strays} masks that belong to no image")
+
+
+def _by_place(folder: Path) -> defaultdict[Path, list[Path]]:
+    """The images below ``folder``, by the folder they are in, relative to it; none if it does not exist."""
+    places: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path in images_below(folder) if folder.is_dir() else []:
+        places[path.parent.relative_to(folder)].append(path)
+    return places
+
+
+def _held_out(folder: Path, good: Sequence[Path], said: list[str]) -> set[Path]:
+    """A fixed share of the good images, at least one but never all, by a hash of their names."""
+    if len(good) < 2:
+        said.append("no good image held out for the test, as there are fewer than two")
+        return set()
+    number = max(1, round(HELD_OUT * len(good)))
+    said.append(f"{number} of {len(good)} good images held out for the test, chosen by name")
+    ranked = sorted(good, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(folder).as_posix())).digest())
+    return set(ranked[:number])

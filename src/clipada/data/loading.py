@@ -1,0 +1,153 @@
+"""Images read in batches by a thread pool that never runs far ahead, and masks read to judge them by."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipada.errors import ConfigError, ImageError
+from clipada.images import read_mask, read_rgb, resize, resize_mask
+from clipada.types import Failure, Image, Mask, Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Consecutive images at the model's input size. The first five attributes have one entry for each image read.
+
+    Attributes:
+        images: ``(B, S, S, 3)`` uint8.
+        paths: Their files.
+        positions: Their places among the paths that were asked for, from 0.
+        sizes: Their own ``(width, height)`` in pixels.
+        originals: Their own pixels, each ``(H, W, 3)`` uint8; empty unless kept.
+        failures: The files among them that could not be read.
+    """
+
+    images: NDArray[np.uint8] = field(repr=False)
+    paths: tuple[Path, ...]
+    positions: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+    originals: tuple[Image, ...] = field(default=(), repr=False)
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """One image read."""
+
+    resized: Image
+    size: tuple[int, int]
+    original: Image | None
+
+
+_Pending = tuple[int, Path, "Future[_Read]"]
+
+
+def read_batches(
+    paths: Iterable[Path], size: int, batch_size: int, workers: int, *, keep_originals: bool = False
+) -> Iterator[Batch]:
+    """Read and resize images in order, ``batch_size`` paths to a batch.
+
+    At most two batches of images exist at a time beside the one handed out: ``paths`` is consumed as needed and may be
+    endless. A file that cannot be read makes its batch smaller and stands in its ``failures``; a batch may hold nothing
+    else.
+
+    Args:
+        paths: The image files.
+        size: Side of the square to resize to, in pixels.
+        batch_size: How many paths make a batch.
+        workers: How many threads decode.
+        keep_originals: Whether batches carry the original pixels too.
+
+    Raises:
+        ConfigError: ``size``, ``batch_size`` or ``workers`` is less than 1.
+    """
+    for name, value in (("size", size), ("batch_size", batch_size), ("workers", workers)):
+        if value < 1:
+            raise ConfigError(f"cannot read batches with {name} {value}", expected="1 or more", got=str(value))
+    return _batches(paths, size, batch_size, workers, keep_originals)
+
+
+def _batches(paths: Iterable[Path], size: int, batch_size: int, workers: int, keep_originals: bool) -> Iterator[Batch]:
+    """The generator behind ``read_batches``: two batches of files are in flight before the first is awaited."""
+    ahead: deque[_Pending] = deque()
+    numbered = enumerate(paths)
+    with ThreadPoolExecutor(workers, thread_name_prefix="clipada-read") as pool:
+        try:
+            while True:
+                for position, path in islice(numbered, 2 * batch_size - len(ahead)):
+                    ahead.append((position, path, pool.submit(_read, path, size, keep_originals)))
+                if not ahead:
+                    return
+                yield _collect([ahead.popleft() for _ in range(min(batch_size, len(ahead)))], size)
+        finally:
+            for *_, future in ahead:
+                future.cancel()
+
+
+def _read(path: Path, size: int, keep_original: bool) -> _Read:
+    """Read one image: the work of a thread."""
+    original = read_rgb(path)
+    height, width, _ = original.shape
+    return _Read(
+        resized=resize(original, (size, size)), size=(width, height), original=original if keep_original else None
+    )
+
+
+def _collect(pending: Sequence[_Pending], size: int) -> Batch:
+    """Await one batch's images."""
+    reads: list[tuple[int, Path, _Read]] = []
+    failures = []
+    for position, path, future in pending:
+        try:
+            reads.append((position, path, future.result()))
+        except ImageError as error:
+            failures.append(Failure(path=path, error=error))
+    images = np.empty((len(reads), size, size, 3), np.uint8)
+    for place, (_, _, read) in enumerate(reads):
+        images[place] = read.resized
+    return Batch(
+        images=images,
+        paths=tuple(path for _, path, _ in reads),
+        positions=tuple(position for position, _, _ in reads),
+        sizes=tuple(read.size for _, _, read in reads),
+        originals=tuple(read.original for _, _, read in reads if read.original is not None),
+        failures=tuple(failures),
+    )
+
+
+def load_mask(sample: Sample, size: int, image_size: tuple[int, int]) -> Mask | None:
+    """The ground truth of a sample at the model's input size, resized by nearest pixel.
+
+    Args:
+        sample: Normal samples get an all-false mask.
+        size: Side of the model's square input, in pixels.
+        image_size: The image's own ``(width, height)``, which the mask must share.
+
+    Returns:
+        ``(S, S)`` bool, or ``None`` for an anomalous sample without a mask file: its pixels are unknown.
+
+    Raises:
+        ImageError: The mask cannot be read, or is of another size than the image.
+    """
+    if not sample.anomalous:
+        return np.zeros((size, size), np.bool_)
+    if sample.mask is None:
+        return None
+    mask = read_mask(sample.mask)
+    height, width = mask.shape
+    if (width, height) != image_size:
+        raise ImageError(
+            f"mask {sample.mask} does not match image {sample.path}",
+            expected=f"{image_size[0]} x {image_size[1]} pixels",
+            got=f"{width} x {height}",
+            remedy="export the mask at the image's own size",
+        )
+    return resize_mask(mask, (size, size))

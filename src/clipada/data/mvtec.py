@@ -1,0 +1,65 @@
+"""The MVTec AD layout: ``<category>/train/good``, ``<category>/test/<defect>``, ``<category>/ground_truth/<defect>``.
+
+Many data sets are re-laid this way, VisA too; ``root`` may also be a single category.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from clipada.data.dataset import Dataset, Note
+from clipada.data.listing import images_in, name_of, pair_masks, subfolders
+from clipada.types import Sample
+
+GOOD = "good"
+
+
+def is_mvtec(root: Path) -> bool:
+    """Whether ``root`` is a category in this layout, or holds some."""
+    return bool(_categories(root))
+
+
+def read_mvtec(root: Path) -> Dataset:
+    """List a data set in this layout. Normal test images are those in ``test/good``."""
+    notes: list[Note] = []
+    categories = _categories(root)
+    samples = tuple(sample for folder in categories for sample in _category(folder, notes))
+    if categories != [root]:
+        others = [folder.name for folder in subfolders(root) if folder not in categories]
+        notes += [Note(text=f"left out: {name}, which has no train/good or test") for name in others]
+    return Dataset(root=root, layout="mvtec", samples=samples, notes=tuple(notes))
+
+
+def _categories(root: Path) -> list[Path]:
+    """The folders of the categories, ``root`` itself if it is one."""
+    return [root] if _is_category(root) else [folder for folder in subfolders(root) if _is_category(folder)]
+
+
+def _is_category(folder: Path) -> bool:
+    return (folder / "train" / GOOD).is_dir() or bool(subfolders(folder / "test"))
+
+
+def _category(folder: Path, notes: list[Note]) -> Iterator[Sample]:
+    """The samples of one category; adds to ``notes`` what they leave out."""
+    name = name_of(folder)
+    for path in images_in(folder / "train" / GOOD):
+        yield Sample(path=path, category=name, split="train")
+    for path in images_in(folder / "test" / GOOD):
+        yield Sample(path=path, category=name, split="test")
+    tested = {found.name for found in subfolders(folder / "test")} - {GOOD}
+    masked = {found.name for found in subfolders(folder / "ground_truth")} - {GOOD}
+    strays = 0
+    for defect in sorted(tested | masked):
+        images = images_in(folder / "test" / defect)
+        masks, unused = pair_masks(images, images_in(folder / "ground_truth" / defect))
+        strays += len(unused)
+        for path in images:
+            yield Sample(path=path, category=name, split="test", defect=defect, mask=masks.get(path))
+    if strays:
+        notes.append(Note(text=f"left out: {strays} masks that belong to no image", category=name))
+    notes += [
+        Note(text=f"left out: train/{other.name}, as only train/good is trained on", category=name)
+        for other in subfolders(folder / "train")
+        if other.name != GOOD
+    ]
