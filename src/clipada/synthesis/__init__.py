@@ -1,0 +1,19 @@
+"""Synthetic anomalies: normal images and a ``torch.Generator`` in, images and masks out, a batch at once."""
+
+from clipada.synthesis.augmenters import AUGMENTERS, augment
+from clipada.synthesis.contact import contact_sheet
+from clipada.synthesis.draem import AnomalySynthesiser
+from clipada.synthesis.perlin import perlin_noise
+from clipada.synthesis.textures import FolderTextures, ProceduralTextures, TextureSource, texture_source
+
+__all__ = [
+    "AUGMENTERS",
+    "AnomalySynthesiser",
+    "FolderTextures",
+    "ProceduralTextures",
+    "TextureSource",
+    "augment",
+    "contact_sheet",
+    "perlin_noise",
+    "texture_source",
+]

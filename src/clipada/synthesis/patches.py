@@ -1,0 +1,72 @@
+"""Textures made of the batch's own images: parts of products where they do not belong."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from clipada.synthesis.draws import chance, integers, log_uniform, uniform
+
+VISIBLE_DIFFERENCE = 0.03
+"""The mean absolute difference of values 0..1, about 8 of 255 levels, from which two areas count as different."""
+
+
+def moved_images(images: Tensor, targets: Tensor, generator: Generator) -> Tensor:
+    """For each target, another image of the batch: turned, flipped, zoomed, and always shifted by 1/8 or more.
+
+    The only image of a batch serves itself.
+
+    Args:
+        images: ``(B, 3, H, W)``.
+        targets: ``(N,)`` positions in the batch.
+        generator: Source of all randomness.
+
+    Returns:
+        ``(N, 3, H, W)``; what lies beyond an image's border is its reflection.
+    """
+    others = len(images) - 1
+    step = integers(1, max(others, 1), (len(targets),), generator)
+    sources = images[(targets + step) % len(images)]
+    theta = _draw_motions(len(targets), sources.shape[2] / sources.shape[3], generator).to(images.dtype)
+    grid = F.affine_grid(theta, list(sources.shape), align_corners=False)
+    return F.grid_sample(sources, grid, padding_mode="reflection", align_corners=False)
+
+
+def visible(images: Tensor, changed: Tensor) -> Tensor:
+    """Where a change can be seen: its amount, averaged over 1/16 of the side, reaches ``VISIBLE_DIFFERENCE``.
+
+    Background laid over the same background is no anomaly (cf. NSA, Schlueter et al., ECCV 2022, section 3.2).
+
+    Args:
+        images: ``(B, 3, H, W)`` of range 0..1.
+        changed: ``(B, 3, H, W)`` of range 0..1.
+
+    Returns:
+        ``(B, 1, H, W)`` float32, 0 or 1.
+    """
+    reach = min(images.shape[-2:]) // 32
+    nearby = (images - changed).abs().mean(dim=1, keepdim=True)
+    for down, across in ((reach, 0), (0, reach)):
+        window = (2 * down + 1, 2 * across + 1)
+        nearby = F.avg_pool2d(nearby, window, stride=1, padding=(down, across), count_include_pad=False)
+    return (nearby >= VISIBLE_DIFFERENCE).float()
+
+
+def _draw_motions(count: int, aspect: float, generator: Generator) -> Tensor:
+    """Random affine maps from target to source, ``(count, 2, 3)``, in ``affine_grid``'s coordinates of -1..1.
+
+    Args:
+        count: How many.
+        aspect: Height over width of the images, so that turns keep shapes.
+        generator: Source of all randomness.
+    """
+    angle = uniform(-math.pi, math.pi, (count,), generator)
+    zoom = log_uniform(0.5, 1.25, (count,), generator)
+    flip = 1 - 2 * chance(0.5, (count,), generator).float()
+    shift = uniform(0.25, 0.75, (count, 2), generator) * (1 - 2 * chance(0.5, (count, 2), generator).float())
+    across = torch.stack((zoom * flip * angle.cos(), -zoom * angle.sin() * aspect, shift[:, 0]), dim=1)
+    down = torch.stack((zoom * flip * angle.sin() / aspect, zoom * angle.cos(), shift[:, 1]), dim=1)
+    return torch.stack((across, down), dim=1)

@@ -1,0 +1,71 @@
+"""Perlin's gradient noise (Perlin, "Improving noise", SIGGRAPH 2002), a batch at once, each with its own lattice."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from clipada.synthesis.draws import uniform
+
+
+def perlin_noise(lattices: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
+    """One octave of Perlin noise per lattice.
+
+    Args:
+        lattices: ``(B, 2)`` integers, 1 or more: cells along rows and columns. They need not divide ``size``.
+        size: Height and width in pixels.
+        generator: Source of the gradients; the result is on its device.
+
+    Returns:
+        ``(B, H, W)`` float32 of mean 0, within -1..1, zero at lattice points.
+    """
+    lattices = lattices.to(generator.device)
+    return noise_from_angles(draw_angles(lattices, generator), lattices, size)
+
+
+def draw_angles(lattices: Tensor, generator: Generator) -> Tensor:
+    """Uniform gradient directions for every lattice point.
+
+    Returns:
+        ``(B, R + 1, C + 1)`` radians, ``R`` and ``C`` the most cells of any lattice; smaller ones leave some unused.
+    """
+    rows, columns = (lattices.amax(0) + 1).tolist()
+    return uniform(0, 2 * math.pi, (len(lattices), rows, columns), generator)
+
+
+def noise_from_angles(angles: Tensor, lattices: Tensor, size: tuple[int, int]) -> Tensor:
+    """The noise that given gradient directions make, scaled by ``sqrt(2)`` as in DRAEM's code.
+
+    A pixel at ``(y, x)``, in cells, is ``sum_kl w(y - k) w(x - l) (g_kl . (y - k, x - l))`` over lattice points
+    ``(k, l)`` with gradients ``g`` and ``w(d) = fade(1 - |d|)``, which is zero past the four corners of its cell. The
+    sum splits into a product over rows and one over columns, hence two matrix products per image.
+
+    Args:
+        angles: ``(B, R + 1, C + 1)`` radians, of the gradients' directions.
+        lattices: ``(B, 2)`` integers: cells along rows and columns, at most ``R`` and ``C``.
+        size: Height and width in pixels; pixel ``i`` of ``H`` lies at ``i * cells / H``.
+
+    Returns:
+        ``(B, H, W)`` float32.
+    """
+    row_weights, row_slopes = _axis_weights(lattices[:, 0], size[0], angles.shape[1])
+    column_weights, column_slopes = _axis_weights(lattices[:, 1], size[1], angles.shape[2])
+    vertical = row_slopes @ torch.sin(angles) @ column_weights.mT
+    horizontal = row_weights @ torch.cos(angles) @ column_slopes.mT
+    return math.sqrt(2) * (vertical + horizontal)
+
+
+def _axis_weights(cells: Tensor, length: int, points: int) -> tuple[Tensor, Tensor]:
+    """``w(d)`` and ``w(d) * d`` for each pixel's distance ``d`` to each lattice point, both ``(B, length, points)``."""
+    pixels = torch.arange(length, device=cells.device)[None, :, None]
+    lattice = torch.arange(points, device=cells.device)[None, None, :]
+    distance = (pixels * cells[:, None, None] - lattice * length) / length  # integers first: exact on lattice points
+    weights = _fade((1 - distance.abs()).clamp(min=0))
+    return weights, weights * distance
+
+
+def _fade(t: Tensor) -> Tensor:
+    """``6 t^5 - 15 t^4 + 10 t^3``: from 0 to 1 with no slope or curvature at the ends."""
+    return t**3 * (t * (6 * t - 15) + 10)

@@ -1,0 +1,110 @@
+"""Where the textures of synthetic anomalies come from: rendered, or read from a folder such as DTD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from clipada.config import SynthesisConfig
+from clipada.errors import ClipAdaError, DatasetError, ImageError
+from clipada.images import images_below, read_rgb, resize
+from clipada.synthesis.colouring import colour
+from clipada.synthesis.draws import integers
+from clipada.synthesis.families import FAMILIES
+from clipada.types import Failure, Image
+
+
+class TextureSource(Protocol):
+    """Anything that gives textures."""
+
+    def draw(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
+        """Draw textures.
+
+        Args:
+            count: How many.
+            size: Height and width in pixels.
+            generator: Source of all randomness; the result is on its device.
+
+        Returns:
+            ``(count, 3, H, W)`` float32 of range 0..1.
+        """
+        ...
+
+
+def texture_source(config: SynthesisConfig) -> TextureSource:
+    """The source that ``config.textures`` names. Raises ``DatasetError`` if its folder holds no images."""
+    return ProceduralTextures() if config.textures is None else FolderTextures(Path(config.textures))
+
+
+@dataclass(frozen=True)
+class ProceduralTextures:
+    """Textures rendered from random parameters: a pattern of one of the ``FAMILIES``, coloured at random."""
+
+    def draw(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
+        """Render textures; see ``TextureSource.draw``."""
+        if not count:
+            return torch.empty(0, 3, *size, device=generator.device)
+        family = integers(0, len(FAMILIES) - 1, (count,), generator)
+        patterns = torch.empty(count, *size, device=generator.device)
+        for number, render in enumerate(FAMILIES.values()):
+            chosen = (family == number).nonzero().flatten()
+            if len(chosen):
+                patterns[chosen] = render(len(chosen), size, generator)
+        return colour(patterns, generator)
+
+
+@dataclass
+class FolderTextures:
+    """The images at any depth below a folder, decoded when drawn.
+
+    Attributes:
+        folder: Where they lie.
+        paths: The files, sorted.
+        failures: The files found unreadable so far; others took their places.
+    """
+
+    folder: Path
+    paths: tuple[Path, ...] = field(init=False, repr=False)
+    failures: dict[Path, Failure] = field(init=False, default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.folder)
+        self.paths = tuple(images_below(self.folder)) if self.folder.is_dir() else ()
+        if not self.paths:
+            got = "no images in it" if self.folder.is_dir() else "a file" if self.folder.exists() else "nothing there"
+            raise self._unusable(got)
+
+    def draw(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
+        """Read textures, resized to ``size``; see ``TextureSource.draw``.
+
+        Raises:
+            DatasetError: No file of the folder can be read.
+        """
+        starts = integers(0, len(self.paths) - 1, (count,), generator).tolist()
+        textures = torch.empty(count, 3, *size)
+        for place, start in enumerate(starts):
+            textures[place] = torch.from_numpy(resize(self._readable(start), size)).permute(2, 0, 1)
+        return textures.to(generator.device) / 255
+
+    def _readable(self, start: int) -> Image:
+        """The first image from position ``start`` on that can be read."""
+        for path in (*self.paths[start:], *self.paths[:start]):
+            if path in self.failures:
+                continue
+            try:
+                return read_rgb(path)
+            except ImageError as error:
+                self.failures[path] = Failure(path=path, error=error)
+        raise self._unusable(f"{len(self.paths)} images, none of which can be read")
+
+    def _unusable(self, got: str) -> ClipAdaError:
+        return DatasetError(
+            f"no textures in {self.folder}",
+            expected="a folder with images at any depth, e.g. DTD's images",
+            got=got,
+            remedy="name another folder, or none to use procedural textures",
+        )

@@ -1,0 +1,215 @@
+"""Augmenters against Pillow, colorsys and closed forms."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+import PIL.ImageEnhance
+import PIL.ImageOps
+import pytest
+import torch
+from PIL import Image
+
+from clipada.synthesis import AUGMENTERS, augment
+from clipada.synthesis import augmenters as room
+
+LEVEL = 1 / 255
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def levels() -> np.ndarray:
+    """Four images of 8-bit levels, dark and of low contrast, so that stretching and equalising matter."""
+    generator = np.random.default_rng(0)
+    smooth = generator.normal(size=(4, 24, 31, 3)).cumsum(axis=1).cumsum(axis=2)
+    smooth -= smooth.min(axis=(1, 2), keepdims=True)
+    return (30 + 130 * smooth / smooth.max(axis=(1, 2), keepdims=True)).round().astype(np.uint8)
+
+
+@pytest.fixture
+def images(levels) -> torch.Tensor:
+    return torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 255
+
+
+def as_levels(images: torch.Tensor) -> np.ndarray:
+    return (images * 255).round().permute(0, 2, 3, 1).numpy().astype(int)
+
+
+def pillow(levels: np.ndarray, change) -> np.ndarray:
+    return np.stack([np.asarray(change(Image.fromarray(each))).astype(int) for each in levels])
+
+
+def test_equalise_is_pillows(levels, images):
+    np.testing.assert_array_equal(as_levels(room.equalise(images)), pillow(levels, PIL.ImageOps.equalize))
+
+
+def test_equalise_counts_every_level_where_it_is():
+    levels = np.arange(256, dtype=np.uint8).repeat(12).reshape(1, 32, 96, 1).repeat(3, axis=3)
+    images = torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 255
+    np.testing.assert_array_equal(as_levels(room.equalise(images)), pillow(levels, PIL.ImageOps.equalize))
+
+
+def test_autocontrast_is_pillows_up_to_its_cutting_of_fractions(levels, images):
+    expected = pillow(levels, PIL.ImageOps.autocontrast)
+    assert np.abs(as_levels(room.autocontrast(images)) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("augmenter", [room.autocontrast, room.equalise])
+@pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+def test_stretching_leaves_a_flat_image(augmenter, value):
+    flat = torch.full((1, 3, 8, 8), round(value * 255) / 255)
+    torch.testing.assert_close(augmenter(flat), flat)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_posterise_is_pillows(levels, images, bits):
+    posterised = room.posterise(images, torch.full((4, 1, 1, 1), bits))
+    np.testing.assert_array_equal(as_levels(posterised), pillow(levels, lambda i: PIL.ImageOps.posterize(i, bits)))
+
+
+@pytest.mark.parametrize("threshold", [32, 90, 128])
+def test_solarise_is_pillows(levels, images, threshold):
+    solarised = room.solarise(images, torch.full((4, 1, 1, 1), threshold / 255))
+    expected = pillow(levels, lambda i: PIL.ImageOps.solarize(i, threshold))
+    np.testing.assert_array_equal(as_levels(solarised), expected)
+
+
+def test_invert_is_pillows(levels, images):
+    np.testing.assert_array_equal(as_levels(room.invert(images)), pillow(levels, PIL.ImageOps.invert))
+
+
+def test_brightness_multiplies_then_adds(images):
+    changed = room.change_brightness(images, torch.tensor(1.2), torch.tensor(-30 * LEVEL))
+    np.testing.assert_allclose(changed, np.clip(1.2 * images.numpy() - 30 / 255, 0, 1), atol=1e-6)
+
+
+def test_hue_and_saturation_are_colorsys_within_1e_5(images):
+    hue, saturation = torch.tensor([0.3, -0.19, 0.05, 0.5]), torch.tensor([0.2, -0.15, 0.0, 0.1])
+    shifted = room.shift_hue_saturation(images, hue, saturation)
+    for n in range(4):
+        for y, x in ((0, 0), (5, 7), (23, 30), (11, 2)):
+            h, s, v = colorsys.rgb_to_hsv(*images[n, :, y, x].double().tolist())
+            expected = colorsys.hsv_to_rgb((h + hue[n].item()) % 1, min(max(s + saturation[n].item(), 0), 1), v)
+            np.testing.assert_allclose(shifted[n, :, y, x], expected, atol=1e-5)
+
+
+def test_random_sharpness_is_pillows_for_some_factor_of_its_range(levels, images):
+    changed = as_levels(room.random_sharpness(images, seeded()))
+    factors = np.linspace(0, 3, 61)
+    for n in range(4):
+        candidates = [PIL.ImageEnhance.Sharpness(Image.fromarray(levels[n])).enhance(f) for f in factors]
+        errors = [np.abs(np.asarray(c).astype(int) - changed[n]).max() for c in candidates]
+        assert min(errors) <= 2  # half a level each of the filter and the blend, and the factor's grid
+
+
+def test_random_gamma_is_a_power_of_each_channel(images):
+    many = images[:1].repeat(300, 1, 1, 1)
+    changed = room.random_gamma(many, seeded())
+    exponents = changed[:, :, 3, 4].log() / many[:, :, 3, 4].log()
+    torch.testing.assert_close(changed, many ** exponents[:, :, None, None], atol=1e-5, rtol=0)
+    assert_spans(exponents, 0.5, 2)
+    assert (exponents[:, 0] - exponents[:, 1]).abs().min() > 0
+
+
+def assert_spans(values: torch.Tensor, low: float, high: float) -> None:
+    """All within, and 1 % of the range from either end reached at least within 5 %."""
+    margin = 0.05 * (high - low)
+    assert low - 1e-3 <= values.min() < low + margin
+    assert high - margin < values.max() <= high + 1e-3
+
+
+def test_random_parameters_span_their_ranges():
+    grey = torch.full((400, 3, 4, 4), 0.5)
+    pair = torch.cat((grey, grey + 0.1), dim=3)
+    bright = room.random_brightness(pair, seeded())[:, 0, 0]
+    factor = (bright[:, -1] - bright[:, 0]) / 0.1
+    assert_spans(factor, 0.8, 1.2)
+    assert_spans((bright[:, 0] - 0.5 * factor) * 255, -30, 30)
+    ramp = torch.linspace(0, 1, 256).expand(400, 3, 1, 256)
+    solarised = room.random_solarise(ramp, seeded())[:, 0, 0]
+    changed = (solarised != ramp[:, 0, 0])[:, :200]
+    hit = changed.any(dim=1)
+    assert 150 < hit.sum() < 250
+    assert_spans(changed[hit].int().argmax(dim=1).float(), 32, 129)
+    counts = torch.tensor([len(each.unique()) for each in room.random_posterise(ramp, seeded())])
+    assert set(counts.tolist()) == {2**bits for bits in range(1, 9)}
+
+
+def test_random_hue_and_saturation_span_their_ranges():
+    red = torch.tensor([0.8, 0.4, 0.4])[None, :, None, None].expand(400, 3, 1, 1)
+    changed = room.random_hue_saturation(red, seeded())
+    hsv = torch.tensor([colorsys.rgb_to_hsv(*pixel.flatten().tolist()) for pixel in changed])
+    turns = torch.where(hsv[:, 0] > 0.5, hsv[:, 0] - 1, hsv[:, 0])
+    assert_spans(turns * 255, -50, 50)
+    assert_spans((hsv[:, 1] - 0.5) * 255, -50, 50)
+
+
+def test_a_quarter_turn_moves_every_pixel_and_leaves_zeros_outside():
+    images = torch.rand(2, 3, 9, 9, generator=seeded())
+    turned = room.rotate(images, torch.tensor([90.0, -90.0]))
+    torch.testing.assert_close(turned[0], images[0].rot90(1, (1, 2)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(turned[1], images[1].rot90(-1, (1, 2)), atol=1e-4, rtol=0)
+    corner = room.rotate(torch.ones(1, 3, 64, 96), torch.tensor([30.0]))[0, :, 0, 0]
+    assert (corner == 0).all()
+
+
+def test_random_rotation_stays_within_45_degrees():
+    line = torch.zeros(200, 3, 65, 65)
+    line[:, :, 32, 48] = 1  # a dot to the right of the centre
+    turned = room.random_rotation(line, seeded())[:, 0]
+    y, x = (torch.arange(65.0) - 32 for _ in range(2))
+    mass = turned.sum((1, 2))
+    angle = torch.atan2(
+        (turned.sum(2) * y).sum(1) / mass,
+        (turned.sum(1) * x).sum(1) / mass,
+    ).rad2deg()
+    assert -46 < angle.min() < -40
+    assert 40 < angle.max() < 46
+
+
+@pytest.mark.parametrize("name", AUGMENTERS)
+def test_each_keeps_shape_and_range_and_leaves_its_input(name):
+    images = torch.rand(5, 3, 17, 23, generator=seeded())
+    images[0] = 0
+    images[1] = 1
+    before = images.clone()
+    changed = AUGMENTERS[name](images, seeded())
+    assert torch.equal(images, before)
+    assert changed.shape == images.shape
+    assert changed.isfinite().all()
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+
+
+def test_each_image_meets_exactly_the_asked_number_of_distinct_augmenters(monkeypatch):
+    bits = {}
+    for number, name in enumerate(room.AUGMENTERS):
+        bits[name] = lambda images, _, number=number: images + 2.0**number
+    monkeypatch.setattr(room, "AUGMENTERS", bits)
+    for count in (0, 1, 3, 10):
+        sums = augment(torch.zeros(500, 3, 1, 1), count, seeded())[:, 0, 0, 0].long()
+        met = (sums[:, None] >> torch.arange(10)) & 1
+        # One repeated would carry into another's bit or change the number of bits set.
+        assert (met.sum(dim=1) == count).all()
+        assert (met.float().mean(dim=0) - count / 10).abs().max() < 0.1
+
+
+def test_order_is_random_and_without_repeats():
+    order = room.draw_order(4000, 3, seeded())
+    assert (order.sort(dim=1).values.diff(dim=1) > 0).all()
+    for place in range(3):
+        share = order[:, place].bincount(minlength=10) / 4000
+        assert (share - 0.1).abs().max() < 0.025  # five standard deviations
+
+
+def test_same_seed_same_images_and_input_untouched():
+    images = torch.rand(6, 3, 20, 20, generator=seeded())
+    before = images.clone()
+    first, again, other = (augment(images, 3, seeded(s)) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(images, before)
