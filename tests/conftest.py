@@ -1,0 +1,74 @@
+"""A tiny CLIP, two small products, and the real checks where they are at hand."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipada.backbone import FrozenClip, load_clip
+from clipada.config import BackboneConfig, Config
+from tiny import make_clip, save
+
+SHARED = Path(os.environ.get("CLIPADA_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real images and the small real checkpoint."""
+    if not (SHARED / "data" / "mvtec-mini").is_dir():
+        pytest.skip("no shared data beside the repository; set CLIPADA_SHARED")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLIP on disk: patch 8, width 32, three vision blocks, 32-pixel position embeddings."""
+    return make_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture
+def clip(clip_folder: Path) -> FrozenClip:
+    """The tiny CLIP, cut after its second block."""
+    return load_clip(BackboneConfig(name=str(clip_folder), block=2))
+
+
+@pytest.fixture
+def config(clip_folder: Path) -> Config:
+    """A training of seconds on the tiny CLIP."""
+    return Config().updated(
+        {
+            "backbone.name": str(clip_folder),
+            "backbone.block": 2,
+            "prompt.prefix": "a photo of a",
+            "model.image_size": 32,
+            "training.epochs": 3,
+            "training.batch_size": 4,
+            "training.milestones": (2,),
+        }
+    )
+
+
+@pytest.fixture
+def products(tmp_path: Path) -> Path:
+    """Two products in the MVTec AD layout: six good parts, two good and two scratched test parts each."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "products"
+    for category, base in (("plate", 90), ("disc", 170)):
+
+        def part(scratch: bool, base: int = base) -> tuple[np.ndarray, np.ndarray]:
+            image = np.clip(base + rng.normal(0, 4, (40, 48, 3)), 0, 255).astype(np.uint8)
+            mask = np.zeros((40, 48), bool)
+            if scratch:
+                mask[10:22, 12:30] = True
+                image[mask] = 250 - image[mask]
+            return image, mask
+
+        for index in range(6):
+            save(root / category / "train" / "good" / f"{index:03}.png", part(False)[0])
+        for index in range(2):
+            save(root / category / "test" / "good" / f"{index:03}.png", part(False)[0])
+            image, mask = part(True)
+            save(root / category / "test" / "scratch" / f"{index:03}.png", image)
+            save(root / category / "ground_truth" / "scratch" / f"{index:03}_mask.png", mask)
+    return root
