@@ -1,0 +1,8 @@
+"""Training the adapter: batches made again from a seed, the objective, and a loop that survives kills."""
+
+from clipada.training.batches import TrainingBatch, TrainingBatches
+from clipada.training.checkpoint import CHECKPOINT
+from clipada.training.loop import Progress, fit
+from clipada.training.validation import split_validation, validate
+
+__all__ = ["CHECKPOINT", "Progress", "TrainingBatch", "TrainingBatches", "fit", "split_validation", "validate"]

@@ -1,0 +1,89 @@
+"""Where a training stands: adapter, optimiser and step in one safetensors file, never half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clipada.errors import RunError
+from clipada.files import written_aside
+from clipada.model import ClipAda
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def fingerprint(*parts: object) -> str:
+    """A hash of plain values: two trainings with the same fingerprint are the same training."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def save_checkpoint(folder: Path, model: ClipAda, optimizer: torch.optim.Optimizer, step: int, identity: str) -> None:
+    """Write the state after ``step`` steps to ``folder``.
+
+    Args:
+        folder: The run folder.
+        model: Its trained parameters are kept; CLIP is not.
+        optimizer: Its state per parameter is kept, in the order of ``model.trained_parameters()``.
+        step: Number of steps done.
+        identity: ``fingerprint`` of what is being trained.
+    """
+    tensors = {f"model.{name}": value.detach() for name, value in model.trained_parameters().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    with written_aside(folder / CHECKPOINT) as aside:
+        save_file(
+            {name: value.contiguous().cpu() for name, value in tensors.items()},
+            aside,
+            metadata={"step": str(step), "identity": identity},
+        )
+
+
+def load_checkpoint(folder: Path, model: ClipAda, optimizer: torch.optim.Optimizer, identity: str) -> int:
+    """Bring back the state that ``folder`` holds.
+
+    Returns:
+        Number of steps already done; 0 where there is no checkpoint.
+
+    Raises:
+        RunError: The checkpoint is damaged or belongs to another training.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RunError(
+            f"checkpoint {path} is damaged", got=str(error), remedy="delete it to train from the start"
+        ) from error
+    if metadata.get("identity") != identity:
+        raise RunError(
+            f"checkpoint {path} belongs to another training",
+            expected="the same settings, images and backbone as when it was written",
+            remedy="train into another folder, or resume with the settings in its config.json",
+        )
+    _restore(model, optimizer, tensors)
+    return int(metadata["step"])
+
+
+def _restore(model: ClipAda, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = model.trained_parameters()
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"model.{name}"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,217 @@
+"""Training: the objective, the schedule, and a loop that a kill cannot spoil (section 4.4.1 of CLIP-ADA)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from lightning_fabric.loggers.csv_logs import CSVLogger
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from clipada.config import Config, RuntimeConfig, TrainingConfig
+from clipada.model import ClipAda, upsample
+from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.training.batches import TrainingBatch, TrainingBatches, synthesised
+from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from clipada.types import Failure, Sample
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY = 10
+"""Steps between two lines of the logs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a training stands after a step.
+
+    Attributes:
+        step: Steps done, of ``steps`` in all.
+        epoch: The epoch of this step, counted from 1.
+        losses: The loss of each pass, coarse first.
+        images_per_second: Over all devices, since this process began training.
+        failures: Training images found unreadable so far.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    losses: tuple[float, ...]
+    images_per_second: float
+    failures: tuple[Failure, ...]
+
+
+def fit(
+    model: ClipAda,
+    samples: Sequence[Sample],
+    config: Config,
+    runtime: RuntimeConfig,
+    folder: Path,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Train the adapter on normal images and synthetic anomalies; go on from the checkpoint in ``folder`` if any.
+
+    On a CPU the same config, samples and number of threads give a bit-equal adapter, interrupted or not.
+
+    Args:
+        model: An untrained model; its trained parameters are changed in place.
+        samples: Normal training images.
+        config: All settings.
+        runtime: Devices and workers.
+        folder: Takes checkpoints and logs.
+        report: Called after every step on the first device.
+
+    Returns:
+        Where the training stood at its end.
+
+    Raises:
+        DatasetError: No training image can be read.
+        RunError: The checkpoint in ``folder`` is damaged or belongs to another training.
+    """
+    fabric = _launch(config.training, runtime, folder)
+    optimizer = torch.optim.AdamW(
+        model.trained_parameters().values(),
+        lr=config.training.learning_rate,
+        weight_decay=config.training.weight_decay,
+    )
+    identity = fingerprint(config.to_dict(), [str(sample.path) for sample in samples], model.clip.sha256())
+    done = load_checkpoint(folder, model, optimizer, identity)
+    module, fabric_optimizer = fabric.setup(model, optimizer)
+    batches = TrainingBatches(samples, config, None, fabric.global_rank, fabric.world_size)
+    meter = _Meter(config.training, batches, done)
+    last_saved = time.monotonic()
+    for batch in _stream(fabric, batches, config, runtime, done):
+        _set_learning_rate(optimizer, learning_rate(config.training, meter.epoch))
+        losses = pass_losses(module(batch.images), batch.masks, config.training)
+        fabric_optimizer.zero_grad()
+        fabric.backward(objective(losses, config.training))
+        fabric_optimizer.step()
+        progress = meter.update(losses, batch.failures)
+        if fabric.is_global_zero:
+            _log(fabric, progress, optimizer)
+            report(progress)
+            if time.monotonic() - last_saved >= config.training.checkpoint_seconds:
+                save_checkpoint(folder, model, optimizer, progress.step, identity)
+                last_saved = time.monotonic()
+    for logger in fabric.loggers:
+        logger.finalize("success")
+    return meter.progress
+
+
+def pass_losses(passes: Sequence[Tensor], masks: Tensor, config: TrainingConfig) -> list[Tensor]:
+    """Binary cross entropy of each pass against the synthetic mask (equation 4), on logits.
+
+    Args:
+        passes: Logits ``S_i``, ``(B, h, w)`` each.
+        masks: ``(B, 1, H, W)``, 1 where anomalous.
+        config: At which resolution the two meet.
+
+    Returns:
+        A scalar per pass.
+    """
+    masks = masks.squeeze(1)
+    if config.loss_resolution == "patch":
+        height, width = passes[0].shape[-2:]
+        target = F.adaptive_avg_pool2d(masks, (height, width))
+        return [F.binary_cross_entropy_with_logits(logits, target) for logits in passes]
+    return [F.binary_cross_entropy_with_logits(upsample(logits, masks.shape[-2:]), masks) for logits in passes]
+
+
+def objective(losses: Sequence[Tensor], config: TrainingConfig) -> Tensor:
+    """``L = BCE(M_0) + lambda * sum_i BCE(M_i)`` (equation 6)."""
+    coarse, *refined = losses
+    return coarse + config.refinement_weight * sum(refined, start=torch.zeros_like(coarse))
+
+
+def learning_rate(config: TrainingConfig, epoch: int) -> float:
+    """The learning rate in ``epoch``, counted from 0: multiplied by ``decay`` after each milestone."""
+    return config.learning_rate * config.decay ** sum(epoch >= milestone for milestone in config.milestones)
+
+
+class _Meter:
+    """Counts steps, time and unreadable images."""
+
+    def __init__(self, config: TrainingConfig, batches: TrainingBatches, done: int) -> None:
+        self.config = config
+        self.steps_per_epoch = batches.steps_per_epoch
+        self.started, self.first = time.monotonic(), done
+        self.failures: dict[Path, Failure] = {}
+        self.progress = Progress(step=done, steps=len(batches), epoch=0, losses=(), images_per_second=0.0, failures=())
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the step to come, counted from 0."""
+        return self.progress.step // self.steps_per_epoch
+
+    def update(self, losses: Sequence[Tensor], failures: Sequence[Failure]) -> Progress:
+        """Count one step."""
+        for failure in failures:
+            if failure.path not in self.failures:
+                self.failures[failure.path] = failure
+                log.warning("left out: %s", failure.error)
+        step = self.progress.step + 1
+        seconds = time.monotonic() - self.started
+        self.progress = Progress(
+            step=step,
+            steps=self.progress.steps,
+            epoch=self.epoch + 1,
+            losses=tuple(float(loss.detach()) for loss in losses),
+            images_per_second=(step - self.first) * self.config.batch_size / seconds,
+            failures=tuple(self.failures.values()),
+        )
+        return self.progress
+
+
+def _launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabric:
+    logs = folder / "logs"
+    fabric = Fabric(
+        accelerator=runtime.accelerator,
+        devices=runtime.devices,
+        precision=config.precision,
+        loggers=[CSVLogger(logs, name="csv"), TensorBoardLogger(logs, name="tensorboard")],
+    )
+    fabric.launch()
+    return fabric
+
+
+def _stream(
+    fabric: Fabric, batches: TrainingBatches, config: Config, runtime: RuntimeConfig, done: int
+) -> Iterator[TrainingBatch]:
+    """Batches from step ``done`` on: synthesised by the workers for a CPU, by the device itself otherwise."""
+    synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+    on_device = fabric.device.type != "cpu"
+    batches.synthesiser = None if on_device else synthesiser
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(done, len(batches)),
+        num_workers=runtime.worker_count,
+        pin_memory=on_device,
+    )
+    for batch in loader:
+        yield synthesised(batch.to(fabric.device), synthesiser, config, fabric.global_rank) if on_device else batch
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _log(fabric: Fabric, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+    if progress.step % LOG_EVERY and progress.step != progress.steps:
+        return
+    values = {f"loss/pass{i}": loss for i, loss in enumerate(progress.losses)}
+    values |= {
+        "epoch": progress.epoch,
+        "learning_rate": optimizer.param_groups[0]["lr"],
+        "images_per_second": progress.images_per_second,
+    }
+    fabric.log_dict(values, step=progress.step)

@@ -1,0 +1,89 @@
+"""Held-out training images with synthetic anomalies: what settings may be chosen by."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from clipada.config import Config
+from clipada.data import read_batches
+from clipada.metrics import CategoryMetrics, evaluate_maps
+from clipada.model import ClipAda, upsample
+from clipada.randomness import derived_generator
+from clipada.scoring import anomaly_map, image_score
+from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.types import Map, Mask, Sample
+
+ROUNDS = 4
+"""How many synthetic draws each held-out image is scored with."""
+
+
+def split_validation(samples: Sequence[Sample], config: Config) -> tuple[list[Sample], list[Sample]]:
+    """Split normal images into training and held-out ones, category by category, by the seed.
+
+    Returns:
+        The images to train on and those held out: ``validation_fraction`` of each category, rounded.
+    """
+    by_category: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_category[sample.category].append(sample)
+    held_out: set[Sample] = set()
+    for category, members in by_category.items():
+        generator = derived_generator(config.training.seed, "validation split", category)
+        order = torch.randperm(len(members), generator=generator).tolist()
+        count = round(config.training.validation_fraction * len(members))
+        held_out |= {members[i] for i in order[: min(count, len(members) - 1)]}
+    return [s for s in samples if s not in held_out], [s for s in samples if s in held_out]
+
+
+def validate(
+    model: ClipAda, samples: Sequence[Sample], config: Config, workers: int = 2
+) -> dict[str, dict[str, CategoryMetrics]]:
+    """Score held-out images with synthetic anomalies, drawn the same for every setting with the same seed.
+
+    Args:
+        model: A trained model.
+        samples: Held-out normal images.
+        config: All settings.
+        workers: Threads that decode images.
+
+    Returns:
+        For each pass (``"0"`` is the coarse one), metrics by category.
+    """
+    records = list(_score(model.eval(), samples, config, workers))
+    categories = list(dict.fromkeys(sample.category for sample in samples))
+    return {
+        str(index): {category: _metrics([r for r in records if r[0] == category], index) for category in categories}
+        for index in range(config.model.refinements + 1)
+    }
+
+
+def _score(
+    model: ClipAda, samples: Sequence[Sample], config: Config, workers: int
+) -> Iterator[tuple[str, Mask, list[Map], list[float]]]:
+    """Category, mask, and per pass anomaly map and image score of every draw."""
+    synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+    device = next(model.parameters()).device
+    paths = [sample.path for sample in samples]
+    for draw in range(ROUNDS):
+        batches = read_batches(paths, config.model.image_size, config.training.batch_size, workers)
+        for index, batch in enumerate(batches):
+            generator = derived_generator(config.training.seed, "validation", draw, index)
+            clean = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
+            images, masks = synthesiser(clean, generator)
+            with torch.inference_mode():
+                passes = [upsample(s.sigmoid(), images.shape[-2:]).float().cpu() for s in model(images.to(device))]
+            for i, position in enumerate(batch.positions):
+                maps = [anomaly_map(raw[i].numpy(), config.scoring) for raw in passes]
+                mask: Mask = masks[i, 0].numpy() > 0
+                yield samples[position].category, mask, maps, [image_score(m, config.scoring) for m in maps]
+
+
+def _metrics(records: Sequence[tuple[str, Mask, list[Map], list[float]]], index: int) -> CategoryMetrics:
+    masks = [mask for _, mask, _, _ in records]
+    maps = np.stack([maps[index] for _, _, maps, _ in records])
+    scores = np.array([scores[index] for *_, scores in records])
+    return evaluate_maps(scores, np.array([mask.any() for mask in masks]), maps, masks)
