@@ -1,0 +1,31 @@
+"""Visual inspection with CLIP-ADA: one small adapter over a frozen CLIP for all of a plant's products."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from clipada.errors import ClipAdaError
+
+if TYPE_CHECKING:
+    from clipada.config import Config
+    from clipada.inspector import Inspector
+    from clipada.model import ClipAda
+    from clipada.workflows import evaluate, predict, synthesize, train
+
+__all__ = ["ClipAda", "ClipAdaError", "Config", "Inspector", "evaluate", "predict", "synthesize", "train"]
+
+_HOMES = {
+    "ClipAda": "clipada.model",
+    "Config": "clipada.config",
+    "Inspector": "clipada.inspector",
+    "evaluate": "clipada.workflows",
+    "predict": "clipada.workflows",
+    "synthesize": "clipada.workflows",
+    "train": "clipada.workflows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that inspecting needs nothing of training."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clipada' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

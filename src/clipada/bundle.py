@@ -1,0 +1,214 @@
+"""The run folder: what a training leaves behind, saved, described, loaded and verified."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipada.config import Config
+from clipada.errors import BackboneError, RunError
+from clipada.files import write_json, written_aside
+
+if TYPE_CHECKING:
+    from clipada.model import ClipAda
+
+CONFIG = "config.json"
+ADAPTER = "adapter.safetensors"
+METRICS = "metrics.json"
+CARD = "README.md"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a run came to be, for the record.
+
+    Attributes:
+        categories: Number of training images per category.
+        layout: The layout the data set was read as.
+        unreadable: Training images that were left out because they could not be read.
+        seconds: Time spent training by the process that finished it.
+        images_per_second: Training throughput of that process.
+        losses: Last loss of each pass, coarse first.
+        machine: Processor or GPU it ran on.
+        validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
+    """
+
+    categories: dict[str, int]
+    layout: str
+    unreadable: tuple[str, ...]
+    seconds: float
+    images_per_second: float
+    losses: tuple[float, ...]
+    machine: str
+    validation: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run folder's description, without its weights.
+
+    Attributes:
+        folder: Where it lies.
+        config: All settings it was trained with.
+        backbone_sha256: Hash of the frozen CLIP's weights it was trained on.
+        training: How it came to be.
+        clipada_version: The version that trained it.
+    """
+
+    folder: Path
+    config: Config
+    backbone_sha256: str
+    training: Training
+    clipada_version: str
+
+    @property
+    def backbone_label(self) -> str:
+        """The backbone's name, or its folder's, with the first digits of its hash."""
+        name = self.config.backbone.name
+        label = Path(name).name if Path(name).is_absolute() else name
+        return f"{label} (sha256 {self.backbone_sha256[:12]})"
+
+    @property
+    def adapter_bytes(self) -> int:
+        """Size of the trained parameters on disk."""
+        return (self.folder / ADAPTER).stat().st_size
+
+    @property
+    def metrics(self) -> dict[str, Any] | None:
+        """The content of ``metrics.json``, or ``None`` before the run was evaluated."""
+        path = self.folder / METRICS
+        return _read_json(path) if path.exists() else None
+
+
+def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
+    """Write the adapter and the settings into ``folder``. ``config.json`` comes last: it marks a whole run."""
+    from safetensors.torch import save_file
+
+    run = Run(
+        folder=folder,
+        config=config,
+        backbone_sha256=model.clip.sha256(),
+        training=training,
+        clipada_version=version("clipada"),
+    )
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.trained_parameters().items()}
+    with written_aside(folder / ADAPTER) as aside:
+        save_file(tensors, aside, metadata={"backbone_sha256": run.backbone_sha256})
+    write_json(
+        folder / CONFIG,
+        {
+            "format": FORMAT,
+            "clipada_version": run.clipada_version,
+            "backbone_sha256": run.backbone_sha256,
+            "config": config.to_dict(),
+            "training": asdict(training),
+        },
+    )
+    return run
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder's description; no weights are loaded.
+
+    Raises:
+        RunError: The folder is missing, holds no finished run, or is damaged.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        unfinished = any(folder.glob("checkpoint*"))
+        raise RunError(
+            f"no run in {folder}",
+            expected=f"a folder with {CONFIG} and {ADAPTER}",
+            got="an unfinished training" if unfinished else "no such folder" if not folder.exists() else f"no {CONFIG}",
+            remedy="finish it with `clipada train ... --resume`" if unfinished else "train one with `clipada train`",
+        )
+    content = _read_json(path)
+    try:
+        if content["format"] != FORMAT:
+            raise RunError(f"{path} is of another format", expected=str(FORMAT), got=str(content["format"]))
+        return Run(
+            folder=folder,
+            config=Config.from_dict(content["config"]),
+            backbone_sha256=content["backbone_sha256"],
+            training=_training(content["training"]),
+            clipada_version=content["clipada_version"],
+        )
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged", got=repr(error), remedy="train again or restore the file") from error
+
+
+def load_model(run: Run, backbone: str | None = None) -> ClipAda:
+    """Load a run's model and verify that the backbone is the one it was trained on.
+
+    Args:
+        run: The run.
+        backbone: Where the backbone lies now, if not where it lay at training.
+
+    Raises:
+        BackboneError: The backbone cannot be loaded or its weights are others.
+        RunError: The adapter is missing, damaged, or does not fit.
+    """
+    from clipada.backbone import load_clip
+    from clipada.model import build_model
+
+    settings = run.config.backbone if backbone is None else replace(run.config.backbone, name=backbone)
+    try:
+        clip = load_clip(settings)
+    except BackboneError as error:
+        if backbone is not None:
+            raise
+        raise BackboneError(
+            error.what,
+            expected=error.expected,
+            got=error.got,
+            remedy=f"pass --backbone with the place where {run.backbone_label} lies on this machine",
+        ) from error
+    found = clip.sha256()
+    if found != run.backbone_sha256:
+        raise BackboneError(
+            f"backbone {settings.name} is not the one this run was trained on",
+            expected=run.backbone_label,
+            got=f"sha256 {found[:12]}",
+            remedy="pass --backbone with the right checkpoint",
+        )
+    model = build_model(run.config, clip)
+    _load_adapter(run.folder / ADAPTER, model)
+    return model
+
+
+def _load_adapter(path: Path, model: ClipAda) -> None:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"adapter {path} cannot be read", got=str(error), remedy="restore the file") from error
+    parameters = model.trained_parameters()
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    wanted = {name: tuple(value.shape) for name, value in parameters.items()}
+    if found != wanted:
+        raise RunError(f"adapter {path} does not fit its config", expected=str(wanted), got=str(found))
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(tensors[name])
+
+
+def _training(values: dict[str, Any]) -> Training:
+    sequences = {name: tuple(values[name]) for name in ("unreadable", "losses")}
+    return Training(**(values | sequences))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged", got=str(error), remedy="restore the file or train again") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged", expected="a JSON object", got=type(content).__name__)
+    return content

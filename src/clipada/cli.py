@@ -1,0 +1,267 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from clipada.config import Config, RuntimeConfig, setting_names
+from clipada.errors import ClipAdaError, ConfigError
+
+if TYPE_CHECKING:
+    from clipada.data import Dataset
+
+app = typer.Typer(
+    name="clipada",
+    help="Visual inspection with one adapter over a frozen CLIP: trained on good parts, one model for all products.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out_console = Console()
+console = Console(stderr=True)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
+DataFolder = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A data set: MVTec AD or VisA layout, or folders of good parts.")
+]
+Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name or folder.")]
+Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognises it.")]
+Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. model.attention=residual; may be repeated."),
+]
+
+
+@app.command()
+def train(
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    preset: Annotated[str, typer.Option(help="quick (minutes on a CPU), or the paper's mvtec or visa.")] = "quick",
+    backbone: Backbone = None,
+    refinements: Annotated[int | None, typer.Option(help="Refinement passes R.")] = None,
+    textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs; the preset's milestones scale along.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Every random draw follows from it.")] = None,
+    settings: Settings = None,
+    layout: Layout = "auto",
+    category: Category = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...")] = "auto",
+    devices: Annotated[int, typer.Option(help="How many devices train together.")] = 1,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode images, per device.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
+) -> None:
+    """Train ONE model on the good parts of all categories."""
+    from clipada import workflows
+
+    config = _config(preset, settings, epochs, backbone=backbone, refinements=refinements, textures=textures, seed=seed)
+    dataset = _dataset(data, layout, category)
+    runtime = RuntimeConfig(accelerator=accelerator, devices=devices, workers=workers)
+    with _progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar:
+        task = bar.add_task("training", total=None, loss="-", rate="-")
+
+        def show(progress: Any) -> None:
+            loss = " / ".join(f"{value:.4f}" for value in progress.losses)
+            bar.update(
+                task,
+                description=f"epoch {progress.epoch}",
+                completed=progress.step,
+                total=progress.steps,
+                loss=loss,
+                rate=f"{progress.images_per_second:.1f}",
+            )
+
+        run = workflows.train(dataset, out, config, runtime=runtime, resume=resume, report=show)
+    if run.training.unreadable:
+        console.print(f"left out {len(run.training.unreadable)} training images that could not be read")
+    _print_validation(run.training.validation)
+    console.print(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
+    console.print(f"next: clipada evaluate {out} {data}", highlight=False)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data: DataFolder,
+    backbone: Backbone = None,
+    layout: Layout = "auto",
+    category: Category = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
+) -> None:
+    """Score a data set's test images; print and keep the metrics per category."""
+    from clipada import workflows
+    from clipada.bundle import METRICS
+    from clipada.metrics import mean_metrics
+    from clipada.report import metrics_table
+
+    dataset = _dataset(data, layout, category)
+    with _progress() as bar:
+        task = bar.add_task("scoring", total=len(dataset.test))
+        result = workflows.evaluate(
+            run,
+            dataset,
+            backbone=backbone,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            on_image=lambda _: bar.advance(task),
+        )
+    for failure in result.failures:
+        console.print(f"left out: {failure.error}", style="yellow")
+    for index, categories in enumerate(result.passes):
+        title = "pass 0 (coarse)" if index == 0 else f"pass {index} (refined)"
+        out_console.print(metrics_table(categories, mean_metrics(categories.values()), title))
+    console.print(f"percent; {result.protocol['masks']}", highlight=False)
+    console.print(f"kept in {run / METRICS} and {run / workflows.SCORES}", highlight=False)
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files or folders.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Also write overlays, 16-bit maps and predictions.jsonl here.")
+    ] = None,
+    backbone: Backbone = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region.")
+    ] = 0.5,
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
+) -> None:
+    """Inspect images: one JSON line each on standard output."""
+    from clipada import workflows
+    from clipada.types import Failure
+
+    unreadable = count = 0
+    for result in workflows.predict(
+        run,
+        images,
+        out,
+        backbone=backbone,
+        device=device,
+        threshold=threshold,
+        batch_size=batch_size,
+        workers=workers,
+    ):
+        sys.stdout.write(json.dumps(workflows.prediction_record(result)) + "\n")
+        count += 1
+        if isinstance(result, Failure):
+            unreadable += 1
+            console.print(f"left out: {result.error}", style="yellow")
+    where = f"; pictures in {out}" if out else ""
+    console.print(f"inspected {count - unreadable} images, left out {unreadable}{where}", highlight=False)
+    if unreadable == count:
+        raise typer.Exit(1)
+
+
+@app.command()
+def synthesize(
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="The folder to write the contact sheet into.")],
+    count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 24,
+    textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed, other samples.")] = None,
+    settings: Settings = None,
+    layout: Layout = "auto",
+    category: Category = None,
+) -> None:
+    """Write a contact sheet of synthetic training samples, to see what trains."""
+    from clipada import workflows
+
+    config = _config("quick", settings, None, textures=textures, seed=seed)
+    path, failures = workflows.synthesize(_dataset(data, layout, category), out, config, count=count)
+    for failure in failures:
+        console.print(f"left out: {failure.error}", style="yellow")
+    console.print(f"contact sheet in {path}", highlight=False)
+
+
+@app.command()
+def info(run: RunFolder) -> None:
+    """Show what a run is: settings, backbone, training, metrics."""
+    from clipada.bundle import read_run
+    from clipada.report import run_summary
+
+    table = Table(show_header=False, box=None)
+    for name, value in run_summary(read_run(run)).items():
+        table.add_row(name, value)
+    out_console.print(table)
+
+
+def main() -> None:
+    """Run the command line; an error the user can mend is printed without a traceback and exits with 2."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+    )
+    try:
+        app()
+    except ClipAdaError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+
+
+def _config(preset: str, settings: list[str] | None, epochs: int | None, **options: Any) -> Config:
+    """The preset with the command line's changes; later ``--set`` wins."""
+    names = {
+        "backbone": "backbone.name",
+        "refinements": "model.refinements",
+        "textures": "synthesis.textures",
+        "seed": "training.seed",
+    }
+    config = Config.preset(preset)  # type: ignore[arg-type]
+    if epochs is not None:
+        config = replace(config, training=config.training.lasting(epochs))
+    config = config.updated({names[key]: value for key, value in options.items() if value is not None})
+    changes = dict(_setting(text) for text in settings or [])
+    return config.updated(changes)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(
+            f"cannot read --set {text}", expected="NAME=VALUE, NAME one of: " + ", ".join(setting_names())
+        )
+    return name.strip(), value.strip()
+
+
+def _dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:
+    """The data set, said aloud."""
+    from clipada.data import load_dataset
+
+    dataset = load_dataset(data, layout, categories)  # type: ignore[arg-type]
+    for line in dataset.describe():
+        console.print(line, highlight=False)
+    return dataset
+
+
+def _print_validation(validation: dict[str, dict[str, float | None]]) -> None:
+    for index, metrics in validation.items():
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
+        console.print(f"held-out images with synthetic anomalies, pass {index}: {figures}", highlight=False)
+
+
+@contextmanager
+def _progress(*texts: str) -> Iterator[Progress]:
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *map(TextColumn, texts)]
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        yield bar

@@ -1,0 +1,56 @@
+"""The reference engine: the model itself, in PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clipada.errors import ConfigError
+from clipada.model import ClipAda, upsample
+
+
+class TorchEngine:
+    """Localises anomalies with a ``ClipAda`` model; the prompt is read once, here.
+
+    Args:
+        model: A trained model.
+        device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` and the like.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+
+    def __init__(self, model: ClipAda, device: str = "auto") -> None:
+        self.device = _device(device)
+        self.model = model.to(self.device).eval()
+        self.image_size = model.config.image_size
+        self.passes = model.config.refinements + 1
+        with torch.inference_mode():
+            self.text = self.model.text_vector()
+
+    @torch.inference_mode()
+    def localise_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Raw anomaly maps of every pass.
+
+        Args:
+            images: RGB, ``(B, S, S, 3)`` uint8, ``S`` the model's input size.
+
+        Returns:
+            ``(R + 1, B, S, S)`` float32, values 0..1: ``up(M_i)``, coarse pass first.
+        """
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
+        passes = self.model(pixels, self.text)
+        maps = torch.stack([upsample(logits.sigmoid(), pixels.shape[-2:]) for logits in passes])
+        return maps.float().cpu().numpy()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"no device {name!r}", expected="auto, cpu, cuda, cuda:1, ...", got=str(error)) from error
+    return device

@@ -1,0 +1,181 @@
+"""Score a data set: metrics per category and pass, and every image's score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from clipada.config import ScoringConfig
+from clipada.data import Dataset, load_mask, read_batches
+from clipada.engines import Engine
+from clipada.errors import DatasetError, ImageError
+from clipada.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, evaluate_maps, mean_metrics
+from clipada.scoring import anomaly_map, image_score
+from clipada.types import Failure, Map, Mask, Sample
+
+MASK_RULE = "masks nearest-resized to the model's input size; values above 0 are anomalous"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredImage:
+    """One test image's scores.
+
+    Attributes:
+        sample: The image.
+        scores: Image score of each pass, coarse first.
+        maps: Anomaly map of each pass at the model's input size, ``(S, S)`` each.
+    """
+
+    sample: Sample
+    scores: tuple[float, ...]
+    maps: tuple[Map, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A data set's metrics.
+
+    Attributes:
+        passes: For each pass, coarse first, metrics by category.
+        scores: Every image's scores by pass, in the data set's order: path, category, defect, scores.
+        failures: Test images or masks that could not be used.
+        protocol: How the figures came about, in words and numbers.
+    """
+
+    passes: tuple[dict[str, CategoryMetrics], ...]
+    scores: tuple[dict[str, Any], ...]
+    failures: tuple[Failure, ...]
+    protocol: dict[str, Any]
+
+    @property
+    def categories(self) -> dict[str, CategoryMetrics]:
+        """The last pass's metrics by category."""
+        return self.passes[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``metrics.json``: the last pass first, then every pass's own."""
+        tables = [
+            {
+                "categories": {name: metrics.to_dict() for name, metrics in categories.items()},
+                "mean": mean_metrics(categories.values()).to_dict(),
+            }
+            for categories in self.passes
+        ]
+        return {"protocol": self.protocol, **tables[-1], "passes": tables}
+
+
+def evaluate_dataset(
+    engine: Engine,
+    dataset: Dataset,
+    scoring: ScoringConfig,
+    *,
+    batch_size: int = 8,
+    workers: int = 2,
+    on_image: Callable[[ScoredImage], None] = lambda _: None,
+) -> Evaluation:
+    """Score every test image of a data set and compute each category's metrics.
+
+    Images or masks that cannot be used are named, counted and left out. One category's maps are in memory at a time.
+
+    Args:
+        engine: Makes the raw maps.
+        dataset: Its test split is scored.
+        scoring: How maps are smoothed and scored.
+        batch_size: Images at a time.
+        workers: Threads that decode.
+        on_image: Called with every scored image.
+
+    Raises:
+        DatasetError: There is no test image, or none can be used.
+    """
+    dataset.require_test()
+    passes: list[dict[str, CategoryMetrics]] = [{} for _ in range(engine.passes)]
+    scores: list[dict[str, Any]] = []
+    failures: list[Failure] = []
+    for category in dataset.categories:
+        samples = [sample for sample in dataset.test if sample.category == category]
+        scored, masks = _score_category(engine, samples, scoring, (batch_size, workers), failures, on_image)
+        if not scored:
+            continue
+        scores += [_record(image) for image in scored]
+        for index, metrics in enumerate(passes):
+            metrics[category] = _metrics(scored, masks, index)
+    if not scores:
+        raise DatasetError(
+            f"no test image of {dataset.root} can be used",
+            got=str(failures[0].error) if failures else None,
+            remedy="check the files",
+        )
+    protocol = _protocol(engine, dataset, scoring, failures)
+    return Evaluation(passes=tuple(passes), scores=tuple(scores), failures=tuple(failures), protocol=protocol)
+
+
+def _score_category(
+    engine: Engine,
+    samples: Sequence[Sample],
+    scoring: ScoringConfig,
+    pace: tuple[int, int],
+    failures: list[Failure],
+    on_image: Callable[[ScoredImage], None],
+) -> tuple[list[ScoredImage], list[Mask | None]]:
+    """Scores and masks of the images that can be used; the others join ``failures``."""
+    scored: list[ScoredImage] = []
+    masks: list[Mask | None] = []
+    for batch in read_batches([sample.path for sample in samples], engine.image_size, *pace):
+        failures += batch.failures
+        if not batch.paths:
+            continue
+        maps = engine.localise_passes(batch.images)
+        for index, (position, size) in enumerate(zip(batch.positions, batch.sizes, strict=True)):
+            sample = samples[position]
+            try:
+                masks.append(load_mask(sample, engine.image_size, size))
+            except ImageError as error:
+                failures.append(Failure(path=sample.path, error=error))
+                continue
+            scored.append(_scored(sample, maps[:, index], scoring))
+            on_image(scored[-1])
+    return scored, masks
+
+
+def _scored(sample: Sample, raw: Map, scoring: ScoringConfig) -> ScoredImage:
+    """An image's scores from its raw maps, ``(passes, S, S)``."""
+    maps = tuple(anomaly_map(one, scoring) for one in raw)
+    return ScoredImage(sample=sample, scores=tuple(image_score(one, scoring) for one in maps), maps=maps)
+
+
+def _metrics(scored: Sequence[ScoredImage], masks: Sequence[Mask | None], index: int) -> CategoryMetrics:
+    return evaluate_maps(
+        np.array([image.scores[index] for image in scored]),
+        np.array([image.sample.anomalous for image in scored]),
+        np.stack([image.maps[index] for image in scored]),
+        masks,
+    )
+
+
+def _record(image: ScoredImage) -> dict[str, Any]:
+    sample = image.sample
+    return {
+        "path": str(sample.path),
+        "category": sample.category,
+        "defect": sample.defect,
+        "anomalous": sample.anomalous,
+        "scores": list(image.scores),
+    }
+
+
+def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, failures: Sequence[Failure]) -> dict[str, Any]:
+    return {
+        "data": dataset.root.resolve().name,
+        "layout": dataset.layout,
+        "image_size": engine.image_size,
+        "masks": MASK_RULE,
+        "mean": "plain mean over categories",
+        "aupro_fpr_limit": AUPRO_FPR_LIMIT,
+        "sigma": scoring.sigma,
+        "top_pixels": scoring.top_pixels,
+        "left_out": [str(failure.path) for failure in failures],
+    }

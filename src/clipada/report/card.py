@@ -1,0 +1,72 @@
+"""A run in words: the model card and the summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipada.bundle import Run
+from clipada.metrics import CategoryMetrics
+from clipada.report.tables import COLUMNS, metrics_markdown
+
+
+def run_summary(run: Run) -> dict[str, str]:
+    """What a run is, as name and value, for ``clipada info``."""
+    training, model, schedule = run.training, run.config.model, run.config.training
+    prompt = run.config.prompt
+    summary = {
+        "run": str(run.folder),
+        "clipada": run.clipada_version,
+        "backbone": f"{run.backbone_label}, block {run.config.backbone.block}",
+        "input": f"{model.image_size} x {model.image_size} pixels",
+        "prompt": f"{prompt.length} learned vectors" if prompt.learnable else f"fixed, {prompt.word!r}",
+        "refinement": f"{model.refinements} passes, {model.attention} in {model.attention_space} space",
+        "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items()),
+        "left out": f"{len(training.unreadable)} unreadable training images",
+        "schedule": f"{schedule.epochs} epochs of batch {schedule.batch_size}, seed {schedule.seed}",
+        "training": f"{training.seconds:.0f} s at {training.images_per_second:.1f} images/s on {training.machine}",
+        "adapter": f"{run.adapter_bytes / 1e6:.2f} MB",
+    }
+    if run.metrics is not None:
+        mean = run.metrics["mean"]
+        shares = {head: mean[name] for head, name in COLUMNS.items() if isinstance(mean[name], float)}
+        figures = (f"{head} {100 * share:.1f}" for head, share in shares.items())
+        summary["mean metrics"] = ", ".join(figures) + f" (percent, on {run.metrics['protocol']['data']})"
+    return summary
+
+
+def model_card(run: Run) -> str:
+    """The run folder's ``README.md``: what it is, how it was made, what it scored, its limits."""
+    facts = "\n".join(f"| {name} | {value} |" for name, value in run_summary(run).items() if name != "run")
+    return f"""# {run.folder.resolve().name}: a clipada run
+
+One CLIP-ADA adapter (arXiv 2403.09493) for {len(run.training.categories)} categories: a learnable prompt and a
+projection per pass over a frozen CLIP, trained on normal images and synthetic anomalies.
+
+| | |
+|---|---|
+{facts}
+
+Use it with `clipada predict {run.folder.resolve().name} IMAGES --out DIR`. The backbone is not part of this folder; its
+hash above is checked when the run is loaded.
+{_metrics_section(run.metrics)}
+## Limits
+
+Scores are comparable within one category and camera set-up. The figures hold for the data named; a model trained on
+synthetic anomalies can miss defects that change little of a part's look.
+"""
+
+
+def _metrics_section(metrics: dict[str, Any] | None) -> str:
+    """A Markdown table of the metrics, or nothing before an evaluation."""
+    if metrics is None:
+        return ""
+    protocol = metrics["protocol"]
+    categories = {name: CategoryMetrics(**values) for name, values in metrics["categories"].items()}
+    return f"""
+## Metrics on {protocol["data"]}
+
+{metrics_markdown(categories, CategoryMetrics(**metrics["mean"]))}
+
+Percent, at {protocol["image_size"]} pixels; {protocol["masks"]}; AUPRO up to a false-positive rate of
+{protocol["aupro_fpr_limit"]}.
+"""

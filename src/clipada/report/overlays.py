@@ -1,0 +1,191 @@
+"""Pictures of what was found: the image, its anomaly map as heat, and the regions above the threshold in outline.
+
+Colours mean the same in every picture: the heat scale is fixed to 0..1, never stretched to one image's range.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from clipada.errors import ClipAdaError
+from clipada.types import Image, Map, Mask
+
+SIDES = (320, 640)
+"""In a panel, a picture's longer side is brought into this range, in pixels."""
+
+BACKGROUND = (58, 62, 72)
+"""RGB of a panel between the pictures."""
+
+LINE = (0, 240, 255)
+"""RGB of an outline."""
+
+LINE_EDGE = (8, 16, 40)
+"""RGB of both edges of an outline, which set it off from bright parts."""
+
+HEAT_OPACITY = 0.8
+"""Opacity of the heat at a map value of 1, where the defect still shows through; it falls to nothing at 0, so that good
+parts stay as they are."""
+
+_INK = (232, 235, 240)
+
+# Ten evenly spaced colours of matplotlib's "plasma" (van der Walt and Smith, 2015, CC0), whose lightness rises evenly.
+_HEAT_ANCHORS = np.array(
+    [
+        (13, 8, 135),
+        (71, 3, 159),
+        (115, 1, 168),
+        (156, 23, 158),
+        (189, 55, 134),
+        (216, 87, 107),
+        (237, 121, 83),
+        (250, 158, 59),
+        (253, 201, 38),
+        (240, 249, 33),
+    ],
+    dtype=np.float32,
+)
+
+
+def heat_colours(anomaly_map: NDArray[np.floating[Any]]) -> Image:
+    """Colour a map on the fixed scale 0..1: dark blue, purple, orange, yellow, linear between anchors.
+
+    Args:
+        anomaly_map: Any shape ``(...)``; values beyond 0..1 take the colour of the nearer end.
+
+    Returns:
+        ``(..., 3)`` uint8.
+    """
+    anchors = np.linspace(0, 1, len(_HEAT_ANCHORS))
+    channels = [np.interp(anomaly_map, anchors, _HEAT_ANCHORS[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def blend_heat(image: Image, anomaly_map: Map) -> Image:
+    """Lay a map's heat over an image, the more opaque the hotter.
+
+    Opacity is ``HEAT_OPACITY * s(map)`` with the smooth step ``s(v) = 3 v^2 - 2 v^3``.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        anomaly_map: ``(H, W)``, 0..1.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+    """
+    value = np.clip(anomaly_map, 0, 1)[..., np.newaxis]
+    opacity = HEAT_OPACITY * value**2 * (3 - 2 * value)
+    return ((1 - opacity) * image + opacity * heat_colours(anomaly_map)).round().astype(np.uint8)
+
+
+def line_width(size: tuple[int, int]) -> int:
+    """Width in pixels of the bright part of an outline on a picture of ``size`` (height, width): 1/160 of its side."""
+    return max(2, round(max(size) / 160))
+
+
+def draw_outlines(image: Image, mask: Mask, width: int) -> Image:
+    """Draw a line around each region of a mask: bright, with a dark edge of one pixel on either side.
+
+    The line runs outside: a region's own pixels stay as they are. It keeps to pixels nearer than ``width + 2.5``.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        mask: ``(H, W)``.
+        width: Width of the bright part in pixels.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+    """
+    if not mask.any():
+        return image.copy()
+    distance = scipy.ndimage.distance_transform_edt(~mask)
+    from_centre = np.abs(distance - (width + 3) / 2)
+    cased = np.where(mask, 0, np.clip(width / 2 + 1.5 - from_centre, 0, 1))[..., np.newaxis]
+    bright = np.clip(width / 2 + 0.5 - from_centre, 0, 1)[..., np.newaxis]
+    line = bright * LINE + (1 - bright) * LINE_EDGE
+    return (cased * line + (1 - cased) * image).round().astype(np.uint8)
+
+
+def overlay(image: Image, anomaly_map: Map, threshold: float) -> Image:
+    """Draw a panel: the image, its map as heat laid over it, the regions above the threshold in outline, the scale.
+
+    Pictures keep the image's geometry. The longer side is enlarged to 320 or reduced to 640 pixels where it is beyond;
+    in reducing, a region of a single pixel still gets its outline.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        anomaly_map: ``(H, W)``, 0..1.
+        threshold: A pixel belongs to a region when its value is greater.
+
+    Returns:
+        ``(H', W', 3)`` uint8.
+
+    Raises:
+        ClipAdaError: Image and map are not of one size.
+    """
+    if image.shape != (*anomaly_map.shape, 3) or image.dtype != np.uint8:
+        got = f"{image.dtype} {image.shape} and {anomaly_map.shape}"
+        raise ClipAdaError("cannot draw the overlay", expected="an image (H, W, 3) uint8 and a map (H, W)", got=got)
+    size = picture_size((image.shape[0], image.shape[1]))
+    picture = _resized(image, size, PIL.Image.Resampling.LANCZOS)
+    heat = _resized(anomaly_map.astype(np.float32), size, PIL.Image.Resampling.BILINEAR)
+    above = _resized((anomaly_map > threshold).astype(np.float32), size, PIL.Image.Resampling.BOX) > 0
+    width = line_width(size)
+    margin = width + 4
+    outlined = draw_outlines(_framed(picture, margin), np.pad(above, margin), width)
+    pictures = [_framed(picture, margin), _framed(blend_heat(picture, heat), margin), outlined]
+    return np.concatenate([*pictures, _scale_bar(size[0], margin, threshold)], axis=1)
+
+
+def picture_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of each picture in the panel of an image of ``size`` (height, width)."""
+    longer = max(size)
+    scale = min(max(longer, SIDES[0]), SIDES[1]) / longer
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def map_to_16bit(anomaly_map: Map) -> NDArray[np.uint16]:
+    """A map 0..1 as ``round(65535 map)``, to be kept as a 16-bit PNG; its error is at most half a step, 1/131070.
+
+    Raises:
+        ClipAdaError: A value is beyond 0..1 by more than rounding, or not a number.
+    """
+    if not np.all((anomaly_map >= -1e-6) & (anomaly_map <= 1 + 1e-6)):
+        got = f"{np.min(anomaly_map)}..{np.max(anomaly_map)}"
+        raise ClipAdaError("cannot write the anomaly map in 16 bits", expected="values 0..1", got=got)
+    return np.clip(np.rint(anomaly_map.astype(np.float64) * 65535), 0, 65535).astype(np.uint16)
+
+
+def _scale_bar(height: int, margin: int, threshold: float) -> Image:
+    """The heat scale, 1 at the top, with a mark at the threshold."""
+    text = max(11, round(height / 36))
+    canvas = np.full((height + 2 * margin, 5 * text, 3), BACKGROUND, np.uint8)
+    canvas[margin : margin + height, margin : margin + text] = heat_colours(np.linspace(1, 0, height)[:, np.newaxis])
+    picture = PIL.Image.fromarray(canvas)
+    draw = PIL.ImageDraw.Draw(picture)
+    font = PIL.ImageFont.load_default(text)
+    for value, colour in ((0.0, _INK), (1.0, _INK), (threshold, LINE)):
+        y = margin + (height - 1) * (1 - min(max(value, 0.0), 1.0))
+        draw.line([(margin, y), (margin + text * 1.3, y)], fill=colour, width=max(1, text // 8))
+        if value == threshold or abs(value - threshold) * height > 1.5 * text:
+            draw.text((margin + text * 1.6, y), f"{value:.2g}", fill=colour, font=font, anchor="lm")
+    return np.asarray(picture)
+
+
+def _framed(picture: Image, margin: int) -> Image:
+    """The picture with a margin all round, wide enough for the outline of a region at the picture's edge."""
+    height, width = picture.shape[:2]
+    canvas = np.full((height + 2 * margin, width + 2 * margin, 3), BACKGROUND, np.uint8)
+    canvas[margin : margin + height, margin : margin + width] = picture
+    return canvas
+
+
+def _resized(array: NDArray[Any], size: tuple[int, int], resample: PIL.Image.Resampling) -> NDArray[Any]:
+    """Resize ``(H, W, 3)`` uint8 or ``(H, W)`` float32 to ``size`` (height, width)."""
+    return np.asarray(PIL.Image.fromarray(array).resize(size[::-1], resample))
