@@ -289,10 +289,10 @@ class Config:
         config = self
         for name, value in changes.items():
             section, _, setting = name.partition(".")
-            part: Any = getattr(config, section, None)
-            if not is_dataclass(part) or setting not in {f.name for f in fields(part)}:
+            if name not in setting_names():
                 expected = "section.setting, one of: " + ", ".join(setting_names())
                 raise ConfigError(f"no setting {name!r}", expected=expected)
+            part: Any = getattr(config, section)
             hint = get_type_hints(type(part))[setting]
             parsed = _parse(value, hint, name) if isinstance(value, str) else value
             changed: Any = replace(part, **{setting: _checked(parsed, hint, name)})

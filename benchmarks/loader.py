@@ -1,0 +1,83 @@
+"""Does synthesis feed training? Images/s of the loader alone against images/s of the training step alone, in one run.
+
+python benchmarks/loader.py DATA --backbone NAME_OR_FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from clipada.config import Config
+from clipada.data import load_dataset
+from clipada.model import build_model
+from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.training import TrainingBatch, TrainingBatches
+from clipada.training.loop import objective, pass_losses
+from clipada.workflows import machine
+
+
+def loader(batches: TrainingBatches, workers: int) -> Iterator[TrainingBatch]:
+    """The loader as training uses it: batches decoded and synthesised by worker processes."""
+    return iter(DataLoader(batches, batch_size=None, num_workers=workers))
+
+
+def training_step(config: Config, batch: TrainingBatch) -> Callable[[], None]:
+    """A whole optimiser step on one batch, as training does it."""
+    model = build_model(config)
+    optimizer = torch.optim.AdamW(model.trained_parameters().values(), lr=config.training.learning_rate)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        losses = pass_losses(model(batch.images), batch.masks, config.training)
+        torch.autograd.backward(objective(losses, config.training))
+        optimizer.step()
+
+    return step
+
+
+def rate(action: Callable[[], object], images: int, repeats: int) -> float:
+    """Median images/s of an action over repeats, after one that does not count."""
+    action()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return images / statistics.median(seconds)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--backbone", default=Config().backbone.name)
+    parser.add_argument("--repeats", type=int, default=20)
+    options = parser.parse_args()
+    config = Config.preset("quick").updated({"backbone.name": options.backbone})
+    samples = load_dataset(options.data).train
+    synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+    batches = TrainingBatches(samples, config, synthesiser)
+    size, workers = config.training.batch_size, os.cpu_count() or 1
+
+    stream = loader(batches, workers)
+    for _ in range(2 * workers + 1):  # what the workers made while they started
+        next(stream)
+    alone = rate(lambda: [next(stream) for _ in range(workers)], size * workers, options.repeats)
+    stream = iter(())
+    step = rate(training_step(config, batches[0]), size, options.repeats)
+    print(f"machine: {machine('cpu')}; backbone {Path(options.backbone).name}; {config.model.image_size} px, R = 1")
+    print(f"loader alone, {workers} workers: {alone:.1f} images/s")
+    print(f"training step alone, {torch.get_num_threads()} threads: {step:.1f} images/s")
+    print(f"ratio: {alone / step:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Training: the objective, frozen means frozen, the same seed the same adapter, kills that leave no trace, learning."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from clipada.config import Config, RuntimeConfig
+from clipada.data import load_dataset
+from clipada.errors import DatasetError, RunError
+from clipada.model import ClipAda, build_model
+from clipada.training import CHECKPOINT, Progress, TrainingBatches, fit, split_validation, validate
+from clipada.training.loop import learning_rate, objective, pass_losses
+from clipada.types import Sample
+
+CPU = RuntimeConfig(accelerator="cpu", workers=0)
+
+
+def values(model: ClipAda) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.trained_parameters().items()}
+
+
+def bit_equal(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.fixture
+def samples(products: Path) -> tuple[Sample, ...]:
+    return load_dataset(products).train
+
+
+def trained(config: Config, samples: tuple[Sample, ...], folder: Path, runtime: RuntimeConfig = CPU) -> ClipAda:
+    model = build_model(config)
+    fit(model, samples, config, runtime, folder)
+    return model
+
+
+class TestObjective:
+    def test_image_resolution_is_the_mean_over_pixels_of_upsampled_logits(self) -> None:
+        logits, masks = torch.randn(2, 3, 3), (torch.rand(2, 1, 12, 12) > 0.5).float()
+        probability = F.interpolate(logits[:, None], size=(12, 12), mode="bilinear").sigmoid().double()
+        expected = -(masks * probability.log() + (1 - masks) * (1 - probability).log()).mean()
+        (loss,) = pass_losses([logits], masks, Config().training)
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+    def test_patch_resolution_averages_the_mask(self) -> None:
+        config = Config().updated({"training.loss_resolution": "patch"}).training
+        logits, masks = torch.randn(1, 2, 2), torch.zeros(1, 1, 4, 4)
+        masks[..., :2, :1] = 1
+        target = torch.tensor([[[0.5, 0.0], [0.0, 0.0]]])
+        (loss,) = pass_losses([logits], masks, config)
+        torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target))
+
+    def test_equation_six(self) -> None:
+        config = Config().updated({"training.refinement_weight": 0.5}).training
+        losses = [torch.tensor(1.0), torch.tensor(10.0), torch.tensor(100.0)]
+        assert objective(losses, config).item() == 56
+        assert objective(losses[:1], config).item() == 1
+
+    def test_learning_rate_falls_at_the_papers_epochs(self) -> None:
+        config = Config.preset("mvtec").training
+        rates = [learning_rate(config, epoch) for epoch in (0, 399, 400, 699, 700, 799)]
+        assert rates == pytest.approx([1e-3, 1e-3, 2e-4, 2e-4, 4e-5, 4e-5])
+
+
+class TestBatches:
+    def test_an_epoch_shows_every_image_once_then_wraps(self, config: Config, samples: tuple[Sample, ...]) -> None:
+        config = config.updated({"training.batch_size": 5})
+        batches = TrainingBatches(samples, config, None)
+        assert (batches.steps_per_epoch, len(batches)) == (3, 9)
+        order = [path for step in range(3) for path, _ in zip(batches._paths_of(step), range(5), strict=False)]
+        assert sorted(order[:12]) == sorted(sample.path for sample in samples)
+        assert order[12:] == order[:3]
+
+    def test_devices_share_a_batch(self, config: Config, samples: tuple[Sample, ...]) -> None:
+        whole = TrainingBatches(samples, config, None)[1].images
+        first, second = (TrainingBatches(samples, config, None, rank, 2)[1].images for rank in (0, 1))
+        assert torch.equal(torch.stack([first, second], dim=1).flatten(0, 1), whole)
+
+    def test_unreadable_images_are_named_and_replaced(self, config: Config, samples: tuple[Sample, ...]) -> None:
+        samples[0].path.write_bytes(b"")
+        batches = [TrainingBatches(samples, config, None)[step] for step in range(3)]
+        assert {failure.path for batch in batches for failure in batch.failures} == {samples[0].path}
+        assert all(batch.images.shape == (4, 3, 32, 32) for batch in batches)
+
+    def test_one_image_is_enough(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
+        trained(config, samples[:1], tmp_path / "run")
+
+    def test_no_readable_image_is_an_error(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
+        for sample in samples:
+            sample.path.write_bytes(b"not an image")
+        with pytest.raises(DatasetError, match="none of the 12 training images can be read"):
+            trained(config, samples, tmp_path / "run")
+
+
+class TestFit:
+    def test_clip_is_bit_equal_afterwards_and_the_adapter_is_not(
+        self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
+    ) -> None:
+        model = build_model(config)
+        clip, adapter = model.clip.sha256(), values(model)
+        fit(model, samples, config, CPU, tmp_path)
+        assert model.clip.sha256() == clip
+        assert not any(torch.equal(adapter[name], value) for name, value in values(model).items())
+
+    def test_same_seed_same_adapter_whatever_the_workers(
+        self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
+    ) -> None:
+        first = trained(config, samples, tmp_path / "a")
+        second = trained(config, samples, tmp_path / "b", RuntimeConfig(accelerator="cpu", workers=2))
+        assert bit_equal(values(first), values(second))
+        other = trained(config.updated({"training.seed": 1}), samples, tmp_path / "c")
+        assert not bit_equal(values(first), values(other))
+
+    def test_interrupted_and_resumed_is_never_interrupted(
+        self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
+    ) -> None:
+        config = config.updated({"training.checkpoint_seconds": 0.0})
+
+        def stop(progress: Progress) -> None:
+            if progress.step == 5:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            fit(build_model(config), samples, config, CPU, tmp_path / "stopped", stop)
+        resumed = build_model(config)
+        steps: list[int] = []
+        fit(resumed, samples, config, CPU, tmp_path / "stopped", lambda progress: steps.append(progress.step))
+        assert steps == [5, 6, 7, 8, 9]  # the step that was interrupted before its checkpoint comes again
+        assert bit_equal(values(resumed), values(trained(config, samples, tmp_path / "whole")))
+
+    def test_checkpoint_of_another_training_is_refused(
+        self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
+    ) -> None:
+        config = config.updated({"training.checkpoint_seconds": 0.0})
+        trained(config, samples, tmp_path)
+        with pytest.raises(RunError, match="another training"):
+            trained(config.updated({"training.learning_rate": 0.1}), samples, tmp_path)
+
+    def test_damaged_checkpoint_is_refused(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
+        trained(config.updated({"training.checkpoint_seconds": 0.0}), samples, tmp_path)
+        path = tmp_path / CHECKPOINT
+        path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(RunError, match="damaged"):
+            trained(config, samples, tmp_path)
+
+    def test_bfloat16_trains(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
+        model = trained(config.updated({"training.precision": "bf16-mixed"}), samples, tmp_path)
+        assert all(value.dtype == torch.float32 and value.isfinite().all() for value in values(model).values())
+
+    def test_logs_hold_every_passes_loss(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
+        trained(config, samples, tmp_path)
+        header = (tmp_path / "logs" / "csv" / "version_0" / "metrics.csv").read_text().splitlines()[0]
+        assert {"loss/pass0", "loss/pass1", "learning_rate", "images_per_second", "step"} <= set(header.split(","))
+        assert any((tmp_path / "logs" / "tensorboard").rglob("events.out.tfevents*"))
+
+
+def test_validation_split_is_by_category_and_seed(config: Config, samples: tuple[Sample, ...]) -> None:
+    config = config.updated({"training.validation_fraction": 0.34})
+    rest, held_out = split_validation(samples, config)
+    assert sorted(s.category for s in held_out) == ["disc", "disc", "plate", "plate"]
+    assert set(rest) | set(held_out) == set(samples)
+    assert not set(rest) & set(held_out)
+    assert (rest, held_out) == split_validation(samples, config)
+
+
+def test_killed_in_mid_epoch_and_resumed_gives_the_same_adapter(config: Config, products: Path, tmp_path: Path) -> None:
+    """A real process, a real SIGKILL, the real command line."""
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "clipada",
+            "train",
+            str(products),
+            "--backbone",
+            config.backbone.name,
+            "--epochs",
+            "30",
+        ),
+        *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),
+        *("--set", "training.batch_size=4", "--set", "training.checkpoint_seconds=0", "--accelerator", "cpu"),
+        *("--workers", "0"),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen([*command, "--out", str(killed)], env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (killed / CHECKPOINT).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (killed / "adapter.safetensors").exists()
+    subprocess.run([*command, "--out", str(killed), "--resume"], env=environment, check=True, capture_output=True)
+    subprocess.run([*command, "--out", str(whole)], env=environment, check=True, capture_output=True)
+    assert bit_equal(load_file(killed / "adapter.safetensors"), load_file(whole / "adapter.safetensors"))
+    assert not (killed / CHECKPOINT).exists()
+
+
+def test_learns_to_see_defects_it_never_saw(shared: Path, tmp_path: Path) -> None:
+    """Seconds on real bottles' good parts: unseen real defects are found far above chance (0.5)."""
+    from clipada.engines.pytorch import TorchEngine
+    from clipada.evaluation import evaluate_dataset
+
+    dataset = load_dataset(shared / "data" / "mvtec-mini", categories=["bottle"])
+    config = Config().updated(
+        {
+            "backbone.name": str(shared / "weights" / "deit-tiny-clip"),
+            "training.epochs": 2,
+            "training.milestones": (),
+            "model.refinements": 0,
+            "model.image_size": 160,
+            "training.learning_rate": 3e-3,
+        }
+    )
+    model = trained(config, dataset.train[:96], tmp_path, RuntimeConfig(accelerator="cpu", workers=1))
+    evaluation = evaluate_dataset(TorchEngine(model, "cpu"), dataset, config.scoring)
+    bottle = evaluation.categories["bottle"]
+    assert bottle.image_auroc is not None
+    assert bottle.pixel_auroc is not None
+    assert bottle.image_auroc > 0.85
+    assert bottle.pixel_auroc > 0.85
+
+
+def test_validation_draws_the_same_anomalies_for_every_model(config: Config, samples: tuple[Sample, ...]) -> None:
+    first = validate(build_model(config), samples, config)
+    assert list(first) == ["0", "1"]
+    assert [(m.n_normal + m.n_anomalous) for m in first["0"].values()] == [24, 24]
+    assert first == validate(build_model(config), samples, config)
+    counts = [
+        [(m.n_normal, m.n_anomalous) for m in validate(build_model(changed), samples, changed)["0"].values()]
+        for changed in (config, config.updated({"prompt.length": 2}), config.updated({"training.seed": 1}))
+    ]
+    assert counts[0] == counts[1] != counts[2]
