@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DATA ?= ../shared/data/mvtec-mini
+BACKBONE ?= ../shared/weights/deit-tiny-clip
 STAMP := $(VENV)/.installed
 
 .PHONY: setup test test-all lint benchmark clean
@@ -27,7 +29,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 benchmark: $(STAMP)
-	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/loader.py $(DATA) --backbone $(BACKBONE)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,16 +1,22 @@
 """A tiny CLIP, two small products, and the real checks where they are at hand."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from clipada.backbone import FrozenClip, load_clip
-from clipada.config import BackboneConfig, Config
+from clipada.config import BackboneConfig, Config, RuntimeConfig
+from clipada.workflows import train
 from tiny import make_clip, save
 
 SHARED = Path(os.environ.get("CLIPADA_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+torch.set_num_threads(1)  # tiny tensors: a second thread only waits
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +39,7 @@ def clip(clip_folder: Path) -> FrozenClip:
     return load_clip(BackboneConfig(name=str(clip_folder), block=2))
 
 
-@pytest.fixture
-def config(clip_folder: Path) -> Config:
+def tiny_config(clip_folder: Path) -> Config:
     """A training of seconds on the tiny CLIP."""
     return Config().updated(
         {
@@ -50,10 +55,35 @@ def config(clip_folder: Path) -> Config:
 
 
 @pytest.fixture
+def config(clip_folder: Path) -> Config:
+    """A training of seconds on the tiny CLIP."""
+    return tiny_config(clip_folder)
+
+
+@pytest.fixture
 def products(tmp_path: Path) -> Path:
     """Two products in the MVTec AD layout: six good parts, two good and two scratched test parts each."""
+    return write_products(tmp_path / "products")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Path:
+    """A run on two products, evaluated by nobody. Shared by all tests: to be read only."""
+    folder = tmp_path_factory.mktemp("finished")
+    runtime = RuntimeConfig(accelerator="cpu", workers=0)
+    train(write_products(folder / "products"), folder / "line3", tiny_config(clip_folder), runtime=runtime)
+    return folder / "line3"
+
+
+@pytest.fixture
+def run_folder(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be changed or damaged."""
+    return shutil.copytree(finished_run, tmp_path / "line3")
+
+
+def write_products(root: Path) -> Path:
+    """Write the data set that ``products`` describes."""
     rng = np.random.default_rng(0)
-    root = tmp_path / "products"
     for category, base in (("plate", 90), ("disc", 170)):
 
         def part(scratch: bool, base: int = base) -> tuple[np.ndarray, np.ndarray]:

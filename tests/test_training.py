@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,23 @@ from clipada.config import Config, RuntimeConfig
 from clipada.data import load_dataset
 from clipada.errors import DatasetError, RunError
 from clipada.model import ClipAda, build_model
-from clipada.training import CHECKPOINT, Progress, TrainingBatches, fit, split_validation, validate
+from clipada.training import CHECKPOINT, Progress, TrainingBatches, fit, launch, split_validation, validate
 from clipada.training.loop import learning_rate, objective, pass_losses
 from clipada.types import Sample
 
-CPU = RuntimeConfig(accelerator="cpu", workers=0)
+CPU = RuntimeConfig(accelerator="cpu")
+
+
+def run(
+    model: ClipAda,
+    samples: tuple[Sample, ...],
+    config: Config,
+    folder: Path,
+    report: Callable[[Progress], None] = lambda _: None,
+    workers: int = 0,
+) -> None:
+    fabric = launch(config.training, CPU, folder)
+    fit(fabric, model, samples, config, folder, workers=workers, report=report)
 
 
 def values(model: ClipAda) -> dict[str, torch.Tensor]:
@@ -37,9 +49,9 @@ def samples(products: Path) -> tuple[Sample, ...]:
     return load_dataset(products).train
 
 
-def trained(config: Config, samples: tuple[Sample, ...], folder: Path, runtime: RuntimeConfig = CPU) -> ClipAda:
+def trained(config: Config, samples: tuple[Sample, ...], folder: Path, workers: int = 0) -> ClipAda:
     model = build_model(config)
-    fit(model, samples, config, runtime, folder)
+    run(model, samples, config, folder, workers=workers)
     return model
 
 
@@ -107,7 +119,7 @@ class TestFit:
     ) -> None:
         model = build_model(config)
         clip, adapter = model.clip.sha256(), values(model)
-        fit(model, samples, config, CPU, tmp_path)
+        run(model, samples, config, tmp_path)
         assert model.clip.sha256() == clip
         assert not any(torch.equal(adapter[name], value) for name, value in values(model).items())
 
@@ -115,7 +127,7 @@ class TestFit:
         self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
     ) -> None:
         first = trained(config, samples, tmp_path / "a")
-        second = trained(config, samples, tmp_path / "b", RuntimeConfig(accelerator="cpu", workers=2))
+        second = trained(config, samples, tmp_path / "b", workers=2)
         assert bit_equal(values(first), values(second))
         other = trained(config.updated({"training.seed": 1}), samples, tmp_path / "c")
         assert not bit_equal(values(first), values(other))
@@ -130,10 +142,10 @@ class TestFit:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            fit(build_model(config), samples, config, CPU, tmp_path / "stopped", stop)
+            run(build_model(config), samples, config, tmp_path / "stopped", stop)
         resumed = build_model(config)
         steps: list[int] = []
-        fit(resumed, samples, config, CPU, tmp_path / "stopped", lambda progress: steps.append(progress.step))
+        run(resumed, samples, config, tmp_path / "stopped", lambda progress: steps.append(progress.step))
         assert steps == [5, 6, 7, 8, 9]  # the step that was interrupted before its checkpoint comes again
         assert bit_equal(values(resumed), values(trained(config, samples, tmp_path / "whole")))
 
@@ -205,6 +217,21 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_adapter(config: Config, 
     assert not (killed / CHECKPOINT).exists()
 
 
+@pytest.mark.slow
+def test_two_processes_train_one_model(config: Config, products: Path, tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "clipada", "train", str(products), "--backbone", config.backbone.name, "--epochs", "2"),
+        *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),
+        *("--set", "training.batch_size=4", "--accelerator", "cpu", "--devices", "2", "--workers", "0"),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    whole = [*command, "--out", str(tmp_path / "run")]
+    result = subprocess.run(whole, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("trained in") == 1
+    assert (tmp_path / "run" / "adapter.safetensors").exists()
+
+
 def test_learns_to_see_defects_it_never_saw(shared: Path, tmp_path: Path) -> None:
     """Seconds on real bottles' good parts: unseen real defects are found far above chance (0.5)."""
     from clipada.engines.pytorch import TorchEngine
@@ -221,7 +248,7 @@ def test_learns_to_see_defects_it_never_saw(shared: Path, tmp_path: Path) -> Non
             "training.learning_rate": 3e-3,
         }
     )
-    model = trained(config, dataset.train[:96], tmp_path, RuntimeConfig(accelerator="cpu", workers=1))
+    model = trained(config, dataset.train[:96], tmp_path, workers=1)
     evaluation = evaluate_dataset(TorchEngine(model, "cpu"), dataset, config.scoring)
     bottle = evaluation.categories["bottle"]
     assert bottle.image_auroc is not None

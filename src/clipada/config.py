@@ -243,6 +243,11 @@ class RuntimeConfig:
         available = max(1, (os.cpu_count() or 1) // self.devices)
         return min(8, available) if self.workers is None else self.workers
 
+    @staticmethod
+    def leads() -> bool:
+        """Whether this process is the first of those that train together, started by torchrun, SLURM or Fabric."""
+        return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from clipada.config import SynthesisConfig
 from clipada.errors import ImageError
 from clipada.synthesis import AnomalySynthesiser, ProceduralTextures
+from clipada.synthesis import draem as room
 from clipada.synthesis.draem import blend, draw_lattices, draw_masks, rotate_some
 from clipada.synthesis.patches import VISIBLE_DIFFERENCE, moved_images, visible
 
@@ -103,12 +104,16 @@ def test_images_are_rotated_as_often_as_asked(probability):
     assert within_five_deviations(hits, 3000, probability)
 
 
+def angles_about_centre(images: torch.Tensor) -> torch.Tensor:
+    """Degrees from the centre's right to the centre of mass of each ``(65, 65)``."""
+    place = torch.arange(65.0) - 32
+    return torch.atan2((images.sum(2) * place).sum(1), (images.sum(1) * place).sum(1)).rad2deg()
+
+
 def test_rotations_span_their_range():
     images = torch.zeros(400, 3, 65, 65)
     images[:, :, 32, 48] = 1  # a dot to the right of the centre
-    rotated = rotate_some(images, SynthesisConfig(rotate_probability=1), seeded())[:, 0]
-    place = torch.arange(65.0) - 32
-    angle = torch.atan2((rotated.sum(2) * place).sum(1), (rotated.sum(1) * place).sum(1)).rad2deg()
+    angle = angles_about_centre(rotate_some(images, SynthesisConfig(rotate_probability=1), seeded())[:, 0])
     assert -90.5 < angle.min() < -85
     assert 85 < angle.max() < 90.5
 
@@ -130,14 +135,28 @@ def test_lattices_are_powers_of_two_drawn_per_axis():
     assert len(joint) == 36
 
 
-def test_masks_cover_less_at_a_higher_threshold_and_nothing_outside_the_rotated_noise():
+def test_masks_cover_less_at_a_higher_threshold():
     low, high = (
         draw_masks(200, (64, 64), SynthesisConfig(anomaly_probability=1, noise_threshold=t), seeded())
         for t in (0.3, 0.5)
     )
     assert (high <= low).all()
     assert high.mean() < 0.6 * low.mean()
-    assert high[:, :, 0, 0].mean() < 0.5 * high[:, :, 32, 32].mean()
+
+
+def test_noise_is_rotated_by_up_to_a_quarter_turn_and_nothing_lies_outside(monkeypatch):
+    certain = SynthesisConfig(anomaly_probability=1)
+    monkeypatch.setattr(room, "perlin_noise", lambda lattices, size, _: torch.ones(len(lattices), *size))
+    covered = draw_masks(200, (65, 65), certain, seeded()).mean((1, 2, 3))
+    assert covered.min().item() == pytest.approx(2 * math.sqrt(2) - 2, abs=0.02)  # an octagon, at 45 degrees
+    assert covered.max() > 0.97
+
+    dot = torch.zeros(65, 65)
+    dot[31:34, 47:50] = 1
+    monkeypatch.setattr(room, "perlin_noise", lambda lattices, size, _: dot.expand(len(lattices), *size))
+    angle = angles_about_centre(draw_masks(400, (65, 65), certain, seeded())[:, 0])
+    assert -91 < angle.min() < -85
+    assert 85 < angle.max() < 91
 
 
 def test_the_images_share_is_uniform_below_the_limit():

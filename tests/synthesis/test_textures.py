@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipada.config import SynthesisConfig
@@ -30,6 +30,7 @@ def write_colour(path: Path, colour: tuple[int, int, int]) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), count=st.integers(0, 9), seed=st.integers(0, 10**6))
+@example(height=1, width=1, count=5, seed=0)
 def test_procedural_textures_are_images_at_any_size(height, width, count, seed):
     drawn = ProceduralTextures().draw(count, (height, width), seeded(seed))
     assert drawn.shape == (count, 3, height, width)
@@ -73,8 +74,9 @@ def test_textures_are_of_many_colours_and_contrasts():
     assert pairwise.mean() > 0.2
 
 
-def test_palettes_have_two_to_four_colours_when_hard():
+def test_palettes_are_colours_and_two_to_four_of_them_when_hard():
     palettes = draw_palettes(400, seeded())
+    assert ((palettes >= 0) & (palettes <= 1)).all()
     colours = torch.tensor([len((palette.T * 255).round().unique(dim=0)) for palette in palettes])
     assert set(colours[colours < 8].tolist()) == {2, 3, 4}
     assert 0.15 < (colours < 8).float().mean() < 0.45

@@ -103,9 +103,8 @@ def autocontrast(images: Tensor, _: Generator | None = None) -> Tensor:
 
 def equalise(images: Tensor, _: Generator | None = None) -> Tensor:
     """Equalise the histogram of each channel's 8-bit levels, as Pillow does. Nothing is drawn."""
-    # A trace more than the level, since kornia cuts ``255 x`` to a whole number: level 7 must not become 6.
-    equalised: Tensor = equalize(_levels(images) / 255 * (1 + 1e-6))
-    return equalised.clamp(max=1)
+    equalised: Tensor = equalize(_levels(images) / 255)
+    return equalised
 
 
 def random_rotation(images: Tensor, generator: Generator) -> Tensor:

@@ -76,7 +76,7 @@ def tiles(count: int, size: Size, generator: Generator) -> Tensor:
     down, across = turned_grid(count, size, generator)
     down = down * per_image(repeats)
     row = down.floor()
-    across = across * per_image(repeats * ratio) + row * per_image(uniform(0, 1, (count,), generator).round() * 0.5)
+    across = across * per_image(repeats * ratio) + row * per_image(0.5 * chance(0.5, (count,), generator))
     column = across.floor()
     margin = torch.minimum(_to_edge(down), _to_edge(across))
     line = (margin > per_image(uniform(0.03, 0.25, (count,), generator))).float()

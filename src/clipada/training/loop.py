@@ -49,12 +49,27 @@ class Progress:
     failures: tuple[Failure, ...]
 
 
+def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabric:
+    """Start the processes that train together, one per device; loggers write into ``folder``."""
+    logs = folder / "logs"
+    fabric = Fabric(
+        accelerator=runtime.accelerator,
+        devices=runtime.devices,
+        precision=config.precision,
+        loggers=[CSVLogger(logs, name="csv"), TensorBoardLogger(logs, name="tensorboard")],
+    )
+    fabric.launch()
+    return fabric
+
+
 def fit(
+    fabric: Fabric,
     model: ClipAda,
     samples: Sequence[Sample],
     config: Config,
-    runtime: RuntimeConfig,
     folder: Path,
+    *,
+    workers: int = 0,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Train the adapter on normal images and synthetic anomalies; go on from the checkpoint in ``folder`` if any.
@@ -62,11 +77,12 @@ def fit(
     On a CPU the same config, samples and number of threads give a bit-equal adapter, interrupted or not.
 
     Args:
+        fabric: The launched devices.
         model: An untrained model; its trained parameters are changed in place.
         samples: Normal training images.
         config: All settings.
-        runtime: Devices and workers.
-        folder: Takes checkpoints and logs.
+        folder: Takes the checkpoints.
+        workers: Processes per device that decode images, and synthesise for a CPU; 0 does so in this process.
         report: Called after every step on the first device.
 
     Returns:
@@ -76,7 +92,6 @@ def fit(
         DatasetError: No training image can be read.
         RunError: The checkpoint in ``folder`` is damaged or belongs to another training.
     """
-    fabric = _launch(config.training, runtime, folder)
     optimizer = torch.optim.AdamW(
         model.trained_parameters().values(),
         lr=config.training.learning_rate,
@@ -88,7 +103,7 @@ def fit(
     batches = TrainingBatches(samples, config, None, fabric.global_rank, fabric.world_size)
     meter = _Meter(config.training, batches, done)
     last_saved = time.monotonic()
-    for batch in _stream(fabric, batches, config, runtime, done):
+    for batch in _stream(fabric, batches, config, workers, done):
         _set_learning_rate(optimizer, learning_rate(config.training, meter.epoch))
         losses = pass_losses(module(batch.images), batch.masks, config.training)
         fabric_optimizer.zero_grad()
@@ -170,20 +185,8 @@ class _Meter:
         return self.progress
 
 
-def _launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabric:
-    logs = folder / "logs"
-    fabric = Fabric(
-        accelerator=runtime.accelerator,
-        devices=runtime.devices,
-        precision=config.precision,
-        loggers=[CSVLogger(logs, name="csv"), TensorBoardLogger(logs, name="tensorboard")],
-    )
-    fabric.launch()
-    return fabric
-
-
 def _stream(
-    fabric: Fabric, batches: TrainingBatches, config: Config, runtime: RuntimeConfig, done: int
+    fabric: Fabric, batches: TrainingBatches, config: Config, workers: int, done: int
 ) -> Iterator[TrainingBatch]:
     """Batches from step ``done`` on: synthesised by the workers for a CPU, by the device itself otherwise."""
     synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
@@ -193,7 +196,7 @@ def _stream(
         batches,
         batch_size=None,
         sampler=range(done, len(batches)),
-        num_workers=runtime.worker_count,
+        num_workers=workers,
         pin_memory=on_device,
     )
     for batch in loader:
