@@ -52,7 +52,7 @@ class ClipAda(nn.Module):
         passes: list[Tensor] = []
         for projection in self.projections:
             if passes:
-                inputs = self.attend(images, passes[-1])
+                inputs = self.attend(images, passes[-1].sigmoid())  # X_i
             tokens = self.clip(inputs)  # F_i
             logits = self.similarity(projection(tokens), text)  # S_i = V_i t_hat
             passes.append(logits.unflatten(1, (height, width)))
@@ -62,20 +62,18 @@ class ClipAda(nn.Module):
         """The prompt's embedding at unit length: ``t_hat = t / |t|``, ``(E,)``."""
         return F.normalize(self.prompt(self.clip), dim=-1)
 
-    def attend(self, images: Tensor, logits: Tensor) -> Tensor:
+    def attend(self, images: Tensor, maps: Tensor) -> Tensor:
         """The next pass's input: the image, attended with the last pass's map (equation 5).
 
         Args:
             images: RGB pixel values 0..1, ``(B, 3, H, W)``.
-            logits: ``S``, ``(B, h, w)``.
+            maps: ``M``, ``(B, h, w)``, values 0..1.
 
         Returns:
-            ``X * A`` or ``X * (1 + A)``, ``A = up(sigmoid(S))``, normalised, ``(B, 3, H, W)``.
+            ``X * A`` or ``X * (1 + A)``, ``A = up(M)``, normalised, ``(B, 3, H, W)``.
         """
-        attention = upsample(logits.sigmoid(), images.shape[-2:])
-        if self.config.detach_attention:
-            attention = attention.detach()
-        gain = (attention if self.config.attention == "product" else 1 + attention).unsqueeze(1)
+        attention = upsample(maps.detach() if self.config.detach_attention else maps, images.shape[-2:]).unsqueeze(1)
+        gain = attention if self.config.attention == "product" else 1 + attention
         if self.config.attention_space == "pixel":
             return self.clip.normalise(images * gain)
         return self.clip.normalise(images) * gain
