@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipada.config import Config
-from clipada.errors import BackboneError, RunError
+from clipada.errors import BackboneError, ConfigError, RunError
 from clipada.files import write_json, written_aside
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ ADAPTER = "adapter.safetensors"
 METRICS = "metrics.json"
 CARD = "README.md"
 FORMAT = 1
+
+_COPY_AGAIN = "copy the whole run folder again, or train again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +81,20 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """The content of ``metrics.json``, or ``None`` before the run was evaluated."""
+        """The content of ``metrics.json``, or ``None`` before the run was evaluated.
+
+        Raises:
+            RunError: The file is damaged.
+        """
         path = self.folder / METRICS
-        return _read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        remedy = "delete it, then run `clipada evaluate` again"
+        content = _read_json(path, remedy)
+        lacking = [name for name in ("protocol", "categories", "mean") if not isinstance(content.get(name), dict)]
+        if lacking:
+            raise RunError(f"{path} is damaged", got="no " + ", ".join(lacking), remedy=remedy)
+        return content
 
 
 def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
@@ -119,26 +132,27 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / CONFIG
     if not path.exists():
-        unfinished = any(folder.glob("checkpoint*"))
-        raise RunError(
-            f"no run in {folder}",
-            expected=f"a folder with {CONFIG} and {ADAPTER}",
-            got="an unfinished training" if unfinished else "no such folder" if not folder.exists() else f"no {CONFIG}",
-            remedy="finish it with `clipada train ... --resume`" if unfinished else "train one with `clipada train`",
-        )
-    content = _read_json(path)
+        raise _no_run(folder)
+    content = _read_json(path, _COPY_AGAIN)
+    its_version = f"use clipada {content.get('clipada_version', 'of the version')} that wrote it, or train again"
+    if content.get("format") != FORMAT:
+        got = f"format {content.get('format')}"
+        raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", got=got, remedy=its_version)
+    if not (folder / ADAPTER).is_file():
+        raise RunError(f"run {folder} is not whole", expected=ADAPTER, got="no such file", remedy=_COPY_AGAIN)
     try:
-        if content["format"] != FORMAT:
-            raise RunError(f"{path} is of another format", expected=str(FORMAT), got=str(content["format"]))
         return Run(
             folder=folder,
             config=Config.from_dict(content["config"]),
-            backbone_sha256=content["backbone_sha256"],
+            backbone_sha256=str(content["backbone_sha256"]),
             training=_training(content["training"]),
-            clipada_version=content["clipada_version"],
+            clipada_version=str(content["clipada_version"]),
         )
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged", got=repr(error), remedy="train again or restore the file") from error
+    except ConfigError as error:
+        what = f"{path} cannot be used: {error.what}"
+        raise RunError(what, expected=error.expected, got=error.got, remedy=its_version) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is damaged", got=repr(error), remedy=_COPY_AGAIN) from error
 
 
 def load_model(run: Run, backbone: str | None = None) -> ClipAda:
@@ -188,27 +202,53 @@ def _load_adapter(path: Path, model: ClipAda) -> None:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"adapter {path} cannot be read", got=str(error), remedy="restore the file") from error
+        raise RunError(f"adapter {path} cannot be read", got=str(error), remedy=_COPY_AGAIN) from error
     parameters = model.trained_parameters()
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     wanted = {name: tuple(value.shape) for name, value in parameters.items()}
     if found != wanted:
-        raise RunError(f"adapter {path} does not fit its config", expected=str(wanted), got=str(found))
+        raise RunError(
+            f"adapter {path} does not fit its {CONFIG}", expected=str(wanted), got=str(found), remedy=_COPY_AGAIN
+        )
+    broken = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if broken:
+        raise RunError(
+            f"adapter {path} holds values that are not finite",
+            got=", ".join(broken),
+            remedy="train again, with a lower training.learning_rate",
+        )
     with torch.no_grad():
         for name, value in parameters.items():
             value.copy_(tensors[name])
 
 
+def _no_run(folder: Path) -> RunError:
+    """The error for a folder that holds no finished run."""
+    unfinished = any(folder.glob("checkpoint*"))
+    if unfinished:
+        got = "an unfinished training"
+    elif folder.is_dir():
+        got = f"no {CONFIG}"
+    else:
+        got = "a file" if folder.exists() else "no such folder"
+    return RunError(
+        f"no run in {folder}",
+        expected=f"a folder with {CONFIG} and {ADAPTER}",
+        got=got,
+        remedy="finish it with `clipada train ... --resume`" if unfinished else "train one with `clipada train`",
+    )
+
+
 def _training(values: dict[str, Any]) -> Training:
-    sequences = {name: tuple(values[name]) for name in ("unreadable", "losses")}
-    return Training(**(values | sequences))
+    plain = {name: tuple(values[name]) for name in ("unreadable", "losses")}
+    return Training(**(values | plain | {"categories": dict(values["categories"])}))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged", got=str(error), remedy="restore the file or train again") from error
+        raise RunError(f"{path} is damaged", expected="JSON", got=str(error), remedy=remedy) from error
     if not isinstance(content, dict):
-        raise RunError(f"{path} is damaged", expected="a JSON object", got=type(content).__name__)
+        raise RunError(f"{path} is damaged", expected="a JSON object", got=type(content).__name__, remedy=remedy)
     return content

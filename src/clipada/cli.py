@@ -30,8 +30,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out_console = Console()
-console = Console(stderr=True)
+out_console = Console(markup=False, emoji=False, highlight=False)
+console = Console(stderr=True, quiet=not RuntimeConfig.leads(), markup=False, emoji=False, highlight=False)
+
+TRAIN_EXTRA = frozenset({"kornia", "lightning_fabric", "tensorboard", "torch", "transformers"})
+"""The modules that ``clipada[train]`` installs."""
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
 DataFolder = Annotated[
@@ -89,10 +92,10 @@ def train(
 
         run = workflows.train(dataset, out, config, runtime=runtime, resume=resume, report=show)
     if run.training.unreadable:
-        console.print(f"left out {len(run.training.unreadable)} training images that could not be read")
+        _say(f"left out {len(run.training.unreadable)} training images that could not be read")
     _print_validation(run.training.validation)
-    console.print(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
-    console.print(f"next: clipada evaluate {out} {data}", highlight=False)
+    _say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
+    _say(f"next: clipada evaluate {out} {data}")
 
 
 @app.command()
@@ -125,12 +128,12 @@ def evaluate(
             on_image=lambda _: bar.advance(task),
         )
     for failure in result.failures:
-        console.print(f"left out: {failure.error}", style="yellow")
+        _say(f"left out: {failure.error}", style="yellow")
     for index, categories in enumerate(result.passes):
         title = "pass 0 (coarse)" if index == 0 else f"pass {index} (refined)"
         out_console.print(metrics_table(categories, mean_metrics(categories.values()), title))
-    console.print(f"percent; {result.protocol['masks']}", highlight=False)
-    console.print(f"kept in {run / METRICS} and {run / workflows.SCORES}", highlight=False)
+    _say(f"percent; {result.protocol['masks']}")
+    _say(f"kept in {run / METRICS} and {run / workflows.SCORES}")
 
 
 @app.command()
@@ -167,9 +170,9 @@ def predict(
         count += 1
         if isinstance(result, Failure):
             unreadable += 1
-            console.print(f"left out: {result.error}", style="yellow")
+            _say(f"left out: {result.error}", style="yellow")
     where = f"; pictures in {out}" if out else ""
-    console.print(f"inspected {count - unreadable} images, left out {unreadable}{where}", highlight=False)
+    _say(f"inspected {count - unreadable} images, left out {unreadable}{where}")
     if unreadable == count:
         raise typer.Exit(1)
 
@@ -191,8 +194,8 @@ def synthesize(
     config = _config("quick", settings, None, textures=textures, seed=seed)
     path, failures = workflows.synthesize(_dataset(data, layout, category), out, config, count=count)
     for failure in failures:
-        console.print(f"left out: {failure.error}", style="yellow")
-    console.print(f"contact sheet in {path}", highlight=False)
+        _say(f"left out: {failure.error}", style="yellow")
+    _say(f"contact sheet in {path}")
 
 
 @app.command()
@@ -202,21 +205,33 @@ def info(run: RunFolder) -> None:
     from clipada.report import run_summary
 
     table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in run_summary(read_run(run)).items():
         table.add_row(name, value)
     out_console.print(table)
 
 
 def main() -> None:
-    """Run the command line; an error the user can mend is printed without a traceback and exits with 2."""
+    """Run the command line; what the user can mend is printed without a traceback and exits with 2."""
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
     try:
         app()
-    except ClipAdaError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
+            raise
+        _say(f"error: this needs {error.name}\n  remedy: pip install 'clipada[train]'", style="red")
         sys.exit(2)
+    except (ClipAdaError, OSError) as error:
+        _say(f"error: {error}", style="red")
+        sys.exit(2)
+
+
+def _say(text: str, style: str | None = None) -> None:
+    """Print to standard error, no line broken, so that paths and commands can be copied from a log."""
+    console.print(text, style=style, soft_wrap=True)
 
 
 def _config(preset: str, settings: list[str] | None, epochs: int | None, **options: Any) -> Config:
@@ -250,14 +265,14 @@ def _dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:
 
     dataset = load_dataset(data, layout, categories)  # type: ignore[arg-type]
     for line in dataset.describe():
-        console.print(line, highlight=False)
+        _say(line)
     return dataset
 
 
 def _print_validation(validation: dict[str, dict[str, float | None]]) -> None:
     for index, metrics in validation.items():
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
-        console.print(f"held-out images with synthetic anomalies, pass {index}: {figures}", highlight=False)
+        _say(f"held-out images with synthetic anomalies, pass {index}: {figures}")
 
 
 @contextmanager

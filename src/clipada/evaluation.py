@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,7 +164,7 @@ def _record(image: ScoredImage) -> dict[str, Any]:
         "category": sample.category,
         "defect": sample.defect,
         "anomalous": sample.anomalous,
-        "scores": list(image.scores),
+        "scores": [score if math.isfinite(score) else None for score in image.scores],
     }
 
 

@@ -31,9 +31,12 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8."""
+    """Write ``text`` to ``path`` as UTF-8.
+
+    Bytes of a file name that are no UTF-8 are written as escapes that JSON reads back.
+    """
     with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

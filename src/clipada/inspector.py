@@ -10,8 +10,9 @@ import numpy as np
 
 from clipada.bundle import Run, load_model, read_run
 from clipada.config import ScoringConfig
-from clipada.data import read_batches
+from clipada.data import Batch, read_batches
 from clipada.engines import Engine
+from clipada.errors import ConfigError, ImageError, RunError
 from clipada.images import read_rgb, resize, restore_map
 from clipada.scoring import anomaly_map, find_regions, image_score
 from clipada.types import Failure, Image, Map, Prediction
@@ -28,11 +29,16 @@ class Inspector:
         scoring: How maps are smoothed and scored.
         threshold: Map value, 0..1, above which a pixel belongs to a region.
         run: The run the engine was loaded from.
+
+    Raises:
+        ConfigError: The threshold is out of range.
     """
 
     def __init__(
         self, engine: Engine, scoring: ScoringConfig, threshold: float = DEFAULT_THRESHOLD, run: Run | None = None
     ) -> None:
+        if not 0 <= threshold <= 1:
+            raise ConfigError("the threshold is out of range", expected="0 to 1", got=str(threshold))
         self.engine = engine
         self.scoring = scoring
         self.threshold = threshold
@@ -58,6 +64,7 @@ class Inspector:
         Raises:
             RunError: The folder holds no whole run.
             BackboneError: The backbone is missing or not the one the run was trained on.
+            ConfigError: There is no such device, or the threshold is out of range.
         """
         from clipada.engines.pytorch import TorchEngine
 
@@ -75,10 +82,11 @@ class Inspector:
             Score, anomaly map and regions in the image's own geometry.
 
         Raises:
-            ImageError: The image cannot be read.
+            ImageError: The image cannot be read, or the array is no RGB image.
+            RunError: The run's training diverged: its maps are not finite.
         """
         source = Path(image) if isinstance(image, str) else image
-        pixels = source if isinstance(source, np.ndarray) else read_rgb(source)
+        pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source)
         small = resize(pixels, (self.engine.image_size,) * 2)
         raw = self.engine.localise_passes(small[np.newaxis])[-1, 0]
         return self._predict(raw, pixels, source if isinstance(source, Path) else None)
@@ -86,17 +94,31 @@ class Inspector:
     def inspect_files(
         self, paths: Iterable[Path], *, batch_size: int = 8, workers: int = 2
     ) -> Iterator[Prediction | Failure]:
-        """Inspect many files in order, in batches; an unreadable file yields a ``Failure`` and the rest goes on."""
+        """Inspect many files in batches: one result each, in order; for an unreadable file it is a ``Failure``."""
+        done = 0
         for batch in read_batches(paths, self.engine.image_size, batch_size, workers, keep_originals=True):
-            yield from batch.failures
-            if not batch.paths:
-                continue
-            raw = self.engine.localise_passes(batch.images)[-1]
-            for path, image, one in zip(batch.paths, batch.originals, raw, strict=True):
-                yield self._predict(one, image, path)
+            yield from self._results(batch, done)
+            done += len(batch.paths) + len(batch.failures)
+
+    def _results(self, batch: Batch, start: int) -> Iterator[Prediction | Failure]:
+        """The results of a batch whose first file stood at ``start``, in the order of its files."""
+        raw = self.engine.localise_passes(batch.images)[-1] if batch.paths else ()
+        failures, places = iter(batch.failures), {position: index for index, position in enumerate(batch.positions)}
+        for position in range(start, start + len(batch.paths) + len(batch.failures)):
+            if position in places:
+                index = places[position]
+                yield self._predict(raw[index], batch.originals[index], batch.paths[index])
+            else:
+                yield next(failures)
 
     def _predict(self, raw: Map, image: Image, path: Path | None) -> Prediction:
         """The prediction for a raw map, ``(S, S)``, in the image's own geometry."""
+        if not np.isfinite(raw).all():
+            raise RunError(
+                "the run gives an anomaly map that is not finite",
+                expected="values 0..1",
+                remedy="train again, with a lower training.learning_rate",
+            )
         smooth = anomaly_map(raw, self.scoring)
         restored = restore_map(smooth, image.shape[:2])
         return Prediction(
@@ -107,3 +129,15 @@ class Inspector:
             threshold=self.threshold,
             path=path,
         )
+
+
+def _checked(pixels: Image) -> Image:
+    """The array, if it is an RGB image."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ImageError(
+            "cannot inspect the array",
+            expected="RGB values (H, W, 3) uint8",
+            got=f"{pixels.dtype} of shape {pixels.shape}",
+            remedy="hand over the file or its bytes, which are converted",
+        )
+    return pixels

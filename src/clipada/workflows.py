@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset
 from clipada.files import write_json, write_text, written_aside
 from clipada.images import find_images, write_png
 from clipada.inspector import DEFAULT_THRESHOLD, Inspector
-from clipada.metrics import CategoryMetrics, mean_metrics
+from clipada.metrics import mean_metrics
 from clipada.report import map_to_16bit, model_card, overlay
 from clipada.scoring import map_statistics
 from clipada.types import Failure, Prediction
@@ -54,7 +54,7 @@ def train(
         RunError: ``out`` is in the way, or its checkpoint is damaged or of another training.
     """
     from clipada.model import build_model
-    from clipada.training import CHECKPOINT, fit, split_validation, validate
+    from clipada.training import CHECKPOINT, fit, launch, split_validation, validate
 
     config, runtime, folder = config or Config.preset("quick"), runtime or RuntimeConfig(), Path(out)
     if _finished(folder, resume):
@@ -64,22 +64,26 @@ def train(
     model = build_model(config)
     config = replace(config, backbone=replace(config.backbone, name=_lasting_name(config.backbone.name)))
     samples, held_out = split_validation(dataset.train, config)
+    fabric = launch(config.training, runtime, _made(folder))
     started = time.monotonic()
-    progress = fit(model, samples, config, runtime, folder, report)
-    record = Training(
-        categories={name: sum(s.category == name for s in samples) for name in dataset.categories},
-        layout=dataset.layout,
-        unreadable=tuple(str(failure.path) for failure in progress.failures),
-        seconds=round(time.monotonic() - started, 1),
-        images_per_second=round(progress.images_per_second, 2),
-        losses=progress.losses,
-        machine=machine(next(model.parameters()).device.type),
-        validation=_validation(validate(model, held_out, config, max(1, runtime.worker_count))) if held_out else {},
-    )
-    run = save_run(folder, model, config, record)
-    write_text(folder / CARD, model_card(run))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    return run
+    progress = fit(fabric, model, samples, config, folder, workers=runtime.worker_count, report=report)
+    if fabric.is_global_zero:
+        validation = validate(model, held_out, config, max(1, runtime.worker_count)) if held_out else {}
+        record = Training(
+            categories={name: sum(s.category == name for s in samples) for name in dataset.categories},
+            layout=dataset.layout,
+            unreadable=tuple(str(failure.path) for failure in progress.failures),
+            seconds=round(time.monotonic() - started, 1),
+            images_per_second=round(progress.images_per_second, 2),
+            losses=progress.losses,
+            machine=machine(fabric.device.type),
+            validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in validation.items()},
+        )
+        run = save_run(folder, model, config, record)
+        write_text(folder / CARD, model_card(run))
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    fabric.barrier()
+    return read_run(folder)
 
 
 def evaluate(
@@ -123,7 +127,7 @@ def evaluate(
 
 def predict(
     run: Path | str,
-    images: Iterable[Path | str],
+    images: Path | str | Iterable[Path | str],
     out: Path | str | None = None,
     *,
     backbone: str | None = None,
@@ -132,7 +136,7 @@ def predict(
     batch_size: int = 8,
     workers: int = 2,
 ) -> Iterable[Prediction | Failure]:
-    """Inspect files and folders of images.
+    """Inspect a file or a folder of images, or some of each.
 
     With ``out``, each image's overlay (``NAME.overlay.png``) and 16-bit anomaly map (``NAME.map.png``, value / 65535)
     in its own geometry are written there, and at the end ``predictions.jsonl``.
@@ -142,13 +146,13 @@ def predict(
 
     Raises:
         ImageError: A path does not exist, or no image is found.
-        RunError: The run folder is not whole.
+        RunError: The run folder is not whole, or ``out`` cannot be written to.
         BackboneError: The backbone is missing or another one.
     """
-    paths = find_images(Path(image) for image in images)
+    paths = find_images(Path(image) for image in ([images] if isinstance(images, Path | str) else images))
     inspector = Inspector.load(run, backbone=backbone, device=device, threshold=threshold)
     results = inspector.inspect_files(paths, batch_size=batch_size, workers=workers)
-    return results if out is None else _written(results, Path(out), _names(paths))
+    return results if out is None else _written(results, _made(out), _names(paths))
 
 
 def prediction_record(result: Prediction | Failure) -> dict[str, Any]:
@@ -187,6 +191,10 @@ def synthesize(
 
     Returns:
         The sheet's path, and the training images that could not be read.
+
+    Raises:
+        DatasetError: There are no normal images, or none can be read.
+        RunError: ``out`` cannot be written to.
     """
     from clipada.synthesis import AnomalySynthesiser, contact_sheet, texture_source
     from clipada.training import TrainingBatches
@@ -197,7 +205,7 @@ def synthesize(
     config = replace(config, training=replace(config.training, batch_size=count))
     synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
     batch = TrainingBatches(dataset.train, config, synthesiser)[0]
-    path = Path(out) / CONTACT_SHEET
+    path = _made(out) / CONTACT_SHEET
     write_png(path, contact_sheet(batch.images, batch.masks))
     return path, batch.failures
 
@@ -205,14 +213,30 @@ def synthesize(
 def _finished(folder: Path, resume: bool) -> bool:
     """Whether the run folder already holds a finished run that may be returned; raises if it is in the way."""
     finished = (folder / CONFIG).exists() and (folder / ADAPTER).exists()
-    if resume or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and (resume or not any(folder.iterdir()))):
         return finished
+    if not RuntimeConfig.leads():  # the first process has begun to write there
+        return False
     raise RunError(
         f"run folder {folder} is in the way",
         expected="a new or empty folder",
         got="a finished run" if finished else "a folder with files" if folder.is_dir() else "a file",
         remedy="choose another --out, delete it, or pass --resume to go on with an unfinished training",
     )
+
+
+def _made(out: Path | str) -> Path:
+    """The folder to write into, made if need be."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"cannot write into {out}",
+            expected="a folder, or a place for a new one",
+            got=error.strerror,
+            remedy="choose another --out",
+        ) from error
+    return Path(out)
 
 
 def _written(
@@ -231,8 +255,9 @@ def _written(
 
 def _names(paths: Sequence[Path]) -> dict[Path, Path]:
     """A name for each file's outputs: its path below the folder that all share, its suffix kept to stay unique."""
-    shared = os.path.commonpath([path.absolute().parent for path in paths])
-    return {path: path.absolute().relative_to(shared) for path in paths}
+    folders = {path: path.parent.resolve() for path in paths}  # a ".." in a name would lead out of the output folder
+    shared = os.path.commonpath(folders.values())
+    return {path: folder.relative_to(shared) / path.name for path, folder in folders.items()}
 
 
 def _lasting_name(backbone: str) -> str:
@@ -257,8 +282,3 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _validation(passes: Mapping[str, Mapping[str, CategoryMetrics]]) -> dict[str, dict[str, float | None]]:
-    """For the record: each pass's mean over categories."""
-    return {name: mean_metrics(categories.values()).to_dict() for name, categories in passes.items()}

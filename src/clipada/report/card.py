@@ -28,7 +28,7 @@ def run_summary(run: Run) -> dict[str, str]:
     }
     if run.metrics is not None:
         mean = run.metrics["mean"]
-        shares = {head: mean[name] for head, name in COLUMNS.items() if isinstance(mean[name], float)}
+        shares = {head: mean[name] for head, name in COLUMNS.items() if isinstance(mean.get(name), float)}
         figures = (f"{head} {100 * share:.1f}" for head, share in shares.items())
         summary["mean metrics"] = ", ".join(figures) + f" (percent, on {run.metrics['protocol']['data']})"
     return summary
@@ -36,7 +36,8 @@ def run_summary(run: Run) -> dict[str, str]:
 
 def model_card(run: Run) -> str:
     """The run folder's ``README.md``: what it is, how it was made, what it scored, its limits."""
-    facts = "\n".join(f"| {name} | {value} |" for name, value in run_summary(run).items() if name != "run")
+    summary = {name: value.replace("|", r"\|") for name, value in run_summary(run).items() if name != "run"}
+    facts = "\n".join(f"| {name} | {value} |" for name, value in summary.items())
     return f"""# {run.folder.resolve().name}: a clipada run
 
 One CLIP-ADA adapter (arXiv 2403.09493) for {len(run.training.categories)} categories: a learnable prompt and a
