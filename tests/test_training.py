@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from clipada.config import Config, RuntimeConfig
 from clipada.data import load_dataset
-from clipada.errors import DatasetError, RunError
+from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.model import ClipAda, build_model
 from clipada.training import CHECKPOINT, Progress, TrainingBatches, fit, launch, split_validation, validate
 from clipada.training.loop import learning_rate, objective, pass_losses
@@ -163,6 +163,19 @@ class TestFit:
         path.write_bytes(path.read_bytes()[:200])
         with pytest.raises(RunError, match="damaged"):
             trained(config, samples, tmp_path)
+
+    def test_a_training_that_diverges_is_no_run(
+        self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
+    ) -> None:
+        with pytest.raises(RunError, match="diverged in step"):
+            trained(config.updated({"training.learning_rate": 1e30}), samples, tmp_path)
+
+    @pytest.mark.parametrize("accelerator", ["abacus", "gpu"])
+    def test_an_accelerator_that_is_not_there_is_named(self, config: Config, tmp_path: Path, accelerator: str) -> None:
+        if accelerator == "gpu" and torch.cuda.is_available():
+            pytest.skip("there is a GPU")
+        with pytest.raises(ConfigError, match=f"cannot train on 1 x {accelerator}"):
+            launch(config.training, RuntimeConfig(accelerator=accelerator), tmp_path)
 
     def test_bfloat16_trains(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
         model = trained(config.updated({"training.precision": "bf16-mixed"}), samples, tmp_path)

@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 out_console = Console(markup=False, emoji=False, highlight=False)
+error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
 console = Console(stderr=True, quiet=not RuntimeConfig.leads(), markup=False, emoji=False, highlight=False)
 
 TRAIN_EXTRA = frozenset({"kornia", "lightning_fabric", "tensorboard", "torch", "transformers"})
@@ -217,15 +218,16 @@ def main() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         app()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
             raise
-        _say(f"error: this needs {error.name}\n  remedy: pip install 'clipada[train]'", style="red")
+        error_console.print(f"error: this needs {error.name}\n  remedy: pip install 'clipada[train]'", style="red")
         sys.exit(2)
     except (ClipAdaError, OSError) as error:
-        _say(f"error: {error}", style="red")
+        error_console.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(2)
 
 

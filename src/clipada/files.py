@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +14,14 @@ from typing import Any
 def written_aside(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; rename it into place when the block ends without an error.
 
-    The parent folders are made. A block that raises, or a process that is killed, leaves ``path`` as it was.
+    The parent folders are made. A block that raises, or a process that is killed, leaves ``path`` as it was; what a
+    kill leaves of the temporary file is overwritten by the next attempt.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    aside = Path(name)
+    aside = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         yield aside
         _flush(aside)
-        aside.chmod(0o666 & ~_umask())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
@@ -48,10 +45,3 @@ def _flush(path: Path) -> None:
     """Bring the file's bytes to the disk before the rename makes them visible."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    """The process's file mode mask, which only a write can read."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clipada.config import Config, RuntimeConfig, TrainingConfig
+from clipada.errors import ConfigError, RunError
 from clipada.model import ClipAda, upsample
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training.batches import TrainingBatch, TrainingBatches, synthesised
@@ -50,14 +52,23 @@ class Progress:
 
 
 def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabric:
-    """Start the processes that train together, one per device; loggers write into ``folder``."""
+    """Start the processes that train together, one per device; loggers write into ``folder``.
+
+    Raises:
+        ConfigError: This machine has no such accelerator, or not as many devices.
+    """
     logs = folder / "logs"
-    fabric = Fabric(
-        accelerator=runtime.accelerator,
-        devices=runtime.devices,
-        precision=config.precision,
-        loggers=[CSVLogger(logs, name="csv"), TensorBoardLogger(logs, name="tensorboard")],
-    )
+    try:
+        fabric = Fabric(
+            accelerator=runtime.accelerator,
+            devices=runtime.devices,
+            precision=config.precision,
+            loggers=[CSVLogger(logs, name="csv"), TensorBoardLogger(logs, name="tensorboard")],
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"cannot train on {runtime.devices} x {runtime.accelerator}", expected="auto, cpu, gpu, ...", got=str(error)
+        ) from error
     fabric.launch()
     return fabric
 
@@ -90,7 +101,7 @@ def fit(
 
     Raises:
         DatasetError: No training image can be read.
-        RunError: The checkpoint in ``folder`` is damaged or belongs to another training.
+        RunError: The checkpoint in ``folder`` is damaged or belongs to another training, or the loss is not finite.
     """
     optimizer = torch.optim.AdamW(
         model.trained_parameters().values(),
@@ -173,12 +184,17 @@ class _Meter:
                 self.failures[failure.path] = failure
                 log.warning("left out: %s", failure.error)
         step = self.progress.step + 1
+        values = tuple(float(loss.detach()) for loss in losses)
+        if not all(map(math.isfinite, values)):
+            raise RunError(
+                f"the training diverged in step {step}", got=f"loss {values}", remedy="lower training.learning_rate"
+            )
         seconds = time.monotonic() - self.started
         self.progress = Progress(
             step=step,
             steps=self.progress.steps,
             epoch=self.epoch + 1,
-            losses=tuple(float(loss.detach()) for loss in losses),
+            losses=values,
             images_per_second=(step - self.first) * self.config.batch_size / seconds,
             failures=tuple(self.failures.values()),
         )
