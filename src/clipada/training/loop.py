@@ -108,7 +108,8 @@ def fit(
         lr=config.training.learning_rate,
         weight_decay=config.training.weight_decay,
     )
-    identity = fingerprint(config.to_dict(), [str(sample.path) for sample in samples], model.clip.sha256())
+    names = [(sample.category, sample.path.name) for sample in samples]
+    identity = fingerprint(config.to_dict(), names, model.clip.sha256())
     done = load_checkpoint(folder, model, optimizer, identity)
     module, fabric_optimizer = fabric.setup(model, optimizer)
     batches = TrainingBatches(samples, config, None, fabric.global_rank, fabric.world_size)

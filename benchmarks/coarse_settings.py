@@ -1,0 +1,155 @@
+"""Choose settings of the coarse pass without a test image: many heads learn side by side from the same batches.
+
+python benchmarks/coarse_settings.py DATA --backbone NAME 'backbone.block=6' 'backbone.block=9 model.similarity=dot'
+
+Every argument after DATA is one head: settings that differ from the quick preset, apart by spaces. Heads share the
+frozen features and the synthetic draws; 15 % of the training images, held out, are scored with synthetic anomalies.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from clipada.backbone import FrozenClip, load_clip
+from clipada.config import Config
+from clipada.data import load_dataset, read_batches
+from clipada.metrics import CategoryMetrics, evaluate_maps, mean_metrics
+from clipada.model import ClipAda, build_model, upsample
+from clipada.randomness import derived_generator
+from clipada.scoring import anomaly_map, image_score
+from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.training import TrainingBatches, split_validation
+from clipada.training.loop import learning_rate, pass_losses
+from clipada.types import Map, Mask, Sample
+
+ROUNDS = 2
+"""Synthetic draws of every held-out image."""
+
+COMMON = {"model.refinements": 0, "training.validation_fraction": 0.15}
+
+
+@dataclass(frozen=True)
+class Head:
+    """One setting of the coarse pass: its projection and prompt over a shared backbone."""
+
+    config: Config
+    model: ClipAda
+    optimizer: torch.optim.Optimizer
+
+    def logits(self, tokens: Tensor, size: Sequence[int]) -> Tensor:
+        """``S_0`` from the tokens of this head's block, ``(B, h, w)``."""
+        values = self.model.similarity(self.model.projections[0](tokens), self.model.text_vector())
+        logits: Tensor = values.unflatten(1, self.model.clip.grid(size))
+        return logits
+
+    def learn(self, tokens: Tensor, masks: Tensor, epoch: int) -> None:
+        """One optimiser step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config.training, epoch)
+        (loss,) = pass_losses([self.logits(tokens, masks.shape[-2:])], masks, self.config.training)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+
+
+def head_config(base: Config, settings: str) -> Config:
+    """The settings of one command-line argument, over those of all."""
+    changes = (pair.partition("=") for pair in settings.split())
+    return base.updated({name: value for name, _, value in changes})
+
+
+def build_head(config: Config, clip: FrozenClip) -> Head:
+    """An untrained head."""
+    model = build_model(config, clip)
+    optimizer = torch.optim.AdamW(
+        model.trained_parameters().values(), weight_decay=config.training.weight_decay, lr=config.training.learning_rate
+    )
+    return Head(config, model, optimizer)
+
+
+@torch.no_grad()
+def features(clip: FrozenClip, images: Tensor) -> tuple[Tensor, ...]:
+    """Patch tokens of every block, block ``k`` at position ``k``."""
+    states = clip.vision(clip.normalise(images), interpolate_pos_encoding=True, output_hidden_states=True).hidden_states
+    return tuple(state[:, 1:] for state in states)
+
+
+def train(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, clip: FrozenClip) -> None:
+    """Train all heads on the same batches."""
+    batches = TrainingBatches(samples, base, AnomalySynthesiser(base.synthesis, texture_source(base.synthesis)))
+    for batch in DataLoader(batches, batch_size=None, num_workers=1):
+        tokens = features(clip, batch.images)
+        for head in heads.values():
+            head.learn(tokens[head.config.backbone.block], batch.masks, batch.step // batches.steps_per_epoch)
+
+
+def validate(
+    heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, clip: FrozenClip
+) -> dict[str, dict[str, CategoryMetrics]]:
+    """Metrics of every head by category, on the same synthetic anomalies."""
+    synthesiser = AnomalySynthesiser(base.synthesis, texture_source(base.synthesis))
+    truths: list[tuple[str, Mask]] = []
+    maps: dict[str, list[Map]] = {name: [] for name in heads}
+    for draw in range(ROUNDS):
+        for index, batch in enumerate(read_batches([s.path for s in samples], base.model.image_size, 16, 1)):
+            clean = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
+            images, masks = synthesiser(clean, derived_generator(base.training.seed, "validation", draw, index))
+            truths += [(samples[p].category, masks[i, 0].numpy() > 0) for i, p in enumerate(batch.positions)]
+            tokens = features(clip, images)
+            for name, head in heads.items():
+                with torch.no_grad():
+                    logits = head.logits(tokens[head.config.backbone.block], images.shape[-2:])
+                raw = upsample(logits.sigmoid(), images.shape[-2:])
+                maps[name] += [anomaly_map(one, base.scoring) for one in raw.numpy()]
+    categories = dict.fromkeys(category for category, _ in truths)
+    return {name: {c: _metrics(c, truths, found, base) for c in categories} for name, found in maps.items()}
+
+
+def _metrics(category: str, truths: Sequence[tuple[str, Mask]], maps: Sequence[Map], base: Config) -> CategoryMetrics:
+    chosen = [(mask, one) for (name, mask), one in zip(truths, maps, strict=True) if name == category]
+    scores = np.array([image_score(one, base.scoring) for _, one in chosen])
+    labels = np.array([mask.any() for mask, _ in chosen])
+    return evaluate_maps(scores, labels, [one for _, one in chosen], [mask for mask, _ in chosen])
+
+
+def main() -> None:
+    """Train, validate, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("heads", nargs="+")
+    parser.add_argument("--backbone", default=Config().backbone.name)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--size", type=int, default=256)
+    options = parser.parse_args()
+    base = Config.preset("quick").updated(
+        {"backbone.name": options.backbone, "model.image_size": options.size, **COMMON}
+    )
+    base = replace(base, training=base.training.lasting(options.epochs))
+    configs = {settings: head_config(base, settings) for settings in options.heads}
+    clip = load_clip(max((config.backbone for config in configs.values()), key=lambda backbone: backbone.block))
+    heads = {settings: build_head(config, clip) for settings, config in configs.items()}
+    samples, held_out = split_validation(load_dataset(options.data).train, base)
+    train(heads, samples, base, clip)
+    title = f"held out, synthetic anomalies; {Path(options.backbone).name}, {options.size} px"
+    table = Table(title=title, title_justify="left")
+    for column in ("head", "I-AUC", "P-AUC", "P-mAP", "AUPRO"):
+        table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
+    for name, categories in validate(heads, held_out, base, clip).items():
+        mean = mean_metrics(categories.values())
+        figures = (mean.image_auroc, mean.pixel_auroc, mean.pixel_ap, mean.aupro)
+        table.add_row(name, *("–" if value is None else f"{100 * value:.1f}" for value in figures))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
