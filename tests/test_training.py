@@ -181,6 +181,15 @@ class TestFit:
         model = trained(config.updated({"training.precision": "bf16-mixed"}), samples, tmp_path)
         assert all(value.dtype == torch.float32 and value.isfinite().all() for value in values(model).values())
 
+    def test_logs_can_be_read_while_it_trains(
+        self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
+    ) -> None:
+        seen: list[bool] = []
+        table = tmp_path / "logs" / "csv" / "version_0" / "metrics.csv"
+        config = config.updated({"training.epochs": 4})
+        run(build_model(config), samples, config, tmp_path, lambda _: seen.append(table.exists()))
+        assert seen == [False] * 9 + [True] * 3
+
     def test_logs_hold_every_passes_loss(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
         trained(config, samples, tmp_path)
         header = (tmp_path / "logs" / "csv" / "version_0" / "metrics.csv").read_text().splitlines()[0]

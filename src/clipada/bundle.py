@@ -99,7 +99,7 @@ class Run:
 
 def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
     """Write the adapter and the settings into ``folder``. ``config.json`` comes last: it marks a whole run."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     run = Run(
         folder=folder,
@@ -110,7 +110,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
     )
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.trained_parameters().items()}
     with written_aside(folder / ADAPTER) as aside:
-        save_file(tensors, aside, metadata={"backbone_sha256": run.backbone_sha256})
+        aside.write_bytes(save(tensors, metadata={"backbone_sha256": run.backbone_sha256}))
     write_json(
         folder / CONFIG,
         {

@@ -90,6 +90,9 @@ def train(
                 loss=loss,
                 rate=f"{progress.images_per_second:.1f}",
             )
+            if not console.is_terminal and progress.step * config.training.epochs % progress.steps == 0:
+                rate = f"{progress.images_per_second:.1f} images/s"
+                _say(f"epoch {progress.epoch} of {config.training.epochs}: loss {loss}, {rate}")
 
         run = workflows.train(dataset, out, config, runtime=runtime, resume=resume, report=show)
     if run.training.unreadable:
@@ -280,5 +283,6 @@ def _print_validation(validation: dict[str, dict[str, float | None]]) -> None:
 @contextmanager
 def _progress(*texts: str) -> Iterator[Progress]:
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *map(TextColumn, texts)]
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, *times, console=console, disable=not console.is_terminal) as bar:
         yield bar

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from clipada.errors import RunError
@@ -37,12 +37,9 @@ def save_checkpoint(folder: Path, model: ClipAda, optimizer: torch.optim.Optimiz
     tensors = {f"model.{name}": value.detach() for name, value in model.trained_parameters().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    whole = {name: value.contiguous().cpu() for name, value in tensors.items()}
     with written_aside(folder / CHECKPOINT) as aside:
-        save_file(
-            {name: value.contiguous().cpu() for name, value in tensors.items()},
-            aside,
-            metadata={"step": str(step), "identity": identity},
-        )
+        aside.write_bytes(save(whole, metadata={"step": str(step), "identity": identity}))
 
 
 def load_checkpoint(folder: Path, model: ClipAda, optimizer: torch.optim.Optimizer, identity: str) -> int:

@@ -63,7 +63,10 @@ def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabr
             accelerator=runtime.accelerator,
             devices=runtime.devices,
             precision=config.precision,
-            loggers=[CSVLogger(logs, name="csv"), TensorBoardLogger(logs, name="tensorboard")],
+            loggers=[
+                CSVLogger(logs, name="csv", flush_logs_every_n_steps=1),
+                TensorBoardLogger(logs, name="tensorboard"),
+            ],
         )
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
