@@ -325,7 +325,7 @@ def test_config_comes_last_so_that_it_marks_a_whole_run(
     def fail(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    monkeypatch.setattr("safetensors.torch.save", fail)
     with pytest.raises(OSError, match="no space"):
         save_run(tmp_path, build_model(config), config, RECORD)
     assert list(tmp_path.iterdir()) == []
