@@ -298,3 +298,13 @@ def test_a_failed_evaluation_leaves_the_last_one_as_it_was(run_folder: Path, pro
     with pytest.raises(DatasetError):
         evaluate(run_folder, products, device="cpu")
     assert {name: (run_folder / name).read_bytes() for name in before} == before
+
+
+def test_the_mean_of_the_passes_counts_if_asked_for(bottles: Path) -> None:
+    """The coarse pass says 0.5 everywhere, the refined one the truth: their mean ranks as the truth does."""
+    evaluation = evaluate_dataset(Oracle(), load_dataset(bottles), ScoringConfig(sigma=0, fusion="mean"))
+    assert evaluation.passes[0]["bottle"].pixel_auroc == 0.5
+    assert evaluation.categories["bottle"].pixel_auroc == 1
+    assert evaluation.to_dict()["protocol"]["fusion"] == "mean"
+    assert len(evaluation.to_dict()["passes"]) == 2
+    assert all(len(record["scores"]) == 3 for record in evaluation.scores)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from clipada.config import ScoringConfig
 from clipada.errors import ClipAdaError
-from clipada.scoring import anomaly_map, find_regions, image_score, map_statistics, smooth, top_pixel_count
+from clipada.scoring import anomaly_map, find_regions, image_score, map_statistics, smooth, top_pixel_count, with_fused
 
 SHAPES = st.tuples(st.integers(1, 23), st.integers(1, 23))
 VALUES = st.sampled_from([0.0, 0.2, 0.5, 0.75, 1.0]) | st.floats(0, 1, width=32)
@@ -136,3 +136,12 @@ def test_what_is_no_map_is_refused(shape):
     ):
         with pytest.raises(ClipAdaError, match="cannot score the map"):
             function()
+
+
+def test_the_map_that_counts_comes_last() -> None:
+    raw = np.stack([np.full((3, 4), value, np.float32) for value in (0.2, 0.6, 0.7)])
+    assert with_fused(raw, ScoringConfig()) is raw
+    fused = with_fused(raw, ScoringConfig(fusion="mean"))
+    assert np.array_equal(fused[:3], raw)
+    np.testing.assert_allclose(fused[3], 0.5, atol=1e-7)
+    assert len(with_fused(raw[:1], ScoringConfig(fusion="mean"))) == 1

@@ -136,6 +136,9 @@ def evaluate(
     for index, categories in enumerate(result.passes):
         title = "pass 0 (coarse)" if index == 0 else f"pass {index} (refined)"
         out_console.print(metrics_table(categories, mean_metrics(categories.values()), title))
+    if result.protocol["fusion"] == "mean" and len(result.passes) > 1:
+        mean = mean_metrics(result.categories.values())
+        out_console.print(metrics_table(result.categories, mean, "mean of the passes (counts)"))
     _say(f"percent; {result.protocol['masks']}")
     _say(f"kept in {run / METRICS} and {run / workflows.SCORES}")
 
@@ -275,9 +278,10 @@ def _dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:
 
 
 def _print_validation(validation: dict[str, dict[str, float | None]]) -> None:
-    for index, metrics in validation.items():
+    for name, metrics in validation.items():
+        view = f"pass {name}" if name.isdigit() else "mean of the passes"
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
-        _say(f"held-out images with synthetic anomalies, pass {index}: {figures}")
+        _say(f"held-out images with synthetic anomalies, {view}: {figures}")
 
 
 @contextmanager

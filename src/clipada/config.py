@@ -16,6 +16,7 @@ from clipada.errors import ConfigError
 Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]
 AttentionSpace = Literal["normalised", "pixel"]
+Fusion = Literal["last", "mean"]
 LossResolution = Literal["image", "patch"]
 Precision = Literal["32-true", "bf16-mixed"]
 Preset = Literal["quick", "mvtec", "visa"]
@@ -209,6 +210,9 @@ class TrainingConfig:
 class ScoringConfig:
     """From raw map to anomaly map and image score (section 4.4.2)."""
 
+    fusion: Fusion = "last"
+    """Which raw map counts: ``last``, the last pass's (the paper), or ``mean``, the mean of all passes' maps."""
+
     sigma: float = 4.0
     """Standard deviation of the Gaussian over the map, in pixels at a 256-pixel input; scales with the input's side."""
 
@@ -264,12 +268,13 @@ class Config:
     def preset(cls, name: Preset) -> Config:
         """The settings of a named preset.
 
-        ``mvtec`` and ``visa`` are the paper's (section 5.1.3). ``quick`` takes minutes on a CPU; its similarity and
-        attention scored best on held-out training images with synthetic anomalies (``docs/results.md``).
+        ``mvtec`` and ``visa`` are the paper's (section 5.1.3). ``quick`` takes minutes on a CPU; why it differs
+        in similarity, attention and fusion is told in ``docs/results.md``.
         """
         if name == "quick":
             return cls(
                 model=ModelConfig(similarity="cosine", attention="residual"),
+                scoring=ScoringConfig(fusion="mean"),
                 training=TrainingConfig(epochs=8, batch_size=16, milestones=(4, 7)),
             )
         papers: dict[str, TrainingConfig] = {

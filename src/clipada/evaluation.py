@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from clipada.data import Dataset, load_mask, read_batches
 from clipada.engines import Engine
 from clipada.errors import DatasetError, ImageError
 from clipada.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, evaluate_maps, mean_metrics
-from clipada.scoring import anomaly_map, image_score
+from clipada.scoring import anomaly_map, image_score, with_fused
 from clipada.types import Failure, Map, Mask, Sample
 
 MASK_RULE = "masks nearest-resized to the model's input size; values above 0 are anomalous"
@@ -26,8 +27,8 @@ class ScoredImage:
 
     Attributes:
         sample: The image.
-        scores: Image score of each pass, coarse first.
-        maps: Anomaly map of each pass at the model's input size, ``(S, S)`` each.
+        scores: Image score of each pass, coarse first; then that of the mean of the passes, if it counts.
+        maps: Anomaly maps at the model's input size, ``(S, S)`` each, in the same order. The last one counts.
     """
 
     sample: Sample
@@ -40,32 +41,34 @@ class Evaluation:
     """A data set's metrics.
 
     Attributes:
-        passes: For each pass, coarse first, metrics by category.
-        scores: Every image's scores by pass, in the data set's order: path, category, defect, scores.
+        categories: Metrics by category, of the map that counts.
+        passes: For each pass by itself, coarse first, metrics by category.
+        scores: Every image's scores, in the data set's order: path, category, defect, scores.
         failures: Test images or masks that could not be used.
         protocol: How the figures came about, in words and numbers.
     """
 
+    categories: dict[str, CategoryMetrics]
     passes: tuple[dict[str, CategoryMetrics], ...]
     scores: tuple[dict[str, Any], ...]
     failures: tuple[Failure, ...]
     protocol: dict[str, Any]
 
-    @property
-    def categories(self) -> dict[str, CategoryMetrics]:
-        """The last pass's metrics by category."""
-        return self.passes[-1]
-
     def to_dict(self) -> dict[str, Any]:
-        """The content of ``metrics.json``: the last pass first, then every pass's own."""
-        tables = [
-            {
-                "categories": {name: metrics.to_dict() for name, metrics in categories.items()},
-                "mean": mean_metrics(categories.values()).to_dict(),
-            }
-            for categories in self.passes
-        ]
-        return {"protocol": self.protocol, **tables[-1], "passes": tables}
+        """The content of ``metrics.json``: the figures that count first, then every pass's own."""
+        return {
+            "protocol": self.protocol,
+            **_table(self.categories),
+            "passes": [_table(categories) for categories in self.passes],
+        }
+
+
+def _table(categories: dict[str, CategoryMetrics]) -> dict[str, Any]:
+    """Metrics by category and their mean, as plain values."""
+    return {
+        "categories": {name: metrics.to_dict() for name, metrics in categories.items()},
+        "mean": mean_metrics(categories.values()).to_dict(),
+    }
 
 
 def evaluate_dataset(
@@ -93,7 +96,7 @@ def evaluate_dataset(
         DatasetError: There is no test image, or none can be used.
     """
     dataset.require_test()
-    passes: list[dict[str, CategoryMetrics]] = [{} for _ in range(engine.passes)]
+    views: dict[int, dict[str, CategoryMetrics]] = defaultdict(dict)
     scores: list[dict[str, Any]] = []
     failures: list[Failure] = []
     for category in dataset.categories:
@@ -102,8 +105,8 @@ def evaluate_dataset(
         if not scored:
             continue
         scores += [_record(image) for image in scored]
-        for index, metrics in enumerate(passes):
-            metrics[category] = _metrics(scored, masks, index)
+        for index in range(len(scored[0].maps)):
+            views[index][category] = _metrics(scored, masks, index)
     if not scores:
         raise DatasetError(
             f"no test image of {dataset.root} can be used",
@@ -111,7 +114,13 @@ def evaluate_dataset(
             remedy="check the files",
         )
     protocol = _protocol(engine, dataset, scoring, failures)
-    return Evaluation(passes=tuple(passes), scores=tuple(scores), failures=tuple(failures), protocol=protocol)
+    return Evaluation(
+        categories=views[max(views)],
+        passes=tuple(views[index] for index in range(engine.passes)),
+        scores=tuple(scores),
+        failures=tuple(failures),
+        protocol=protocol,
+    )
 
 
 def _score_category(
@@ -144,7 +153,7 @@ def _score_category(
 
 def _scored(sample: Sample, raw: Map, scoring: ScoringConfig) -> ScoredImage:
     """An image's scores from its raw maps, ``(passes, S, S)``."""
-    maps = tuple(anomaly_map(one, scoring) for one in raw)
+    maps = tuple(anomaly_map(one, scoring) for one in with_fused(raw, scoring))
     return ScoredImage(sample=sample, scores=tuple(image_score(one, scoring) for one in maps), maps=maps)
 
 
@@ -176,6 +185,7 @@ def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, failures
         "masks": MASK_RULE,
         "mean": "plain mean over categories",
         "aupro_fpr_limit": AUPRO_FPR_LIMIT,
+        "fusion": scoring.fusion,
         "sigma": scoring.sigma,
         "top_pixels": scoring.top_pixels,
         "left_out": [str(failure.path) for failure in failures],

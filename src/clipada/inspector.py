@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipada.bundle import Run, load_model, read_run
 from clipada.config import ScoringConfig
@@ -14,8 +15,8 @@ from clipada.data import Batch, read_batches
 from clipada.engines import Engine
 from clipada.errors import ConfigError, ImageError, RunError
 from clipada.images import read_rgb, resize, restore_map
-from clipada.scoring import anomaly_map, find_regions, image_score
-from clipada.types import Failure, Image, Map, Prediction
+from clipada.scoring import anomaly_map, find_regions, image_score, with_fused
+from clipada.types import Failure, Image, Prediction
 
 DEFAULT_THRESHOLD = 0.5
 """Map value above which a pixel belongs to a region: where the model finds an anomaly likelier than not."""
@@ -88,7 +89,7 @@ class Inspector:
         source = Path(image) if isinstance(image, str) else image
         pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source)
         small = resize(pixels, (self.engine.image_size,) * 2)
-        raw = self.engine.localise_passes(small[np.newaxis])[-1, 0]
+        raw = self.engine.localise_passes(small[np.newaxis])[:, 0]
         return self._predict(raw, pixels, source if isinstance(source, Path) else None)
 
     def inspect_files(
@@ -102,24 +103,24 @@ class Inspector:
 
     def _results(self, batch: Batch, start: int) -> Iterator[Prediction | Failure]:
         """The results of a batch whose first file stood at ``start``, in the order of its files."""
-        raw = self.engine.localise_passes(batch.images)[-1] if batch.paths else ()
+        raw = self.engine.localise_passes(batch.images) if batch.paths else np.empty((0, 0), np.float32)
         failures, places = iter(batch.failures), {position: index for index, position in enumerate(batch.positions)}
         for position in range(start, start + len(batch.paths) + len(batch.failures)):
             if position in places:
                 index = places[position]
-                yield self._predict(raw[index], batch.originals[index], batch.paths[index])
+                yield self._predict(raw[:, index], batch.originals[index], batch.paths[index])
             else:
                 yield next(failures)
 
-    def _predict(self, raw: Map, image: Image, path: Path | None) -> Prediction:
-        """The prediction for a raw map, ``(S, S)``, in the image's own geometry."""
+    def _predict(self, raw: NDArray[np.float32], image: Image, path: Path | None) -> Prediction:
+        """The prediction for an image's raw maps, ``(passes, S, S)``, in the image's own geometry."""
         if not np.isfinite(raw).all():
             raise RunError(
                 "the run gives an anomaly map that is not finite",
                 expected="values 0..1",
                 remedy="train again, with a lower training.learning_rate",
             )
-        smooth = anomaly_map(raw, self.scoring)
+        smooth = anomaly_map(with_fused(raw, self.scoring)[-1], self.scoring)
         restored = restore_map(smooth, image.shape[:2])
         return Prediction(
             score=image_score(smooth, self.scoring),

@@ -55,6 +55,21 @@ def anomaly_map(raw: Map, config: ScoringConfig) -> Map:
     return smooth(raw, config.sigma * sqrt(_checked(raw).size) / REFERENCE_SIDE)
 
 
+def with_fused(raw: NDArray[np.float32], config: ScoringConfig) -> NDArray[np.float32]:
+    """Every pass's raw map and, last, the one that counts.
+
+    Args:
+        raw: ``(P, H, W)``, 0..1, coarse pass first.
+        config: Whether the last pass counts or the mean of all.
+
+    Returns:
+        ``raw`` itself where its last map counts, else ``(P + 1, H, W)``.
+    """
+    if config.fusion == "last" or len(raw) == 1:
+        return raw
+    return np.concatenate([raw, raw.mean(axis=0, keepdims=True)])
+
+
 def top_pixel_count(pixels: int, config: ScoringConfig) -> int:
     """How many of a map's ``pixels`` make its image score: ``top_pixels * pixels / 256**2``, at least 1."""
     return min(pixels, max(1, round(config.top_pixels * pixels / REFERENCE_SIDE**2)))

@@ -13,7 +13,7 @@ from clipada.data import read_batches
 from clipada.metrics import CategoryMetrics, evaluate_maps
 from clipada.model import ClipAda, upsample
 from clipada.randomness import derived_generator
-from clipada.scoring import anomaly_map, image_score
+from clipada.scoring import anomaly_map, image_score, with_fused
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.types import Map, Mask, Sample
 
@@ -51,13 +51,14 @@ def validate(
         workers: Threads that decode images.
 
     Returns:
-        For each pass (``"0"`` is the coarse one), metrics by category.
+        Metrics by category for each pass (``"0"`` is the coarse one), and for ``"mean"`` if the mean of all counts.
     """
     records = list(_score(model.eval(), samples, config, workers))
     categories = list(dict.fromkeys(sample.category for sample in samples))
+    views = [*map(str, range(config.model.refinements + 1)), "mean"][: len(records[0][2])]
     return {
-        str(index): {category: _metrics([r for r in records if r[0] == category], index) for category in categories}
-        for index in range(config.model.refinements + 1)
+        name: {category: _metrics([r for r in records if r[0] == category], index) for category in categories}
+        for index, name in enumerate(views)
     }
 
 
@@ -77,7 +78,8 @@ def _score(
             with torch.inference_mode():
                 passes = [upsample(s.sigmoid(), images.shape[-2:]).float().cpu() for s in model(images.to(device))]
             for i, position in enumerate(batch.positions):
-                maps = [anomaly_map(raw[i].numpy(), config.scoring) for raw in passes]
+                raw = np.stack([one[i].numpy() for one in passes])
+                maps = [anomaly_map(one, config.scoring) for one in with_fused(raw, config.scoring)]
                 mask: Mask = masks[i, 0].numpy() > 0
                 yield samples[position].category, mask, maps, [image_score(m, config.scoring) for m in maps]
 
