@@ -1,5 +1,6 @@
 """The frozen CLIP gives `transformers`' own hidden states, loads by one path, and says how to get it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,11 @@ def test_training_mode_never_reaches_the_towers(clip: FrozenClip) -> None:
 def test_hash_depends_on_weights_alone(clip_folder: Path, clip: FrozenClip, tmp_path: Path) -> None:
     CLIPModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "copy", max_shard_size="20KB")
     clip.tokenizer.save_pretrained(tmp_path / "copy")
+    shutil.copy(clip_folder / "preprocessor_config.json", tmp_path / "copy")
     copy = load_clip(BackboneConfig(name=str(tmp_path / "copy"), block=2))
     assert copy.sha256() == clip.sha256()
+    (tmp_path / "copy" / "preprocessor_config.json").write_text('{"image_mean": [0.4, 0.5, 0.7]}')
+    assert load_clip(BackboneConfig(name=str(tmp_path / "copy"), block=2)).sha256() != clip.sha256()
     with torch.no_grad():
         copy.vision.encoder.layers[0].mlp.fc1.weight[0, 0] += 1e-3
     assert copy.sha256() != clip.sha256()

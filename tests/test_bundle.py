@@ -32,6 +32,7 @@ RECORD = Training(
     images_per_second=12.25,
     losses=(0.5, 0.25),
     machine="a machine",
+    normal_level=0.25,
     validation={"0": {"pixel_ap": 0.5, "aupro": None}},
 )
 

@@ -109,6 +109,16 @@ def test_every_setting_is_documented() -> None:
     assert len(setting_names()) == len(set(setting_names())) > 30
 
 
+def test_only_a_process_among_others_can_be_another_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "WORLD_SIZE", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    assert RuntimeConfig.leads()
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    assert RuntimeConfig.leads()
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert not RuntimeConfig.leads()
+
+
 def test_worker_count_leaves_no_device_without() -> None:
     assert RuntimeConfig(devices=64).worker_count == 1
     assert RuntimeConfig(workers=0).worker_count == 0

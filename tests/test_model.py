@@ -112,19 +112,17 @@ def test_dot_product_does_not_depend_on_the_texts_length(clip: FrozenClip) -> No
 
 
 @pytest.mark.parametrize("detach", [False, True])
-def test_refinement_gradient_reaches_prompt_and_first_projection(
+def test_attention_carries_gradient_to_prompt_and_first_projection(
     clip: FrozenClip, images: torch.Tensor, detach: bool
 ) -> None:
+    """The refined pass reads a constant text here, so only its attention can lead back to the prompt and ``W_0``."""
     model = build(clip, refinements=1, detach_attention=detach)
-    text = model.text_vector().detach() if detach else model.text_vector()
-    refined = model(images, text)[1]
+    coarse = model(images)[0]
+    tokens = clip(model.attend(images, coarse.sigmoid()))
+    refined = model.similarity(model.projections[1](tokens), model.text_vector().detach())
     refined.square().sum().backward()
-    first = model.projections[0].weight.grad
-    reached = first is not None and bool(first.abs().sum() > 0)
-    assert reached is not detach
-    if not detach:
-        assert model.prompt.vectors.grad is not None
-        assert model.prompt.vectors.grad.abs().sum() > 0
+    for reached in (model.prompt.vectors.grad, model.projections[0].weight.grad):
+        assert (reached is not None and bool(reached.abs().sum() > 0)) is not detach
 
 
 def test_refinement_gradient_is_the_attentions(clip: FrozenClip, images: torch.Tensor) -> None:

@@ -24,7 +24,7 @@ from clipada.report import (
     metrics_table,
     overlay,
 )
-from clipada.report.overlays import BACKGROUND, LINE, SIDES, line_width, picture_size
+from clipada.report.overlays import BACKGROUND, LINE, SIDES, line_width, picture_size, relative_heat
 
 UNIT = st.floats(0, 1, width=32)
 
@@ -213,3 +213,11 @@ def test_overlay_of_a_real_image(shared):
     calm = scored < 1e-3
     assert np.abs(heat[calm].astype(int) - image[calm]).max() <= 1
     np.testing.assert_array_equal(outlined[scored > 0.5], image[scored > 0.5])
+
+
+def test_heat_is_centred_on_the_threshold() -> None:
+    values = np.array([0.0, 0.02, 0.05, 0.5, 1.0])
+    np.testing.assert_allclose(relative_heat(values, 0.5), values)
+    np.testing.assert_allclose(relative_heat(values, 0.05)[[0, 2, 4]], [0, 0.5, 1])
+    assert np.all(np.diff(relative_heat(values, 0.05)) > 0)
+    assert np.isfinite([relative_heat(values, threshold) for threshold in (0.0, 1.0)]).all()

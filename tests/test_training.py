@@ -1,16 +1,19 @@
 """Training: the objective, frozen means frozen, the same seed the same adapter, kills that leave no trace, learning."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from clipada.config import Config, RuntimeConfig
@@ -157,6 +160,34 @@ class TestFit:
         with pytest.raises(RunError, match="another training"):
             trained(config.updated({"training.learning_rate": 0.1}), samples, tmp_path)
 
+    def test_checkpoint_goes_on_wherever_data_and_backbone_lie(
+        self, config: Config, samples: tuple[Sample, ...], clip_folder: Path, tmp_path: Path
+    ) -> None:
+        trained(config.updated({"training.checkpoint_seconds": 0.0}), samples, tmp_path / "run")
+        shutil.copytree(clip_folder, tmp_path / "moved")
+        moved = tuple(replace(sample, path=Path(os.path.relpath(sample.path))) for sample in samples)
+        steps: list[int] = []
+        config = config.updated({"backbone.name": str(tmp_path / "moved")})
+        run(build_model(config), moved, config, tmp_path / "run", lambda progress: steps.append(progress.step))
+        assert steps == []
+
+    def test_more_devices_than_images_in_a_batch_are_refused(self, config: Config, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"training[.]batch_size"):
+            launch(config.training, RuntimeConfig(accelerator="cpu", devices=5), tmp_path)
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+    def test_resumes_on_a_gpu(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
+        config = config.updated({"training.checkpoint_seconds": 0.0})
+        fabric = launch(config.training, RuntimeConfig(accelerator="gpu"), tmp_path)
+
+        def stop(progress: Progress) -> None:
+            if progress.step == 5:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            fit(fabric, build_model(config), samples, config, tmp_path, report=stop)
+        assert fit(fabric, build_model(config), samples, config, tmp_path).step == 9
+
     def test_damaged_checkpoint_is_refused(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
         trained(config.updated({"training.checkpoint_seconds": 0.0}), samples, tmp_path)
         path = tmp_path / CHECKPOINT
@@ -221,7 +252,7 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_adapter(config: Config, 
             "30",
         ),
         *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),
-        *("--set", "training.batch_size=4", "--set", "training.checkpoint_seconds=0", "--accelerator", "cpu"),
+        *("--set", "training.batch_size=2", "--set", "training.checkpoint_seconds=0", "--accelerator", "cpu"),
         *("--workers", "0"),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -233,6 +264,8 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_adapter(config: Config, 
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (killed / "adapter.safetensors").exists()
+    with safe_open(killed / CHECKPOINT, framework="pt") as file:
+        assert 0 < int(file.metadata()["step"]) < 60
     subprocess.run([*command, "--out", str(killed), "--resume"], env=environment, check=True, capture_output=True)
     subprocess.run([*command, "--out", str(whole)], env=environment, check=True, capture_output=True)
     assert bit_equal(load_file(killed / "adapter.safetensors"), load_file(whole / "adapter.safetensors"))

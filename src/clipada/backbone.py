@@ -123,9 +123,9 @@ class FrozenClip(nn.Module):
         return embedding.squeeze(0)
 
     def sha256(self) -> str:
-        """Hash of every weight that is used, in float32: the same whatever file or dtype they came from."""
+        """Hash of every weight that is used and of the normalisation, in float32, whatever their file or dtype."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
+        for name, tensor in sorted((self.state_dict() | dict(self.named_buffers(recurse=False))).items()):
             digest.update(name.encode())
             digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().data)
         return digest.hexdigest()
@@ -188,8 +188,8 @@ def _load(part: str, kind: Any, name: str, **options: Any) -> Any:
         f"cannot load the {part} of backbone {name}",
         expected="a `transformers` CLIP: a hub name, a folder, or a name in the local cache",
         got=str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__,
-        remedy=f"on a machine with internet run `hf download {name} --local-dir FOLDER`, "
-        "copy FOLDER here and pass --backbone FOLDER"
+        remedy="if it is a folder, check the path; else on a machine with internet run "
+        f"`hf download {name} --local-dir FOLDER`, copy FOLDER here and pass --backbone FOLDER"
         if not Path(name).is_dir()
         else "the folder needs config.json, model.safetensors, tokenizer.json and preprocessor_config.json",
     ) from failure
@@ -197,12 +197,16 @@ def _load(part: str, kind: Any, name: str, **options: Any) -> Any:
 
 def _normalisation(name: str) -> Normalisation:
     """The checkpoint's own mean and standard deviation, or OpenAI CLIP's where it states none."""
-    try:
-        with _quiet():
-            values, _ = CLIPImageProcessorPil.get_image_processor_dict(name, local_files_only=Path(name).is_dir())
-    except OSError:
-        return OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-    return values.get("image_mean", OPENAI_CLIP_MEAN), values.get("image_std", OPENAI_CLIP_STD)
+    for offline in (True, False):
+        if not offline and Path(name).is_dir():
+            break
+        try:
+            with _quiet():
+                values, _ = CLIPImageProcessorPil.get_image_processor_dict(name, local_files_only=offline)
+        except OSError:
+            continue
+        return values.get("image_mean", OPENAI_CLIP_MEAN), values.get("image_std", OPENAI_CLIP_STD)
+    return OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 
 @contextmanager

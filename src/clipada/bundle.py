@@ -36,6 +36,7 @@ class Training:
         images_per_second: Training throughput of that process.
         losses: Last loss of each pass, coarse first.
         machine: Processor or GPU it ran on.
+        normal_level: Map value, 0..1, that the peaks of 95 % of the training images stay below.
         validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
     """
 
@@ -46,6 +47,7 @@ class Training:
     images_per_second: float
     losses: tuple[float, ...]
     machine: str
+    normal_level: float
     validation: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 

@@ -152,8 +152,9 @@ def predict(
     ] = None,
     backbone: Backbone = None,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region.")
-    ] = 0.5,
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region; the run's own by default."),
+    ] = None,
     device: Device = "auto",
     batch_size: BatchSize = 8,
     workers: Workers = 2,

@@ -244,13 +244,15 @@ class RuntimeConfig:
     @property
     def worker_count(self) -> int:
         """The number of decoding processes per device."""
-        available = max(1, (os.cpu_count() or 1) // self.devices)
+        available = max(1, _cores() // self.devices)
         return min(8, available) if self.workers is None else self.workers
 
     @staticmethod
     def leads() -> bool:
         """Whether this process is the first of those that train together, started by torchrun, SLURM or Fabric."""
-        return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+        together = os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")) != "1"
+        first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+        return first or not together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,6 +315,11 @@ class Config:
             changed: Any = replace(part, **{setting: _checked(parsed, hint, name)})
             config = replace(config, **{section: changed})
         return config
+
+
+def _cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def setting_names() -> list[str]:

@@ -123,6 +123,29 @@ def evaluate_dataset(
     )
 
 
+def normal_level(engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int = 2) -> float:
+    """The map value that the peaks of 95 % of normal images stay below: where a picture begins to deserve a look.
+
+    Not a calibrated threshold: the images may be those the model was trained on.
+
+    Args:
+        engine: Makes the raw maps.
+        samples: Normal images; at most 200, evenly spaced, are scored.
+        scoring: How maps are smoothed.
+        workers: Threads that decode.
+
+    Returns:
+        0..1.
+    """
+    chosen = samples[:: max(1, -(-len(samples) // 200))]
+    peaks: list[float] = []
+    for batch in read_batches([sample.path for sample in chosen], engine.image_size, 8, workers):
+        if batch.paths:
+            raw = engine.localise_passes(batch.images)
+            peaks += [float(anomaly_map(with_fused(one, scoring)[-1], scoring).max()) for one in raw.swapaxes(0, 1)]
+    return float(np.quantile(peaks, 0.95))
+
+
 def _score_category(
     engine: Engine,
     samples: Sequence[Sample],
@@ -181,6 +204,7 @@ def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, failures
     return {
         "data": dataset.root.resolve().name,
         "layout": dataset.layout,
+        "categories": list(dataset.categories),
         "image_size": engine.image_size,
         "masks": MASK_RULE,
         "mean": "plain mean over categories",

@@ -52,7 +52,7 @@ class Inspector:
         *,
         backbone: str | None = None,
         device: str = "auto",
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
     ) -> Self:
         """Load a run folder.
 
@@ -60,7 +60,7 @@ class Inspector:
             run: The folder that ``clipada train`` wrote.
             backbone: Where the backbone lies now, if not where it lay at training.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-            threshold: Map value, 0..1, above which a pixel belongs to a region.
+            threshold: Map value, 0..1, above which a pixel belongs to a region; the run's ``normal_level`` by default.
 
         Raises:
             RunError: The folder holds no whole run.
@@ -71,7 +71,8 @@ class Inspector:
 
         description = read_run(Path(run))
         engine = TorchEngine(load_model(description, backbone), device)
-        return cls(engine, description.config.scoring, threshold, description)
+        level = description.training.normal_level if threshold is None else threshold
+        return cls(engine, description.config.scoring, level, description)
 
     def inspect(self, image: Path | str | bytes | Image) -> Prediction:
         """Inspect one image.

@@ -15,10 +15,10 @@ from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, Run, Training, read_r
 from clipada.config import Config, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
-from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset
+from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
 from clipada.files import write_json, write_text, written_aside
 from clipada.images import find_images, write_png
-from clipada.inspector import DEFAULT_THRESHOLD, Inspector
+from clipada.inspector import Inspector
 from clipada.metrics import mean_metrics
 from clipada.report import map_to_16bit, model_card, overlay
 from clipada.scoring import map_statistics
@@ -26,6 +26,8 @@ from clipada.types import Failure, Prediction
 
 SCORES = "evaluation/scores.jsonl"
 PREDICTIONS = "predictions.jsonl"
+OVERLAY = ".overlay.png"
+MAP = ".map.png"
 CONTACT_SHEET = "contact-sheet.png"
 
 
@@ -53,16 +55,17 @@ def train(
         BackboneError: The backbone cannot be loaded.
         RunError: ``out`` is in the way, or its checkpoint is damaged or of another training.
     """
+    from clipada.engines.pytorch import TorchEngine
     from clipada.model import build_model
     from clipada.training import CHECKPOINT, fit, launch, split_validation, validate
 
     config, runtime, folder = config or Config.preset("quick"), runtime or RuntimeConfig(), Path(out)
+    config = replace(config, backbone=replace(config.backbone, name=_lasting_name(config.backbone.name)))
     if _finished(folder, resume):
-        return read_run(folder)
+        return _as_asked(read_run(folder), config)
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_training()
     model = build_model(config)
-    config = replace(config, backbone=replace(config.backbone, name=_lasting_name(config.backbone.name)))
     samples, held_out = split_validation(dataset.train, config)
     fabric = launch(config.training, runtime, _made(folder))
     started = time.monotonic()
@@ -77,6 +80,7 @@ def train(
             images_per_second=round(progress.images_per_second, 2),
             losses=progress.losses,
             machine=machine(fabric.device.type),
+            normal_level=normal_level(TorchEngine(model), samples, config.scoring, max(1, runtime.worker_count)),
             validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in validation.items()},
         )
         run = save_run(folder, model, config, record)
@@ -132,14 +136,15 @@ def predict(
     *,
     backbone: str | None = None,
     device: str = "auto",
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: float | None = None,
     batch_size: int = 8,
     workers: int = 2,
 ) -> Iterable[Prediction | Failure]:
-    """Inspect a file or a folder of images, or some of each.
+    """Inspect a file or a folder of images, or some of each, one batch after another while the results are taken.
 
-    With ``out``, each image's overlay (``NAME.overlay.png``) and 16-bit anomaly map (``NAME.map.png``, value / 65535)
-    in its own geometry are written there, and at the end ``predictions.jsonl``.
+    With ``out``, each image's overlay (``NAME.overlay.png``) and 16-bit anomaly map (``NAME.map.png``, value / 65535,
+    in its own geometry) are written there as its result is taken, and at the end ``predictions.jsonl``. Such pictures
+    of an earlier time are not inspected.
 
     Yields:
         A prediction per image in order; a failure for a file that cannot be read.
@@ -150,6 +155,8 @@ def predict(
         BackboneError: The backbone is missing or another one.
     """
     paths = find_images(Path(image) for image in ([images] if isinstance(images, Path | str) else images))
+    if out is not None:
+        paths = [path for path in paths if not path.name.endswith((OVERLAY, MAP))]
     inspector = Inspector.load(run, backbone=backbone, device=device, threshold=threshold)
     results = inspector.inspect_files(paths, batch_size=batch_size, workers=workers)
     return results if out is None else _written(results, _made(out), _names(paths))
@@ -225,6 +232,18 @@ def _finished(folder: Path, resume: bool) -> bool:
     )
 
 
+def _as_asked(run: Run, config: Config) -> Run:
+    """The finished run, if it was trained with these settings."""
+    if run.config != config:
+        raise RunError(
+            f"run {run.folder} is finished, with other settings",
+            expected=str(config.to_dict()),
+            got=str(run.config.to_dict()),
+            remedy="train into another folder",
+        )
+    return run
+
+
 def _made(out: Path | str) -> Path:
     """The folder to write into, made if need be."""
     try:
@@ -248,8 +267,8 @@ def _written(
             lines.write(json.dumps(prediction_record(result)) + "\n")
             if isinstance(result, Prediction) and result.path is not None:
                 picture = overlay(result.image, result.anomaly_map, result.threshold)
-                write_png(out / f"{names[result.path]}.overlay.png", picture)
-                write_png(out / f"{names[result.path]}.map.png", map_to_16bit(result.anomaly_map))
+                write_png(out / f"{names[result.path]}{OVERLAY}", picture)
+                write_png(out / f"{names[result.path]}{MAP}", map_to_16bit(result.anomaly_map))
             yield result
 
 

@@ -40,7 +40,7 @@ def model_card(run: Run) -> str:
     facts = "\n".join(f"| {name} | {value} |" for name, value in summary.items())
     return f"""# {run.folder.resolve().name}: a clipada run
 
-One CLIP-ADA adapter (arXiv 2403.09493) for {len(run.training.categories)} categories: a learnable prompt and a
+One CLIP-ADA adapter (arXiv 2403.09493) for {len(run.training.categories)} categories: a prompt and a
 projection per pass over a frozen CLIP, trained on normal images and synthetic anomalies.
 
 | | |

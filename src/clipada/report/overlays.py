@@ -1,6 +1,7 @@
 """Pictures of what was found: the image, its anomaly map as heat, and the regions above the threshold in outline.
 
-Colours mean the same in every picture: the heat scale is fixed to 0..1, never stretched to one image's range.
+Colours mean the same in every picture of a threshold: the heat scale is centred on it, never stretched to one image's
+range.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ LINE_EDGE = (8, 16, 40)
 """RGB of both edges of an outline, which set it off from bright parts."""
 
 HEAT_OPACITY = 0.8
-"""Opacity of the heat at a map value of 1, where the defect still shows through; it falls to nothing at 0, so that good
-parts stay as they are."""
+"""Opacity of the hottest heat, where the defect still shows through; it falls to nothing at 0: good parts stay calm."""
 
 _INK = (232, 235, 240)
 
@@ -67,21 +67,37 @@ def heat_colours(anomaly_map: NDArray[np.floating[Any]]) -> Image:
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def blend_heat(image: Image, anomaly_map: Map) -> Image:
-    """Lay a map's heat over an image, the more opaque the hotter.
+def blend_heat(image: Image, heat: NDArray[np.floating[Any]]) -> Image:
+    """Lay heat over an image, the more opaque the hotter.
 
-    Opacity is ``HEAT_OPACITY * s(map)`` with the smooth step ``s(v) = 3 v^2 - 2 v^3``.
+    Opacity is ``HEAT_OPACITY * s(heat)`` with the smooth step ``s(v) = 3 v^2 - 2 v^3``.
 
     Args:
         image: ``(H, W, 3)`` uint8.
-        anomaly_map: ``(H, W)``, 0..1.
+        heat: ``(H, W)``, 0..1.
 
     Returns:
         ``(H, W, 3)`` uint8.
     """
-    value = np.clip(anomaly_map, 0, 1)[..., np.newaxis]
+    value = np.clip(heat, 0, 1)[..., np.newaxis]
     opacity = HEAT_OPACITY * value**2 * (3 - 2 * value)
-    return ((1 - opacity) * image + opacity * heat_colours(anomaly_map)).round().astype(np.uint8)
+    blended: Image = ((1 - opacity) * image + opacity * heat_colours(heat)).round().astype(np.uint8)
+    return blended
+
+
+def relative_heat(anomaly_map: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.floating[Any]]:
+    """A map on the scale that puts the threshold in its middle: the odds of each value, over the threshold's odds.
+
+    ``r / (1 + r)`` with ``r = m (1 - t) / (t (1 - m))``: 0 stays 0, ``t`` becomes 1/2, 1 stays 1; the identity for 1/2.
+
+    Args:
+        anomaly_map: Any shape, 0..1.
+        threshold: ``t``, 0..1.
+    """
+    centre = min(max(threshold, 1e-6), 1 - 1e-6)
+    above, below = anomaly_map * (1 - centre), (1 - anomaly_map) * centre
+    relative: NDArray[np.floating[Any]] = above / (above + below)
+    return relative
 
 
 def line_width(size: tuple[int, int]) -> int:
@@ -139,7 +155,11 @@ def overlay(image: Image, anomaly_map: Map, threshold: float) -> Image:
     width = line_width(size)
     margin = width + 4
     outlined = draw_outlines(_framed(picture, margin), np.pad(above, margin), width)
-    pictures = [_framed(picture, margin), _framed(blend_heat(picture, heat), margin), outlined]
+    pictures = [
+        _framed(picture, margin),
+        _framed(blend_heat(picture, relative_heat(heat, threshold)), margin),
+        outlined,
+    ]
     return np.concatenate([*pictures, _scale_bar(size[0], margin, threshold)], axis=1)
 
 
@@ -163,7 +183,7 @@ def map_to_16bit(anomaly_map: Map) -> NDArray[np.uint16]:
 
 
 def _scale_bar(height: int, margin: int, threshold: float) -> Image:
-    """The heat scale, 1 at the top, with a mark at the threshold."""
+    """The heat scale, 1 at the top, the threshold marked in its middle."""
     text = max(11, round(height / 36))
     canvas = np.full((height + 2 * margin, 5 * text, 3), BACKGROUND, np.uint8)
     canvas[margin : margin + height, margin : margin + text] = heat_colours(np.linspace(1, 0, height)[:, np.newaxis])
@@ -171,9 +191,9 @@ def _scale_bar(height: int, margin: int, threshold: float) -> Image:
     draw = PIL.ImageDraw.Draw(picture)
     font = PIL.ImageFont.load_default(text)
     for value, colour in ((0.0, _INK), (1.0, _INK), (threshold, LINE)):
-        y = margin + (height - 1) * (1 - min(max(value, 0.0), 1.0))
+        y = margin + (height - 1) * (1 - float(relative_heat(np.array(value), threshold)))
         draw.line([(margin, y), (margin + text * 1.3, y)], fill=colour, width=max(1, text // 8))
-        if value == threshold or abs(value - threshold) * height > 1.5 * text:
+        if value == threshold or 0 < threshold < 1:
             draw.text((margin + text * 1.6, y), f"{value:.2g}", fill=colour, font=font, anchor="lm")
     return np.asarray(picture)
 

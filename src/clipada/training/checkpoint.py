@@ -66,7 +66,7 @@ def load_checkpoint(folder: Path, model: ClipAda, optimizer: torch.optim.Optimiz
         raise RunError(
             f"checkpoint {path} belongs to another training",
             expected="the same settings, images and backbone as when it was written",
-            remedy="train into another folder, or resume with the settings in its config.json",
+            remedy="resume with the same options as when it began, or train into another folder",
         )
     _restore(model, optimizer, tensors)
     return int(metadata["step"])

@@ -55,8 +55,14 @@ def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabr
     """Start the processes that train together, one per device; loggers write into ``folder``.
 
     Raises:
-        ConfigError: This machine has no such accelerator, or not as many devices.
+        ConfigError: This machine has no such accelerator, not as many devices, or they outnumber a batch's images.
     """
+    if config.batch_size < runtime.devices:
+        raise ConfigError(
+            "setting training.batch_size is out of range",
+            expected=f"{runtime.devices} or more, one image for each device",
+            got=str(config.batch_size),
+        )
     logs = folder / "logs"
     try:
         fabric = Fabric(
@@ -111,10 +117,9 @@ def fit(
         lr=config.training.learning_rate,
         weight_decay=config.training.weight_decay,
     )
-    names = [(sample.category, sample.path.name) for sample in samples]
-    identity = fingerprint(config.to_dict(), names, model.clip.sha256())
-    done = load_checkpoint(folder, model, optimizer, identity)
+    identity = _identity(model, samples, config)
     module, fabric_optimizer = fabric.setup(model, optimizer)
+    done = load_checkpoint(folder, model, optimizer, identity)
     batches = TrainingBatches(samples, config, None, fabric.global_rank, fabric.world_size)
     meter = _Meter(config.training, batches, done)
     last_saved = time.monotonic()
@@ -164,6 +169,12 @@ def objective(losses: Sequence[Tensor], config: TrainingConfig) -> Tensor:
 def learning_rate(config: TrainingConfig, epoch: int) -> float:
     """The learning rate in ``epoch``, counted from 0: multiplied by ``decay`` after each milestone."""
     return config.learning_rate * config.decay ** sum(epoch >= milestone for milestone in config.milestones)
+
+
+def _identity(model: ClipAda, samples: Sequence[Sample], config: Config) -> str:
+    """What makes a training this one: settings, images and the backbone's weights, wherever they lie."""
+    settings = config.updated({"backbone.name": "any", "training.checkpoint_seconds": 0.0}).to_dict()
+    return fingerprint(settings, [(sample.category, sample.path.name) for sample in samples], model.clip.sha256())
 
 
 class _Meter:
