@@ -122,7 +122,7 @@ def test_from_good_parts_to_verdicts(clipada: Command, clip_folder: Path, produc
 
     told = clipada("info", run)
     assert told.code == 0
-    for fact in ("disc (6), plate (6)", "32 x 32 pixels", "4 learned vectors", "1 passes, product", "2 epochs"):
+    for fact in ("disc (6), plate (6)", "32 x 32 pixels", "4 learned vectors", "1 passes, residual", "2 epochs"):
         assert fact in told.out
     assert "mean metrics" not in told.out
 

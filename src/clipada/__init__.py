@@ -9,15 +9,16 @@ if TYPE_CHECKING:
     from clipada.config import Config
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
-    from clipada.workflows import evaluate, predict, synthesize, train
+    from clipada.workflows import evaluate, info, predict, synthesize, train
 
-__all__ = ["ClipAda", "ClipAdaError", "Config", "Inspector", "evaluate", "predict", "synthesize", "train"]
+__all__ = ["ClipAda", "ClipAdaError", "Config", "Inspector", "evaluate", "info", "predict", "synthesize", "train"]
 
 _HOMES = {
     "ClipAda": "clipada.model",
     "Config": "clipada.config",
     "Inspector": "clipada.inspector",
     "evaluate": "clipada.workflows",
+    "info": "clipada.workflows",
     "predict": "clipada.workflows",
     "synthesize": "clipada.workflows",
     "train": "clipada.workflows",

@@ -209,13 +209,12 @@ def synthesize(
 @app.command()
 def info(run: RunFolder) -> None:
     """Show what a run is: settings, backbone, training, metrics."""
-    from clipada.bundle import read_run
-    from clipada.report import run_summary
+    from clipada import workflows
 
     table = Table(show_header=False, box=None)
     table.add_column()
     table.add_column(overflow="fold")
-    for name, value in run_summary(read_run(run)).items():
+    for name, value in workflows.info(run).items():
         table.add_row(name, value)
     out_console.print(table)
 

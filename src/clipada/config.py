@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import os
-import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, get_args, get_type_hints
 
 from clipada.errors import ConfigError
+from clipada.settings import build, checked, parse
 
 Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]
@@ -290,7 +290,7 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Rebuild a config from ``to_dict``'s result. Unknown names and wrong types raise ``ConfigError``."""
-        built: Config = _build(cls, values, "")
+        built: Config = build(cls, values, "")
         return built
 
     def to_dict(self) -> dict[str, Any]:
@@ -311,8 +311,8 @@ class Config:
                 raise ConfigError(f"no setting {name!r}", expected=expected)
             part: Any = getattr(config, section)
             hint = get_type_hints(type(part))[setting]
-            parsed = _parse(value, hint, name) if isinstance(value, str) else value
-            changed: Any = replace(part, **{setting: _checked(parsed, hint, name)})
+            parsed = parse(value, hint, name) if isinstance(value, str) else value
+            changed: Any = replace(part, **{setting: checked(parsed, hint, name)})
             config = replace(config, **{section: changed})
         return config
 
@@ -326,64 +326,3 @@ def setting_names() -> list[str]:
     """Every setting's dotted name, in order."""
     hints = get_type_hints(Config)
     return [f"{section}.{setting.name}" for section in hints for setting in fields(hints[section])]
-
-
-def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    """Build dataclass ``kind`` from plain ``values``, strictly."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"setting {where or 'config'} is of the wrong type", expected="a mapping", got=repr(values))
-    hints = get_type_hints(kind)
-    unknown = set(values) - set(hints)
-    if unknown:
-        raise ConfigError(
-            f"unknown setting {', '.join(where + name for name in sorted(unknown))}",
-            expected="one of " + ", ".join(where + name for name in hints),
-            remedy="the file may come from a newer version of clipada",
-        )
-    return kind(
-        **{
-            name: _build(hints[name], value, f"{name}.")
-            if is_dataclass(hints[name])
-            else _checked(value, hints[name], where + name)
-            for name, value in values.items()
-        }
-    )
-
-
-def _checked(value: Any, hint: Any, name: str) -> Any:
-    """``value`` as type ``hint``, or a ``ConfigError``."""
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        return _checked(value, next(a for a in get_args(hint) if a is not type(None)), name)
-    if origin is Literal:
-        accepted = value in get_args(hint)
-    elif origin is tuple:
-        accepted = isinstance(value, list | tuple)
-        value = tuple(_checked(item, get_args(hint)[0], name) for item in value) if accepted else value
-    elif hint is float:
-        accepted = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(value) if accepted else value
-    else:
-        accepted = type(value) is hint
-    if not accepted:
-        expected = " | ".join(map(str, get_args(hint))) if origin is Literal else getattr(hint, "__name__", str(hint))
-        raise ConfigError(f"setting {name} is of the wrong type", expected=expected, got=repr(value))
-    return value
-
-
-def _parse(text: str, hint: Any, name: str) -> Any:
-    """Read command-line ``text`` as type ``hint``."""
-    origin = get_origin(hint)
-    try:
-        if origin in (Union, types.UnionType):
-            inner = next(a for a in get_args(hint) if a is not type(None))
-            return None if text.lower() == "none" else _parse(text, inner, name)
-        if origin is tuple:
-            return tuple(_parse(item, get_args(hint)[0], name) for item in text.split(",") if item)
-        if hint is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return hint(text) if hint in (int, float) else text
-    except (ValueError, KeyError):
-        raise ConfigError(f"setting {name} cannot be read", expected=getattr(hint, "__name__", ""), got=text) from None

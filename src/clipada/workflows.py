@@ -1,4 +1,4 @@
-"""The commands as functions: train, evaluate, predict, synthesize."""
+"""The commands as functions: train, evaluate, predict, synthesize, info."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clipada.files import write_json, write_text, written_aside
 from clipada.images import find_images, write_png
 from clipada.inspector import Inspector
 from clipada.metrics import mean_metrics
-from clipada.report import map_to_16bit, model_card, overlay
+from clipada.report import map_to_16bit, model_card, overlay, run_summary
 from clipada.scoring import map_statistics
 from clipada.types import Failure, Prediction
 
@@ -215,6 +215,15 @@ def synthesize(
     path = _made(out) / CONTACT_SHEET
     write_png(path, contact_sheet(batch.images, batch.masks))
     return path, batch.failures
+
+
+def info(run: Path | str) -> dict[str, str]:
+    """What a run is, as names and values: settings, backbone, training, metrics.
+
+    Raises:
+        RunError: The run folder is not whole.
+    """
+    return run_summary(read_run(Path(run)))
 
 
 def _finished(folder: Path, resume: bool) -> bool:
