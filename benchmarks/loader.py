@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader
 
 from clipada.config import Config
 from clipada.data import load_dataset
+from clipada.machine import machine
 from clipada.model import build_model
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training import TrainingBatch, TrainingBatches
 from clipada.training.loop import objective, pass_losses
-from clipada.workflows import machine
 
 
 def loader(batches: TrainingBatches, workers: int) -> Iterator[TrainingBatch]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal
 from clipada.files import write_json, write_text, written_aside
 from clipada.images import find_images, write_png
 from clipada.inspector import Inspector
+from clipada.machine import machine
 from clipada.metrics import mean_metrics
 from clipada.report import map_to_16bit, model_card, overlay, run_summary
 from clipada.scoring import map_statistics
@@ -71,9 +71,10 @@ def train(
     started = time.monotonic()
     progress = fit(fabric, model, samples, config, folder, workers=runtime.worker_count, report=report)
     if fabric.is_global_zero:
-        validation = validate(model, held_out, config, max(1, runtime.worker_count)) if held_out else {}
+        counts = {name: sum(sample.category == name for sample in samples) for name in dataset.categories}
+        held_out_metrics = validate(model, held_out, config, max(1, runtime.worker_count)) if held_out else {}
         record = Training(
-            categories={name: sum(s.category == name for s in samples) for name in dataset.categories},
+            categories=counts,
             layout=dataset.layout,
             unreadable=tuple(str(failure.path) for failure in progress.failures),
             seconds=round(time.monotonic() - started, 1),
@@ -81,7 +82,7 @@ def train(
             losses=progress.losses,
             machine=machine(fabric.device.type),
             normal_level=normal_level(TorchEngine(model), samples, config.scoring, max(1, runtime.worker_count)),
-            validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in validation.items()},
+            validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in held_out_metrics.items()},
         )
         run = save_run(folder, model, config, record)
         write_text(folder / CARD, model_card(run))
@@ -292,21 +293,3 @@ def _lasting_name(backbone: str) -> str:
     """A backbone's name that holds from any working folder."""
     folder = Path(backbone).expanduser()
     return str(folder.resolve()) if folder.is_dir() else backbone
-
-
-def machine(device: str) -> str:
-    """The processor or GPU in words."""
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.get_device_name()
-    return f"{_processor()}, {os.cpu_count()} cores"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
