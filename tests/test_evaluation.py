@@ -252,7 +252,7 @@ def test_evaluating_a_run_keeps_metrics_scores_and_card(run_folder: Path, produc
     evaluation = evaluate(run_folder, products, device="cpu", on_image=seen.append)
     content = json.loads((run_folder / METRICS).read_text())
     assert content == json.loads(json.dumps(evaluation.to_dict()))
-    assert content["protocol"]["engine"] == "torch"
+    assert content["protocol"]["engine"] == "torch fp32"
     assert "sha256" in content["protocol"]["backbone"]
     records = [json.loads(line) for line in (run_folder / SCORES).read_text().splitlines()]
     assert len(records) == 8

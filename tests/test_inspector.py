@@ -271,3 +271,17 @@ def test_it_knows_its_run(inspector: Inspector, finished_run: Path) -> None:
     assert inspector.run.folder == finished_run
     assert inspector.scoring == inspector.run.config.scoring
     assert Inspector.load(str(finished_run)).run == inspector.run
+
+
+def test_bfloat16_stays_near_float32(finished_run: Path, tmp_path: Path) -> None:
+    save(tmp_path / "part.png", np.random.default_rng(5).integers(0, 256, (40, 48, 3)).astype(np.uint8))
+    exact, rough = (
+        Inspector.load(finished_run, device="cpu", precision=precision).inspect(tmp_path / "part.png").anomaly_map
+        for precision in ("fp32", "bf16")
+    )
+    assert 0 < np.abs(exact - rough).max() < 0.02
+
+
+def test_other_precisions_are_refused(finished_run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"fp32 [|] bf16"):
+        Inspector.load(finished_run, device="cpu", precision="fp8")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,9 +21,11 @@ from clipada.config import Config, RuntimeConfig
 from clipada.data import load_dataset
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.model import ClipAda, build_model
+from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training import CHECKPOINT, Progress, TrainingBatches, fit, launch, split_validation, validate
 from clipada.training.loop import learning_rate, objective, pass_losses
 from clipada.types import Sample
+from tiny import save
 
 CPU = RuntimeConfig(accelerator="cpu")
 
@@ -105,6 +108,16 @@ class TestBatches:
         batches = [TrainingBatches(samples, config, None)[step] for step in range(3)]
         assert {failure.path for batch in batches for failure in batch.failures} == {samples[0].path}
         assert all(batch.images.shape == (4, 3, 32, 32) for batch in batches)
+
+    def test_unreadable_textures_are_named(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
+        save(tmp_path / "textures" / "good.png", np.full((8, 8, 3), 99, np.uint8))
+        (tmp_path / "textures" / "bad.png").write_bytes(b"")
+        config = config.updated(
+            {"synthesis.textures": str(tmp_path / "textures"), "synthesis.anomaly_probability": 1.0}
+        )
+        synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+        batches = [TrainingBatches(samples, config, synthesiser)[step] for step in range(3)]
+        assert {failure.path.name for batch in batches for failure in batch.failures} == {"bad.png"}
 
     def test_one_image_is_enough(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
         trained(config, samples[:1], tmp_path / "run")

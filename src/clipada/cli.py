@@ -17,7 +17,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from clipada.config import Config, RuntimeConfig, setting_names
+from clipada.config import Config, EnginePrecision, RuntimeConfig, setting_names
 from clipada.errors import ClipAdaError, ConfigError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name or folder."
 Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognises it.")]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Precision = Annotated[EnginePrecision, typer.Option(help="Arithmetic of the model.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Settings = Annotated[
@@ -110,6 +111,7 @@ def evaluate(
     layout: Layout = "auto",
     category: Category = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
@@ -127,6 +129,7 @@ def evaluate(
             dataset,
             backbone=backbone,
             device=device,
+            precision=precision,
             batch_size=batch_size,
             workers=workers,
             on_image=lambda _: bar.advance(task),
@@ -156,6 +159,7 @@ def predict(
         typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region; the run's own by default."),
     ] = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
@@ -170,6 +174,7 @@ def predict(
         out,
         backbone=backbone,
         device=device,
+        precision=precision,
         threshold=threshold,
         batch_size=batch_size,
         workers=workers,

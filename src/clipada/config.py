@@ -19,6 +19,7 @@ AttentionSpace = Literal["normalised", "pixel"]
 Fusion = Literal["last", "mean"]
 LossResolution = Literal["image", "patch"]
 Precision = Literal["32-true", "bf16-mixed"]
+EnginePrecision = Literal["fp32", "bf16"]
 Preset = Literal["quick", "mvtec", "visa"]
 
 

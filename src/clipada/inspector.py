@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.bundle import Run, load_model, read_run
-from clipada.config import ScoringConfig
+from clipada.config import EnginePrecision, ScoringConfig
 from clipada.data import Batch, read_batches
 from clipada.engines import Engine
 from clipada.errors import ConfigError, ImageError, RunError
@@ -52,6 +52,7 @@ class Inspector:
         *,
         backbone: str | None = None,
         device: str = "auto",
+        precision: EnginePrecision = "fp32",
         threshold: float | None = None,
     ) -> Self:
         """Load a run folder.
@@ -60,17 +61,18 @@ class Inspector:
             run: The folder that ``clipada train`` wrote.
             backbone: Where the backbone lies now, if not where it lay at training.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+            precision: ``"fp32"`` or ``"bf16"``.
             threshold: Map value, 0..1, above which a pixel belongs to a region; the run's ``normal_level`` by default.
 
         Raises:
             RunError: The folder holds no whole run.
             BackboneError: The backbone is missing or not the one the run was trained on.
-            ConfigError: There is no such device, or the threshold is out of range.
+            ConfigError: There is no such device or precision, or the threshold is out of range.
         """
         from clipada.engines.pytorch import TorchEngine
 
         description = read_run(Path(run))
-        engine = TorchEngine(load_model(description, backbone), device)
+        engine = TorchEngine(load_model(description, backbone), device, precision)
         level = description.training.normal_level if threshold is None else threshold
         return cls(engine, description.config.scoring, level, description)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, Run, Training, read_run, save_run
-from clipada.config import Config, RuntimeConfig
+from clipada.config import Config, EnginePrecision, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
@@ -97,6 +97,7 @@ def evaluate(
     *,
     backbone: str | None = None,
     device: str = "auto",
+    precision: EnginePrecision = "fp32",
     batch_size: int = 8,
     workers: int = 2,
     on_image: Callable[[ScoredImage], None] = lambda _: None,
@@ -110,7 +111,7 @@ def evaluate(
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
-    inspector = Inspector.load(run, backbone=backbone, device=device)
+    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision)
     description = read_run(Path(run))
     evaluation = evaluate_dataset(
         inspector.engine,
@@ -121,7 +122,8 @@ def evaluate(
         on_image=on_image,
     )
     evaluation = replace(
-        evaluation, protocol={"backbone": description.backbone_label, "engine": "torch", **evaluation.protocol}
+        evaluation,
+        protocol={"backbone": description.backbone_label, "engine": f"torch {precision}", **evaluation.protocol},
     )
     folder = description.folder
     write_text(folder / SCORES, "".join(json.dumps(record) + "\n" for record in evaluation.scores))
@@ -137,6 +139,7 @@ def predict(
     *,
     backbone: str | None = None,
     device: str = "auto",
+    precision: EnginePrecision = "fp32",
     threshold: float | None = None,
     batch_size: int = 8,
     workers: int = 2,
@@ -158,7 +161,7 @@ def predict(
     paths = find_images(Path(image) for image in ([images] if isinstance(images, Path | str) else images))
     if out is not None:
         paths = [path for path in paths if not path.name.endswith((OVERLAY, MAP))]
-    inspector = Inspector.load(run, backbone=backbone, device=device, threshold=threshold)
+    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision, threshold=threshold)
     results = inspector.inspect_files(paths, batch_size=batch_size, workers=workers)
     return results if out is None else _written(results, _made(out), _names(paths))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clipada.config import EnginePrecision
 from clipada.errors import ConfigError
 from clipada.model import ClipAda, upsample
 
@@ -16,12 +19,16 @@ class TorchEngine:
     Args:
         model: A trained model.
         device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` and the like.
+        precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast.
 
     Raises:
-        ConfigError: There is no such device.
+        ConfigError: There is no such device or precision.
     """
 
-    def __init__(self, model: ClipAda, device: str = "auto") -> None:
+    def __init__(self, model: ClipAda, device: str = "auto", precision: EnginePrecision = "fp32") -> None:
+        if precision not in get_args(EnginePrecision):
+            raise ConfigError(f"no precision {precision!r}", expected=" | ".join(get_args(EnginePrecision)))
+        self.precision = precision
         self.device = _device(device)
         self.model = model.to(self.device).eval()
         self.image_size = model.config.image_size
@@ -40,9 +47,10 @@ class TorchEngine:
             ``(R + 1, B, S, S)`` float32, values 0..1: ``up(M_i)``, coarse pass first.
         """
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
-        passes = self.model(pixels, self.text)
-        maps = torch.stack([upsample(logits.sigmoid(), pixels.shape[-2:]) for logits in passes])
-        return maps.float().cpu().numpy()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            passes = self.model(pixels, self.text)
+        maps = torch.stack([upsample(logits.float().sigmoid(), pixels.shape[-2:]) for logits in passes])
+        return maps.cpu().numpy()
 
 
 def _device(name: str) -> torch.device:

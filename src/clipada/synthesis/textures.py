@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,11 @@ from clipada.types import Failure, Image
 
 class TextureSource(Protocol):
     """Anything that gives textures."""
+
+    @property
+    def failures(self) -> Mapping[Path, Failure]:
+        """The files found unreadable so far; others took their places."""
+        ...
 
     def draw(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
         """Draw textures.
@@ -44,6 +50,11 @@ def texture_source(config: SynthesisConfig) -> TextureSource:
 class ProceduralTextures:
     """Textures rendered from random parameters: a pattern of one of the ``FAMILIES``, coloured at random."""
 
+    @property
+    def failures(self) -> Mapping[Path, Failure]:
+        """None: nothing is read."""
+        return {}
+
     def draw(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
         """Render textures; see ``TextureSource.draw``."""
         if not count:
@@ -64,12 +75,11 @@ class FolderTextures:
     Attributes:
         folder: Where they lie.
         paths: The files, sorted.
-        failures: The files found unreadable so far; others took their places.
     """
 
     folder: Path
     paths: tuple[Path, ...] = field(init=False, repr=False)
-    failures: dict[Path, Failure] = field(init=False, default_factory=dict, repr=False)
+    _failures: dict[Path, Failure] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
@@ -77,6 +87,11 @@ class FolderTextures:
         if not self.paths:
             got = "no images in it" if self.folder.is_dir() else "a file" if self.folder.exists() else "nothing there"
             raise self._unusable(got)
+
+    @property
+    def failures(self) -> Mapping[Path, Failure]:
+        """The files found unreadable so far; others took their places."""
+        return self._failures
 
     def draw(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
         """Read textures, resized to ``size``; see ``TextureSource.draw``.
@@ -93,12 +108,12 @@ class FolderTextures:
     def _readable(self, start: int) -> Image:
         """The first image from position ``start`` on that can be read."""
         for path in (*self.paths[start:], *self.paths[:start]):
-            if path in self.failures:
+            if path in self._failures:
                 continue
             try:
                 return read_rgb(path)
             except ImageError as error:
-                self.failures[path] = Failure(path=path, error=error)
+                self._failures[path] = Failure(path=path, error=error)
         raise self._unusable(f"{len(self.paths)} images, none of which can be read")
 
     def _unusable(self, got: str) -> ClipAdaError:

@@ -29,7 +29,7 @@ class TrainingBatch:
         step: Which step of the training, counted from 0.
         images: ``(B, 3, S, S)``: RGB values, uint8 before synthesis and float32 0..1 after.
         masks: ``(B, 1, S, S)`` float32, 1 where anomalous; all 0 before synthesis.
-        failures: Training images that could not be read; others took their places.
+        failures: Images and textures that could not be read; others took their places.
     """
 
     step: int
@@ -120,7 +120,8 @@ def synthesised(batch: TrainingBatch, synthesiser: AnomalySynthesiser, config: C
     """Draw the anomalies of a batch on the device its images are on."""
     generator = derived_generator(config.training.seed, "synthesis", batch.step, rank, device=batch.images.device)
     images, masks = synthesiser(batch.images.float() / 255, generator)
-    return replace(batch, images=images, masks=masks)
+    failures = (*batch.failures, *synthesiser.textures.failures.values())
+    return replace(batch, images=images, masks=masks, failures=failures)
 
 
 @contextmanager
