@@ -624,3 +624,29 @@ def test_every_public_name_is_there() -> None:
         assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'colour'"):
         _ = package.colour
+
+
+def test_pictures_of_an_earlier_time_are_not_inspected(clipada: Command, finished_run: Path, tmp_path: Path) -> None:
+    for index in range(3):
+        save(tmp_path / "line" / f"{index}.png", noise(seed=index))
+    first = clipada("predict", finished_run, tmp_path / "line", "--out", tmp_path / "line" / "found")
+    again = clipada("predict", finished_run, tmp_path / "line", "--out", tmp_path / "line" / "found")
+    assert len(first.records) == 3
+    assert again.records == first.records
+
+
+def test_regions_begin_where_good_parts_end_unless_told(clipada: Command, finished_run: Path, parts: Path) -> None:
+    level = json.loads((finished_run / "config.json").read_text())["training"]["normal_level"]
+    (own,) = clipada("predict", finished_run, parts / "disc" / "test" / "scratch" / "000.png").records
+    (told,) = clipada(
+        "predict", finished_run, parts / "disc" / "test" / "scratch" / "000.png", "--threshold", "0.9"
+    ).records
+    assert 0 < own["threshold"] == level < 1
+    assert told["threshold"] == 0.9
+
+
+def test_a_finished_run_is_not_resumed_with_other_settings(clipada: Command, run_folder: Path, parts: Path) -> None:
+    told = clipada("train", parts, "--out", run_folder, "--resume", "--epochs", "77")
+    assert told.code == 2
+    assert "is finished, with other settings" in told.err
+    assert "training.epochs 77" in told.err

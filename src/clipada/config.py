@@ -299,6 +299,11 @@ class Config:
         plain: dict[str, Any] = asdict(self)
         return plain
 
+    def value(self, name: str) -> Any:
+        """The value of a setting by dotted name."""
+        section, _, setting = name.partition(".")
+        return getattr(getattr(self, section), setting)
+
     def updated(self, changes: Mapping[str, Any]) -> Config:
         """A copy with changes by dotted name, e.g. ``{"model.refinements": 2}``.
 

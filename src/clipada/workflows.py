@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, Run, Training, read_run, save_run
-from clipada.config import Config, EnginePrecision, RuntimeConfig
+from clipada.config import Config, EnginePrecision, RuntimeConfig, setting_names
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
@@ -247,11 +247,12 @@ def _finished(folder: Path, resume: bool) -> bool:
 
 def _as_asked(run: Run, config: Config) -> Run:
     """The finished run, if it was trained with these settings."""
-    if run.config != config:
+    differing = [name for name in setting_names() if config.value(name) != run.config.value(name)]
+    if differing:
         raise RunError(
             f"run {run.folder} is finished, with other settings",
-            expected=str(config.to_dict()),
-            got=str(run.config.to_dict()),
+            expected=", ".join(f"{name} {config.value(name)!r}" for name in differing),
+            got=", ".join(f"{name} {run.config.value(name)!r}" for name in differing),
             remedy="train into another folder",
         )
     return run
