@@ -4,14 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from clipada.backbone import FrozenClip, load_clip
 from clipada.config import BackboneConfig, Config, RuntimeConfig
 from clipada.workflows import train
-from tiny import make_clip, save
+from tiny import make_clip, write_products
 
 SHARED = Path(os.environ.get("CLIPADA_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -79,26 +78,3 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) ->
 def run_folder(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be changed or damaged."""
     return shutil.copytree(finished_run, tmp_path / "line3")
-
-
-def write_products(root: Path) -> Path:
-    """Write the data set that ``products`` describes."""
-    rng = np.random.default_rng(0)
-    for category, base in (("plate", 90), ("disc", 170)):
-
-        def part(scratch: bool, base: int = base) -> tuple[np.ndarray, np.ndarray]:
-            image = np.clip(base + rng.normal(0, 4, (40, 48, 3)), 0, 255).astype(np.uint8)
-            mask = np.zeros((40, 48), bool)
-            if scratch:
-                mask[10:22, 12:30] = True
-                image[mask] = 250 - image[mask]
-            return image, mask
-
-        for index in range(6):
-            save(root / category / "train" / "good" / f"{index:03}.png", part(False)[0])
-        for index in range(2):
-            save(root / category / "test" / "good" / f"{index:03}.png", part(False)[0])
-            image, mask = part(True)
-            save(root / category / "test" / "scratch" / f"{index:03}.png", image)
-            save(root / category / "ground_truth" / "scratch" / f"{index:03}_mask.png", mask)
-    return root

@@ -22,8 +22,7 @@ from clipada.config import setting_names
 from clipada.errors import RunError
 from clipada.images import MAX_PIXELS
 from clipada.types import Failure
-from conftest import write_products
-from tiny import save
+from tiny import save, write_products
 
 TINY = [
     *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),

@@ -64,3 +64,26 @@ def save(path: Path, array: np.ndarray) -> None:
     """Write an array as an image, with its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     PilImage.fromarray(array).save(path)
+
+
+def write_products(root: Path) -> Path:
+    """Two products in the MVTec AD layout: six good parts, two good and two scratched test parts each."""
+    rng = np.random.default_rng(0)
+    for category, base in (("plate", 90), ("disc", 170)):
+
+        def part(scratch: bool, base: int = base) -> tuple[np.ndarray, np.ndarray]:
+            image = np.clip(base + rng.normal(0, 4, (40, 48, 3)), 0, 255).astype(np.uint8)
+            mask = np.zeros((40, 48), bool)
+            if scratch:
+                mask[10:22, 12:30] = True
+                image[mask] = 250 - image[mask]
+            return image, mask
+
+        for index in range(6):
+            save(root / category / "train" / "good" / f"{index:03}.png", part(False)[0])
+        for index in range(2):
+            save(root / category / "test" / "good" / f"{index:03}.png", part(False)[0])
+            image, mask = part(True)
+            save(root / category / "test" / "scratch" / f"{index:03}.png", image)
+            save(root / category / "ground_truth" / "scratch" / f"{index:03}_mask.png", mask)
+    return root
