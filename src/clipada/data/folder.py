@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from clipada.data.categories import category_folders, read_categories
 from clipada.data.dataset import Dataset, Note
 from clipada.data.listing import images_in, name_of, pair_masks, subfolders
 from clipada.errors import DatasetError
@@ -28,7 +29,7 @@ _KNOWN = frozenset({*_GOOD, _ANOMALOUS, _MASKS})
 
 def is_folder(root: Path) -> bool:
     """Whether ``root`` is a product, or holds some."""
-    return bool(_products(root))
+    return bool(category_folders(root, _is_product))
 
 
 def read_folder(root: Path) -> Dataset:
@@ -37,18 +38,7 @@ def read_folder(root: Path) -> Dataset:
     Raises:
         DatasetError: Masks cannot be told apart, or anomalous images are called good.
     """
-    notes: list[Note] = []
-    products = _products(root)
-    samples = tuple(sample for folder in products for sample in _product(folder, notes))
-    if products != [root]:
-        others = [folder.name for folder in subfolders(root) if folder not in products]
-        notes += [Note(text=f"left out: {name}, which has no images directly inside or in good") for name in others]
-    return Dataset(root=root, layout="folder", samples=samples, notes=tuple(notes))
-
-
-def _products(root: Path) -> list[Path]:
-    """The folders of the products, ``root`` itself if it is one."""
-    return [root] if _is_product(root) else [folder for folder in subfolders(root) if _is_product(folder)]
+    return read_categories(root, "folder", _is_product, _product, "no images directly inside or in good")
 
 
 def _is_product(folder: Path) -> bool:

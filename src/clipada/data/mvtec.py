@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from clipada.data.categories import category_folders, read_categories
 from clipada.data.dataset import Dataset, Note
 from clipada.data.listing import images_in, name_of, pair_masks, subfolders
 from clipada.types import Sample
@@ -17,23 +18,12 @@ GOOD = "good"
 
 def is_mvtec(root: Path) -> bool:
     """Whether ``root`` is a category in this layout, or holds some."""
-    return bool(_categories(root))
+    return bool(category_folders(root, _is_category))
 
 
 def read_mvtec(root: Path) -> Dataset:
     """List a data set in this layout. Normal test images are those in ``test/good``."""
-    notes: list[Note] = []
-    categories = _categories(root)
-    samples = tuple(sample for folder in categories for sample in _category(folder, notes))
-    if categories != [root]:
-        others = [folder.name for folder in subfolders(root) if folder not in categories]
-        notes += [Note(text=f"left out: {name}, which has no train/good or test") for name in others]
-    return Dataset(root=root, layout="mvtec", samples=samples, notes=tuple(notes))
-
-
-def _categories(root: Path) -> list[Path]:
-    """The folders of the categories, ``root`` itself if it is one."""
-    return [root] if _is_category(root) else [folder for folder in subfolders(root) if _is_category(folder)]
+    return read_categories(root, "mvtec", _is_category, _category, "no train/good or test")
 
 
 def _is_category(folder: Path) -> bool:
