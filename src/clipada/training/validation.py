@@ -69,6 +69,8 @@ def _score(
     synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
     device = next(model.parameters()).device
     paths = [sample.path for sample in samples]
+    with torch.inference_mode():
+        text = model.text_vector()
     for draw in range(ROUNDS):
         batches = read_batches(paths, config.model.image_size, config.training.batch_size, workers)
         for index, batch in enumerate(batches):
@@ -76,7 +78,9 @@ def _score(
             clean = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
             images, masks = synthesiser(clean, generator)
             with torch.inference_mode():
-                passes = [upsample(s.sigmoid(), images.shape[-2:]).float().cpu() for s in model(images.to(device))]
+                passes = [
+                    upsample(s.sigmoid(), images.shape[-2:]).float().cpu() for s in model(images.to(device), text)
+                ]
             for i, position in enumerate(batch.positions):
                 raw = np.stack([one[i].numpy() for one in passes])
                 maps = [anomaly_map(one, config.scoring) for one in with_fused(raw, config.scoring)]
