@@ -3,13 +3,14 @@
 python benchmarks/coarse_settings.py DATA --backbone NAME 'backbone.block=6' 'backbone.block=9 model.similarity=dot'
 
 Every argument after DATA is one head: settings that differ from the quick preset, apart by spaces. Heads share the
-frozen features and the synthetic draws; 15 % of the training images, held out, are scored with synthetic anomalies.
+frozen features and the synthetic draws; 15 % of the training images, held out, are scored with synthetic anomalies, and
+with small defects that share nothing with them.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from small_defects import draw_small_defect
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -32,8 +34,10 @@ from clipada.training import TrainingBatches, split_validation
 from clipada.training.loop import learning_rate, pass_losses
 from clipada.types import Map, Mask, Sample
 
-ROUNDS = 2
-"""Synthetic draws of every held-out image."""
+ROUNDS = 4
+"""Draws of every held-out image."""
+
+Anomalies = Callable[[Tensor, Config, int, int], tuple[Tensor, Tensor]]
 
 COMMON = {"model.refinements": 0, "training.validation_fraction": 0.15}
 
@@ -93,17 +97,32 @@ def train(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, cl
             head.learn(tokens[head.config.backbone.block], batch.masks, batch.step // batches.steps_per_epoch)
 
 
-def validate(
-    heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, clip: FrozenClip
-) -> dict[str, dict[str, CategoryMetrics]]:
-    """Metrics of every head by category, on the same synthetic anomalies."""
+def synthetic(images: Tensor, base: Config, draw: int, index: int) -> tuple[Tensor, Tensor]:
+    """Anomalies of the training's own recipe: images ``(B, 3, H, W)`` and masks ``(B, 1, H, W)``."""
     synthesiser = AnomalySynthesiser(base.synthesis, texture_source(base.synthesis))
+    return synthesiser(images, derived_generator(base.training.seed, "validation", draw, index))
+
+
+def small(images: Tensor, base: Config, draw: int, index: int) -> tuple[Tensor, Tensor]:
+    """Small defects on six images of ten: images ``(B, 3, H, W)`` and masks ``(B, 1, H, W)``."""
+    rng = np.random.default_rng((base.training.seed, draw, index))
+    pixels = images.permute(0, 2, 3, 1).numpy()
+    empty = np.zeros(pixels.shape[1:3], bool)
+    drawn = [draw_small_defect(one, rng) if rng.random() < 0.6 else (one, empty) for one in pixels]
+    changed, masks = (torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True))
+    return changed.permute(0, 3, 1, 2).contiguous(), masks[:, None]
+
+
+def validate(
+    heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, clip: FrozenClip, anomalies: Anomalies
+) -> dict[str, dict[str, CategoryMetrics]]:
+    """Metrics of every head by category, on the same anomalies."""
     truths: list[tuple[str, Mask]] = []
     maps: dict[str, list[Map]] = {name: [] for name in heads}
     for draw in range(ROUNDS):
         for index, batch in enumerate(read_batches([s.path for s in samples], base.model.image_size, 16, 1)):
             clean = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
-            images, masks = synthesiser(clean, derived_generator(base.training.seed, "validation", draw, index))
+            images, masks = anomalies(clean, base, draw, index)
             truths += [(samples[p].category, masks[i, 0].numpy() > 0) for i, p in enumerate(batch.positions)]
             tokens = features(clip, images)
             for name, head in heads.items():
@@ -140,15 +159,21 @@ def main() -> None:
     heads = {settings: build_head(config, clip) for settings, config in configs.items()}
     samples, held_out = split_validation(load_dataset(options.data).train, base)
     train(heads, samples, base, clip)
-    title = f"held out, synthetic anomalies; {Path(options.backbone).name}, {options.size} px"
+    for title, anomalies in (("synthetic anomalies", synthetic), ("small defects", small)):
+        found = validate(heads, held_out, base, clip, anomalies)
+        Console().print(_table(f"held out, {title}; {Path(options.backbone).name}, {options.size} px", found))
+
+
+def _table(title: str, found: Mapping[str, Mapping[str, CategoryMetrics]]) -> Table:
+    """The mean over the categories for each head, in percent."""
     table = Table(title=title, title_justify="left")
     for column in ("head", "I-AUC", "P-AUC", "P-mAP", "AUPRO"):
         table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)
-    for name, categories in validate(heads, held_out, base, clip).items():
+    for name, categories in found.items():
         mean = mean_metrics(categories.values())
         figures = (mean.image_auroc, mean.pixel_auroc, mean.pixel_ap, mean.aupro)
         table.add_row(name, *("–" if value is None else f"{100 * value:.1f}" for value in figures))
-    Console().print(table)
+    return table
 
 
 if __name__ == "__main__":
