@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from clipada.bundle import PLAN
 from clipada.config import Config, RuntimeConfig
 from clipada.data import load_dataset
 from clipada.errors import ConfigError, DatasetError, RunError
@@ -279,10 +280,12 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_adapter(config: Config, 
     assert not (killed / "adapter.safetensors").exists()
     with safe_open(killed / CHECKPOINT, framework="pt") as file:
         assert 0 < int(file.metadata()["step"]) < 60
-    subprocess.run([*command, "--out", str(killed), "--resume"], env=environment, check=True, capture_output=True)
+    resume = [*command[:4], "--resume", "--out", str(killed), "--accelerator", "cpu", "--workers", "0"]
+    subprocess.run(resume, env=environment, check=True, capture_output=True)
     subprocess.run([*command, "--out", str(whole)], env=environment, check=True, capture_output=True)
     assert bit_equal(load_file(killed / "adapter.safetensors"), load_file(whole / "adapter.safetensors"))
     assert not (killed / CHECKPOINT).exists()
+    assert not (killed / PLAN).exists()
 
 
 @pytest.mark.slow

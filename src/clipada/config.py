@@ -299,6 +299,11 @@ class Config:
         plain: dict[str, Any] = asdict(self)
         return plain
 
+    def essence(self) -> dict[str, Any]:
+        """The settings that decide what is learned, by dotted name: not the backbone's place or how often to save."""
+        free = ("backbone.name", "training.checkpoint_seconds")
+        return {name: self.value(name) for name in setting_names() if name not in free}
+
     def value(self, name: str) -> Any:
         """The value of a setting by dotted name."""
         section, _, setting = name.partition(".")

@@ -173,8 +173,9 @@ def learning_rate(config: TrainingConfig, epoch: int) -> float:
 
 def _identity(model: ClipAda, samples: Sequence[Sample], config: Config) -> str:
     """What makes a training this one: settings, images and the backbone's weights, wherever they lie."""
-    settings = config.updated({"backbone.name": "any", "training.checkpoint_seconds": 0.0}).to_dict()
-    return fingerprint(settings, [(sample.category, sample.path.name) for sample in samples], model.clip.sha256())
+    return fingerprint(
+        config.essence(), [(sample.category, sample.path.name) for sample in samples], model.clip.sha256()
+    )
 
 
 class _Meter:
