@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from clipada.bundle import PLAN
+from clipada.bundle import PLAN, read_run
 from clipada.config import Config, RuntimeConfig
 from clipada.data import load_dataset
 from clipada.errors import ConfigError, DatasetError, RunError
@@ -95,7 +95,7 @@ class TestBatches:
         config = config.updated({"training.batch_size": 5})
         batches = TrainingBatches(samples, config, None)
         assert (batches.steps_per_epoch, len(batches)) == (3, 9)
-        order = [path for step in range(3) for path, _ in zip(batches._paths_of(step), range(5), strict=False)]
+        order = [next(batches.candidates(step, place)) for step in range(3) for place in range(5)]
         assert sorted(order[:12]) == sorted(sample.path for sample in samples)
         assert order[12:] == order[:3]
 
@@ -185,9 +185,10 @@ class TestFit:
         run(build_model(config), moved, config, tmp_path / "run", lambda progress: steps.append(progress.step))
         assert steps == []
 
-    def test_more_devices_than_images_in_a_batch_are_refused(self, config: Config, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("devices", [3, 5])
+    def test_devices_that_cannot_share_a_batch_are_refused(self, config: Config, tmp_path: Path, devices: int) -> None:
         with pytest.raises(ConfigError, match=r"training[.]batch_size"):
-            launch(config.training, RuntimeConfig(accelerator="cpu", devices=5), tmp_path)
+            launch(config.training, RuntimeConfig(accelerator="cpu", devices=devices), tmp_path)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
     def test_resumes_on_a_gpu(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
@@ -288,19 +289,56 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_adapter(config: Config, 
     assert not (killed / PLAN).exists()
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_model(config: Config, products: Path, tmp_path: Path) -> None:
+def trained_together(
+    devices: int, config: Config, data: Path, out: Path, *program: str
+) -> subprocess.CompletedProcess[str]:
     command = [
-        *(sys.executable, "-m", "clipada", "train", str(products), "--backbone", config.backbone.name, "--epochs", "2"),
+        *(sys.executable, *(program or ("-m", "clipada")), "train", str(data), "--backbone", config.backbone.name),
         *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),
-        *("--set", "training.batch_size=4", "--accelerator", "cpu", "--devices", "2", "--workers", "0"),
+        *("--set", "training.batch_size=4", "--epochs", "3", "--accelerator", "cpu", "--devices", str(devices)),
+        *("--workers", "0", "--out", str(out)),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    whole = [*command, "--out", str(tmp_path / "run")]
-    result = subprocess.run(whole, capture_output=True, text=True, env=environment, check=False)
-    assert result.returncode == 0, result.stderr
-    assert result.stderr.count("trained in") == 1
-    assert (tmp_path / "run" / "adapter.safetensors").exists()
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=500)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_adapter_as_one(config: Config, products: Path, tmp_path: Path) -> None:
+    """Equal within 1e-6 for parameters of about 0.1: gradients are summed in another order."""
+    unreadable = [products / "disc" / "train" / "good" / f"{index:03}.png" for index in (0, 1, 2)]
+    for path in unreadable:
+        path.write_bytes(b"")
+    for devices in (1, 2):
+        result = trained_together(devices, config, products, tmp_path / str(devices))
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.count("trained in") == 1
+    one, two = (load_file(tmp_path / name / "adapter.safetensors") for name in ("1", "2"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6)
+    for name in ("1", "2"):
+        assert set(read_run(tmp_path / name).training.unreadable) == set(map(str, unreadable))
+    assert read_run(tmp_path / "2").training.losses == pytest.approx(read_run(tmp_path / "1").training.losses, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_stop_together_when_the_training_diverges_on_one(
+    config: Config, products: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "diverging.py"
+    program.write_text(
+        "import os\n"
+        "from clipada.cli import main\n"
+        "from clipada.training import loop\n"
+        "right = loop.pass_losses\n"
+        "worst = float('nan') if os.environ.get('LOCAL_RANK') == '1' else 1.0\n"
+        "loop.pass_losses = lambda *given: [worst * loss for loss in right(*given)]\n"
+        "main()\n"
+    )
+    result = trained_together(2, config, products, tmp_path / "run", str(program))
+    assert result.returncode == 2, result.stderr
+    assert "the training diverged in step 1" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_learns_to_see_defects_it_never_saw(shared: Path, tmp_path: Path) -> None:
