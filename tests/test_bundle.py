@@ -336,7 +336,7 @@ def test_a_backbone_given_by_a_relative_path_holds_from_elsewhere(
     config: Config, products: Path, clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(clip_folder.parent)
-    config = config.updated({"backbone.name": clip_folder.name, "training.epochs": 1})
+    config = config.updated({"backbone.name": clip_folder.name, "training.epochs": 1, "training.milestones": ()})
     run = train(products, tmp_path / "run", config, runtime=CPU)
     monkeypatch.chdir(tmp_path)
     assert isinstance(load_model(run), ClipAda)

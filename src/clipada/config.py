@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
@@ -196,6 +197,13 @@ class TrainingConfig:
             "epochs from 1 in rising order",
             self.milestones,
         )
+        if self.milestones and self.milestones[-1] > self.epochs:
+            raise ConfigError(
+                "setting training.milestones contradicts training.epochs",
+                expected=f"milestones up to {self.epochs}, the last epoch",
+                got=repr(self.milestones),
+                remedy="set both; or scale the milestones along by --epochs, in Python `training.lasting(epochs)`",
+            )
         _require(
             0 <= self.validation_fraction < 1, "training.validation_fraction", "0 to under 1", self.validation_fraction
         )
@@ -310,22 +318,21 @@ class Config:
         return getattr(getattr(self, section), setting)
 
     def updated(self, changes: Mapping[str, Any]) -> Config:
-        """A copy with changes by dotted name, e.g. ``{"model.refinements": 2}``.
+        """A copy with changes by dotted name, e.g. ``{"model.refinements": 2}``, all made at once.
 
         Values may be text, as from a command line; they are read as the setting's type.
         """
-        config = self
+        parts: dict[str, dict[str, Any]] = defaultdict(dict)
         for name, value in changes.items():
             section, _, setting = name.partition(".")
             if name not in setting_names():
                 expected = "section.setting, one of: " + ", ".join(setting_names())
                 raise ConfigError(f"no setting {name!r}", expected=expected)
-            part: Any = getattr(config, section)
-            hint = get_type_hints(type(part))[setting]
+            hint = get_type_hints(type(getattr(self, section)))[setting]
             parsed = parse(value, hint, name) if isinstance(value, str) else value
-            changed: Any = replace(part, **{setting: checked(parsed, hint, name)})
-            config = replace(config, **{section: changed})
-        return config
+            parts[section][setting] = checked(parsed, hint, name)
+        changed: dict[str, Any] = {section: replace(getattr(self, section), **new) for section, new in parts.items()}
+        return replace(self, **changed)
 
 
 def _cores() -> int:
