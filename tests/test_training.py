@@ -1,6 +1,7 @@
 """Training: the objective, frozen means frozen, the same seed the same adapter, kills that leave no trace, learning."""
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from clipada.config import Config, RuntimeConfig
 from clipada.data import load_dataset
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.model import ClipAda, build_model
+from clipada.randomness import derived_generator
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training import CHECKPOINT, Progress, TrainingBatches, fit, launch, split_validation, validate
 from clipada.training.loop import learning_rate, objective, pass_losses
@@ -103,6 +105,19 @@ class TestBatches:
         whole = TrainingBatches(samples, config, None)[1].images
         first, second = (TrainingBatches(samples, config, None, rank, 2)[1].images for rank in (0, 1))
         assert torch.equal(torch.stack([first, second], dim=1).flatten(0, 1), whole)
+
+    def test_batches_travel_as_bytes_and_lose_less_than_a_level(
+        self, config: Config, samples: tuple[Sample, ...]
+    ) -> None:
+        synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+        read, drawn = (TrainingBatches(samples, config, by)[0] for by in (None, synthesiser))
+        assert len(pickle.dumps(drawn)) < 4 * 32 * 32 * 4 + 4096  # a byte per value, and what tells of them
+        generator = derived_generator(config.training.seed, "synthesis", 0)
+        images, masks = synthesiser(read.images, generator)
+        assert (drawn.images - images).abs().max() <= 0.5001 / 255
+        assert torch.equal(drawn.masks, masks)
+        assert masks.any()
+        assert drawn.images.dtype == drawn.masks.dtype == torch.float32
 
     def test_unreadable_images_are_named_and_replaced(self, config: Config, samples: tuple[Sample, ...]) -> None:
         samples[0].path.write_bytes(b"")

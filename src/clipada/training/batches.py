@@ -23,31 +23,44 @@ from clipada.types import Failure, Image, Sample
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch:
-    """What one step learns from.
+    """What one step learns from, in a byte per value so that it travels light between processes.
+
+    Synthesis gives floats; they are rounded to the levels an image file has.
 
     Attributes:
         step: Which step of the training, counted from 0.
-        images: ``(B, 3, S, S)``: RGB values, uint8 before synthesis and float32 0..1 after.
-        masks: ``(B, 1, S, S)`` float32, 1 where anomalous; all 0 before synthesis.
+        levels: ``(B, 3, S, S)`` uint8: RGB values 0..255.
+        anomalous: ``(B, 1, S, S)`` bool: where an anomaly was drawn; nowhere before synthesis.
         failures: Images and textures that could not be read; others took their places.
     """
 
     step: int
-    images: Tensor
-    masks: Tensor
+    levels: Tensor
+    anomalous: Tensor
     failures: tuple[Failure, ...]
 
+    @property
+    def images(self) -> Tensor:
+        """``(B, 3, S, S)`` float32: RGB values 0..1."""
+        return self.levels.float() / 255
+
+    @property
+    def masks(self) -> Tensor:
+        """``(B, 1, S, S)`` float32: 1 where anomalous."""
+        return self.anomalous.float()
+
     def pin_memory(self) -> TrainingBatch:
-        """A copy whose images can be moved to a GPU while it works; the loader calls it."""
-        return replace(self, images=self.images.pin_memory())
+        """A copy that can be moved to a GPU while it works; the loader calls it."""
+        return replace(self, levels=self.levels.pin_memory(), anomalous=self.anomalous.pin_memory())
 
     def to(self, device: torch.device) -> TrainingBatch:
-        """A copy with its images on ``device``."""
-        return replace(self, images=self.images.to(device, non_blocking=True))
+        """A copy on ``device``."""
+        levels, anomalous = (part.to(device, non_blocking=True) for part in (self.levels, self.anomalous))
+        return replace(self, levels=levels, anomalous=anomalous)
 
     def share(self, rank: int, world_size: int) -> TrainingBatch:
         """What one of several devices learns from: every ``world_size``-th image from ``rank`` on."""
-        return replace(self, images=self.images[rank::world_size], masks=self.masks[rank::world_size])
+        return replace(self, levels=self.levels[rank::world_size], anomalous=self.anomalous[rank::world_size])
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
@@ -88,8 +101,8 @@ class TrainingBatches(Dataset[TrainingBatch]):
         places = range(self.rank, self.config.training.batch_size, self.world_size)
         images = [self._read(self.candidates(step, place), failures) for place in places]
         stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-        nowhere = torch.zeros_like(stacked[:, :1], dtype=torch.float32)
-        batch = TrainingBatch(step=step, images=stacked, masks=nowhere, failures=tuple(failures.values()))
+        nowhere = torch.zeros_like(stacked[:, :1], dtype=torch.bool)
+        batch = TrainingBatch(step=step, levels=stacked, anomalous=nowhere, failures=tuple(failures.values()))
         return batch if self.synthesiser is None else synthesised(batch, self.synthesiser, self.config)
 
     def candidates(self, step: int, place: int) -> Iterator[Path]:
@@ -118,12 +131,13 @@ class TrainingBatches(Dataset[TrainingBatch]):
 
 
 def synthesised(batch: TrainingBatch, synthesiser: AnomalySynthesiser, config: Config) -> TrainingBatch:
-    """Draw the anomalies of a whole batch on the device its images are on."""
-    generator = derived_generator(config.training.seed, "synthesis", batch.step, device=batch.images.device)
+    """Draw the anomalies of a whole batch on the device it is on."""
+    generator = derived_generator(config.training.seed, "synthesis", batch.step, device=batch.levels.device)
     with _one_thread():
-        images, masks = synthesiser(batch.images.float() / 255, generator)
+        images, masks = synthesiser(batch.images, generator)
+        levels = images.mul(255).round_().to(torch.uint8)
     failures = (*batch.failures, *synthesiser.textures.failures.values())
-    return replace(batch, images=images, masks=masks, failures=failures)
+    return replace(batch, levels=levels, anomalous=masks > 0, failures=failures)
 
 
 @contextmanager

@@ -241,10 +241,10 @@ def _synthesised_share(
 
     Reading is shared out; drawing is not, or the draws would depend on the number of devices.
     """
-    images = read.to(fabric.device).images
+    levels = read.to(fabric.device).levels
     if fabric.world_size > 1:
-        images = fabric.all_gather(images).transpose(0, 1).flatten(0, 1)  # type: ignore[union-attr]
-    whole = synthesised(replace(read, images=images), synthesiser, config)
+        levels = fabric.all_gather(levels).transpose(0, 1).flatten(0, 1)  # type: ignore[union-attr]
+    whole = synthesised(replace(read, levels=levels), synthesiser, config)
     return whole.share(fabric.global_rank, fabric.world_size)
 
 
