@@ -34,7 +34,7 @@ out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
 console = Console(stderr=True, quiet=not RuntimeConfig.leads(), markup=False, emoji=False, highlight=False)
 
-TRAIN_EXTRA = frozenset({"kornia", "lightning_fabric", "tensorboard", "torch", "transformers"})
+TRAIN_EXTRA = frozenset({"huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"})
 """The modules that ``clipada[train]`` installs."""
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
