@@ -23,7 +23,7 @@ from clipada.training import CHECKPOINT
 from clipada.workflows import train
 from tiny import make_clip
 
-CPU = RuntimeConfig(accelerator="cpu", workers=0)
+CPU = RuntimeConfig(device="cpu", workers=0)
 RECORD = Training(
     categories={"plate": 6},
     layout="mvtec",

@@ -28,7 +28,7 @@ from tiny import save, write_products
 
 TINY = [
     *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),
-    *("--set", "training.batch_size=4", "--epochs", "2", "--accelerator", "cpu", "--workers", "0"),
+    *("--set", "training.batch_size=4", "--epochs", "2", "--device", "cpu", "--workers", "0"),
 ]
 
 
@@ -461,6 +461,7 @@ def test_out_in_the_way_is_refused_before_any_work(
         (["--epochs", "0"], ["training.epochs is out of range"]),
         (["--seed", "-1"], ["training.seed is out of range"]),
         (["--devices", "0"], ["devices is out of range"]),
+        (["--device", "abacus"], ["no device 'abacus'", "auto, cpu, cuda, cuda:1"]),
         (["--workers", "-2"], ["workers is out of range"]),
         (["--category", "bottle"], ["no category 'bottle'", "disc, plate"]),
         (["--layout", "coco"], ["no layout 'coco'", "auto | folder | mvtec | visa"]),
@@ -660,7 +661,7 @@ def begun(train: Command, parts: Path, tmp_path: Path, monkeypatch: pytest.Monke
     return tmp_path / "new"
 
 
-GO_ON = ("--resume", "--accelerator", "cpu", "--workers", "0")
+GO_ON = ("--resume", "--device", "cpu", "--workers", "0")
 
 
 def test_resume_goes_on_with_what_was_recorded(clipada: Command, begun: Path) -> None:

@@ -30,7 +30,7 @@ from clipada.training.loop import learning_rate, objective, pass_losses
 from clipada.types import Sample
 from tiny import save
 
-CPU = RuntimeConfig(accelerator="cpu")
+CPU = RuntimeConfig(device="cpu")
 
 
 def run(
@@ -203,12 +203,12 @@ class TestFit:
     @pytest.mark.parametrize("devices", [3, 5])
     def test_devices_that_cannot_share_a_batch_are_refused(self, config: Config, tmp_path: Path, devices: int) -> None:
         with pytest.raises(ConfigError, match=r"training[.]batch_size"):
-            launch(config.training, RuntimeConfig(accelerator="cpu", devices=devices), tmp_path)
+            launch(config.training, RuntimeConfig(device="cpu", devices=devices), tmp_path)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
     def test_resumes_on_a_gpu(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
         config = config.updated({"training.checkpoint_seconds": 0.0})
-        fabric = launch(config.training, RuntimeConfig(accelerator="gpu"), tmp_path)
+        fabric = launch(config.training, RuntimeConfig(device="cuda"), tmp_path)
 
         def stop(progress: Progress) -> None:
             if progress.step == 5:
@@ -231,12 +231,14 @@ class TestFit:
         with pytest.raises(RunError, match="diverged in step"):
             trained(config.updated({"training.learning_rate": 1e30}), samples, tmp_path)
 
-    @pytest.mark.parametrize("accelerator", ["abacus", "gpu"])
-    def test_an_accelerator_that_is_not_there_is_named(self, config: Config, tmp_path: Path, accelerator: str) -> None:
-        if accelerator == "gpu" and torch.cuda.is_available():
-            pytest.skip("there is a GPU")
-        with pytest.raises(ConfigError, match=f"cannot train on 1 x {accelerator}"):
-            launch(config.training, RuntimeConfig(accelerator=accelerator), tmp_path)
+    @pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+    def test_a_device_that_is_not_there_is_named(self, config: Config, tmp_path: Path, device: str) -> None:
+        with pytest.raises(ConfigError, match=f"no device '{device}'"):
+            launch(config.training, RuntimeConfig(device=device), tmp_path)
+
+    def test_one_of_several_devices_is_one(self) -> None:
+        with pytest.raises(ConfigError, match=r"devices is out of range\n.*1 with cuda:1"):
+            RuntimeConfig(device="cuda:1", devices=2)
 
     def test_bfloat16_trains(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
         model = trained(config.updated({"training.precision": "bf16-mixed"}), samples, tmp_path)
@@ -282,7 +284,7 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_adapter(config: Config, 
             "30",
         ),
         *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),
-        *("--set", "training.batch_size=2", "--set", "training.checkpoint_seconds=0", "--accelerator", "cpu"),
+        *("--set", "training.batch_size=2", "--set", "training.checkpoint_seconds=0", "--device", "cpu"),
         *("--workers", "0"),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -296,7 +298,7 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_adapter(config: Config, 
     assert not (killed / "adapter.safetensors").exists()
     with safe_open(killed / CHECKPOINT, framework="pt") as file:
         assert 0 < int(file.metadata()["step"]) < 60
-    resume = [*command[:4], "--resume", "--out", str(killed), "--accelerator", "cpu", "--workers", "0"]
+    resume = [*command[:4], "--resume", "--out", str(killed), "--device", "cpu", "--workers", "0"]
     subprocess.run(resume, env=environment, check=True, capture_output=True)
     subprocess.run([*command, "--out", str(whole)], env=environment, check=True, capture_output=True)
     assert bit_equal(load_file(killed / "adapter.safetensors"), load_file(whole / "adapter.safetensors"))
@@ -310,7 +312,7 @@ def trained_together(
     command = [
         *(sys.executable, *(program or ("-m", "clipada")), "train", str(data), "--backbone", config.backbone.name),
         *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),
-        *("--set", "training.batch_size=4", "--epochs", "3", "--accelerator", "cpu", "--devices", str(devices)),
+        *("--set", "training.batch_size=4", "--epochs", "3", "--device", "cpu", "--devices", str(devices)),
         *("--workers", "0", "--out", str(out)),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -73,8 +73,8 @@ def train(
     settings: Settings = None,
     layout: Layout = "auto",
     category: Category = None,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...")] = "auto",
-    devices: Annotated[int, typer.Option(help="How many devices train together.")] = 1,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(help="How many such devices train together.")] = 1,
     workers: Annotated[int | None, typer.Option(help="Processes that decode images, per device.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training, as it began.")] = False,
 ) -> None:
@@ -87,7 +87,7 @@ def train(
     names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
     config = asked_config(base, settings, epochs, **names)
     dataset = _training_data(data, out if resume else None, layout, category)
-    runtime = RuntimeConfig(accelerator=accelerator, devices=devices, workers=workers)
+    runtime = RuntimeConfig(device=device, devices=devices, workers=workers)
     with _progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar:
         task = bar.add_task("training", total=None, loss="-", rate="-")
 

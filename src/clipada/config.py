@@ -237,17 +237,18 @@ class ScoringConfig:
 class RuntimeConfig:
     """Where and with how many hands a training runs. Not part of what a run is."""
 
-    accelerator: str = "auto"
-    """``auto``, ``cpu``, ``gpu`` or another accelerator known to Lightning Fabric."""
+    device: str = "auto"
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or one of several GPUs, e.g. ``cuda:1``."""
 
     devices: int = 1
-    """Number of devices; more than one trains by distributed data parallel."""
+    """Number of such devices; more than one trains by distributed data parallel."""
 
     workers: int | None = None
     """Processes that decode images. ``None``: one per core and device, at most 8."""
 
     def __post_init__(self) -> None:
         _require(self.devices >= 1, "devices", "1 or more", self.devices)
+        _require(self.devices == 1 or ":" not in self.device, "devices", f"1 with {self.device}", self.devices)
         _require(self.workers is None or self.workers >= 0, "workers", "0 or more", self.workers)
 
     @property

@@ -15,11 +15,13 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.csv_logs import CSVLogger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clipada.config import Config, RuntimeConfig, TrainingConfig
 from clipada.errors import ConfigError, RunError
+from clipada.machine import find_device
 from clipada.model import ClipAda, upsample
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training.batches import TrainingBatch, TrainingBatches, synthesised
@@ -56,7 +58,7 @@ def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabr
     """Start the processes that train together, one per device; loggers write into ``folder``.
 
     Raises:
-        ConfigError: This machine has no such accelerator, not as many devices, or a batch cannot be shared among them.
+        ConfigError: This machine has no such device, or not as many, or a batch cannot be shared among them.
     """
     if config.batch_size % runtime.devices:
         raise ConfigError(
@@ -64,21 +66,20 @@ def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabr
             expected=f"a multiple of {runtime.devices}, so that each device has as many images",
             got=str(config.batch_size),
         )
+    device = find_device(runtime.device)
     logs = folder / "logs"
     try:
         fabric = Fabric(
-            accelerator=runtime.accelerator,
-            devices=runtime.devices,
+            accelerator=device.type,
+            devices=runtime.devices if device.index is None or device.type == "cpu" else [device.index],
             precision=config.precision,
             loggers=[
                 CSVLogger(logs, name="csv", flush_logs_every_n_steps=1),
                 TensorBoardLogger(logs, name="tensorboard"),
             ],
         )
-    except (ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"cannot train on {runtime.devices} x {runtime.accelerator}", expected="auto, cpu, gpu, ...", got=str(error)
-        ) from error
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(f"cannot train on {runtime.devices} x {device}", got=str(error).strip()) from error
     fabric.launch()
     return fabric
 
