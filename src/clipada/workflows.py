@@ -118,8 +118,8 @@ def evaluate(
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
-    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision)
     description = read_run(Path(run))
+    inspector = Inspector.load(description, backbone=backbone, device=device, precision=precision)
     evaluation = evaluate_dataset(
         inspector.engine,
         dataset,
