@@ -108,10 +108,10 @@ def test_every_setting_is_documented() -> None:
     import ast
     import inspect
 
-    from clipada import config
+    from clipada import config, runtime
 
-    tree = ast.parse(inspect.getsource(config))
-    for node in (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.endswith("Config")):
+    nodes = [node for module in (config, runtime) for node in ast.parse(inspect.getsource(module)).body]
+    for node in (n for n in nodes if isinstance(n, ast.ClassDef) and n.name.endswith("Config")):
         for field, following in zip(node.body, node.body[1:], strict=False):
             if isinstance(field, ast.AnnAssign) and node.name != "Config":
                 assert isinstance(following, ast.Expr), f"{node.name}.{ast.unparse(field.target)} has no note"

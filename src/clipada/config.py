@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from clipada.errors import ConfigError
+from clipada.presets import PRESETS
+from clipada.presets import Preset as Preset
+from clipada.runtime import RuntimeConfig as RuntimeConfig
 from clipada.settings import build, checked, parse
+from clipada.settings import require as _require
 
 Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]
@@ -21,13 +24,6 @@ Fusion = Literal["last", "mean"]
 LossResolution = Literal["image", "patch"]
 Precision = Literal["32-true", "bf16-mixed"]
 EnginePrecision = Literal["fp32", "bf16"]
-Preset = Literal["quick", "mvtec", "visa"]
-
-
-def _require(condition: bool, setting: str, expected: str, got: object) -> None:
-    """Raise a ``ConfigError`` that names the setting unless ``condition`` holds."""
-    if not condition:
-        raise ConfigError(f"setting {setting} is out of range", expected=expected, got=repr(got))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,38 +230,6 @@ class ScoringConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuntimeConfig:
-    """Where and with how many hands a training runs. Not part of what a run is."""
-
-    device: str = "auto"
-    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or one of several GPUs, e.g. ``cuda:1``."""
-
-    devices: int = 1
-    """Number of such devices; more than one trains by distributed data parallel."""
-
-    workers: int | None = None
-    """Processes that decode images. ``None``: one per core and device, at most 8."""
-
-    def __post_init__(self) -> None:
-        _require(self.devices >= 1, "devices", "1 or more", self.devices)
-        _require(self.devices == 1 or ":" not in self.device, "devices", f"1 with {self.device}", self.devices)
-        _require(self.workers is None or self.workers >= 0, "workers", "0 or more", self.workers)
-
-    @property
-    def worker_count(self) -> int:
-        """The number of decoding processes per device."""
-        available = max(1, _cores() // self.devices)
-        return min(8, available) if self.workers is None else self.workers
-
-    @staticmethod
-    def leads() -> bool:
-        """Whether this process is the first of those that train together, started by torchrun, SLURM or Fabric."""
-        together = os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")) != "1"
-        first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-        return first or not together
-
-
-@dataclass(frozen=True, kw_only=True)
 class Config:
     """All that decides what a run is, saved with it as ``config.json``."""
 
@@ -283,19 +247,9 @@ class Config:
         ``mvtec`` and ``visa`` are the paper's (section 5.1.3). ``quick`` takes minutes on a CPU; why it differs
         in similarity, attention and fusion is told in ``docs/results.md``.
         """
-        if name == "quick":
-            return cls(
-                model=ModelConfig(similarity="cosine", attention="residual"),
-                scoring=ScoringConfig(fusion="mean"),
-                training=TrainingConfig(epochs=8, batch_size=16, milestones=(4, 7)),
-            )
-        papers: dict[str, TrainingConfig] = {
-            "mvtec": TrainingConfig(epochs=800, batch_size=16, milestones=(400, 700)),
-            "visa": TrainingConfig(epochs=500, batch_size=64, milestones=(250,)),
-        }
-        if name not in papers:
-            raise ConfigError(f"no preset {name!r}", expected=" | ".join(get_args(Preset)))
-        return cls(training=papers[name])
+        if name not in PRESETS:
+            raise ConfigError(f"no preset {name!r}", expected=" | ".join(PRESETS))
+        return cls().updated(PRESETS[name])
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -334,11 +288,6 @@ class Config:
             parts[section][setting] = checked(parsed, hint, name)
         changed: dict[str, Any] = {section: replace(getattr(self, section), **new) for section, new in parts.items()}
         return replace(self, **changed)
-
-
-def _cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def setting_names() -> list[str]:
