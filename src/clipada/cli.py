@@ -43,7 +43,7 @@ DataFolder = Annotated[
 ]
 TrainingFolder = Annotated[
     Path | None,
-    typer.Argument(metavar="[DATA]", help="As for the other commands; --resume goes on with the same without it."),
+    typer.Argument(metavar="DATA", help="As for the other commands; not needed with --resume."),
 ]
 Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name or folder.")]
 Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognises it.")]

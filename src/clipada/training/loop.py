@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -105,7 +105,7 @@ def fit(
         samples: Normal training images.
         config: All settings.
         folder: Takes the checkpoints.
-        workers: Processes per device that decode images, and synthesise for a CPU; 0 does so in this process.
+        workers: Processes per device that decode images, and synthesise for a single CPU; 0 does so in this process.
         report: Called after every step on the first device.
 
     Returns:
@@ -124,13 +124,13 @@ def fit(
     module, fabric_optimizer = fabric.setup(model, optimizer)
     done = load_checkpoint(folder, model, optimizer, identity)
     synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
-    drawn_by_workers = fabric.device.type == "cpu" and fabric.world_size == 1
-    drawn_by = synthesiser if drawn_by_workers else None
-    batches = TrainingBatches(samples, config, drawn_by, fabric.global_rank, fabric.world_size)
+    by_workers = fabric.device.type == "cpu" and fabric.world_size == 1
+    batches = TrainingBatches(
+        samples, config, synthesiser if by_workers else None, fabric.global_rank, fabric.world_size
+    )
     meter = _Meter(config.training, batches, done)
     last_saved = time.monotonic()
-    for read in _loader(fabric, batches, workers, done):
-        batch = read if drawn_by_workers else _synthesised_share(fabric, read, synthesiser, config)
+    for batch in _stream(fabric, batches, synthesiser, workers, done):
         _set_learning_rate(optimizer, learning_rate(config.training, meter.epoch))
         losses = pass_losses(module(batch.images), batch.masks, config.training)
         fabric_optimizer.zero_grad()
@@ -228,11 +228,14 @@ class _Meter:
         return self.progress
 
 
-def _loader(fabric: Fabric, batches: TrainingBatches, workers: int, done: int) -> Iterable[TrainingBatch]:
-    """This device's batches from step ``done`` on."""
+def _stream(
+    fabric: Fabric, batches: TrainingBatches, synthesiser: AnomalySynthesiser, workers: int, done: int
+) -> Iterator[TrainingBatch]:
+    """This device's batches from step ``done`` on: anomalies drawn by the workers, or here where they drew none."""
     steps = range(done, len(batches))
     on_gpu = fabric.device.type != "cpu"
-    return DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=on_gpu)
+    for batch in DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=on_gpu):
+        yield batch if batches.synthesiser else _synthesised_share(fabric, batch, synthesiser, batches.config)
 
 
 def _synthesised_share(
