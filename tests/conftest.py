@@ -69,7 +69,7 @@ def products(tmp_path: Path) -> Path:
 def finished_run(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Path:
     """A run on two products, evaluated by nobody. Shared by all tests: to be read only."""
     folder = tmp_path_factory.mktemp("finished")
-    runtime = RuntimeConfig(accelerator="cpu", workers=0)
+    runtime = RuntimeConfig(device="cpu", workers=0)
     train(write_products(folder / "products"), folder / "line3", tiny_config(clip_folder), runtime=runtime)
     return folder / "line3"
 

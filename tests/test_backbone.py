@@ -1,7 +1,9 @@
 """The frozen CLIP gives `transformers`' own hidden states, loads by one path, and says how to get it."""
 
 import shutil
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -94,6 +96,32 @@ def test_name_that_cannot_be_fetched_says_how_to_get_it(monkeypatch: pytest.Monk
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BackboneError, match=r"hf download openai/clip-vit-base-patch16 --local-dir FOLDER"):
         load_clip(BackboneConfig())
+
+
+def test_a_hub_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own clients ask six times, with 23 seconds of pauses."""
+    asked: list[str] = []
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.path)
+            self.send_error(503)
+
+        do_GET = do_HEAD  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        with pytest.raises(BackboneError, match=r"(?s)got: no http.*503.*hf download nobody/no-such-clip"):
+            load_clip(BackboneConfig(name="nobody/no-such-clip"))
+        server.shutdown()
+    assert asked == ["/nobody/no-such-clip/resolve/main/config.json"]
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/clip"])

@@ -23,7 +23,7 @@ from clipada.training import CHECKPOINT
 from clipada.workflows import train
 from tiny import make_clip
 
-CPU = RuntimeConfig(accelerator="cpu", workers=0)
+CPU = RuntimeConfig(device="cpu", workers=0)
 RECORD = Training(
     categories={"plate": 6},
     layout="mvtec",
@@ -336,7 +336,7 @@ def test_a_backbone_given_by_a_relative_path_holds_from_elsewhere(
     config: Config, products: Path, clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(clip_folder.parent)
-    config = config.updated({"backbone.name": clip_folder.name, "training.epochs": 1})
+    config = config.updated({"backbone.name": clip_folder.name, "training.epochs": 1, "training.milestones": ()})
     run = train(products, tmp_path / "run", config, runtime=CPU)
     monkeypatch.chdir(tmp_path)
     assert isinstance(load_model(run), ClipAda)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import PIL.Image
 import pytest
 
 from clipada import Inspector, predict, workflows
-from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS
+from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, PLAN
 from clipada.cli import main
 from clipada.config import setting_names
 from clipada.errors import RunError
@@ -27,7 +28,7 @@ from tiny import save, write_products
 
 TINY = [
     *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),
-    *("--set", "training.batch_size=4", "--epochs", "2", "--accelerator", "cpu", "--workers", "0"),
+    *("--set", "training.batch_size=4", "--epochs", "2", "--device", "cpu", "--workers", "0"),
 ]
 
 
@@ -460,6 +461,7 @@ def test_out_in_the_way_is_refused_before_any_work(
         (["--epochs", "0"], ["training.epochs is out of range"]),
         (["--seed", "-1"], ["training.seed is out of range"]),
         (["--devices", "0"], ["devices is out of range"]),
+        (["--device", "abacus"], ["no device 'abacus'", "auto, cpu, cuda, cuda:1"]),
         (["--workers", "-2"], ["workers is out of range"]),
         (["--category", "bottle"], ["no category 'bottle'", "disc, plate"]),
         (["--layout", "coco"], ["no layout 'coco'", "auto | folder | mvtec | visa"]),
@@ -644,6 +646,69 @@ def test_regions_begin_where_good_parts_end_unless_told(clipada: Command, finish
     ).records
     assert 0 < own["threshold"] == level < 1
     assert told["threshold"] == 0.9
+
+
+@pytest.fixture
+def begun(train: Command, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training of one product with settings of its own, interrupted in its first step."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("clipada.training.loop._log", interrupt)
+        train(parts, "--category", "disc", "--refinements", 0, "--set", "training.checkpoint_seconds=0")
+    return tmp_path / "new"
+
+
+GO_ON = ("--resume", "--device", "cpu", "--workers", "0")
+
+
+def test_resume_goes_on_with_what_was_recorded(clipada: Command, begun: Path) -> None:
+    assert clipada("info", begun).err.count("clipada train --resume --out") == 1
+    outcome = clipada("train", "--out", begun, *GO_ON)
+    assert outcome.code == 0, outcome.err
+    assert "disc: 6 train" in outcome.err
+    assert "plate" not in outcome.err
+    content = json.loads((begun / CONFIG).read_text())
+    assert content["config"]["model"]["refinements"] == 0
+    assert content["training"]["categories"] == {"disc": 6}
+    assert not (begun / PLAN).exists()
+    again = clipada("train", "--out", begun, *GO_ON)
+    assert again.code == 0, again.err
+
+
+def test_resume_takes_the_same_options_again_and_data_moved_elsewhere(
+    clipada: Command, train: Command, begun: Path, parts: Path, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(parts, tmp_path / "moved")
+    outcome = train(moved, "--refinements", 0, "--resume")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((begun / CONFIG).read_text())["training"]["categories"] == {"disc": 6}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--epochs", 5], ["training.epochs 2", "training.epochs 5"]),
+        (["--set", "model.similarity=dot"], ["model.similarity 'cosine'", "model.similarity 'dot'"]),
+        (["--category", "plate"], ["categories ('disc',)", "categories ('plate',)"]),
+        (["--preset", "mvtec"], ["model.refinements 0", "model.refinements 1", "training.epochs 800"]),
+    ],
+)
+def test_options_that_contradict_the_recorded_ones_are_named(
+    clipada: Command, begun: Path, words: list[object], named: list[str]
+) -> None:
+    clipada("train", "--out", begun, *GO_ON, *words).refused("contradict", *named, "leave them out")
+    assert not (begun / CONFIG).exists()
+
+
+def test_resume_says_what_it_lacks(clipada: Command, begun: Path, tmp_path: Path) -> None:
+    clipada("train", "--out", tmp_path / "other", *GO_ON).refused("no data to train on", "--resume")
+    (begun / PLAN).write_text('{"data": ')
+    clipada("train", "--out", begun, *GO_ON).refused(f"{begun / PLAN} is damaged", "JSON")
+    (begun / PLAN).write_text('{"data": "x"}')
+    clipada("train", "--out", begun, *GO_ON).refused(f"{begun / PLAN} is damaged", "config")
 
 
 def test_a_finished_run_is_not_resumed_with_other_settings(clipada: Command, run_folder: Path, parts: Path) -> None:

@@ -64,6 +64,8 @@ def test_settings_read_from_text(name: str, text: str, value: object) -> None:
         ("prompt.learnable", "maybe"),
         ("training.milestones", "5,3"),
         ("training.epochs", "0"),
+        ("training.epochs", "699"),
+        ("training.milestones", "400,801"),
         ("synthesis.blend_limit", "1"),
         ("training.validation_fraction", "1"),
         ("scoring.sigma", "-1"),
@@ -72,6 +74,13 @@ def test_settings_read_from_text(name: str, text: str, value: object) -> None:
 def test_contradictions_name_the_setting(name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=name):
         Config().updated({name: text})
+
+
+def test_epochs_and_milestones_are_checked_together() -> None:
+    training = Config().updated({"training.epochs": "3", "training.milestones": "2"}).training
+    assert (training.epochs, training.milestones) == (3, (2,))
+    with pytest.raises(ConfigError, match=r"milestones up to 3.*\n.*\n.*--epochs"):
+        Config().updated({"training.epochs": 3})
 
 
 @pytest.mark.parametrize("name", ["refinements", "model.colour", "model", "nothing.refinements", ""])
@@ -99,10 +108,10 @@ def test_every_setting_is_documented() -> None:
     import ast
     import inspect
 
-    from clipada import config
+    from clipada import config, runtime
 
-    tree = ast.parse(inspect.getsource(config))
-    for node in (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.endswith("Config")):
+    nodes = [node for module in (config, runtime) for node in ast.parse(inspect.getsource(module)).body]
+    for node in (n for n in nodes if isinstance(n, ast.ClassDef) and n.name.endswith("Config")):
         for field, following in zip(node.body, node.body[1:], strict=False):
             if isinstance(field, ast.AnnAssign) and node.name != "Config":
                 assert isinstance(following, ast.Expr), f"{node.name}.{ast.unparse(field.target)} has no note"

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipada.bundle import CARD, METRICS
+from clipada.bundle import CARD, CONFIG, METRICS
 from clipada.config import ScoringConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import DatasetError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset
+from clipada.files import read_json
 from clipada.metrics import CategoryMetrics, evaluate_maps
 from clipada.workflows import SCORES, evaluate
 from tiny import save
@@ -262,6 +263,19 @@ def test_evaluating_a_run_keeps_metrics_scores_and_card(run_folder: Path, produc
     card = (run_folder / CARD).read_text()
     assert "## Metrics on products" in card
     assert f"{100 * content['mean']['pixel_ap']:.1f}" in card
+
+
+def test_the_run_is_described_by_one_reading(run_folder: Path, products: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read twice, a run replaced in between would give one run's figures the other's name."""
+    readings: list[Path] = []
+
+    def reading(path: Path, remedy: str) -> dict[str, Any]:
+        readings.append(path)
+        return read_json(path, remedy)
+
+    monkeypatch.setattr("clipada.bundle.read_json", reading)
+    evaluate(run_folder, products, device="cpu")
+    assert readings.count(run_folder / CONFIG) == 1
 
 
 def test_metrics_are_those_of_the_maps_handed_out(run_folder: Path, products: Path) -> None:

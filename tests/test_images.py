@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+import threading
 import warnings
 import zlib
 from contextlib import suppress
@@ -85,6 +86,17 @@ def test_16_bit_grey_maps_full_range_to_full_range(kind):
     values = np.array([[0, 128, 129, 257], [32768, 65407, 65406, 65535]], np.uint16)
     expected = np.array([[0, 0, 1, 1], [128, 255, 254, 255]])
     np.testing.assert_array_equal(read_rgb(encoded(PIL.Image.fromarray(values), kind))[..., 1], expected)
+
+
+def test_a_cameras_12_bits_in_16_are_told_once(caplog, monkeypatch, tmp_path):
+    monkeypatch.setattr(images, "_warned_of_darkness", threading.Event())
+    for name, highest in (("full", 65535), ("just", 4096), ("black", 0), ("first", 4095), ("second", 1023)):
+        PIL.Image.fromarray(np.array([[0, highest]], np.uint16)).save(tmp_path / f"{name}.png")
+        read_rgb(tmp_path / f"{name}.png")
+    (warning,) = caplog.messages
+    assert f"image {tmp_path / 'first.png'} is read as dark" in warning
+    assert "highest value is 4095" in warning
+    assert "times 16" in warning
 
 
 def test_big_endian_16_bit_tiff_reads_the_same():

@@ -10,7 +10,17 @@ from hypothesis.extra import numpy as hnp
 
 from clipada.config import ScoringConfig
 from clipada.errors import ClipAdaError
-from clipada.scoring import anomaly_map, find_regions, image_score, map_statistics, smooth, top_pixel_count, with_fused
+from clipada.scoring import (
+    anomaly_map,
+    counting_map,
+    find_regions,
+    image_score,
+    map_statistics,
+    score_passes,
+    smooth,
+    top_pixel_count,
+    with_fused,
+)
 
 SHAPES = st.tuples(st.integers(1, 23), st.integers(1, 23))
 VALUES = st.sampled_from([0.0, 0.2, 0.5, 0.75, 1.0]) | st.floats(0, 1, width=32)
@@ -145,3 +155,14 @@ def test_the_map_that_counts_comes_last() -> None:
     assert np.array_equal(fused[:3], raw)
     np.testing.assert_allclose(fused[3], 0.5, atol=1e-7)
     assert len(with_fused(raw[:1], ScoringConfig(fusion="mean"))) == 1
+
+
+@pytest.mark.parametrize(("fusion", "views"), [("last", 2), ("mean", 3)])
+def test_every_pass_is_smoothed_and_scored_and_the_last_counts(fusion, views) -> None:
+    raw = np.random.default_rng(0).random((2, 9, 7), dtype=np.float32)
+    config = ScoringConfig(fusion=fusion)
+    maps, scores = score_passes(raw, config)
+    means = [raw[0], raw[1], (raw[0] + raw[1]) / 2][:views]
+    np.testing.assert_allclose(maps, [anomaly_map(one, config) for one in means], atol=F32)
+    assert scores == tuple(image_score(one, config) for one in maps)
+    np.testing.assert_array_equal(counting_map(raw, config), maps[-1])

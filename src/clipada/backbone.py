@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection, CLIPVisionModel
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD  # type: ignore[attr-defined]
@@ -19,6 +20,9 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from clipada.config import BackboneConfig
 from clipada.errors import BackboneError, ConfigError
+
+HUB_PATIENCE = 5.0
+"""Seconds that the hub has to begin to answer."""
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
 
@@ -176,11 +180,11 @@ def _resolved(name: str) -> str:
 def _load(part: str, kind: Any, name: str, **options: Any) -> Any:
     """Load one part with ``transformers``: from the cache if it is there, else from the hub."""
     failure: Exception | None = None
-    for offline in (True, False):
-        if not offline and Path(name).is_dir():
-            break
+    for offline in (True,) if Path(name).is_dir() else (True, False):
         try:
             with _quiet():
+                if not offline:
+                    _require_hub(name)
                 return kind.from_pretrained(name, local_files_only=offline, **options)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, its own and the hub's
             failure = error
@@ -197,16 +201,30 @@ def _load(part: str, kind: Any, name: str, **options: Any) -> Any:
 
 def _normalisation(name: str) -> Normalisation:
     """The checkpoint's own mean and standard deviation, or OpenAI CLIP's where it states none."""
-    for offline in (True, False):
-        if not offline and Path(name).is_dir():
-            break
+    for offline in (True,) if Path(name).is_dir() else (True, False):
         try:
             with _quiet():
+                if not offline:
+                    _require_hub(name)
                 values, _ = CLIPImageProcessorPil.get_image_processor_dict(name, local_files_only=offline)
         except OSError:
             continue
         return values.get("image_mean", OPENAI_CLIP_MEAN), values.get("image_std", OPENAI_CLIP_STD)
     return OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+
+def _require_hub(name: str) -> None:
+    """Ask the hub for a model, once: ``transformers`` asks again and again, for half a minute without a network.
+
+    Raises:
+        OSError: The hub has no such model, does not give it, or does not answer.
+    """
+    url = hf_hub_url(name, "config.json")
+    try:
+        get_hf_file_metadata(url, timeout=HUB_PATIENCE)
+    except Exception as error:  # the hub's own and its HTTP library's, which is another in each of its versions
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise OSError(f"no {url}: {reason}") from error
 
 
 @contextmanager

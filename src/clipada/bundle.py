@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipada.config import Config
 from clipada.errors import BackboneError, ConfigError, RunError
-from clipada.files import write_json, written_aside
+from clipada.files import read_json, write_json, written_aside
 
 if TYPE_CHECKING:
     from clipada.model import ClipAda
@@ -19,6 +18,7 @@ CONFIG = "config.json"
 ADAPTER = "adapter.safetensors"
 METRICS = "metrics.json"
 CARD = "README.md"
+PLAN = "training.json"
 FORMAT = 1
 
 _COPY_AGAIN = "copy the whole run folder again, or train again"
@@ -92,7 +92,7 @@ class Run:
         if not path.exists():
             return None
         remedy = "delete it, then run `clipada evaluate` again"
-        content = _read_json(path, remedy)
+        content = read_json(path, remedy)
         lacking = [name for name in ("protocol", "categories", "mean") if not isinstance(content.get(name), dict)]
         if lacking:
             raise RunError(f"{path} is damaged", got="no " + ", ".join(lacking), remedy=remedy)
@@ -135,7 +135,7 @@ def read_run(folder: Path) -> Run:
     path = folder / CONFIG
     if not path.exists():
         raise _no_run(folder)
-    content = _read_json(path, _COPY_AGAIN)
+    content = read_json(path, _COPY_AGAIN)
     its_version = f"use clipada {content.get('clipada_version', 'of the version')} that wrote it, or train again"
     if content.get("format") != FORMAT:
         got = f"format {content.get('format')}"
@@ -226,7 +226,7 @@ def _load_adapter(path: Path, model: ClipAda) -> None:
 
 def _no_run(folder: Path) -> RunError:
     """The error for a folder that holds no finished run."""
-    unfinished = any(folder.glob("checkpoint*"))
+    unfinished = (folder / PLAN).is_file()
     if unfinished:
         got = "an unfinished training"
     elif folder.is_dir():
@@ -237,20 +237,12 @@ def _no_run(folder: Path) -> RunError:
         f"no run in {folder}",
         expected=f"a folder with {CONFIG} and {ADAPTER}",
         got=got,
-        remedy="finish it with `clipada train ... --resume`" if unfinished else "train one with `clipada train`",
+        remedy=f"finish it with `clipada train --resume --out {folder}`"
+        if unfinished
+        else "train one with `clipada train`",
     )
 
 
 def _training(values: dict[str, Any]) -> Training:
     plain = {name: tuple(values[name]) for name in ("unreadable", "losses")}
     return Training(**(values | plain | {"categories": dict(values["categories"])}))
-
-
-def _read_json(path: Path, remedy: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged", expected="JSON", got=str(error), remedy=remedy) from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} is damaged", expected="a JSON object", got=type(content).__name__, remedy=remedy)
-    return content

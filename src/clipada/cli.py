@@ -7,7 +7,6 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +16,9 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from clipada.config import Config, EnginePrecision, RuntimeConfig, setting_names
-from clipada.errors import ClipAdaError, ConfigError
+from clipada.config import Config, EnginePrecision, RuntimeConfig
+from clipada.errors import ClipAdaError
+from clipada.options import asked_config
 
 if TYPE_CHECKING:
     from clipada.data import Dataset
@@ -34,12 +34,16 @@ out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
 console = Console(stderr=True, quiet=not RuntimeConfig.leads(), markup=False, emoji=False, highlight=False)
 
-TRAIN_EXTRA = frozenset({"kornia", "lightning_fabric", "tensorboard", "torch", "transformers"})
+TRAIN_EXTRA = frozenset({"huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"})
 """The modules that ``clipada[train]`` installs."""
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
 DataFolder = Annotated[
     Path, typer.Argument(metavar="DATA", help="A data set: MVTec AD or VisA layout, or folders of good parts.")
+]
+TrainingFolder = Annotated[
+    Path | None,
+    typer.Argument(metavar="DATA", help="As for the other commands; not needed with --resume."),
 ]
 Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name or folder.")]
 Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognises it.")]
@@ -56,9 +60,11 @@ Settings = Annotated[
 
 @app.command()
 def train(
-    data: DataFolder,
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
-    preset: Annotated[str, typer.Option(help="quick (minutes on a CPU), or the paper's mvtec or visa.")] = "quick",
+    data: TrainingFolder = None,
+    preset: Annotated[
+        str | None, typer.Option(help="quick (minutes on a CPU; the default), or the paper's mvtec or visa.")
+    ] = None,
     backbone: Backbone = None,
     refinements: Annotated[int | None, typer.Option(help="Refinement passes R.")] = None,
     textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD.")] = None,
@@ -67,17 +73,21 @@ def train(
     settings: Settings = None,
     layout: Layout = "auto",
     category: Category = None,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...")] = "auto",
-    devices: Annotated[int, typer.Option(help="How many devices train together.")] = 1,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(help="How many such devices train together.")] = 1,
     workers: Annotated[int | None, typer.Option(help="Processes that decode images, per device.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training, as it began.")] = False,
 ) -> None:
     """Train ONE model on the good parts of all categories."""
     from clipada import workflows
+    from clipada.plan import begun
 
-    config = _config(preset, settings, epochs, backbone=backbone, refinements=refinements, textures=textures, seed=seed)
-    dataset = _dataset(data, layout, category)
-    runtime = RuntimeConfig(accelerator=accelerator, devices=devices, workers=workers)
+    recorded = begun(out) if resume and preset is None else None
+    base = recorded or Config.preset(preset or "quick")  # type: ignore[arg-type]
+    names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
+    config = asked_config(base, settings, epochs, **names)
+    dataset = _training_data(data, out if resume else None, layout, category)
+    runtime = RuntimeConfig(device=device, devices=devices, workers=workers)
     with _progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar:
         task = bar.add_task("training", total=None, loss="-", rate="-")
 
@@ -100,7 +110,7 @@ def train(
         _say(f"left out {len(run.training.unreadable)} training images that could not be read")
     _print_validation(run.training.validation)
     _say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
-    _say(f"next: clipada evaluate {out} {data}")
+    _say(f"next: clipada evaluate {out} {dataset.root if dataset else 'DATA'}")
 
 
 @app.command()
@@ -204,7 +214,7 @@ def synthesize(
     """Write a contact sheet of synthetic training samples, to see what trains."""
     from clipada import workflows
 
-    config = _config("quick", settings, None, textures=textures, seed=seed)
+    config = asked_config(Config.preset("quick"), settings, textures=textures, seed=seed)
     path, failures = workflows.synthesize(_dataset(data, layout, category), out, config, count=count)
     for failure in failures:
         _say(f"left out: {failure.error}", style="yellow")
@@ -247,29 +257,17 @@ def _say(text: str, style: str | None = None) -> None:
     console.print(text, style=style, soft_wrap=True)
 
 
-def _config(preset: str, settings: list[str] | None, epochs: int | None, **options: Any) -> Config:
-    """The preset with the command line's changes; later ``--set`` wins."""
-    names = {
-        "backbone": "backbone.name",
-        "refinements": "model.refinements",
-        "textures": "synthesis.textures",
-        "seed": "training.seed",
-    }
-    config = Config.preset(preset)  # type: ignore[arg-type]
-    if epochs is not None:
-        config = replace(config, training=config.training.lasting(epochs))
-    config = config.updated({names[key]: value for key, value in options.items() if value is not None})
-    changes = dict(_setting(text) for text in settings or [])
-    return config.updated(changes)
+def _training_data(
+    data: Path | None, resumed: Path | None, layout: str, categories: list[str] | None
+) -> Dataset | None:
+    """The data set to train on, said aloud; what is not given is as the training resumed recorded it."""
+    from clipada.plan import read_plan
 
-
-def _setting(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(
-            f"cannot read --set {text}", expected="NAME=VALUE, NAME one of: " + ", ".join(setting_names())
-        )
-    return name.strip(), value.strip()
+    plan = read_plan(resumed) if resumed else None
+    if plan is not None:
+        layout = plan.layout if layout == "auto" else layout
+        return _dataset(data or plan.data, layout, categories or list(plan.categories))
+    return None if data is None else _dataset(data, layout, categories)
 
 
 def _dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-import os
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from clipada.errors import ConfigError
+from clipada.presets import PRESETS
+from clipada.presets import Preset as Preset
+from clipada.runtime import RuntimeConfig as RuntimeConfig
 from clipada.settings import build, checked, parse
+from clipada.settings import require as _require
 
 Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]
@@ -20,13 +24,6 @@ Fusion = Literal["last", "mean"]
 LossResolution = Literal["image", "patch"]
 Precision = Literal["32-true", "bf16-mixed"]
 EnginePrecision = Literal["fp32", "bf16"]
-Preset = Literal["quick", "mvtec", "visa"]
-
-
-def _require(condition: bool, setting: str, expected: str, got: object) -> None:
-    """Raise a ``ConfigError`` that names the setting unless ``condition`` holds."""
-    if not condition:
-        raise ConfigError(f"setting {setting} is out of range", expected=expected, got=repr(got))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +193,13 @@ class TrainingConfig:
             "epochs from 1 in rising order",
             self.milestones,
         )
+        if self.milestones and self.milestones[-1] > self.epochs:
+            raise ConfigError(
+                "setting training.milestones contradicts training.epochs",
+                expected=f"milestones up to {self.epochs}, the last epoch",
+                got=repr(self.milestones),
+                remedy="set both; or scale the milestones along by --epochs, in Python `training.lasting(epochs)`",
+            )
         _require(
             0 <= self.validation_fraction < 1, "training.validation_fraction", "0 to under 1", self.validation_fraction
         )
@@ -226,37 +230,6 @@ class ScoringConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuntimeConfig:
-    """Where and with how many hands a training runs. Not part of what a run is."""
-
-    accelerator: str = "auto"
-    """``auto``, ``cpu``, ``gpu`` or another accelerator known to Lightning Fabric."""
-
-    devices: int = 1
-    """Number of devices; more than one trains by distributed data parallel."""
-
-    workers: int | None = None
-    """Processes that decode images. ``None``: one per core and device, at most 8."""
-
-    def __post_init__(self) -> None:
-        _require(self.devices >= 1, "devices", "1 or more", self.devices)
-        _require(self.workers is None or self.workers >= 0, "workers", "0 or more", self.workers)
-
-    @property
-    def worker_count(self) -> int:
-        """The number of decoding processes per device."""
-        available = max(1, _cores() // self.devices)
-        return min(8, available) if self.workers is None else self.workers
-
-    @staticmethod
-    def leads() -> bool:
-        """Whether this process is the first of those that train together, started by torchrun, SLURM or Fabric."""
-        together = os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")) != "1"
-        first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-        return first or not together
-
-
-@dataclass(frozen=True, kw_only=True)
 class Config:
     """All that decides what a run is, saved with it as ``config.json``."""
 
@@ -274,19 +247,9 @@ class Config:
         ``mvtec`` and ``visa`` are the paper's (section 5.1.3). ``quick`` takes minutes on a CPU; why it differs
         in similarity, attention and fusion is told in ``docs/results.md``.
         """
-        if name == "quick":
-            return cls(
-                model=ModelConfig(similarity="cosine", attention="residual"),
-                scoring=ScoringConfig(fusion="mean"),
-                training=TrainingConfig(epochs=8, batch_size=16, milestones=(4, 7)),
-            )
-        papers: dict[str, TrainingConfig] = {
-            "mvtec": TrainingConfig(epochs=800, batch_size=16, milestones=(400, 700)),
-            "visa": TrainingConfig(epochs=500, batch_size=64, milestones=(250,)),
-        }
-        if name not in papers:
-            raise ConfigError(f"no preset {name!r}", expected=" | ".join(get_args(Preset)))
-        return cls(training=papers[name])
+        if name not in PRESETS:
+            raise ConfigError(f"no preset {name!r}", expected=" | ".join(PRESETS))
+        return cls().updated(PRESETS[name])
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -299,33 +262,32 @@ class Config:
         plain: dict[str, Any] = asdict(self)
         return plain
 
+    def essence(self) -> dict[str, Any]:
+        """The settings that decide what is learned, by dotted name: not the backbone's place or how often to save."""
+        free = ("backbone.name", "training.checkpoint_seconds")
+        return {name: self.value(name) for name in setting_names() if name not in free}
+
     def value(self, name: str) -> Any:
         """The value of a setting by dotted name."""
         section, _, setting = name.partition(".")
         return getattr(getattr(self, section), setting)
 
     def updated(self, changes: Mapping[str, Any]) -> Config:
-        """A copy with changes by dotted name, e.g. ``{"model.refinements": 2}``.
+        """A copy with changes by dotted name, e.g. ``{"model.refinements": 2}``, all made at once.
 
         Values may be text, as from a command line; they are read as the setting's type.
         """
-        config = self
+        parts: dict[str, dict[str, Any]] = defaultdict(dict)
         for name, value in changes.items():
             section, _, setting = name.partition(".")
             if name not in setting_names():
                 expected = "section.setting, one of: " + ", ".join(setting_names())
                 raise ConfigError(f"no setting {name!r}", expected=expected)
-            part: Any = getattr(config, section)
-            hint = get_type_hints(type(part))[setting]
+            hint = get_type_hints(type(getattr(self, section)))[setting]
             parsed = parse(value, hint, name) if isinstance(value, str) else value
-            changed: Any = replace(part, **{setting: checked(parsed, hint, name)})
-            config = replace(config, **{section: changed})
-        return config
-
-
-def _cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            parts[section][setting] = checked(parsed, hint, name)
+        changed: dict[str, Any] = {section: replace(getattr(self, section), **new) for section, new in parts.items()}
+        return replace(self, **changed)
 
 
 def setting_names() -> list[str]:

@@ -15,7 +15,7 @@ from clipada.data import Dataset, load_mask, read_batches
 from clipada.engines import Engine
 from clipada.errors import DatasetError, ImageError
 from clipada.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, evaluate_maps, mean_metrics
-from clipada.scoring import anomaly_map, image_score, with_fused
+from clipada.scoring import counting_map, score_passes
 from clipada.types import Failure, Map, Mask, Sample
 
 MASK_RULE = "masks nearest-resized to the model's input size; values above 0 are anomalous"
@@ -142,7 +142,7 @@ def normal_level(engine: Engine, samples: Sequence[Sample], scoring: ScoringConf
     for batch in read_batches([sample.path for sample in chosen], engine.image_size, 8, workers):
         if batch.paths:
             raw = engine.localise_passes(batch.images)
-            peaks += [float(anomaly_map(with_fused(one, scoring)[-1], scoring).max()) for one in raw.swapaxes(0, 1)]
+            peaks += [float(counting_map(one, scoring).max()) for one in raw.swapaxes(0, 1)]
     return float(np.quantile(peaks, 0.95))
 
 
@@ -169,15 +169,10 @@ def _score_category(
             except ImageError as error:
                 failures.append(Failure(path=sample.path, error=error))
                 continue
-            scored.append(_scored(sample, maps[:, index], scoring))
+            views, scores = score_passes(maps[:, index], scoring)
+            scored.append(ScoredImage(sample=sample, scores=scores, maps=views))
             on_image(scored[-1])
     return scored, masks
-
-
-def _scored(sample: Sample, raw: Map, scoring: ScoringConfig) -> ScoredImage:
-    """An image's scores from its raw maps, ``(passes, S, S)``."""
-    maps = tuple(anomaly_map(one, scoring) for one in with_fused(raw, scoring))
-    return ScoredImage(sample=sample, scores=tuple(image_score(one, scoring) for one in maps), maps=maps)
 
 
 def _metrics(scored: Sequence[ScoredImage], masks: Sequence[Mask | None], index: int) -> CategoryMetrics:

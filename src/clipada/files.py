@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from clipada.errors import RunError
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
@@ -39,6 +41,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` to ``path`` as indented JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read the JSON object in ``path``; raises ``RunError`` with ``remedy`` if it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged", expected="JSON", got=str(error), remedy=remedy) from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged", expected="a JSON object", got=type(content).__name__, remedy=remedy)
+    return content
 
 
 def _flush(path: Path) -> None:

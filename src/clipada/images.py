@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,11 +22,18 @@ from clipada.errors import ImageError
 from clipada.files import written_aside
 from clipada.types import Image, Map, Mask
 
+log = logging.getLogger(__name__)
+
+_warned_of_darkness = threading.Event()
+
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """File name endings, in lower case, that mark an image in a folder."""
 
 MAX_PIXELS = 178_956_970
 """The largest image that is decoded, in pixels: the size from which Pillow itself refuses."""
+
+TWELVE_BITS = 2**12 - 1
+"""A 16-bit image whose values all lie up to here is likely a camera's, not scaled to its file's range."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _PILLOW_MODULES = r"PIL\."
@@ -36,7 +45,8 @@ def read_rgb(source: Path | bytes) -> Image:
 
     Palettes, greys, 1-bit and CMYK are converted; transparency is laid over white; of several frames the first counts.
     16-bit grey is divided by 257, so that its full range maps to the full 8-bit range; 32-bit integer grey is read as
-    16-bit. A float image has no fixed range, and stretching each by its own would let a defect change the rest.
+    16-bit. A camera's 10 or 12 bits in such a file come out dark: of the first file that a process finds so, a warning
+    tells. A float image has no fixed range, and stretching each by its own would let a defect change the rest.
 
     Args:
         source: The file, or its content.
@@ -255,7 +265,21 @@ def _grey_from_16_bit(values: NDArray[np.integer], name: str) -> NDArray[np.uint
             got=f"{low}..{high}",
             remedy=_EIGHT_BIT_REMEDY,
         )
+    if 0 < high <= TWELVE_BITS:
+        _warn_of_darkness(name, high)
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _warn_of_darkness(name: str, high: int) -> None:
+    """Say, once in a process, that a 16-bit image uses so little of its range that it shows next to nothing."""
+    if not _warned_of_darkness.is_set():
+        _warned_of_darkness.set()
+        log.warning(
+            "image %s is read as dark: it is 16-bit, but its highest value is %d, as from a 12-bit camera\n"
+            "  remedy: scale values to 0..65535 (12-bit ones times 16), for training and inspection alike",
+            name,
+            high,
+        )
 
 
 def _laid_over(image: PIL.Image.Image, background: str) -> PIL.Image.Image:

@@ -15,7 +15,7 @@ from clipada.data import Batch, read_batches
 from clipada.engines import Engine
 from clipada.errors import ConfigError, ImageError, RunError
 from clipada.images import read_rgb, resize, restore_map
-from clipada.scoring import anomaly_map, find_regions, image_score, with_fused
+from clipada.scoring import counting_map, find_regions, image_score
 from clipada.types import Failure, Image, Prediction
 
 DEFAULT_THRESHOLD = 0.5
@@ -48,7 +48,7 @@ class Inspector:
     @classmethod
     def load(
         cls,
-        run: Path | str,
+        run: Path | str | Run,
         *,
         backbone: str | None = None,
         device: str = "auto",
@@ -58,7 +58,7 @@ class Inspector:
         """Load a run folder.
 
         Args:
-            run: The folder that ``clipada train`` wrote.
+            run: The folder that ``clipada train`` wrote, or what was read of it.
             backbone: Where the backbone lies now, if not where it lay at training.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
             precision: ``"fp32"`` or ``"bf16"``.
@@ -71,7 +71,7 @@ class Inspector:
         """
         from clipada.engines.pytorch import TorchEngine
 
-        description = read_run(Path(run))
+        description = run if isinstance(run, Run) else read_run(Path(run))
         engine = TorchEngine(load_model(description, backbone), device, precision)
         level = description.training.normal_level if threshold is None else threshold
         return cls(engine, description.config.scoring, level, description)
@@ -123,7 +123,7 @@ class Inspector:
                 expected="values 0..1",
                 remedy="train again, with a lower training.learning_rate",
             )
-        smooth = anomaly_map(with_fused(raw, self.scoring)[-1], self.scoring)
+        smooth = counting_map(raw, self.scoring)
         restored = restore_map(smooth, image.shape[:2])
         return Prediction(
             score=image_score(smooth, self.scoring),

@@ -90,6 +90,26 @@ def image_score(scored: Map, config: ScoringConfig) -> float:
     return float(np.partition(pixels, first)[first:].mean(dtype=np.float64))
 
 
+def score_passes(raw: NDArray[np.float32], config: ScoringConfig) -> tuple[tuple[Map, ...], tuple[float, ...]]:
+    """Smooth and score every pass.
+
+    Args:
+        raw: ``(P, H, W)``, 0..1, coarse pass first: one image's maps at the model's input size.
+        config: All of scoring.
+
+    Returns:
+        maps: Anomaly maps ``(H, W)`` of each pass and, where the mean counts, of it. The last one counts.
+        scores: Their image scores, 0..1.
+    """
+    maps = tuple(anomaly_map(one, config) for one in with_fused(raw, config))
+    return maps, tuple(image_score(one, config) for one in maps)
+
+
+def counting_map(raw: NDArray[np.float32], config: ScoringConfig) -> Map:
+    """The one anomaly map that counts, ``(H, W)``, of an image's raw maps ``(P, H, W)``."""
+    return anomaly_map(with_fused(raw, config)[-1], config)
+
+
 def find_regions(scored: Map, threshold: float, min_area: int = 1) -> tuple[Region, ...]:
     """The 8-connected areas of a map above a threshold.
 

@@ -10,6 +10,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from clipada.errors import ConfigError
 
 
+def require(condition: bool, setting: str, expected: str, got: object) -> None:
+    """Raise a ``ConfigError`` that names the setting unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(f"setting {setting} is out of range", expected=expected, got=repr(got))
+
+
 def build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     """Build dataclass ``kind`` from plain ``values``, strictly."""
     if not isinstance(values, Mapping):

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, Run, Training, read_run, save_run
-from clipada.config import Config, EnginePrecision, RuntimeConfig, setting_names
+from clipada.bundle import CARD, METRICS, PLAN, Run, Training, read_run, save_run
+from clipada.config import Config, EnginePrecision, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
@@ -20,6 +20,7 @@ from clipada.images import find_images, write_png
 from clipada.inspector import Inspector
 from clipada.machine import machine
 from clipada.metrics import mean_metrics
+from clipada.plan import Plan, as_asked, begun, is_finished, read_plan, save_plan, training_data
 from clipada.report import map_to_16bit, model_card, overlay, run_summary
 from clipada.scoring import map_statistics
 from clipada.types import Failure, Prediction
@@ -32,7 +33,7 @@ CONTACT_SHEET = "contact-sheet.png"
 
 
 def train(
-    data: Path | str | Dataset,
+    data: Path | str | Dataset | None,
     out: Path | str,
     config: Config | None = None,
     *,
@@ -43,9 +44,9 @@ def train(
     """Train one model on the normal images of all categories and write its run folder.
 
     Args:
-        data: A data set or its folder.
+        data: A data set or its folder; ``None`` for that of the training resumed.
         out: The run folder; must be new or empty unless ``resume``.
-        config: All settings; the ``quick`` preset by default.
+        config: All settings; by default those of the training resumed, or the ``quick`` preset.
         runtime: Devices and workers.
         resume: Go on with the unfinished training in ``out``; a finished one is returned as it is.
         report: Called after every step with a ``clipada.training.Progress``.
@@ -53,21 +54,26 @@ def train(
     Raises:
         DatasetError: There are no normal images to train on, or none can be read.
         BackboneError: The backbone cannot be loaded.
-        RunError: ``out`` is in the way, or its checkpoint is damaged or of another training.
+        RunError: ``out`` is in the way, what it recorded is damaged, or ``config`` or ``data`` contradict it.
     """
     from clipada.engines.pytorch import TorchEngine
     from clipada.model import build_model
     from clipada.training import CHECKPOINT, fit, launch, split_validation, validate
 
-    config, runtime, folder = config or Config.preset("quick"), runtime or RuntimeConfig(), Path(out)
-    config = replace(config, backbone=replace(config.backbone, name=_lasting_name(config.backbone.name)))
-    if _finished(folder, resume):
-        return _as_asked(read_run(folder), config)
-    dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
+    runtime, folder = runtime or RuntimeConfig(), Path(out)
+    config = _lasting((resume and begun(folder)) or Config.preset("quick") if config is None else config)
+    if is_finished(folder, resume):
+        return as_asked(read_run(folder), config)
+    plan = read_plan(folder) if resume else None
+    dataset = training_data(data, plan)
+    if plan is not None:
+        plan.require(Plan.of(config, dataset))
     dataset.require_training()
     model = build_model(config)
     samples, held_out = split_validation(dataset.train, config)
     fabric = launch(config.training, runtime, _made(folder))
+    if fabric.is_global_zero and plan is None:
+        save_plan(folder, Plan.of(config, dataset))
     started = time.monotonic()
     progress = fit(fabric, model, samples, config, folder, workers=runtime.worker_count, report=report)
     if fabric.is_global_zero:
@@ -86,7 +92,8 @@ def train(
         )
         run = save_run(folder, model, config, record)
         write_text(folder / CARD, model_card(run))
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        for name in (CHECKPOINT, PLAN):
+            (folder / name).unlink(missing_ok=True)
     fabric.barrier()
     return read_run(folder)
 
@@ -111,8 +118,8 @@ def evaluate(
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
-    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision)
     description = read_run(Path(run))
+    inspector = Inspector.load(description, backbone=backbone, device=device, precision=precision)
     evaluation = evaluate_dataset(
         inspector.engine,
         dataset,
@@ -230,34 +237,6 @@ def info(run: Path | str) -> dict[str, str]:
     return run_summary(read_run(Path(run)))
 
 
-def _finished(folder: Path, resume: bool) -> bool:
-    """Whether the run folder already holds a finished run that may be returned; raises if it is in the way."""
-    finished = (folder / CONFIG).exists() and (folder / ADAPTER).exists()
-    if not folder.exists() or (folder.is_dir() and (resume or not any(folder.iterdir()))):
-        return finished
-    if not RuntimeConfig.leads():  # the first process has begun to write there
-        return False
-    raise RunError(
-        f"run folder {folder} is in the way",
-        expected="a new or empty folder",
-        got="a finished run" if finished else "a folder with files" if folder.is_dir() else "a file",
-        remedy="choose another --out, delete it, or pass --resume to go on with an unfinished training",
-    )
-
-
-def _as_asked(run: Run, config: Config) -> Run:
-    """The finished run, if it was trained with these settings."""
-    differing = [name for name in setting_names() if config.value(name) != run.config.value(name)]
-    if differing:
-        raise RunError(
-            f"run {run.folder} is finished, with other settings",
-            expected=", ".join(f"{name} {config.value(name)!r}" for name in differing),
-            got=", ".join(f"{name} {run.config.value(name)!r}" for name in differing),
-            remedy="train into another folder",
-        )
-    return run
-
-
 def _made(out: Path | str) -> Path:
     """The folder to write into, made if need be."""
     try:
@@ -293,7 +272,8 @@ def _names(paths: Sequence[Path]) -> dict[Path, Path]:
     return {path: folder.relative_to(shared) / path.name for path, folder in folders.items()}
 
 
-def _lasting_name(backbone: str) -> str:
-    """A backbone's name that holds from any working folder."""
-    folder = Path(backbone).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else backbone
+def _lasting(config: Config) -> Config:
+    """The settings, with folders named so that they hold from any working folder."""
+    names = {name: config.value(name) for name in ("backbone.name", "synthesis.textures")}
+    folders = {name: Path(value).expanduser() for name, value in names.items() if value is not None}
+    return config.updated({name: str(folder.resolve()) for name, folder in folders.items() if folder.is_dir()})

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clipada.config import EnginePrecision
 from clipada.errors import ConfigError
+from clipada.machine import find_device
 from clipada.model import ClipAda, upsample
 
 
@@ -18,7 +19,7 @@ class TorchEngine:
 
     Args:
         model: A trained model.
-        device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` and the like.
+        device: A name that ``find_device`` knows.
         precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast.
 
     Raises:
@@ -29,7 +30,7 @@ class TorchEngine:
         if precision not in get_args(EnginePrecision):
             raise ConfigError(f"no precision {precision!r}", expected=" | ".join(get_args(EnginePrecision)))
         self.precision = precision
-        self.device = _device(device)
+        self.device = find_device(device)
         self.model = model.to(self.device).eval()
         self.image_size = model.config.image_size
         self.passes = model.config.refinements + 1
@@ -51,14 +52,3 @@ class TorchEngine:
             passes = self.model(pixels, self.text)
         maps = torch.stack([upsample(logits.float().sigmoid(), pixels.shape[-2:]) for logits in passes])
         return maps.cpu().numpy()
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"no device {name!r}", expected="auto, cpu, cuda, cuda:1, ...", got=str(error)) from error
-    return device

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,39 +23,57 @@ from clipada.types import Failure, Image, Sample
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch:
-    """What one step learns from.
+    """What one step learns from, in a byte per value so that it travels light between processes.
+
+    Synthesis gives floats; they are rounded to the levels an image file has.
 
     Attributes:
         step: Which step of the training, counted from 0.
-        images: ``(B, 3, S, S)``: RGB values, uint8 before synthesis and float32 0..1 after.
-        masks: ``(B, 1, S, S)`` float32, 1 where anomalous; all 0 before synthesis.
+        levels: ``(B, 3, S, S)`` uint8: RGB values 0..255.
+        anomalous: ``(B, 1, S, S)`` bool: where an anomaly was drawn; nowhere before synthesis.
         failures: Images and textures that could not be read; others took their places.
     """
 
     step: int
-    images: Tensor
-    masks: Tensor
+    levels: Tensor
+    anomalous: Tensor
     failures: tuple[Failure, ...]
 
+    @property
+    def images(self) -> Tensor:
+        """``(B, 3, S, S)`` float32: RGB values 0..1."""
+        return self.levels.float() / 255
+
+    @property
+    def masks(self) -> Tensor:
+        """``(B, 1, S, S)`` float32: 1 where anomalous."""
+        return self.anomalous.float()
+
     def pin_memory(self) -> TrainingBatch:
-        """A copy whose images can be moved to a GPU while it works; the loader calls it."""
-        return replace(self, images=self.images.pin_memory())
+        """A copy that can be moved to a GPU while it works; the loader calls it."""
+        return replace(self, levels=self.levels.pin_memory(), anomalous=self.anomalous.pin_memory())
 
     def to(self, device: torch.device) -> TrainingBatch:
-        """A copy with its images on ``device``."""
-        return replace(self, images=self.images.to(device, non_blocking=True))
+        """A copy on ``device``."""
+        levels, anomalous = (part.to(device, non_blocking=True) for part in (self.levels, self.anomalous))
+        return replace(self, levels=levels, anomalous=anomalous)
+
+    def share(self, rank: int, world_size: int) -> TrainingBatch:
+        """What one of several devices learns from: every ``world_size``-th image from ``rank`` on."""
+        return replace(self, levels=self.levels[rank::world_size], anomalous=self.anomalous[rank::world_size])
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
     """All steps of a training in order, indexed by step.
 
     An epoch goes through the images once, in an order of its own; its last batch is filled up from the order's start.
-    Every device takes its share of each batch.
+    Every device reads its share of each batch; the shares make the same batch however many devices there are.
 
     Args:
         samples: The normal training images.
         config: All settings.
-        synthesiser: Draws the anomalies; ``None`` leaves that to the caller, who may do it on another device.
+        synthesiser: Draws the anomalies; ``None`` leaves that to the caller, who may do it on another device. Several
+            devices must: what is drawn depends on the whole batch.
         rank: Which of ``world_size`` devices this is.
         world_size: How many devices share a batch.
     """
@@ -79,49 +97,47 @@ class TrainingBatches(Dataset[TrainingBatch]):
         return self.config.training.epochs * self.steps_per_epoch
 
     def __getitem__(self, step: int) -> TrainingBatch:
-        wanted = len(range(self.rank, self.config.training.batch_size, self.world_size))
-        images: list[Image] = []
         failures: dict[Path, Failure] = {}
-        for path in self._paths_of(step):
-            if len(images) == wanted:
-                break
-            try:
-                images.append(resize(read_rgb(path), (self.config.model.image_size,) * 2))
-            except ImageError as error:
-                failures[path] = Failure(path=path, error=error)
-                self._require_readable(failures)
+        places = range(self.rank, self.config.training.batch_size, self.world_size)
+        images = [self._read(self.candidates(step, place), failures) for place in places]
         stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-        nowhere = torch.zeros_like(stacked[:, :1], dtype=torch.float32)
-        batch = TrainingBatch(step=step, images=stacked, masks=nowhere, failures=tuple(failures.values()))
-        if self.synthesiser is None:
-            return batch
-        with _one_thread():
-            return synthesised(batch, self.synthesiser, self.config, self.rank)
+        nowhere = torch.zeros_like(stacked[:, :1], dtype=torch.bool)
+        batch = TrainingBatch(step=step, levels=stacked, anomalous=nowhere, failures=tuple(failures.values()))
+        return batch if self.synthesiser is None else synthesised(batch, self.synthesiser, self.config)
 
-    def _paths_of(self, step: int) -> Iterator[Path]:
-        """This device's images of a step, then without end what may stand in for unreadable ones."""
+    def candidates(self, step: int, place: int) -> Iterator[Path]:
+        """The image at a place of a step's batch, then all that may stand in for it, those of later batches first."""
+        size, images = self.config.training.batch_size, len(self.paths)
         epoch, index = divmod(step, self.steps_per_epoch)
         generator = derived_generator(self.config.training.seed, "order", epoch)
-        order = torch.randperm(len(self.paths), generator=generator).tolist()
-        start, stop = (k * self.config.training.batch_size for k in (index, index + 1))
-        for position in chain(range(start + self.rank, stop, self.world_size), count(stop)):
-            yield self.paths[order[position % len(order)]]
+        order = torch.randperm(images, generator=generator).tolist()
+        first = index * size + place
+        for position in chain([first], range(first + size, first + size + images)):
+            yield self.paths[order[position % images]]
 
-    def _require_readable(self, failures: Mapping[Path, Failure]) -> None:
-        if len(failures) == len(set(self.paths)):
-            raise DatasetError(
-                f"none of the {len(failures)} training images can be read",
-                got=str(next(iter(failures.values())).error),
-                remedy="check the files",
-            )
+    def _read(self, candidates: Iterator[Path], failures: dict[Path, Failure]) -> Image:
+        """The first image that can be read; those before it join ``failures``."""
+        for path in candidates:
+            if path not in failures:
+                try:
+                    return resize(read_rgb(path), (self.config.model.image_size,) * 2)
+                except ImageError as error:
+                    failures[path] = Failure(path=path, error=error)
+        raise DatasetError(
+            f"none of the {len(failures)} training images can be read",
+            got=str(next(iter(failures.values())).error),
+            remedy="check the files",
+        )
 
 
-def synthesised(batch: TrainingBatch, synthesiser: AnomalySynthesiser, config: Config, rank: int = 0) -> TrainingBatch:
-    """Draw the anomalies of a batch on the device its images are on."""
-    generator = derived_generator(config.training.seed, "synthesis", batch.step, rank, device=batch.images.device)
-    images, masks = synthesiser(batch.images.float() / 255, generator)
+def synthesised(batch: TrainingBatch, synthesiser: AnomalySynthesiser, config: Config) -> TrainingBatch:
+    """Draw the anomalies of a whole batch on the device it is on."""
+    generator = derived_generator(config.training.seed, "synthesis", batch.step, device=batch.levels.device)
+    with _one_thread():
+        images, masks = synthesiser(batch.images, generator)
+        levels = images.mul(255).round_().to(torch.uint8)
     failures = (*batch.failures, *synthesiser.textures.failures.values())
-    return replace(batch, images=images, masks=masks, failures=failures)
+    return replace(batch, levels=levels, anomalous=masks > 0, failures=failures)
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -14,11 +15,13 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.csv_logs import CSVLogger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clipada.config import Config, RuntimeConfig, TrainingConfig
 from clipada.errors import ConfigError, RunError
+from clipada.machine import find_device
 from clipada.model import ClipAda, upsample
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training.batches import TrainingBatch, TrainingBatches, synthesised
@@ -55,29 +58,28 @@ def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabr
     """Start the processes that train together, one per device; loggers write into ``folder``.
 
     Raises:
-        ConfigError: This machine has no such accelerator, not as many devices, or they outnumber a batch's images.
+        ConfigError: This machine has no such device, or not as many, or a batch cannot be shared among them.
     """
-    if config.batch_size < runtime.devices:
+    if config.batch_size % runtime.devices:
         raise ConfigError(
-            "setting training.batch_size is out of range",
-            expected=f"{runtime.devices} or more, one image for each device",
+            "setting training.batch_size does not suit the devices",
+            expected=f"a multiple of {runtime.devices}, so that each device has as many images",
             got=str(config.batch_size),
         )
+    device = find_device(runtime.device)
     logs = folder / "logs"
     try:
         fabric = Fabric(
-            accelerator=runtime.accelerator,
-            devices=runtime.devices,
+            accelerator=device.type,
+            devices=runtime.devices if device.index is None or device.type == "cpu" else [device.index],
             precision=config.precision,
             loggers=[
                 CSVLogger(logs, name="csv", flush_logs_every_n_steps=1),
                 TensorBoardLogger(logs, name="tensorboard"),
             ],
         )
-    except (ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"cannot train on {runtime.devices} x {runtime.accelerator}", expected="auto, cpu, gpu, ...", got=str(error)
-        ) from error
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(f"cannot train on {runtime.devices} x {device}", got=str(error).strip()) from error
     fabric.launch()
     return fabric
 
@@ -94,7 +96,8 @@ def fit(
 ) -> Progress:
     """Train the adapter on normal images and synthetic anomalies; go on from the checkpoint in ``folder`` if any.
 
-    On a CPU the same config, samples and number of threads give a bit-equal adapter, interrupted or not.
+    On a CPU the same config, samples and number of threads give a bit-equal adapter, interrupted or not. Several
+    devices learn from the same batches as one, so that their adapter is the same but for rounding.
 
     Args:
         fabric: The launched devices.
@@ -102,7 +105,7 @@ def fit(
         samples: Normal training images.
         config: All settings.
         folder: Takes the checkpoints.
-        workers: Processes per device that decode images, and synthesise for a CPU; 0 does so in this process.
+        workers: Processes per device that decode images, and synthesise for a single CPU; 0 does so in this process.
         report: Called after every step on the first device.
 
     Returns:
@@ -120,16 +123,20 @@ def fit(
     identity = _identity(model, samples, config)
     module, fabric_optimizer = fabric.setup(model, optimizer)
     done = load_checkpoint(folder, model, optimizer, identity)
-    batches = TrainingBatches(samples, config, None, fabric.global_rank, fabric.world_size)
+    synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+    by_workers = fabric.device.type == "cpu" and fabric.world_size == 1
+    batches = TrainingBatches(
+        samples, config, synthesiser if by_workers else None, fabric.global_rank, fabric.world_size
+    )
     meter = _Meter(config.training, batches, done)
     last_saved = time.monotonic()
-    for batch in _stream(fabric, batches, config, workers, done):
+    for batch in _stream(fabric, batches, synthesiser, workers, done):
         _set_learning_rate(optimizer, learning_rate(config.training, meter.epoch))
         losses = pass_losses(module(batch.images), batch.masks, config.training)
         fabric_optimizer.zero_grad()
         fabric.backward(objective(losses, config.training))
         fabric_optimizer.step()
-        progress = meter.update(losses, batch.failures)
+        progress = meter.update(_mean_over_devices(fabric, losses), batch.failures)
         if fabric.is_global_zero:
             _log(fabric, progress, optimizer)
             report(progress)
@@ -138,7 +145,7 @@ def fit(
                 last_saved = time.monotonic()
     for logger in fabric.loggers:
         logger.finalize("success")
-    return meter.progress
+    return meter.note(_gathered(fabric, meter.progress.failures))
 
 
 def pass_losses(passes: Sequence[Tensor], masks: Tensor, config: TrainingConfig) -> list[Tensor]:
@@ -173,8 +180,9 @@ def learning_rate(config: TrainingConfig, epoch: int) -> float:
 
 def _identity(model: ClipAda, samples: Sequence[Sample], config: Config) -> str:
     """What makes a training this one: settings, images and the backbone's weights, wherever they lie."""
-    settings = config.updated({"backbone.name": "any", "training.checkpoint_seconds": 0.0}).to_dict()
-    return fingerprint(settings, [(sample.category, sample.path.name) for sample in samples], model.clip.sha256())
+    return fingerprint(
+        config.essence(), [(sample.category, sample.path.name) for sample in samples], model.clip.sha256()
+    )
 
 
 class _Meter:
@@ -192,46 +200,70 @@ class _Meter:
         """The epoch of the step to come, counted from 0."""
         return self.progress.step // self.steps_per_epoch
 
-    def update(self, losses: Sequence[Tensor], failures: Sequence[Failure]) -> Progress:
-        """Count one step."""
+    def note(self, failures: Iterable[Failure]) -> Progress:
+        """Count what could not be read, each file once, and name it."""
         for failure in failures:
             if failure.path not in self.failures:
                 self.failures[failure.path] = failure
                 log.warning("left out: %s", failure.error)
+        self.progress = replace(self.progress, failures=tuple(self.failures.values()))
+        return self.progress
+
+    def update(self, values: tuple[float, ...], failures: Sequence[Failure]) -> Progress:
+        """Count one step, from the loss of each pass over all devices, the same on each."""
+        self.note(failures)
         step = self.progress.step + 1
-        values = tuple(float(loss.detach()) for loss in losses)
         if not all(map(math.isfinite, values)):
             raise RunError(
                 f"the training diverged in step {step}", got=f"loss {values}", remedy="lower training.learning_rate"
             )
         seconds = time.monotonic() - self.started
-        self.progress = Progress(
+        self.progress = replace(
+            self.progress,
             step=step,
-            steps=self.progress.steps,
             epoch=self.epoch + 1,
             losses=values,
             images_per_second=(step - self.first) * self.config.batch_size / seconds,
-            failures=tuple(self.failures.values()),
         )
         return self.progress
 
 
 def _stream(
-    fabric: Fabric, batches: TrainingBatches, config: Config, workers: int, done: int
+    fabric: Fabric, batches: TrainingBatches, synthesiser: AnomalySynthesiser, workers: int, done: int
 ) -> Iterator[TrainingBatch]:
-    """Batches from step ``done`` on: synthesised by the workers for a CPU, by the device itself otherwise."""
-    synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
-    on_device = fabric.device.type != "cpu"
-    batches.synthesiser = None if on_device else synthesiser
-    loader = DataLoader(
-        batches,
-        batch_size=None,
-        sampler=range(done, len(batches)),
-        num_workers=workers,
-        pin_memory=on_device,
-    )
-    for batch in loader:
-        yield synthesised(batch.to(fabric.device), synthesiser, config, fabric.global_rank) if on_device else batch
+    """This device's batches from step ``done`` on: anomalies drawn by the workers, or here where they drew none."""
+    steps = range(done, len(batches))
+    on_gpu = fabric.device.type != "cpu"
+    for batch in DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=on_gpu):
+        yield batch if batches.synthesiser else _synthesised_share(fabric, batch, synthesiser, batches.config)
+
+
+def _synthesised_share(
+    fabric: Fabric, read: TrainingBatch, synthesiser: AnomalySynthesiser, config: Config
+) -> TrainingBatch:
+    """Gather what all devices read, draw the anomalies of the whole batch on this one, and take its share.
+
+    Reading is shared out; drawing is not, or the draws would depend on the number of devices.
+    """
+    levels = read.to(fabric.device).levels
+    if fabric.world_size > 1:
+        levels = fabric.all_gather(levels).transpose(0, 1).flatten(0, 1)  # type: ignore[union-attr]
+    whole = synthesised(replace(read, levels=levels), synthesiser, config)
+    return whole.share(fabric.global_rank, fabric.world_size)
+
+
+def _mean_over_devices(fabric: Fabric, losses: Sequence[Tensor]) -> tuple[float, ...]:
+    """The losses of the whole batch. All devices see the same, so that all stop if the training diverges on one."""
+    means = fabric.all_reduce(torch.stack([loss.detach() for loss in losses]), reduce_op="mean")
+    return tuple(means.tolist())  # type: ignore[union-attr]
+
+
+def _gathered(fabric: Fabric, failures: tuple[Failure, ...]) -> Iterable[Failure]:
+    """The failures that any device met."""
+    everyones: list[tuple[Failure, ...]] = [failures] * fabric.world_size
+    if fabric.world_size > 1:
+        torch.distributed.all_gather_object(everyones, failures)
+    return chain.from_iterable(everyones)
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -13,9 +13,12 @@ from clipada.data import read_batches
 from clipada.metrics import CategoryMetrics, evaluate_maps
 from clipada.model import ClipAda, upsample
 from clipada.randomness import derived_generator
-from clipada.scoring import anomaly_map, image_score, with_fused
+from clipada.scoring import score_passes
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.types import Map, Mask, Sample
+
+Record = tuple[str, Mask, tuple[Map, ...], tuple[float, ...]]
+"""Category, mask, and per pass anomaly map and image score of one draw."""
 
 ROUNDS = 4
 """How many synthetic draws each held-out image is scored with."""
@@ -62,10 +65,8 @@ def validate(
     }
 
 
-def _score(
-    model: ClipAda, samples: Sequence[Sample], config: Config, workers: int
-) -> Iterator[tuple[str, Mask, list[Map], list[float]]]:
-    """Category, mask, and per pass anomaly map and image score of every draw."""
+def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: int) -> Iterator[Record]:
+    """Every draw, scored."""
     synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
     device = next(model.parameters()).device
     paths = [sample.path for sample in samples]
@@ -83,12 +84,11 @@ def _score(
                 ]
             for i, position in enumerate(batch.positions):
                 raw = np.stack([one[i].numpy() for one in passes])
-                maps = [anomaly_map(one, config.scoring) for one in with_fused(raw, config.scoring)]
                 mask: Mask = masks[i, 0].numpy() > 0
-                yield samples[position].category, mask, maps, [image_score(m, config.scoring) for m in maps]
+                yield samples[position].category, mask, *score_passes(raw, config.scoring)
 
 
-def _metrics(records: Sequence[tuple[str, Mask, list[Map], list[float]]], index: int) -> CategoryMetrics:
+def _metrics(records: Sequence[Record], index: int) -> CategoryMetrics:
     masks = [mask for _, mask, _, _ in records]
     maps = np.stack([maps[index] for _, _, maps, _ in records])
     scores = np.array([scores[index] for *_, scores in records])

@@ -1,0 +1,43 @@
+"""From the words of a command line to settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from clipada.config import Config, setting_names
+from clipada.errors import ConfigError
+
+
+def asked_config(base: Config, settings: Sequence[str] | None, epochs: int | None = None, **options: Any) -> Config:
+    """The settings that a command line asks for.
+
+    Args:
+        base: What holds where nothing else is said.
+        settings: ``NAME=VALUE`` each; they win over all others, the last one over those before.
+        epochs: Another number of epochs, to which the milestones are scaled.
+        options: ``backbone``, ``refinements``, ``textures``, ``seed``; ``None`` where not given.
+
+    Raises:
+        ConfigError: A setting cannot be read, is unknown, or contradicts another.
+    """
+    names = {
+        "backbone": "backbone.name",
+        "refinements": "model.refinements",
+        "textures": "synthesis.textures",
+        "seed": "training.seed",
+    }
+    config = base if epochs is None else replace(base, training=base.training.lasting(epochs))
+    config = config.updated({names[key]: value for key, value in options.items() if value is not None})
+    changes = dict(_setting(text) for text in settings or [])
+    return config.updated(changes)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(
+            f"cannot read --set {text}", expected="NAME=VALUE, NAME one of: " + ", ".join(setting_names())
+        )
+    return name.strip(), value.strip()

@@ -1,0 +1,22 @@
+"""Settings that belong together, by name: what each preset changes of the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Preset = Literal["quick", "mvtec", "visa"]
+
+PRESETS: Mapping[Preset, Mapping[str, Any]] = {
+    "quick": {
+        "model.similarity": "cosine",
+        "model.attention": "residual",
+        "scoring.fusion": "mean",
+        "training.epochs": 8,
+        "training.batch_size": 16,
+        "training.milestones": (4, 7),
+    },
+    "mvtec": {"training.epochs": 800, "training.batch_size": 16, "training.milestones": (400, 700)},
+    "visa": {"training.epochs": 500, "training.batch_size": 64, "training.milestones": (250,)},
+}
+"""By preset, settings by dotted name."""
