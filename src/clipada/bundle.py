@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 ADAPTER = "adapter.safetensors"
 METRICS = "metrics.json"
+SCORES = "evaluation/scores.jsonl"
 CARD = "README.md"
 FORMAT = 1
 
