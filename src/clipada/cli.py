@@ -196,7 +196,9 @@ def report(
     verdicts: Annotated[
         Path | None, typer.Argument(metavar="[VERDICTS]", help="JSON lines of `clipada predict`, to report on these.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The HTML file; in the run folder, or beside VERDICTS.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file, or a folder for it; in RUN or beside VERDICTS by default.")
+    ] = None,
     backbone: Backbone = None,
     device: Device = "auto",
 ) -> None:

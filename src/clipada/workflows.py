@@ -214,7 +214,8 @@ def report_run(
     Args:
         run: The run folder.
         verdicts: The JSON lines of ``predict``; ``None`` reports the evaluation.
-        out: The file to write; ``report.html`` in the run folder, or ``verdicts`` with the ending ``.html`` by default.
+        out: The file to write, or a folder to write ``report.html`` into; by default the run folder, or the file beside
+            ``verdicts`` of its name and the ending ``.html``.
         backbone: Where the backbone lies now, if not where it lay at training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
 
@@ -228,10 +229,10 @@ def report_run(
     """
     description = read_run(Path(run))
     parts = read_scores(description) if verdicts is None else read_verdicts(Path(verdicts))
-    path = Path(out or (description.folder / REPORT if verdicts is None else Path(verdicts).with_suffix(".html")))
+    path = Path(out or (run if verdicts is None else Path(verdicts).with_suffix(".html")))
     inspector = Inspector.load(run, backbone=backbone, device=device)
     command = shlex.join(["clipada", "report", str(run), *([] if verdicts is None else [str(verdicts)])])
-    return write_report(path, description, parts, inspector, command=command)
+    return write_report(path / REPORT if path.is_dir() else path, description, parts, inspector, command=command)
 
 
 def synthesize(

@@ -101,12 +101,15 @@ def _draw(parts: Iterable[Part], results: Iterator[Prediction | Failure], failur
     """Draw each part with the next result; what cannot be read joins ``failures``."""
     for part in parts:
         result = next(results)
+        if isinstance(result, Failure):
+            failures.append(result)
+            continue
         try:
-            if isinstance(result, Failure):
-                raise result.error
-            yield Case(part=part, pictures=tuple(_pictures(part, result)))
+            pictures = tuple(_pictures(part, result))
         except ImageError as error:
             failures.append(Failure(path=part.path, error=error))
+        else:
+            yield Case(part=part, pictures=pictures)
 
 
 def _pictures(part: Part, prediction: Prediction) -> Iterator[Picture]:
@@ -118,10 +121,10 @@ def _pictures(part: Part, prediction: Prediction) -> Iterator[Picture]:
     if part.mask is not None:
         mask = read_mask(part.mask)
         if mask.shape != prediction.image.shape[:2]:
-            raise ImageError(f"mask {part.mask} does not match image {part.path}", expected="the same size")
+            raise ImageError(f"mask {part.mask} is not of the size of image {part.path}")
         yield _picture("truth", outlined(prediction.image, mask, size))
     yield _picture("map", warm)
-    yield _picture("contour", contour)
+    yield _picture(f"contour above {threshold:.3g}", contour)
 
 
 def _picture(label: str, image: Image) -> Picture:

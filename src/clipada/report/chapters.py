@@ -54,7 +54,7 @@ def _chapter(name: str, parts: Sequence[Part], inspector: Inspector, image_thres
     scores = {kind: [part.score for part in parts if part.kind == kind] for kind in KINDS}
     return Chapter(
         name=name,
-        findings=(*_ranges(scores), *_order(scores), *_decisions(parts, limits)),
+        findings=(*_ranges(scores), *_order(scores), *_regions(parts), *_decisions(parts, limits)),
         histogram=histogram(scores, [limit for limit in limits if limit is not None]),
         cases=cases,
         failures=failures,
@@ -64,7 +64,7 @@ def _chapter(name: str, parts: Sequence[Part], inspector: Inspector, image_thres
 def _ranges(scores: Scores) -> list[str]:
     """Number and range of each kind."""
     return [
-        f"{len(values)} {kind}: scores {min(values):.3g} to {max(values):.3g}, median {median(values):.3g}."
+        f"{len(values)} {kind}: scores {min(values):#.3g} to {max(values):#.3g}, median {median(values):#.3g}."
         for kind, values in scores.items()
         if values
     ]
@@ -77,6 +77,14 @@ def _order(scores: Scores) -> list[str]:
         return []
     hidden = sum(score <= max(good) for score in anomalous)
     return [f"{hidden} of {len(anomalous)} anomalous parts score no higher than the highest good part."]
+
+
+def _regions(parts: Sequence[Part]) -> list[str]:
+    """How many parts have a region, where somebody counted."""
+    counts = [part.regions for part in parts if part.regions is not None]
+    return (
+        [f"{sum(map(bool, counts))} of {len(counts)} have a region above the threshold of the map."] if counts else []
+    )
 
 
 def _decisions(parts: Sequence[Part], limits: Sequence[float | None]) -> list[str]:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from clipada.bundle import Run
+from clipada.bundle import METRICS, Run
 from clipada.config import setting_names
+from clipada.errors import RunError
 from clipada.files import write_text
 from clipada.inspector import Inspector
-from clipada.metrics import CategoryMetrics, mean_metrics
+from clipada.metrics import CategoryMetrics
 from clipada.report.card import LIMITS, run_summary
 from clipada.report.chapters import ImageThreshold, write_chapters
 from clipada.report.overlays import heat_colours
@@ -24,6 +25,9 @@ from clipada.report.tables import COLUMNS, metrics_rows
 from clipada.types import Failure
 
 TEMPLATE = "report.html"
+
+PROTOCOL = ("data", "engine", "image_size", "masks", "aupro_fpr_limit", "mean")
+"""What of an evaluation's protocol stands below its table."""
 
 _PAGES = Environment(
     loader=PackageLoader("clipada.report"),
@@ -62,6 +66,21 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """The figures of a run's last evaluation.
+
+    Attributes:
+        table: Those that count.
+        passes: Each pass's own.
+        protocol: How they came about, by the names in ``PROTOCOL``.
+    """
+
+    table: Table
+    passes: tuple[Table, ...]
+    protocol: dict[str, Any]
+
+
 def write_report(
     out: Path,
     run: Run,
@@ -84,21 +103,19 @@ def write_report(
     Raises:
         RunError: The run's metrics are damaged, or its maps are not finite.
     """
+    evaluation = _evaluation(run) if parts.labelled else None
     chapters = write_chapters(parts.scored, inspector, image_threshold)
     failures = tuple(failure for chapter in chapters for failure in chapter.failures)
-    metrics = run.metrics if parts.labelled else None
     page = _PAGES.get_template(TEMPLATE).render(
         title=run.folder.resolve().name,
-        heading=_heading(run, parts, metrics, command),
+        heading=_heading(run, parts, evaluation, command),
         columns=COLUMNS,
-        tables=[] if metrics is None else _tables(metrics),
-        protocol=None if metrics is None else metrics["protocol"],
+        evaluation=evaluation,
         chapters=chapters,
         names=_names(parts),
-        level=f"{inspector.threshold:.3g}",
         heat=["#{:02x}{:02x}{:02x}".format(*colour) for colour in heat_colours(np.linspace(0, 1, 10))],
-        left_out=[*parts.left_out, *(str(failure.error) for failure in failures)],
-        facts=run_summary(run),
+        left_out=[*parts.left_out, *(_in_a_line(failure) for failure in failures)],
+        facts={name: value for name, value in run_summary(run).items() if name not in ("run", "mean metrics")},
         settings={name: run.config.value(name) for name in setting_names()},
         limits=LIMITS,
     )
@@ -106,29 +123,38 @@ def write_report(
     return Report(path=out, parts=len(parts.scored), failures=failures)
 
 
-def _heading(run: Run, parts: Parts, metrics: dict[str, Any] | None, command: str) -> dict[str, str]:
+def _heading(run: Run, parts: Parts, evaluation: Evaluated | None, command: str) -> dict[str, str]:
     """What the report is about."""
-    data = _folder(parts).name if metrics is None else metrics["protocol"]["data"]
+    data = evaluation.protocol["data"] if evaluation else _folder(parts).name
+    left_out = f", {len(parts.left_out):,} left out" if parts.left_out else ""
     return {
         "run": str(run.folder),
         "backbone": run.backbone_label,
-        "data": f"{data}, {len(parts.scored):,} images",
+        "data": f"{data}, {len(parts.scored):,} images{left_out}",
         "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         "command": command,
     }
 
 
-def _tables(metrics: dict[str, Any]) -> list[Table]:
-    """The metrics that count, then each pass's own where there are several."""
+def _evaluation(run: Run) -> Evaluated | None:
+    """The content of ``metrics.json``, ready to be shown; raises ``RunError`` if it is damaged."""
+    if (metrics := run.metrics) is None:
+        return None
     passes = metrics.get("passes", [])
-    titles = ["the map that counts", *(f"pass {index} by itself" for index in range(len(passes)))]
-    found = [metrics, *passes] if len(passes) > 1 else [metrics]
-    return [_table(title, content["categories"]) for title, content in zip(titles, found, strict=False)]
+    try:
+        return Evaluated(
+            table=_table("Metrics in percent", metrics),
+            passes=tuple(_table(f"Pass {index}", content) for index, content in enumerate(passes)),
+            protocol={name: metrics["protocol"][name] for name in PROTOCOL},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        what, remedy = f"{run.folder / METRICS} is damaged", "run `clipada evaluate` again"
+        raise RunError(what, got=repr(error), remedy=remedy) from error
 
 
 def _table(title: str, content: dict[str, Any]) -> Table:
-    categories = {name: CategoryMetrics(**values) for name, values in content.items()}
-    rows = metrics_rows(categories, mean_metrics(categories.values()))
+    categories = {name: CategoryMetrics(**values) for name, values in content["categories"].items()}
+    rows = metrics_rows(categories, CategoryMetrics(**content["mean"]))
     return Table(title=title, rows=tuple(map(tuple, rows)))
 
 
@@ -141,3 +167,7 @@ def _names(parts: Parts) -> dict[Path, str]:
     """A part's name in the report: its path below the folder that all share."""
     shared = _folder(parts)
     return {part.path: str(part.path.absolute().relative_to(shared)) for part in parts.scored}
+
+
+def _in_a_line(failure: Failure) -> str:
+    return "; ".join(line.strip() for line in str(failure.error).splitlines())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ class Part:
         defect: The kind of defect, ``good`` for none, ``None`` where nobody said.
         mask: The ground-truth mask file, where there is one.
         threshold: Map value that its regions lie above; ``None``: the run's own.
+        regions: How many regions were found; ``None`` where nobody counted.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Part:
     defect: str | None = None
     mask: Path | None = None
     threshold: float | None = None
+    regions: int | None = None
 
     @property
     def kind(self) -> Kind:
@@ -67,14 +69,16 @@ def read_scores(run: Run) -> Parts:
     """Read the test images of a run's last evaluation.
 
     Raises:
-        RunError: The run was not evaluated.
+        RunError: The run was not evaluated, or its metrics are damaged.
         ClipAdaError: The kept scores are damaged.
     """
     remedy = f"run `clipada evaluate {run.folder} DATA`"
     for name in (METRICS, SCORES):
         if not (run.folder / name).is_file():
             raise RunError(f"run {run.folder} was not evaluated", expected=name, got="no such file", remedy=remedy)
-    return _read(run.folder / SCORES, _scored, remedy)
+    parts = _read(run.folder / SCORES, _scored, remedy)
+    unusable = run.metrics["protocol"].get("left_out", []) if run.metrics else []
+    return replace(parts, left_out=(*parts.left_out, *(f"{path} could not be used" for path in unusable)))
 
 
 def read_verdicts(path: Path) -> Parts:
@@ -93,13 +97,13 @@ def _read(path: Path, to_part: Callable[[_Record], Part], remedy: str) -> Parts:
     for number, line in enumerate(_lines(path, remedy), start=1):
         try:
             record = json.loads(line)
-            part = record["error"] if "error" in record else to_part(record)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+            part = " ".join(record["error"].split()) if "error" in record else to_part(record)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise _unfit(path, f"line {number}: {line[:80]}", remedy) from error
         if isinstance(part, Part) and math.isfinite(part.score):
             scored.append(part)
         else:
-            left_out.append(str(part if isinstance(part, str) else f"{part.path}: its score is not finite"))
+            left_out.append(part if isinstance(part, str) else f"the score of {part.path} is not finite")
     if not scored:
         raise _unfit(path, "no scored image", remedy)
     return Parts(scored=tuple(scored), left_out=tuple(left_out))
@@ -128,17 +132,15 @@ def _scored(record: _Record) -> Part:
 
 def _inspected(record: _Record) -> Part:
     """The part of a line of ``predict``."""
-    threshold = record.get("threshold")
     return Part(
         path=Path(record["path"]),
         category="",
         score=float(record["score"]),
-        threshold=None if threshold is None else float(threshold),
+        threshold=float(record["threshold"]),
+        regions=len(record["regions"]),
     )
 
 
 def _unfit(path: Path, got: str, remedy: str) -> ClipAdaError:
     """The error for a file that gives no parts."""
-    return ClipAdaError(
-        f"cannot report on {path}", expected="one JSON object per line, with path and score", got=got, remedy=remedy
-    )
+    return ClipAdaError(f"cannot report on {path}", expected="JSON lines as clipada wrote them", got=got, remedy=remedy)
