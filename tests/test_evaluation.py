@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipada.bundle import CARD, CONFIG, METRICS
+from clipada.bundle import CARD, CONFIG, METRICS, SCORES
 from clipada.config import ScoringConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import DatasetError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset
 from clipada.files import read_json
 from clipada.metrics import CategoryMetrics, evaluate_maps
-from clipada.workflows import SCORES, evaluate
+from clipada.workflows import evaluate
 from tiny import save
 
 SIZE = 40

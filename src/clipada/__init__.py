@@ -9,9 +9,20 @@ if TYPE_CHECKING:
     from clipada.config import Config
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
-    from clipada.workflows import evaluate, info, predict, synthesize, train
+    from clipada.workflows import evaluate, info, predict, report_run, synthesize, train
 
-__all__ = ["ClipAda", "ClipAdaError", "Config", "Inspector", "evaluate", "info", "predict", "synthesize", "train"]
+__all__ = [
+    "ClipAda",
+    "ClipAdaError",
+    "Config",
+    "Inspector",
+    "evaluate",
+    "info",
+    "predict",
+    "report_run",
+    "synthesize",
+    "train",
+]
 
 _HOMES = {
     "ClipAda": "clipada.model",
@@ -20,6 +31,7 @@ _HOMES = {
     "evaluate": "clipada.workflows",
     "info": "clipada.workflows",
     "predict": "clipada.workflows",
+    "report_run": "clipada.workflows",
     "synthesize": "clipada.workflows",
     "train": "clipada.workflows",
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 ADAPTER = "adapter.safetensors"
 METRICS = "metrics.json"
+SCORES = "evaluation/scores.jsonl"
 CARD = "README.md"
 PLAN = "training.json"
 FORMAT = 1

@@ -127,7 +127,7 @@ def evaluate(
 ) -> None:
     """Score a data set's test images; print and keep the metrics per category."""
     from clipada import workflows
-    from clipada.bundle import METRICS
+    from clipada.bundle import METRICS, SCORES
     from clipada.metrics import mean_metrics
     from clipada.report import metrics_table
 
@@ -153,7 +153,7 @@ def evaluate(
         mean = mean_metrics(result.categories.values())
         out_console.print(metrics_table(result.categories, mean, "mean of the passes (counts)"))
     _say(f"percent; {result.protocol['masks']}")
-    _say(f"kept in {run / METRICS} and {run / workflows.SCORES}")
+    _say(f"kept in {run / METRICS} and {run / SCORES}")
 
 
 @app.command()
@@ -198,6 +198,29 @@ def predict(
     _say(f"inspected {count - unreadable} images, left out {unreadable}{where}")
     if unreadable == count:
         raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: RunFolder,
+    verdicts: Annotated[
+        Path | None, typer.Argument(metavar="[VERDICTS]", help="JSON lines of `clipada predict`, to report on these.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file, or a folder for it; in RUN or beside VERDICTS by default.")
+    ] = None,
+    backbone: Backbone = None,
+    device: Device = "auto",
+) -> None:
+    """Write one self-contained HTML file: metrics, score histograms, best and worst cases."""
+    from clipada import workflows
+
+    result = workflows.report_run(run, verdicts, out, backbone=backbone, device=device)
+    for failure in result.failures:
+        _say(f"not shown: {failure.error}", style="yellow")
+    _say(
+        f"reported {result.parts} images, {len(result.failures)} of those chosen not shown; the report is {result.path}"
+    )
 
 
 @app.command()

@@ -43,7 +43,7 @@ class Evaluation:
     Attributes:
         categories: Metrics by category, of the map that counts.
         passes: For each pass by itself, coarse first, metrics by category.
-        scores: Every image's scores, in the data set's order: path, category, defect, scores.
+        scores: Every image's scores, in the data set's order: path, mask, category, defect, scores.
         failures: Test images or masks that could not be used.
         protocol: How the figures came about, in words and numbers.
     """
@@ -187,7 +187,8 @@ def _metrics(scored: Sequence[ScoredImage], masks: Sequence[Mask | None], index:
 def _record(image: ScoredImage) -> dict[str, Any]:
     sample = image.sample
     return {
-        "path": str(sample.path),
+        "path": str(sample.path.absolute()),
+        "mask": None if sample.mask is None else str(sample.mask.absolute()),
         "category": sample.category,
         "defect": sample.defect,
         "anomalous": sample.anomalous,

@@ -1,17 +1,18 @@
-"""The commands as functions: train, evaluate, predict, synthesize, info."""
+"""The commands as functions: train, evaluate, predict, report, synthesize, info."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipada.bundle import CARD, METRICS, PLAN, Run, Training, read_run, save_run
-from clipada.config import Config, EnginePrecision, RuntimeConfig
+from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, PLAN, SCORES, Run, Training, read_run, save_run
+from clipada.config import Config, EnginePrecision, RuntimeConfig, setting_names
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
@@ -21,14 +22,23 @@ from clipada.inspector import Inspector
 from clipada.machine import machine
 from clipada.metrics import mean_metrics
 from clipada.plan import Plan, as_asked, begun, is_finished, read_plan, save_plan, training_data
-from clipada.report import map_to_16bit, model_card, overlay, run_summary
+from clipada.report import (
+    Report,
+    map_to_16bit,
+    model_card,
+    overlay,
+    read_scores,
+    read_verdicts,
+    run_summary,
+    write_report,
+)
 from clipada.scoring import map_statistics
 from clipada.types import Failure, Prediction
 
-SCORES = "evaluation/scores.jsonl"
 PREDICTIONS = "predictions.jsonl"
 OVERLAY = ".overlay.png"
 MAP = ".map.png"
+REPORT = "report.html"
 CONTACT_SHEET = "contact-sheet.png"
 
 
@@ -194,6 +204,42 @@ def prediction_record(result: Prediction | Failure) -> dict[str, Any]:
             for region in result.regions
         ],
     }
+
+
+def report_run(
+    run: Path | str,
+    verdicts: Path | str | None = None,
+    out: Path | str | None = None,
+    *,
+    backbone: str | None = None,
+    device: str = "auto",
+) -> Report:
+    """Write a self-contained HTML report of a run's last evaluation, or of what ``predict`` said.
+
+    The parts that are shown are read and inspected again; the file itself needs nothing else.
+
+    Args:
+        run: The run folder.
+        verdicts: The JSON lines of ``predict``; ``None`` reports the evaluation.
+        out: The file to write, or a folder to write ``report.html`` into; by default the run folder, or the file beside
+            ``verdicts`` of its name and the ending ``.html``.
+        backbone: Where the backbone lies now, if not where it lay at training.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+
+    Returns:
+        Where the report is, and the parts that could not be shown.
+
+    Raises:
+        RunError: The run folder is not whole, or was not evaluated.
+        ClipAdaError: The verdicts, or the scores kept by ``evaluate``, cannot be read.
+        BackboneError: The backbone is missing or another one.
+    """
+    description = read_run(Path(run))
+    parts = read_scores(description) if verdicts is None else read_verdicts(Path(verdicts))
+    path = Path(out or (run if verdicts is None else Path(verdicts).with_suffix(".html")))
+    inspector = Inspector.load(run, backbone=backbone, device=device)
+    command = shlex.join(["clipada", "report", str(run), *([] if verdicts is None else [str(verdicts)])])
+    return write_report(path / REPORT if path.is_dir() else path, description, parts, inspector, command=command)
 
 
 def synthesize(

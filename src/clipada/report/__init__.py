@@ -1,10 +1,13 @@
 """What people look at: overlays, tables and the model card."""
 
 from clipada.report.card import model_card, run_summary
+from clipada.report.html import Report, write_report
 from clipada.report.overlays import blend_heat, draw_outlines, heat_colours, map_to_16bit, overlay
+from clipada.report.parts import read_scores, read_verdicts
 from clipada.report.tables import metrics_markdown, metrics_table
 
 __all__ = [
+    "Report",
     "blend_heat",
     "draw_outlines",
     "heat_colours",
@@ -13,5 +16,8 @@ __all__ = [
     "metrics_table",
     "model_card",
     "overlay",
+    "read_scores",
+    "read_verdicts",
     "run_summary",
+    "write_report",
 ]

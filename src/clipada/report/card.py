@@ -8,6 +8,12 @@ from clipada.bundle import Run
 from clipada.metrics import CategoryMetrics
 from clipada.report.tables import COLUMNS, metrics_markdown
 
+LIMITS = (
+    "Scores are comparable within one category and camera set-up. The figures hold for the data named; a model trained "
+    "on synthetic anomalies can miss defects that change little of a part's look."
+)
+"""What every reader of scores should know."""
+
 
 def run_summary(run: Run) -> dict[str, str]:
     """What a run is, as name and value, for ``clipada info``."""
@@ -52,8 +58,7 @@ hash above is checked when the run is loaded.
 {_metrics_section(run.metrics)}
 ## Limits
 
-Scores are comparable within one category and camera set-up. The figures hold for the data named; a model trained on
-synthetic anomalies can miss defects that change little of a part's look.
+{LIMITS}
 """
 
 

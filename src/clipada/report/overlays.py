@@ -149,24 +149,42 @@ def overlay(image: Image, anomaly_map: Map, threshold: float) -> Image:
         got = f"{image.dtype} {image.shape} and {anomaly_map.shape}"
         raise ClipAdaError("cannot draw the overlay", expected="an image (H, W, 3) uint8 and a map (H, W)", got=got)
     size = picture_size((image.shape[0], image.shape[1]))
+    scale = _scale_bar(size[0], line_width(size) + 4, threshold)
+    return np.concatenate([*views(image, anomaly_map, threshold, size), scale], axis=1)
+
+
+def views(image: Image, anomaly_map: Map, threshold: float, size: tuple[int, int]) -> tuple[Image, Image, Image]:
+    """Draw the three pictures of a panel, each framed alike: the image, the heat laid over it, the regions in outline.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        anomaly_map: ``(H, W)``, 0..1.
+        threshold: A pixel belongs to a region when its value is greater.
+        size: Height and width of each picture inside its frame.
+    """
     picture = _resized(image, size, PIL.Image.Resampling.LANCZOS)
     heat = _resized(anomaly_map.astype(np.float32), size, PIL.Image.Resampling.BILINEAR)
-    above = _resized((anomaly_map > threshold).astype(np.float32), size, PIL.Image.Resampling.BOX) > 0
+    margin = line_width(size) + 4
+    warm = blend_heat(picture, relative_heat(heat, threshold))
+    return _framed(picture, margin), _framed(warm, margin), outlined(image, anomaly_map > threshold, size)
+
+
+def outlined(image: Image, mask: Mask, size: tuple[int, int]) -> Image:
+    """Draw an image at ``size`` (height, width), framed, each region of ``mask`` ``(H, W)`` in outline.
+
+    A region of a single pixel still gets its outline, and one at the image's edge has it on the frame.
+    """
+    picture = _resized(image, size, PIL.Image.Resampling.LANCZOS)
+    inside = _resized(mask.astype(np.float32), size, PIL.Image.Resampling.BOX) > 0
     width = line_width(size)
     margin = width + 4
-    outlined = draw_outlines(_framed(picture, margin), np.pad(above, margin), width)
-    pictures = [
-        _framed(picture, margin),
-        _framed(blend_heat(picture, relative_heat(heat, threshold)), margin),
-        outlined,
-    ]
-    return np.concatenate([*pictures, _scale_bar(size[0], margin, threshold)], axis=1)
+    return draw_outlines(_framed(picture, margin), np.pad(inside, margin), width)
 
 
-def picture_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of each picture in the panel of an image of ``size`` (height, width)."""
+def picture_size(size: tuple[int, int], sides: tuple[int, int] = SIDES) -> tuple[int, int]:
+    """The ``size`` (height, width) of an image, scaled until its longer side is within ``sides``, in pixels."""
     longer = max(size)
-    scale = min(max(longer, SIDES[0]), SIDES[1]) / longer
+    scale = min(max(longer, sides[0]), sides[1]) / longer
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

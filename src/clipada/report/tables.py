@@ -42,7 +42,7 @@ def metrics_table(categories: Mapping[str, CategoryMetrics], mean: CategoryMetri
     table.add_column("category", overflow="fold")
     for head in COLUMNS:
         table.add_column(head, justify="right", no_wrap=True)
-    *rows, last = _rows(categories, mean)
+    *rows, last = metrics_rows(categories, mean)
     for name, *cells in rows:
         table.add_row(Text(name), *cells)
     table.add_section()
@@ -52,15 +52,15 @@ def metrics_table(categories: Mapping[str, CategoryMetrics], mean: CategoryMetri
 
 def metrics_markdown(categories: Mapping[str, CategoryMetrics], mean: CategoryMetrics) -> str:
     """The same table in Markdown, its mean row bold."""
-    *rows, last = _rows(categories, mean)
+    *rows, last = metrics_rows(categories, mean)
     lines = [["category", *COLUMNS], ["---", *["---:"] * len(COLUMNS)]]
     lines += [[cell.replace("|", r"\|") for cell in row] for row in rows]
     lines.append([f"**{cell}**" for cell in last])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _rows(categories: Mapping[str, CategoryMetrics], mean: CategoryMetrics) -> Iterator[list[str]]:
-    """The cells of each category's row, then of the mean's."""
+def metrics_rows(categories: Mapping[str, CategoryMetrics], mean: CategoryMetrics) -> Iterator[list[str]]:
+    """The cells of each category's row, then of the mean's: its name, then one per entry of ``COLUMNS``."""
     for name, metrics in (*categories.items(), ("mean", mean)):
         values = metrics.to_dict()
         yield [name, *(_cell(values[field]) for field in COLUMNS.values())]

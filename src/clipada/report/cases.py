@@ -1,0 +1,135 @@
+"""The parts worth a look, and their pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+
+import PIL.Image
+
+from clipada.errors import ImageError
+from clipada.images import read_mask
+from clipada.inspector import Inspector
+from clipada.report.overlays import outlined, picture_size, views
+from clipada.report.parts import Part
+from clipada.types import Failure, Image, Prediction
+
+SIDE = 256
+"""A picture's longer side, in pixels."""
+
+QUALITY = 80
+"""Quality of the JPEG pictures, 1..95."""
+
+LABELLED_CASES = 3
+"""Parts shown of each kind of case in a category."""
+
+INSPECTED_CASES = 12
+"""Parts shown of those that nobody labelled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture, ready to be embedded.
+
+    Attributes:
+        label: What it shows, in a word.
+        source: A ``data:`` address.
+        width: In pixels.
+        height: In pixels.
+    """
+
+    label: str
+    source: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A part and its pictures."""
+
+    part: Part
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cases:
+    """Parts chosen for one reason.
+
+    Attributes:
+        title: The reason, in words.
+        parts: The parts chosen, first the one it holds for most.
+        shown: Those of them whose files could be read.
+    """
+
+    title: str
+    parts: tuple[Part, ...]
+    shown: tuple[Case, ...] = ()
+
+
+def choose_cases(parts: Sequence[Part]) -> tuple[Cases, ...]:
+    """Choose the best and the worst cases of one category; no part is chosen twice."""
+    ranked = sorted(parts, key=lambda part: -part.score)
+    anomalous = [part for part in ranked if part.kind == "anomalous"]
+    good = [part for part in ranked if part.kind == "good"]
+    inspected = [part for part in ranked if part.kind == "inspected"]
+    missed = anomalous[LABELLED_CASES:][-LABELLED_CASES:][::-1]
+    chosen = {
+        "Defects with the highest scores": anomalous[:LABELLED_CASES],
+        "Defects with the lowest scores, the first to be missed": missed,
+        "Good parts with the highest scores, the first false alarms": good[:LABELLED_CASES],
+        "Parts with the highest scores": inspected[:INSPECTED_CASES],
+    }
+    return tuple(Cases(title=title, parts=tuple(found)) for title, found in chosen.items() if found)
+
+
+def with_pictures(chosen: Sequence[Cases], inspector: Inspector) -> tuple[tuple[Cases, ...], tuple[Failure, ...]]:
+    """Inspect the chosen parts again and draw them.
+
+    Returns:
+        The cases with their pictures, and the files that can no longer be read.
+    """
+    failures: list[Failure] = []
+    results = inspector.inspect_files(part.path for cases in chosen for part in cases.parts)
+    drawn = tuple(replace(cases, shown=tuple(_draw(cases.parts, results, failures))) for cases in chosen)
+    return drawn, tuple(failures)
+
+
+def _draw(parts: Iterable[Part], results: Iterator[Prediction | Failure], failures: list[Failure]) -> Iterator[Case]:
+    """Draw each part with the next result; what cannot be read joins ``failures``."""
+    for part in parts:
+        result = next(results)
+        if isinstance(result, Failure):
+            failures.append(result)
+            continue
+        try:
+            pictures = tuple(_pictures(part, result))
+        except ImageError as error:
+            failures.append(Failure(path=part.path, error=error))
+        else:
+            yield Case(part=part, pictures=pictures)
+
+
+def _pictures(part: Part, prediction: Prediction) -> Iterator[Picture]:
+    """The image, the truth where it is known, the map, the contour."""
+    threshold = prediction.threshold if part.threshold is None else part.threshold
+    size = picture_size((prediction.image.shape[0], prediction.image.shape[1]), (SIDE, SIDE))
+    plain, warm, contour = views(prediction.image, prediction.anomaly_map, threshold, size)
+    yield _picture("image", plain)
+    if part.mask is not None:
+        mask = read_mask(part.mask)
+        if mask.shape != prediction.image.shape[:2]:
+            raise ImageError(f"mask {part.mask} is not of the size of image {part.path}")
+        yield _picture("truth", outlined(prediction.image, mask, size))
+    yield _picture("map", warm)
+    yield _picture(f"contour above {threshold:.3g}", contour)
+
+
+def _picture(label: str, image: Image) -> Picture:
+    """Encode an image ``(H, W, 3)`` uint8; colour at full resolution keeps thin outlines crisp."""
+    file = BytesIO()
+    PIL.Image.fromarray(image).save(file, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
+    source = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    return Picture(label=label, source=source, width=image.shape[1], height=image.shape[0])

@@ -1,0 +1,94 @@
+"""What a report says of each category: what its scores show, and the parts worth a look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from clipada.inspector import Inspector
+from clipada.report.cases import Cases, choose_cases, with_pictures
+from clipada.report.histogram import Histogram, histogram
+from clipada.report.parts import Kind, Part
+from clipada.types import Failure
+
+KINDS: tuple[Kind, ...] = ("good", "anomalous", "inspected")
+
+ImageThreshold = Callable[[Path], float | None]
+"""The image score above which an image counts as defective, by its path; ``None`` where none is set."""
+
+Scores = Mapping[Kind, Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """One category, or all parts that were inspected.
+
+    Attributes:
+        name: The category; empty where nobody said.
+        findings: What its scores show, a sentence each.
+        histogram: Its scores.
+        cases: Its parts worth a look.
+        failures: Parts among these whose image or mask can no longer be read.
+    """
+
+    name: str
+    findings: tuple[str, ...]
+    histogram: Histogram
+    cases: tuple[Cases, ...]
+    failures: tuple[Failure, ...]
+
+
+def write_chapters(parts: Sequence[Part], inspector: Inspector, image_threshold: ImageThreshold) -> tuple[Chapter, ...]:
+    """One chapter for each category, in the order the parts come."""
+    names = dict.fromkeys(part.category for part in parts)
+    return tuple(
+        _chapter(name, [part for part in parts if part.category == name], inspector, image_threshold) for name in names
+    )
+
+
+def _chapter(name: str, parts: Sequence[Part], inspector: Inspector, image_threshold: ImageThreshold) -> Chapter:
+    cases, failures = with_pictures(choose_cases(parts), inspector)
+    limits = [image_threshold(part.path) for part in parts]
+    scores = {kind: [part.score for part in parts if part.kind == kind] for kind in KINDS}
+    return Chapter(
+        name=name,
+        findings=(*_ranges(scores), *_order(scores), *_regions(parts), *_decisions(parts, limits)),
+        histogram=histogram(scores, [limit for limit in limits if limit is not None]),
+        cases=cases,
+        failures=failures,
+    )
+
+
+def _ranges(scores: Scores) -> list[str]:
+    """Number and range of each kind."""
+    return [
+        f"{len(values)} {kind}: scores {min(values):#.3g} to {max(values):#.3g}, median {median(values):#.3g}."
+        for kind, values in scores.items()
+        if values
+    ]
+
+
+def _order(scores: Scores) -> list[str]:
+    """How many defects the good parts hide."""
+    good, anomalous = scores["good"], scores["anomalous"]
+    if not (good and anomalous):
+        return []
+    hidden = sum(score <= max(good) for score in anomalous)
+    return [f"{hidden} of {len(anomalous)} anomalous parts score no higher than the highest good part."]
+
+
+def _regions(parts: Sequence[Part]) -> list[str]:
+    """How many parts have a region, where somebody counted."""
+    counts = [part.regions for part in parts if part.regions is not None]
+    return (
+        [f"{sum(map(bool, counts))} of {len(counts)} have a region above the threshold of the map."] if counts else []
+    )
+
+
+def _decisions(parts: Sequence[Part], limits: Sequence[float | None]) -> list[str]:
+    """How many of each kind lie above their threshold."""
+    decided = [(part, part.score > limit) for part, limit in zip(parts, limits, strict=True) if limit is not None]
+    counts = {kind: [above for part, above in decided if part.kind == kind] for kind in KINDS}
+    return [f"{sum(above)} of {len(above)} {kind} above the threshold." for kind, above in counts.items() if above]

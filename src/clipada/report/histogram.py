@@ -1,0 +1,98 @@
+"""Where the bars and ticks of a score histogram lie; the template draws them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipada.report.parts import Kind
+
+BINS = 32
+"""Bars across the range of the scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One bar.
+
+    Attributes:
+        start: Where it begins, in percent of the axis.
+        width: In percent of the axis.
+        share: Its share of its parts, in percent.
+        count: Its number of parts.
+    """
+
+    start: float
+    width: float
+    share: float
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """Scores of one product's parts on one axis.
+
+    Attributes:
+        bars: For each kind of part, the bars that are not empty.
+        totals: For each kind, the number of parts.
+        ticks: Marks of the score axis: its label, and its place in percent of the axis.
+        top: The end of the share axis, in percent.
+        thresholds: Scores from which a part is called defective, likewise placed.
+    """
+
+    bars: Mapping[Kind, tuple[Bar, ...]]
+    totals: Mapping[Kind, int]
+    ticks: tuple[tuple[str, float], ...]
+    top: float
+    thresholds: tuple[tuple[str, float], ...]
+
+
+def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float] = ()) -> Histogram:
+    """Lay out a histogram.
+
+    Bars show shares, not counts, so that ten defects can be seen beside a thousand good parts.
+
+    Args:
+        scores: Finite scores of each kind of part; kinds without any are passed over.
+        thresholds: Scores to mark.
+    """
+    scores = {kind: values for kind, values in scores.items() if len(values)}
+    ticks = _ticks([*thresholds, *(score for values in scores.values() for score in values)])
+    low, high = ticks[0], ticks[-1]
+
+    def place(score: float) -> float:
+        return round(100 * (score - low) / (high - low), 3)
+
+    bars = {kind: _bars(values, low, high) for kind, values in scores.items()}
+    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
+    return Histogram(
+        bars=bars,
+        totals={kind: len(values) for kind, values in scores.items()},
+        ticks=tuple((f"{tick:.{digits}f}", place(tick)) for tick in ticks),
+        top=_ticks([0, *(bar.share for row in bars.values() for bar in row)])[-1],
+        thresholds=tuple((f"{value:.3g}", place(value)) for value in sorted(set(thresholds))),
+    )
+
+
+def _bars(scores: Sequence[float], low: float, high: float) -> tuple[Bar, ...]:
+    counts = np.histogram(scores, BINS, (low, high))[0]
+    width = 100 / BINS
+    return tuple(
+        Bar(start=round(index * width, 3), width=width, share=100 * count / len(scores), count=int(count))
+        for index, count in enumerate(counts)
+        if count
+    )
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """Four to eight round numbers, evenly spaced, from below the values to above them."""
+    low, high = min(values), max(values)
+    span = max(high - low, 1e-6)
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= 6)
+    first = math.floor(low / step)
+    last = max(math.ceil(high / step), first + 1)
+    return [index * step for index in range(first, last + 1)]

@@ -1,0 +1,173 @@
+"""The report: one HTML file with everything in it, for a browser, a phone or a printer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from clipada.bundle import METRICS, Run
+from clipada.config import setting_names
+from clipada.errors import RunError
+from clipada.files import write_text
+from clipada.inspector import Inspector
+from clipada.metrics import CategoryMetrics
+from clipada.report.card import LIMITS, run_summary
+from clipada.report.chapters import ImageThreshold, write_chapters
+from clipada.report.overlays import heat_colours
+from clipada.report.parts import Parts
+from clipada.report.tables import COLUMNS, metrics_rows
+from clipada.types import Failure
+
+TEMPLATE = "report.html"
+
+PROTOCOL = ("data", "engine", "image_size", "masks", "aupro_fpr_limit", "mean")
+"""What of an evaluation's protocol stands below its table."""
+
+_PAGES = Environment(
+    loader=PackageLoader("clipada.report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A report written.
+
+    Attributes:
+        path: The file.
+        parts: Number of parts it tells of.
+        failures: Parts chosen to be shown whose image or mask can no longer be read.
+    """
+
+    path: Path
+    parts: int
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Metrics in percent.
+
+    Attributes:
+        title: Which maps they are of.
+        rows: The cells of each category's row, then of the mean's.
+    """
+
+    title: str
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """The figures of a run's last evaluation.
+
+    Attributes:
+        table: Those that count.
+        passes: Each pass's own.
+        protocol: How they came about, by the names in ``PROTOCOL``.
+    """
+
+    table: Table
+    passes: tuple[Table, ...]
+    protocol: dict[str, Any]
+
+
+def write_report(
+    out: Path,
+    run: Run,
+    parts: Parts,
+    inspector: Inspector,
+    *,
+    command: str,
+    image_threshold: ImageThreshold = lambda _: None,
+) -> Report:
+    """Write one HTML file that needs no other file, no network and no script.
+
+    Args:
+        out: The file, written whole or not at all.
+        run: The run that scored the parts; its metrics are shown where the parts are those of its evaluation.
+        parts: What ``read_scores`` or ``read_verdicts`` read.
+        inspector: Draws the maps of the parts that are shown.
+        command: The command line that makes this report, to be shown in it.
+        image_threshold: The image score above which an image counts as defective, by its path.
+
+    Raises:
+        RunError: The run's metrics are damaged, or its maps are not finite.
+    """
+    evaluation = _evaluation(run) if parts.labelled else None
+    chapters = write_chapters(parts.scored, inspector, image_threshold)
+    failures = tuple(failure for chapter in chapters for failure in chapter.failures)
+    page = _PAGES.get_template(TEMPLATE).render(
+        title=run.folder.resolve().name,
+        heading=_heading(run, parts, evaluation, command),
+        columns=COLUMNS,
+        evaluation=evaluation,
+        chapters=chapters,
+        names=_names(parts),
+        heat=["#{:02x}{:02x}{:02x}".format(*colour) for colour in heat_colours(np.linspace(0, 1, 10))],
+        left_out=[*parts.left_out, *(_in_a_line(failure) for failure in failures)],
+        facts={name: value for name, value in run_summary(run).items() if name not in ("run", "mean metrics")},
+        settings={name: run.config.value(name) for name in setting_names()},
+        limits=LIMITS,
+    )
+    write_text(out, page)
+    return Report(path=out, parts=len(parts.scored), failures=failures)
+
+
+def _heading(run: Run, parts: Parts, evaluation: Evaluated | None, command: str) -> dict[str, str]:
+    """What the report is about."""
+    data = evaluation.protocol["data"] if evaluation else _folder(parts).name
+    left_out = f", {len(parts.left_out):,} left out" if parts.left_out else ""
+    return {
+        "run": str(run.folder),
+        "backbone": run.backbone_label,
+        "data": f"{data}, {len(parts.scored):,} images{left_out}",
+        "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+        "command": command,
+    }
+
+
+def _evaluation(run: Run) -> Evaluated | None:
+    """The content of ``metrics.json``, ready to be shown; raises ``RunError`` if it is damaged."""
+    if (metrics := run.metrics) is None:
+        return None
+    passes = metrics.get("passes", [])
+    try:
+        return Evaluated(
+            table=_table("Metrics in percent", metrics),
+            passes=tuple(_table(f"Pass {index}", content) for index, content in enumerate(passes)),
+            protocol={name: metrics["protocol"][name] for name in PROTOCOL},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        what, remedy = f"{run.folder / METRICS} is damaged", "run `clipada evaluate` again"
+        raise RunError(what, got=repr(error), remedy=remedy) from error
+
+
+def _table(title: str, content: dict[str, Any]) -> Table:
+    categories = {name: CategoryMetrics(**values) for name, values in content["categories"].items()}
+    rows = metrics_rows(categories, CategoryMetrics(**content["mean"]))
+    return Table(title=title, rows=tuple(map(tuple, rows)))
+
+
+def _folder(parts: Parts) -> Path:
+    """The folder that all parts lie in."""
+    return Path(os.path.commonpath([part.path.absolute().parent for part in parts.scored]))
+
+
+def _names(parts: Parts) -> dict[Path, str]:
+    """A part's name in the report: its path below the folder that all share."""
+    shared = _folder(parts)
+    return {part.path: str(part.path.absolute().relative_to(shared)) for part in parts.scored}
+
+
+def _in_a_line(failure: Failure) -> str:
+    return "; ".join(line.strip() for line in str(failure.error).splitlines())

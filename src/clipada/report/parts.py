@@ -1,0 +1,146 @@
+"""The parts a report tells of: the test images that ``evaluate`` scored, or the images that ``predict`` inspected."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from clipada.bundle import METRICS, SCORES, Run
+from clipada.errors import ClipAdaError, RunError
+
+Kind = Literal["good", "anomalous", "inspected"]
+
+_Record = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One scored image.
+
+    Attributes:
+        path: The image file.
+        category: The product it shows; empty where nobody said.
+        score: Image score, 0..1.
+        defect: The kind of defect, ``good`` for none, ``None`` where nobody said.
+        mask: The ground-truth mask file, where there is one.
+        threshold: Map value that its regions lie above; ``None``: the run's own.
+        regions: How many regions were found; ``None`` where nobody counted.
+    """
+
+    path: Path
+    category: str
+    score: float
+    defect: str | None = None
+    mask: Path | None = None
+    threshold: float | None = None
+    regions: int | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What is known of it."""
+        if self.defect is None:
+            return "inspected"
+        return "good" if self.defect == "good" else "anomalous"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What was scored, and what was not.
+
+    Attributes:
+        scored: The parts, in the file's order.
+        left_out: For each other image, why it has no score.
+    """
+
+    scored: tuple[Part, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether they are known to be good or anomalous."""
+        return any(part.kind != "inspected" for part in self.scored)
+
+
+def read_scores(run: Run) -> Parts:
+    """Read the test images of a run's last evaluation.
+
+    Raises:
+        RunError: The run was not evaluated, or its metrics are damaged.
+        ClipAdaError: The kept scores are damaged.
+    """
+    remedy = f"run `clipada evaluate {run.folder} DATA`"
+    for name in (METRICS, SCORES):
+        if not (run.folder / name).is_file():
+            raise RunError(f"run {run.folder} was not evaluated", expected=name, got="no such file", remedy=remedy)
+    parts = _read(run.folder / SCORES, _scored, remedy)
+    unusable = run.metrics["protocol"].get("left_out", []) if run.metrics else []
+    return replace(parts, left_out=(*parts.left_out, *(f"{path} could not be used" for path in unusable)))
+
+
+def read_verdicts(path: Path) -> Parts:
+    """Read the JSON lines that ``clipada predict`` wrote.
+
+    Raises:
+        ClipAdaError: The file is missing, or a line is none of its own, or no line has a score.
+    """
+    return _read(path, _inspected, "write it with `clipada predict RUN IMAGES > FILE`, or with `--out DIR`")
+
+
+def _read(path: Path, to_part: Callable[[_Record], Part], remedy: str) -> Parts:
+    """Read one part a line; lines that say why there is no score are left out."""
+    scored: list[Part] = []
+    left_out: list[str] = []
+    for number, line in enumerate(_lines(path, remedy), start=1):
+        try:
+            record = json.loads(line)
+            part = " ".join(record["error"].split()) if "error" in record else to_part(record)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise _unfit(path, f"line {number}: {line[:80]}", remedy) from error
+        if isinstance(part, Part) and math.isfinite(part.score):
+            scored.append(part)
+        else:
+            left_out.append(part if isinstance(part, str) else f"the score of {part.path} is not finite")
+    if not scored:
+        raise _unfit(path, "no scored image", remedy)
+    return Parts(scored=tuple(scored), left_out=tuple(left_out))
+
+
+def _lines(path: Path, remedy: str) -> Iterator[str]:
+    """The lines that are not blank."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from (line.strip() for line in file if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unfit(path, getattr(error, "strerror", None) or str(error), remedy) from error
+
+
+def _scored(record: _Record) -> Part:
+    """The part of a line of ``evaluation/scores.jsonl``; the last score is the one that counts."""
+    score, mask = record["scores"][-1], record.get("mask")
+    return Part(
+        path=Path(record["path"]),
+        category=str(record["category"]),
+        score=math.nan if score is None else float(score),
+        defect=str(record["defect"]),
+        mask=None if mask is None else Path(mask),
+    )
+
+
+def _inspected(record: _Record) -> Part:
+    """The part of a line of ``predict``."""
+    return Part(
+        path=Path(record["path"]),
+        category="",
+        score=float(record["score"]),
+        threshold=float(record["threshold"]),
+        regions=len(record["regions"]),
+    )
+
+
+def _unfit(path: Path, got: str, remedy: str) -> ClipAdaError:
+    """The error for a file that gives no parts."""
+    return ClipAdaError(f"cannot report on {path}", expected="JSON lines as clipada wrote them", got=got, remedy=remedy)
