@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, PLAN, SCORES, Run, Training, read_run, save_run
-from clipada.config import Config, EnginePrecision, RuntimeConfig, setting_names
+from clipada.bundle import CARD, METRICS, PLAN, SCORES, Run, Training, read_run, save_run
+from clipada.config import Config, EnginePrecision, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
