@@ -6,17 +6,30 @@ from typing import TYPE_CHECKING, Any
 from clipada.errors import ClipAdaError
 
 if TYPE_CHECKING:
+    from clipada.calibrating import calibrate
     from clipada.config import Config
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
     from clipada.workflows import evaluate, info, predict, synthesize, train
 
-__all__ = ["ClipAda", "ClipAdaError", "Config", "Inspector", "evaluate", "info", "predict", "synthesize", "train"]
+__all__ = [
+    "ClipAda",
+    "ClipAdaError",
+    "Config",
+    "Inspector",
+    "calibrate",
+    "evaluate",
+    "info",
+    "predict",
+    "synthesize",
+    "train",
+]
 
 _HOMES = {
     "ClipAda": "clipada.model",
     "Config": "clipada.config",
     "Inspector": "clipada.inspector",
+    "calibrate": "clipada.calibrating",
     "evaluate": "clipada.workflows",
     "info": "clipada.workflows",
     "predict": "clipada.workflows",

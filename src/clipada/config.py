@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
@@ -21,6 +22,7 @@ LossResolution = Literal["image", "patch"]
 Precision = Literal["32-true", "bf16-mixed"]
 EnginePrecision = Literal["fp32", "bf16"]
 Preset = Literal["quick", "mvtec", "visa"]
+CalibrationMode = Literal["conditional", "marginal"]
 
 
 def _require(condition: bool, setting: str, expected: str, got: object) -> None:
@@ -254,6 +256,53 @@ class RuntimeConfig:
         together = os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")) != "1"
         first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
         return first or not together
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationConfig:
+    """What a calibration promises. Not part of what a run is: it changes without training or exporting again."""
+
+    false_alarm_rate: float = 0.01
+    """The share of good parts that may be called defective."""
+
+    mode: CalibrationMode = "conditional"
+    """``conditional``: this calibration's own rate is at most the asked one, with ``confidence``. ``marginal``: the
+    mean rate over all calibrations that could have been drawn is; a single one may well lie above it."""
+
+    confidence: float = 0.95
+    """In conditional mode, the chance, over the draw of calibration images, that the promise holds."""
+
+    per: str | None = None
+    """Which images share a threshold: all (``None``), those of one ``product`` or one ``folder``, or those in whose
+    path a regular expression finds the same text. ``clipada.calibration.group_of`` has the rules."""
+
+    def __post_init__(self) -> None:
+        for name in ("false_alarm_rate", "confidence"):
+            _require(0 < getattr(self, name) < 1, name, "more than 0 and less than 1", getattr(self, name))
+        _require(self.mode in get_args(CalibrationMode), "mode", " | ".join(get_args(CalibrationMode)), self.mode)
+        try:
+            re.compile(self.per or "")
+        except re.error as error:
+            _require(False, "per", "product, folder or a regular expression", f"{self.per}: {error}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftConfig:
+    """When the parts of today are said to differ from those of the calibration."""
+
+    false_alarm_chance: float = 0.01
+    """The chance that a stream without drift, however long, is ever called drifting."""
+
+    jump: float = 0.01
+    """The share of its capital that the test redistributes among its bets before every part."""
+
+    seed: int = 0
+    """Ties between scores are broken at random; the draws follow from this number."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.false_alarm_chance < 1, "false_alarm_chance", "0 to 1, exclusive", self.false_alarm_chance)
+        _require(0 < self.jump <= 1, "jump", "more than 0, at most 1", self.jump)
+        _require(self.seed >= 0, "seed", "0 or more", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,21 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, Run, Training, read_run, save_run
+from clipada.bundle import (
+    ADAPTER,
+    CARD,
+    CONFIG,
+    METRICS,
+    Run,
+    Training,
+    read_run,
+    save_run,
+    write_training_sha256s,
+)
 from clipada.config import Config, EnginePrecision, RuntimeConfig, setting_names
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
@@ -22,7 +32,7 @@ from clipada.machine import machine
 from clipada.metrics import mean_metrics
 from clipada.report import map_to_16bit, model_card, overlay, run_summary
 from clipada.scoring import map_statistics
-from clipada.types import Failure, Prediction
+from clipada.types import Failure, Verdict
 
 SCORES = "evaluation/scores.jsonl"
 PREDICTIONS = "predictions.jsonl"
@@ -84,6 +94,7 @@ def train(
             normal_level=normal_level(TorchEngine(model), samples, config.scoring, max(1, runtime.worker_count)),
             validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in held_out_metrics.items()},
         )
+        write_training_sha256s(folder, (sample.path for sample in dataset.train))
         run = save_run(folder, model, config, record)
         write_text(folder / CARD, model_card(run))
         (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -143,7 +154,7 @@ def predict(
     threshold: float | None = None,
     batch_size: int = 8,
     workers: int = 2,
-) -> Iterable[Prediction | Failure]:
+) -> Iterable[Verdict | Failure]:
     """Inspect a file or a folder of images, or some of each, one batch after another while the results are taken.
 
     With ``out``, each image's overlay (``NAME.overlay.png``) and 16-bit anomaly map (``NAME.map.png``, value / 65535,
@@ -151,12 +162,13 @@ def predict(
     of an earlier time are not inspected.
 
     Yields:
-        A prediction per image in order; a failure for a file that cannot be read.
+        A verdict per image in order; a failure for a file that cannot be read.
 
     Raises:
         ImageError: A path does not exist, or no image is found.
         RunError: The run folder is not whole, or ``out`` cannot be written to.
         BackboneError: The backbone is missing or another one.
+        CalibrationError: The run's ``calibration.json`` is damaged or of another model.
     """
     paths = find_images(Path(image) for image in ([images] if isinstance(images, Path | str) else images))
     if out is not None:
@@ -166,13 +178,17 @@ def predict(
     return results if out is None else _written(results, _made(out), _names(paths))
 
 
-def prediction_record(result: Prediction | Failure) -> dict[str, Any]:
-    """One JSON line of ``predict``: path, score, map statistics and regions, or the error."""
+def prediction_record(result: Verdict | Failure) -> dict[str, Any]:
+    """One JSON line of ``predict``: the verdict, map statistics and regions, or the error."""
     if isinstance(result, Failure):
         return {"path": str(result.path), "error": str(result.error)}
     return {
         "path": None if result.path is None else str(result.path),
         "score": result.score,
+        "p_value": result.p_value,
+        "score_threshold": result.score_threshold,
+        "defective": result.defective,
+        "group": result.group,
         "width": result.size[0],
         "height": result.size[1],
         "map": map_statistics(result.anomaly_map, result.threshold),
@@ -186,6 +202,11 @@ def prediction_record(result: Prediction | Failure) -> dict[str, Any]:
             }
             for region in result.regions
         ],
+        "calibration": result.calibration,
+        "model": None if result.model is None else asdict(result.model),
+        "image_sha256": result.image_sha256,
+        "time": result.time,
+        "latency_ms": result.latency_ms,
     }
 
 
@@ -272,14 +293,12 @@ def _made(out: Path | str) -> Path:
     return Path(out)
 
 
-def _written(
-    results: Iterable[Prediction | Failure], out: Path, names: dict[Path, Path]
-) -> Iterator[Prediction | Failure]:
+def _written(results: Iterable[Verdict | Failure], out: Path, names: dict[Path, Path]) -> Iterator[Verdict | Failure]:
     """Pass results through, writing each one's pictures and in the end all their records."""
     with written_aside(out / PREDICTIONS) as aside, aside.open("w", encoding="utf-8") as lines:
         for result in results:
             lines.write(json.dumps(prediction_record(result)) + "\n")
-            if isinstance(result, Prediction) and result.path is not None:
+            if isinstance(result, Verdict) and result.path is not None:
                 picture = overlay(result.image, result.anomaly_map, result.threshold)
                 write_png(out / f"{names[result.path]}{OVERLAY}", picture)
                 write_png(out / f"{names[result.path]}{MAP}", map_to_16bit(result.anomaly_map))

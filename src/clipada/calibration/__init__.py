@@ -1,0 +1,33 @@
+"""From scores of good parts to thresholds and p-values with a stated guarantee."""
+
+from clipada.calibration.conformal import (
+    needed_images,
+    p_values,
+    rate_bound,
+    threshold,
+    threshold_rank,
+)
+from clipada.calibration.groups import group_of
+from clipada.calibration.record import (
+    Calibration,
+    CalibrationImage,
+    Limits,
+    read_calibration,
+    require_images,
+    write_calibration,
+)
+
+__all__ = [
+    "Calibration",
+    "CalibrationImage",
+    "Limits",
+    "group_of",
+    "needed_images",
+    "p_values",
+    "rate_bound",
+    "read_calibration",
+    "require_images",
+    "threshold",
+    "threshold_rank",
+    "write_calibration",
+]
