@@ -96,7 +96,7 @@ def test_p_values_fall_with_the_score_and_stay_in_range(calibration: list[float]
 @settings(deadline=None, max_examples=40)
 @given(SCORES.filter(lambda scores: len(scores) >= 2), RATES)
 def test_p_values_are_super_uniform_whatever_the_ties(scores: list[float], rate: float) -> None:
-    """Each of ``n + 1`` exchangeable images takes its turn as the new one: at most ``rate`` of the turns have p <= rate.
+    """Each of ``n + 1`` exchangeable images takes its turn as the new one: at most ``rate`` of the turns have p <= it.
 
     This is the finite-sample guarantee itself, exactly, for any multiset of scores.
     """

@@ -17,7 +17,7 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from clipada.config import CalibrationConfig
 
@@ -56,7 +56,7 @@ def threshold_rank(count: int, settings: CalibrationConfig) -> int:
     rate = _exact(settings.false_alarm_rate)
     if settings.mode == "marginal":
         return math.floor(rate * (count + 1))
-    chances = stats.binom.cdf(np.arange(count), count, settings.false_alarm_rate)
+    chances = special.bdtr(np.arange(count), count, settings.false_alarm_rate)
     return int(np.count_nonzero(chances <= float(1 - _exact(settings.confidence))))
 
 
@@ -82,7 +82,7 @@ def threshold(calibration: Scores, rank: int) -> float:
 
 def rate_bound(count: int, rank: int, confidence: float) -> float:
     """The false-alarm rate that a threshold stays below with ``confidence``: a quantile of ``Beta(k, n + 1 - k)``."""
-    return float(stats.beta.ppf(confidence, rank, count + 1 - rank))
+    return float(special.betaincinv(rank, count + 1 - rank, confidence))
 
 
 def _exact(value: float) -> Fraction:
