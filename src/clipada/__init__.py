@@ -7,6 +7,7 @@ from clipada.errors import ClipAdaError
 
 if TYPE_CHECKING:
     from clipada.calibrating import calibrate
+    from clipada.calibration import DriftMonitor
     from clipada.config import Config
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
@@ -16,6 +17,7 @@ __all__ = [
     "ClipAda",
     "ClipAdaError",
     "Config",
+    "DriftMonitor",
     "Inspector",
     "calibrate",
     "evaluate",
@@ -28,6 +30,7 @@ __all__ = [
 _HOMES = {
     "ClipAda": "clipada.model",
     "Config": "clipada.config",
+    "DriftMonitor": "clipada.calibration",
     "Inspector": "clipada.inspector",
     "calibrate": "clipada.calibrating",
     "evaluate": "clipada.workflows",

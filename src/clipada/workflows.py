@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from clipada.bundle import (
     save_run,
     write_training_sha256s,
 )
+from clipada.calibration import DriftMonitor
 from clipada.config import Config, EnginePrecision, RuntimeConfig, setting_names
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
@@ -33,6 +35,8 @@ from clipada.metrics import mean_metrics
 from clipada.report import map_to_16bit, model_card, overlay, run_summary
 from clipada.scoring import map_statistics
 from clipada.types import Failure, Verdict
+
+log = logging.getLogger(__name__)
 
 SCORES = "evaluation/scores.jsonl"
 PREDICTIONS = "predictions.jsonl"
@@ -159,7 +163,7 @@ def predict(
 
     With ``out``, each image's overlay (``NAME.overlay.png``) and 16-bit anomaly map (``NAME.map.png``, value / 65535,
     in its own geometry) are written there as its result is taken, and at the end ``predictions.jsonl``. Such pictures
-    of an earlier time are not inspected.
+    of an earlier time are not inspected. With a calibration, drift among the images is warned of at the end.
 
     Yields:
         A verdict per image in order; a failure for a file that cannot be read.
@@ -175,6 +179,8 @@ def predict(
         paths = [path for path in paths if not path.name.endswith((OVERLAY, MAP))]
     inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision, threshold=threshold)
     results = inspector.inspect_files(paths, batch_size=batch_size, workers=workers)
+    if inspector.calibration is not None:
+        results = _watched(results, DriftMonitor(inspector.calibration))
     return results if out is None else _written(results, _made(out), _names(paths))
 
 
@@ -303,6 +309,17 @@ def _written(results: Iterable[Verdict | Failure], out: Path, names: dict[Path, 
                 write_png(out / f"{names[result.path]}{OVERLAY}", picture)
                 write_png(out / f"{names[result.path]}{MAP}", map_to_16bit(result.anomaly_map))
             yield result
+
+
+def _watched(results: Iterable[Verdict | Failure], monitor: DriftMonitor) -> Iterator[Verdict | Failure]:
+    """Pass results through, and warn in the end if they drift from the calibration."""
+    for result in results:
+        if isinstance(result, Verdict):
+            monitor.watch(result)
+        yield result
+    for report in monitor.reports():
+        if report.drifting:
+            log.warning(report.describe())
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, Path]:

@@ -16,7 +16,7 @@ from clipada.calibration import read_calibration
 from clipada.cli import main
 from clipada.config import CalibrationConfig
 from clipada.errors import CalibrationError, ConfigError, DatasetError
-from clipada.types import Failure
+from clipada.types import Failure, Verdict
 from tiny import save
 
 HALF = CalibrationConfig(false_alarm_rate=0.2, confidence=0.8)
@@ -129,6 +129,17 @@ def test_the_promise_changes_without_images(run_folder: Path, parts: Path) -> No
         calibrate(run_folder, settings=CalibrationConfig())
     assert "299" in str(caught.value.expected)
     assert read_calibration(run_folder / CALIBRATION) == loose
+
+
+def test_drift_is_warned_of_at_the_end(run_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Sixty parts calibrate; of further ones like them, those of the lower scores alone are drift."""
+    calibrate(run_folder, good_parts(tmp_path / "good", 60, 1), HALF, device="cpu")
+    verdicts = list(predict(run_folder, good_parts(tmp_path / "new", 160, 2), device="cpu"))
+    assert "drift" not in caplog.text
+    lower = sorted((verdict for verdict in verdicts if isinstance(verdict, Verdict)), key=lambda verdict: verdict.score)
+    list(predict(run_folder, [verdict.path for verdict in lower[:80] if verdict.path], device="cpu"))
+    assert "drift: since part" in caplog.text
+    assert "scores are lower than at calibration" in caplog.text
 
 
 # --- groups

@@ -7,6 +7,7 @@ from clipada.calibration.conformal import (
     threshold,
     threshold_rank,
 )
+from clipada.calibration.drift import DriftMonitor, DriftReport, JumperMartingale
 from clipada.calibration.groups import group_of
 from clipada.calibration.record import (
     Calibration,
@@ -20,6 +21,9 @@ from clipada.calibration.record import (
 __all__ = [
     "Calibration",
     "CalibrationImage",
+    "DriftMonitor",
+    "DriftReport",
+    "JumperMartingale",
     "Limits",
     "group_of",
     "needed_images",
