@@ -137,7 +137,7 @@ def test_drift_is_warned_of_at_the_end(run_folder: Path, tmp_path: Path, caplog:
     verdicts = list(predict(run_folder, good_parts(tmp_path / "new", 160, 2), device="cpu"))
     assert "drift" not in caplog.text
     lower = sorted((verdict for verdict in verdicts if isinstance(verdict, Verdict)), key=lambda verdict: verdict.score)
-    list(predict(run_folder, [verdict.path for verdict in lower[:80] if verdict.path], device="cpu"))
+    list(predict(run_folder, sorted(verdict.path for verdict in lower[:80] if verdict.path), device="cpu"))
     assert "drift: since part" in caplog.text
     assert "scores are lower than at calibration" in caplog.text
 

@@ -3,8 +3,8 @@
 P-values against a FIXED calibration set are not independent of one another: a set that happens to lie high makes all of
 them small, and a test that multiplies evidence would take that for drift. Here each part joins the pool after it was
 judged, and ties are broken at random. Such p-values are independent and uniform for exchangeable scores (Vovk,
-Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, theorem 8.2), so that a fair bet against them keeps
-its expected capital, and by Ville's inequality the chance that it ever grows ``1 / a``-fold is at most ``a``.
+Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, theorem 8.2), so that a fair bet against them
+keeps its expected capital, and by Ville's inequality the chance that it ever grows ``1 / a``-fold is at most ``a``.
 
 Only parts that pass are watched: those below the threshold, against the calibration images below it, which are
 exchangeable too. So defects that are found are no evidence of drift, however many there are.
@@ -102,8 +102,8 @@ class DriftReport:
         side = "higher" if self.higher else "lower"
         danger = "more good parts will be called defective" if self.higher else "defects may pass unseen"
         return (
-            f"{where}drift: since part {self.drift_at} at the latest, scores are {side} than at calibration, and {danger}; "
-            f"{found}; score quantiles: {levels}. Look at camera, lens, light and "
+            f"{where}drift: since part {self.drift_at} at the latest, scores are {side} than at calibration, "
+            f"and {danger}; {found}; score quantiles: {levels}. Look at camera, lens, light and "
             "some of the parts, and mend what changed. If the parts are good and will stay so, run `clipada calibrate` "
             "with new ones. Products one after another under one threshold look the same: `--per product`"
         )
@@ -158,7 +158,6 @@ class _Stream:
         self.generator = generator
         self.limit, self.evidence = limit, 1.0
         self.drift_at: int | None = None
-        self.p_values = 0.0
 
     def add(self, score: float) -> None:
         self.parts += 1
@@ -166,7 +165,6 @@ class _Stream:
         if score >= self.threshold:
             return
         p_value = self._p_value(score)
-        self.p_values += p_value
         insort(self.pool, score)
         self.scores.append(score)
         self.martingale.add(p_value)
@@ -181,6 +179,11 @@ class _Stream:
         above = len(self.pool) - right
         return float((above + self.generator.uniform() * (1 + ties)) / (len(self.pool) + 1))
 
+    def _higher(self) -> bool:
+        """Whether a part's score lies above a calibration score more often than below."""
+        places = [bisect_left(self.calibrated, score) + bisect_right(self.calibrated, score) for score in self.scores]
+        return sum(places) > len(self.calibrated) * len(self.scores)
+
     def report(self) -> DriftReport:
         both = (self.calibrated, self.scores) if self.calibrated and self.scores else ()
         quantiles = (np.quantile(scores, QUANTILES).tolist() for scores in both)
@@ -191,6 +194,6 @@ class _Stream:
             evidence=self.evidence,
             limit=self.limit,
             drift_at=self.drift_at,
-            higher=self.p_values < 0.5 * len(self.scores),
+            higher=self._higher(),
             quantiles=tuple(zip(*quantiles, strict=True)),
         )
