@@ -84,7 +84,8 @@ def _polygon(points: NDArray[np.float64], size: tuple[int, ...]) -> Mask:
 
 
 def _lighter_or_darker(image: Pixels, _centre: Point, rng: Generator) -> Pixels:
-    return np.clip(image + rng.choice([-1, 1]) * np.float32(rng.uniform(0.15, 0.5)), 0, 1)
+    changed: Pixels = np.clip(image + rng.choice([-1, 1]) * np.float32(rng.uniform(0.15, 0.5)), 0, 1)
+    return changed
 
 
 def _stained(image: Pixels, _centre: Point, rng: Generator) -> Pixels:
@@ -103,7 +104,8 @@ def _turned(image: Pixels, centre: Point, rng: Generator) -> Pixels:
     turn = rng.choice([-1, 1]) * rng.uniform(0.8, 2.2)
     rows = np.clip(np.rint(centre[1] + x * np.sin(turn) + y * np.cos(turn)), 0, height - 1).astype(int)
     columns = np.clip(np.rint(centre[0] + x * np.cos(turn) - y * np.sin(turn)), 0, width - 1).astype(int)
-    return image[rows, columns]
+    turned: Pixels = image[rows, columns]
+    return turned
 
 
 Outline = Callable[[Point, tuple[int, ...], Generator], Mask]

@@ -635,7 +635,10 @@ def test_pictures_of_an_earlier_time_are_not_inspected(clipada: Command, finishe
     first = clipada("predict", finished_run, tmp_path / "line", "--out", tmp_path / "line" / "found")
     again = clipada("predict", finished_run, tmp_path / "line", "--out", tmp_path / "line" / "found")
     assert len(first.records) == 3
-    assert again.records == first.records
+    kept = ("path", "score", "image_sha256", "regions")
+    assert [[record[name] for name in kept] for record in again.records] == [
+        [record[name] for name in kept] for record in first.records
+    ]
 
 
 def test_regions_begin_where_good_parts_end_unless_told(clipada: Command, finished_run: Path, parts: Path) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from clipada.errors import ClipAdaError
 
 if TYPE_CHECKING:
+    from clipada.calibrating import calibrate
+    from clipada.calibration import DriftMonitor
     from clipada.config import Config
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
@@ -15,7 +17,9 @@ __all__ = [
     "ClipAda",
     "ClipAdaError",
     "Config",
+    "DriftMonitor",
     "Inspector",
+    "calibrate",
     "evaluate",
     "info",
     "predict",
@@ -27,7 +31,9 @@ __all__ = [
 _HOMES = {
     "ClipAda": "clipada.model",
     "Config": "clipada.config",
+    "DriftMonitor": "clipada.calibration",
     "Inspector": "clipada.inspector",
+    "calibrate": "clipada.calibrating",
     "evaluate": "clipada.workflows",
     "info": "clipada.workflows",
     "predict": "clipada.workflows",

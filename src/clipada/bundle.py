@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipada.config import Config
 from clipada.errors import BackboneError, ConfigError, RunError
-from clipada.files import read_json, write_json, written_aside
+from clipada.files import read_json, sha256_of, write_json, write_text, written_aside
 
 if TYPE_CHECKING:
     from clipada.model import ClipAda
@@ -20,6 +24,8 @@ METRICS = "metrics.json"
 SCORES = "evaluation/scores.jsonl"
 CARD = "README.md"
 PLAN = "training.json"
+CALIBRATION = "calibration.json"
+TRAINED_ON = "training-images.sha256"
 FORMAT = 1
 
 _COPY_AGAIN = "copy the whole run folder again, or train again"
@@ -83,6 +89,21 @@ class Run:
         return (self.folder / ADAPTER).stat().st_size
 
     @property
+    def model_sha256(self) -> str:
+        """Hash of all that decides its scores: adapter, backbone, and the settings as they were written."""
+        settings = read_json(self.folder / CONFIG, _COPY_AGAIN)["config"]
+        deciding = {name: settings.get(name) for name in ("model", "prompt", "scoring")}
+        deciding |= {"block": self.config.backbone.block, "backbone": self.backbone_sha256}
+        deciding |= {"adapter": sha256_of(self.folder / ADAPTER)}
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def training_sha256s(self) -> frozenset[str] | None:
+        """Hashes of the images it was trained on; ``None`` for a run that was trained before they were kept."""
+        path = self.folder / TRAINED_ON
+        return frozenset(path.read_text(encoding="utf-8").split()) if path.exists() else None
+
+    @property
     def metrics(self) -> dict[str, Any] | None:
         """The content of ``metrics.json``, or ``None`` before the run was evaluated.
 
@@ -125,6 +146,15 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
         },
     )
     return run
+
+
+def write_training_sha256s(folder: Path, paths: Iterable[Path]) -> None:
+    """Keep the hashes of the training images, so that a calibration can tell that it has not seen them."""
+    hashes = set()
+    for path in paths:
+        with suppress(OSError):  # an image that cannot be read was not trained on
+            hashes.add(sha256_of(path))
+    write_text(folder / TRAINED_ON, "".join(f"{one}\n" for one in sorted(hashes)))
 
 
 def read_run(folder: Path) -> Run:

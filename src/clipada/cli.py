@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from clipada.config import Config, EnginePrecision, RuntimeConfig
+from clipada.config import CalibrationConfig, CalibrationMode, Config, EnginePrecision, RuntimeConfig
 from clipada.errors import ClipAdaError
 from clipada.options import asked_config
 
@@ -157,6 +157,66 @@ def evaluate(
 
 
 @app.command()
+def calibrate(
+    run: RunFolder,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[IMAGES...]",
+            help="Good parts that were not trained on: files or folders. None: change the promise of the present "
+            "calibration.",
+        ),
+    ] = None,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Share of good parts that may be called defective.")
+    ] = CalibrationConfig.false_alarm_rate,
+    confidence: Annotated[
+        float, typer.Option(help="Chance that the promise holds, in conditional mode.")
+    ] = CalibrationConfig.confidence,
+    mode: Annotated[
+        CalibrationMode, typer.Option(help="This calibration's own rate, or the mean over calibrations.")
+    ] = CalibrationConfig.mode,
+    per: Annotated[
+        str | None,
+        typer.Option(help="Thresholds of its own for each product, folder, or match of a regex in the path."),
+    ] = None,
+    backbone: Backbone = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
+) -> None:
+    """Set thresholds that keep a false-alarm rate, from good parts alone."""
+    from clipada.bundle import CALIBRATION
+    from clipada.calibrating import calibrate as calibrated
+    from clipada.report import calibration_summary
+
+    settings = CalibrationConfig(false_alarm_rate=false_alarm_rate, confidence=confidence, mode=mode, per=per)
+    with _progress() as bar:
+        task = bar.add_task("calibrating", total=None)
+        report = calibrated(
+            run,
+            images or (),
+            settings,
+            backbone=backbone,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            workers=workers,
+            on_image=lambda: bar.advance(task),
+        )
+    for failure in report.failures:
+        _say(f"left out: {failure.error}", style="yellow")
+    for reason, paths in (("trained on", report.trained_on), ("a copy of another", report.copies)):
+        if paths:
+            more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+            _say(f"left out, {reason}: {', '.join(map(str, paths[:3]))}{more}", style="yellow")
+    for line in calibration_summary(report.calibration):
+        _say(line)
+    _say(f"kept in {run / CALIBRATION}")
+
+
+@app.command()
 def predict(
     run: RunFolder,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files or folders.")],
@@ -177,7 +237,8 @@ def predict(
     from clipada import workflows
     from clipada.types import Failure
 
-    unreadable = count = 0
+    unreadable = count = defective = 0
+    calibrated = False
     for result in workflows.predict(
         run,
         images,
@@ -194,8 +255,12 @@ def predict(
         if isinstance(result, Failure):
             unreadable += 1
             _say(f"left out: {result.error}", style="yellow")
+        else:
+            defective += bool(result.defective)
+            calibrated = result.calibration is not None
     where = f"; pictures in {out}" if out else ""
-    _say(f"inspected {count - unreadable} images, left out {unreadable}{where}")
+    found = f", {defective} defective" if calibrated else ""
+    _say(f"inspected {count - unreadable} images{found}, left out {unreadable}{where}")
     if unreadable == count:
         raise typer.Exit(1)
 

@@ -13,6 +13,9 @@ from typing import Any, Literal, get_type_hints
 from clipada.errors import ConfigError
 from clipada.presets import PRESETS
 from clipada.presets import Preset as Preset
+from clipada.runtime import CalibrationConfig as CalibrationConfig
+from clipada.runtime import CalibrationMode as CalibrationMode
+from clipada.runtime import DriftConfig as DriftConfig
 from clipada.runtime import RuntimeConfig as RuntimeConfig
 from clipada.settings import build, checked, parse
 from clipada.settings import require as _require

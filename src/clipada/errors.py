@@ -55,3 +55,7 @@ class BackboneError(ClipAdaError):
 
 class RunError(ClipAdaError):
     """A run folder is missing, unfinished, damaged, or in the way."""
+
+
+class CalibrationError(ClipAdaError):
+    """A calibration cannot promise what is asked, is damaged, or is of another model."""

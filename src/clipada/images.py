@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -59,6 +60,18 @@ def read_rgb(source: Path | bytes) -> Image:
     """
     with _decoded(source) as image:
         return np.array(_upright_rgb(image, _name(source)))
+
+
+def image_sha256(source: Path | bytes | Image) -> str:
+    """The hash of an image file's content, or of an array's values, in hex.
+
+    Raises:
+        ImageError: The file is missing or empty.
+    """
+    if isinstance(source, np.ndarray):
+        return hashlib.sha256(source.tobytes()).hexdigest()
+    with _opened(source) as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def read_mask(path: Path) -> Mask:

@@ -1,22 +1,29 @@
-"""The facade: images in, predictions out. The only place that keeps state."""
+"""The facade: images in, verdicts out. The only place that keeps state."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipada.bundle import Run, load_model, read_run
+from clipada.bundle import CALIBRATION, Run, load_model, read_run
+from clipada.calibration import Calibration, group_of, read_calibration
 from clipada.config import EnginePrecision, ScoringConfig
 from clipada.data import Batch, read_batches
 from clipada.engines import Engine
-from clipada.errors import ConfigError, ImageError, RunError
-from clipada.images import read_rgb, resize, restore_map
+from clipada.errors import CalibrationError, ConfigError, ImageError, RunError
+from clipada.images import image_sha256, read_rgb, resize, restore_map
 from clipada.scoring import counting_map, find_regions, image_score
-from clipada.types import Failure, Image, Prediction
+from clipada.types import Failure, Image, ModelIdentity, Verdict
+
+log = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 0.5
 """Map value above which a pixel belongs to a region: where the model finds an anomaly likelier than not."""
@@ -28,22 +35,38 @@ class Inspector:
     Args:
         engine: Makes raw anomaly maps.
         scoring: How maps are smoothed and scored.
-        threshold: Map value, 0..1, above which a pixel belongs to a region.
+        threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
+            run's ``normal_level``, else 1/2.
         run: The run the engine was loaded from.
+        model: Which model the verdicts name.
+        calibration: What verdicts beyond the score rest on.
 
     Raises:
         ConfigError: The threshold is out of range.
+        CalibrationError: The calibration is of another model.
     """
 
     def __init__(
-        self, engine: Engine, scoring: ScoringConfig, threshold: float = DEFAULT_THRESHOLD, run: Run | None = None
+        self,
+        engine: Engine,
+        scoring: ScoringConfig,
+        threshold: float | None = None,
+        run: Run | None = None,
+        *,
+        model: ModelIdentity | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
+        self._calibrated_regions = threshold is None and calibration is not None
+        if threshold is None:
+            threshold = DEFAULT_THRESHOLD if run is None else run.training.normal_level
         if not 0 <= threshold <= 1:
             raise ConfigError("the threshold is out of range", expected="0 to 1", got=str(threshold))
         self.engine = engine
         self.scoring = scoring
         self.threshold = threshold
         self.run = run
+        self.model = model
+        self.calibration = _fitting(calibration, model)
 
     @classmethod
     def load(
@@ -54,6 +77,7 @@ class Inspector:
         device: str = "auto",
         precision: EnginePrecision = "fp32",
         threshold: float | None = None,
+        calibrated: bool = True,
     ) -> Self:
         """Load a run folder.
 
@@ -62,61 +86,91 @@ class Inspector:
             backbone: Where the backbone lies now, if not where it lay at training.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
             precision: ``"fp32"`` or ``"bf16"``.
-            threshold: Map value, 0..1, above which a pixel belongs to a region; the run's ``normal_level`` by default.
+            threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
+                run's ``normal_level``.
+            calibrated: Whether to go by the run's ``calibration.json``, if it has one.
 
         Raises:
             RunError: The folder holds no whole run.
             BackboneError: The backbone is missing or not the one the run was trained on.
             ConfigError: There is no such device or precision, or the threshold is out of range.
+            CalibrationError: The run's ``calibration.json`` is damaged or of another model.
         """
         from clipada.engines.pytorch import TorchEngine
 
         description = run if isinstance(run, Run) else read_run(Path(run))
         engine = TorchEngine(load_model(description, backbone), device, precision)
-        level = description.training.normal_level if threshold is None else threshold
-        return cls(engine, description.config.scoring, level, description)
+        identity = ModelIdentity(
+            run=description.folder.resolve().name,
+            sha256=description.model_sha256,
+            backbone_sha256=description.backbone_sha256,
+            engine=f"torch {precision}",
+        )
+        path = description.folder / CALIBRATION
+        calibration = read_calibration(path) if calibrated and path.exists() else None
+        scoring = description.config.scoring
+        return cls(engine, scoring, threshold, description, model=identity, calibration=calibration)
 
-    def inspect(self, image: Path | str | bytes | Image) -> Prediction:
+    def inspect(self, image: Path | str | bytes | Image, group: str | None = None) -> Verdict:
         """Inspect one image.
 
         Args:
             image: A file, its bytes, or RGB values ``(H, W, 3)`` uint8.
+            group: The group whose thresholds count; by default the one that the file's path tells.
 
         Returns:
-            Score, anomaly map and regions in the image's own geometry.
+            Score, anomaly map and regions in the image's own geometry; with a calibration, p-value and decision.
 
         Raises:
             ImageError: The image cannot be read, or the array is no RGB image.
             RunError: The run's training diverged: its maps are not finite.
         """
+        started = time.perf_counter()
         source = Path(image) if isinstance(image, str) else image
         pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source)
         small = resize(pixels, (self.engine.image_size,) * 2)
         raw = self.engine.localise_passes(small[np.newaxis])[:, 0]
-        return self._predict(raw, pixels, source if isinstance(source, Path) else None)
+        path = source if isinstance(source, Path) else None
+        return self._verdict(raw, pixels, path, started, image_sha256(source), group or self._group(path))
 
     def inspect_files(
         self, paths: Iterable[Path], *, batch_size: int = 8, workers: int = 2
-    ) -> Iterator[Prediction | Failure]:
+    ) -> Iterator[Verdict | Failure]:
         """Inspect many files in batches: one result each, in order; for an unreadable file it is a ``Failure``."""
         done = 0
         for batch in read_batches(paths, self.engine.image_size, batch_size, workers, keep_originals=True):
             yield from self._results(batch, done)
             done += len(batch.paths) + len(batch.failures)
 
-    def _results(self, batch: Batch, start: int) -> Iterator[Prediction | Failure]:
+    def _results(self, batch: Batch, start: int) -> Iterator[Verdict | Failure]:
         """The results of a batch whose first file stood at ``start``, in the order of its files."""
+        started = time.perf_counter()
         raw = self.engine.localise_passes(batch.images) if batch.paths else np.empty((0, 0), np.float32)
+        inference = time.perf_counter() - started
         failures, places = iter(batch.failures), {position: index for index, position in enumerate(batch.positions)}
         for position in range(start, start + len(batch.paths) + len(batch.failures)):
             if position in places:
                 index = places[position]
-                yield self._predict(raw[:, index], batch.originals[index], batch.paths[index])
+                path, sha256 = batch.paths[index], batch.sha256s[index]
+                started = time.perf_counter() - inference
+                yield self._verdict(raw[:, index], batch.originals[index], path, started, sha256, self._group(path))
             else:
                 yield next(failures)
 
-    def _predict(self, raw: NDArray[np.float32], image: Image, path: Path | None) -> Prediction:
-        """The prediction for an image's raw maps, ``(passes, S, S)``, in the image's own geometry."""
+    def _group(self, path: Path | None) -> str | None:
+        """The group that a path tells."""
+        return group_of(path, self.calibration.settings.per) if path and self.calibration else None
+
+    def _verdict(
+        self,
+        raw: NDArray[np.float32],
+        image: Image,
+        path: Path | None,
+        started: float,
+        sha256: str,
+        group: str | None,
+    ) -> Verdict:
+        """The verdict for an image's raw maps, ``(passes, S, S)``, in the image's own geometry."""
         if not np.isfinite(raw).all():
             raise RunError(
                 "the run gives an anomaly map that is not finite",
@@ -125,14 +179,61 @@ class Inspector:
             )
         smooth = counting_map(raw, self.scoring)
         restored = restore_map(smooth, image.shape[:2])
-        return Prediction(
-            score=image_score(smooth, self.scoring),
+        score = image_score(smooth, self.scoring)
+        level = self._region_level(group)
+        regions = find_regions(restored, level)
+        verdict = Verdict(
+            score=score,
             image=image,
             anomaly_map=restored,
-            regions=find_regions(restored, self.threshold),
-            threshold=self.threshold,
+            regions=regions,
+            threshold=level,
             path=path,
+            image_sha256=sha256,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            latency_ms=round(1000 * (time.perf_counter() - started), 3),
+            model=self.model,
         )
+        return verdict if self.calibration is None else _judged(verdict, self.calibration, group)
+
+    def _region_level(self, group: str | None) -> float:
+        """The map value above which a pixel belongs to a region."""
+        calibration = self.calibration if self._calibrated_regions else None
+        return calibration.limits(group).pixel if calibration else self.threshold
+
+
+def _judged(verdict: Verdict, calibration: Calibration, group: str | None) -> Verdict:
+    """The verdict with what the calibration says of its score."""
+    limits = calibration.limits(group)
+    return replace(
+        verdict,
+        calibration=calibration.id,
+        p_value=calibration.p_value(verdict.score, group),
+        score_threshold=limits.score,
+        defective=verdict.score > limits.score,
+        group=calibration.own(group),
+    )
+
+
+def _fitting(calibration: Calibration | None, model: ModelIdentity | None) -> Calibration | None:
+    """The calibration, if it was made with this model; another engine's is used with a warning."""
+    if calibration is None or model is None:
+        return calibration
+    if calibration.model_sha256 != model.sha256:
+        raise CalibrationError(
+            f"the calibration is not of run {model.run}",
+            expected=f"model sha256 {model.sha256[:12]}",
+            got=f"model sha256 {calibration.model_sha256[:12]}",
+            remedy="run `clipada calibrate` again, or delete the run's calibration.json",
+        )
+    if calibration.engine != model.engine:
+        log.warning(
+            "calibrated with engine %s, inspecting with %s: the false-alarm rate is not promised; calibrate with %s",
+            calibration.engine,
+            model.engine,
+            model.engine,
+        )
+    return calibration
 
 
 def _checked(pixels: Image) -> Image:

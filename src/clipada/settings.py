@@ -28,18 +28,13 @@ def build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
             expected="one of " + ", ".join(where + name for name in hints),
             remedy="the file may come from a newer version of clipada",
         )
-    return kind(
-        **{
-            name: build(hints[name], value, f"{name}.")
-            if is_dataclass(hints[name])
-            else checked(value, hints[name], where + name)
-            for name, value in values.items()
-        }
-    )
+    return kind(**{name: checked(value, hints[name], where + name) for name, value in values.items()})
 
 
 def checked(value: Any, hint: Any, name: str) -> Any:
     """``value`` as type ``hint``, or a ``ConfigError``."""
+    if is_dataclass(hint):
+        return build(hint, value, f"{name}.")
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         if value is None:

@@ -108,3 +108,48 @@ class Prediction:
         """Width and height of the image in pixels."""
         height, width = self.anomaly_map.shape
         return width, height
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelIdentity:
+    """Which model judged.
+
+    Attributes:
+        run: The name of its run folder.
+        sha256: Hash of the adapter, its settings and the backbone's hash.
+        backbone_sha256: Hash of the frozen CLIP's weights.
+        engine: What computed it, e.g. ``"torch fp32"``.
+    """
+
+    run: str
+    sha256: str
+    backbone_sha256: str
+    engine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Prediction):
+    """A prediction, what follows from it, and what it rests on.
+
+    Attributes:
+        image_sha256: Hash of the file's content; of its values where the image was handed over as an array.
+        time: When it was given, in UTC, ISO 8601.
+        latency_ms: Milliseconds from the start of reading the image to the verdict; in a batch, what inferring the
+            batch and judging this image took.
+        model: Which model judged; ``None`` for an engine without a run.
+        calibration: Id of the calibration; ``None`` without one, and the next four are ``None`` too.
+        p_value: Share of good parts that look at least as anomalous, 0..1.
+        score_threshold: The part is defective when its score is greater.
+        defective: Whether it is.
+        group: The group whose thresholds counted; ``None`` for those of all calibration images pooled.
+    """
+
+    image_sha256: str
+    time: str
+    latency_ms: float
+    model: ModelIdentity | None = None
+    calibration: str | None = None
+    p_value: float | None = None
+    score_threshold: float | None = None
+    defective: bool | None = None
+    group: str | None = None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from clipada.bundle import CARD, METRICS, PLAN, SCORES, Run, Training, read_run, save_run
+from clipada.bundle import CARD, METRICS, PLAN, SCORES, Run, Training, read_run, save_run, write_training_sha256s
+from clipada.calibration import DriftMonitor
 from clipada.config import Config, EnginePrecision, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
@@ -33,7 +35,9 @@ from clipada.report import (
     write_report,
 )
 from clipada.scoring import map_statistics
-from clipada.types import Failure, Prediction
+from clipada.types import Failure, Verdict
+
+log = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions.jsonl"
 OVERLAY = ".overlay.png"
@@ -100,6 +104,7 @@ def train(
             normal_level=normal_level(TorchEngine(model), samples, config.scoring, max(1, runtime.worker_count)),
             validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in held_out_metrics.items()},
         )
+        write_training_sha256s(folder, (sample.path for sample in dataset.train))
         run = save_run(folder, model, config, record)
         write_text(folder / CARD, model_card(run))
         for name in (CHECKPOINT, PLAN):
@@ -160,36 +165,43 @@ def predict(
     threshold: float | None = None,
     batch_size: int = 8,
     workers: int = 2,
-) -> Iterable[Prediction | Failure]:
+) -> Iterable[Verdict | Failure]:
     """Inspect a file or a folder of images, or some of each, one batch after another while the results are taken.
 
     With ``out``, each image's overlay (``NAME.overlay.png``) and 16-bit anomaly map (``NAME.map.png``, value / 65535,
     in its own geometry) are written there as its result is taken, and at the end ``predictions.jsonl``. Such pictures
-    of an earlier time are not inspected.
+    of an earlier time are not inspected. With a calibration, drift among the images is warned of at the end.
 
     Yields:
-        A prediction per image in order; a failure for a file that cannot be read.
+        A verdict per image in order; a failure for a file that cannot be read.
 
     Raises:
         ImageError: A path does not exist, or no image is found.
         RunError: The run folder is not whole, or ``out`` cannot be written to.
         BackboneError: The backbone is missing or another one.
+        CalibrationError: The run's ``calibration.json`` is damaged or of another model.
     """
     paths = find_images(Path(image) for image in ([images] if isinstance(images, Path | str) else images))
     if out is not None:
         paths = [path for path in paths if not path.name.endswith((OVERLAY, MAP))]
     inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision, threshold=threshold)
     results = inspector.inspect_files(paths, batch_size=batch_size, workers=workers)
+    if inspector.calibration is not None:
+        results = _watched(results, DriftMonitor(inspector.calibration))
     return results if out is None else _written(results, _made(out), _names(paths))
 
 
-def prediction_record(result: Prediction | Failure) -> dict[str, Any]:
-    """One JSON line of ``predict``: path, score, map statistics and regions, or the error."""
+def prediction_record(result: Verdict | Failure) -> dict[str, Any]:
+    """One JSON line of ``predict``: the verdict, map statistics and regions, or the error."""
     if isinstance(result, Failure):
         return {"path": str(result.path), "error": str(result.error)}
     return {
         "path": None if result.path is None else str(result.path),
         "score": result.score,
+        "p_value": result.p_value,
+        "score_threshold": result.score_threshold,
+        "defective": result.defective,
+        "group": result.group,
         "width": result.size[0],
         "height": result.size[1],
         "map": map_statistics(result.anomaly_map, result.threshold),
@@ -203,6 +215,11 @@ def prediction_record(result: Prediction | Failure) -> dict[str, Any]:
             }
             for region in result.regions
         ],
+        "calibration": result.calibration,
+        "model": None if result.model is None else asdict(result.model),
+        "image_sha256": result.image_sha256,
+        "time": result.time,
+        "latency_ms": result.latency_ms,
     }
 
 
@@ -297,18 +314,27 @@ def _made(out: Path | str) -> Path:
     return Path(out)
 
 
-def _written(
-    results: Iterable[Prediction | Failure], out: Path, names: dict[Path, Path]
-) -> Iterator[Prediction | Failure]:
+def _written(results: Iterable[Verdict | Failure], out: Path, names: dict[Path, Path]) -> Iterator[Verdict | Failure]:
     """Pass results through, writing each one's pictures and in the end all their records."""
     with written_aside(out / PREDICTIONS) as aside, aside.open("w", encoding="utf-8") as lines:
         for result in results:
             lines.write(json.dumps(prediction_record(result)) + "\n")
-            if isinstance(result, Prediction) and result.path is not None:
+            if isinstance(result, Verdict) and result.path is not None:
                 picture = overlay(result.image, result.anomaly_map, result.threshold)
                 write_png(out / f"{names[result.path]}{OVERLAY}", picture)
                 write_png(out / f"{names[result.path]}{MAP}", map_to_16bit(result.anomaly_map))
             yield result
+
+
+def _watched(results: Iterable[Verdict | Failure], monitor: DriftMonitor) -> Iterator[Verdict | Failure]:
+    """Pass results through, and warn in the end if they drift from the calibration."""
+    for result in results:
+        if isinstance(result, Verdict):
+            monitor.watch(result)
+        yield result
+    for report in monitor.reports():
+        if report.drifting:
+            log.warning(report.describe())
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, Path]:

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.errors import ConfigError, ImageError
-from clipada.images import read_mask, read_rgb, resize, resize_mask
+from clipada.images import image_sha256, read_mask, read_rgb, resize, resize_mask
 from clipada.types import Failure, Image, Mask, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Consecutive images at the model's input size. The first five attributes have one entry for each image read.
+    """Consecutive images at the model's input size. The first six attributes have one entry for each image read.
 
     Attributes:
         images: ``(B, S, S, 3)`` uint8.
@@ -27,6 +27,7 @@ class Batch:
         positions: Their places among the paths that were asked for, from 0.
         sizes: Their own ``(width, height)`` in pixels.
         originals: Their own pixels, each ``(H, W, 3)`` uint8; empty unless kept.
+        sha256s: Hashes of their files; empty unless the originals are kept.
         failures: The files among them that could not be read.
     """
 
@@ -35,6 +36,7 @@ class Batch:
     positions: tuple[int, ...]
     sizes: tuple[tuple[int, int], ...]
     originals: tuple[Image, ...] = field(default=(), repr=False)
+    sha256s: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
 
 
@@ -45,6 +47,7 @@ class _Read:
     resized: Image
     size: tuple[int, int]
     original: Image | None
+    sha256: str | None
 
 
 _Pending = tuple[int, Path, "Future[_Read]"]
@@ -64,7 +67,7 @@ def read_batches(
         size: Side of the square to resize to, in pixels.
         batch_size: How many paths make a batch.
         workers: How many threads decode.
-        keep_originals: Whether batches carry the original pixels too.
+        keep_originals: Whether batches carry the original pixels and the hashes too.
 
     Raises:
         ConfigError: ``size``, ``batch_size`` or ``workers`` is less than 1.
@@ -97,7 +100,10 @@ def _read(path: Path, size: int, keep_original: bool) -> _Read:
     original = read_rgb(path)
     height, width, _ = original.shape
     return _Read(
-        resized=resize(original, (size, size)), size=(width, height), original=original if keep_original else None
+        resized=resize(original, (size, size)),
+        size=(width, height),
+        original=original if keep_original else None,
+        sha256=image_sha256(path) if keep_original else None,
     )
 
 
@@ -119,6 +125,7 @@ def _collect(pending: Sequence[_Pending], size: int) -> Batch:
         positions=tuple(position for position, _, _ in reads),
         sizes=tuple(read.size for _, _, read in reads),
         originals=tuple(read.original for _, _, read in reads if read.original is not None),
+        sha256s=tuple(read.sha256 for _, _, read in reads if read.sha256 is not None),
         failures=tuple(failures),
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipada.bundle import Run
+from clipada.bundle import CALIBRATION, Run
+from clipada.calibration import read_calibration
 from clipada.metrics import CategoryMetrics
+from clipada.report.promise import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
 
 LIMITS = (
@@ -32,6 +34,8 @@ def run_summary(run: Run) -> dict[str, str]:
         "training": f"{training.seconds:.0f} s at {training.images_per_second:.1f} images/s on {training.machine}",
         "adapter": f"{run.adapter_bytes / 1e6:.2f} MB",
     }
+    if (path := run.folder / CALIBRATION).exists():
+        summary["calibration"] = "; ".join(calibration_summary(read_calibration(path)))
     if run.metrics is not None:
         mean = run.metrics["mean"]
         shares = {head: mean[name] for head, name in COLUMNS.items() if isinstance(mean.get(name), float)}

@@ -1,0 +1,188 @@
+"""The command ``calibrate`` as a function."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clipada.bundle import CALIBRATION, CARD, TRAINED_ON, Run, read_run
+from clipada.calibration import (
+    Calibration,
+    CalibrationImage,
+    group_of,
+    read_calibration,
+    require_images,
+    write_calibration,
+)
+from clipada.config import CalibrationConfig, EnginePrecision
+from clipada.errors import CalibrationError, DatasetError, ImageError
+from clipada.files import write_text
+from clipada.images import find_images, image_sha256
+from clipada.inspector import Inspector
+from clipada.report import model_card
+from clipada.types import Failure, Verdict
+
+log = logging.getLogger(__name__)
+
+_NOT_GOOD = frozenset({"anomalous", "ground_truth", "masks"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationReport:
+    """A calibration and what was left out of it.
+
+    Attributes:
+        calibration: As written into the run folder.
+        failures: Images that could not be read.
+        trained_on: Images that the model was trained on.
+        copies: Images of the same content as another one.
+    """
+
+    calibration: Calibration
+    failures: tuple[Failure, ...] = ()
+    trained_on: tuple[Path, ...] = ()
+    copies: tuple[Path, ...] = ()
+
+
+def calibrate(
+    run: Path | str,
+    images: Path | str | Iterable[Path | str] = (),
+    settings: CalibrationConfig | None = None,
+    *,
+    backbone: str | None = None,
+    device: str = "auto",
+    precision: EnginePrecision = "fp32",
+    batch_size: int = 8,
+    workers: int = 2,
+    on_image: Callable[[], None] = lambda: None,
+) -> CalibrationReport:
+    """Set a run's thresholds from images of good parts and write its ``calibration.json``.
+
+    Args:
+        run: The run folder.
+        images: Images or folders of good parts that the model was not trained on. None at all: the run's present
+            calibration is put under the new promise, its groups as they are.
+        settings: The promise.
+        backbone: Where the backbone lies now, if not where it lay at training.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        precision: Arithmetic of the model. The promise holds for verdicts computed alike.
+        batch_size: Images at a time.
+        workers: Threads that decode.
+        on_image: Called after every image.
+
+    Raises:
+        CalibrationError: There are too few images for the promise.
+        ImageError: A path does not exist, or no image is found.
+        RunError: The run folder is not whole.
+        BackboneError: The backbone is missing or another one.
+    """
+    settings = settings or CalibrationConfig()
+    description = read_run(Path(run))
+    given = [Path(image) for image in ([images] if isinstance(images, Path | str) else images)]
+    if not given:
+        return _promised(description, settings)
+    paths = find_images(given)
+    _refuse_defects(paths)
+    fresh, trained_on, copies = _sorted_out(paths, description)
+    require_images(len(fresh), settings)
+    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision, calibrated=False)
+    scored: list[CalibrationImage] = []
+    failures: list[Failure] = []
+    for result in inspector.inspect_files(fresh, batch_size=batch_size, workers=workers):
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            scored.append(_scored(result, settings.per))
+        on_image()
+    if settings.per is not None and not any(image.group for image in scored):
+        raise CalibrationError(
+            f"no image's path tells a group by {settings.per!r}", remedy="mend --per, or leave it out"
+        )
+    calibration = Calibration(
+        settings=settings,
+        images=tuple(sorted(scored, key=lambda image: (image.group or "", image.score, image.sha256))),
+        model_sha256=description.model_sha256,
+        engine=inspector.model.engine if inspector.model else "",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    )
+    _write(calibration, description)
+    return CalibrationReport(calibration=calibration, failures=tuple(failures), trained_on=trained_on, copies=copies)
+
+
+def _promised(run: Run, settings: CalibrationConfig) -> CalibrationReport:
+    """The run's calibration under another promise."""
+    path = run.folder / CALIBRATION
+    if not path.exists():
+        raise CalibrationError(
+            f"run {run.folder} has no calibration yet", expected="IMAGES of good parts", remedy="name some"
+        )
+    calibration = read_calibration(path).promising(settings)
+    _write(calibration, run)
+    return CalibrationReport(calibration=calibration)
+
+
+def _write(calibration: Calibration, run: Run) -> None:
+    """Keep the calibration in the run folder, and say so on its card."""
+    write_calibration(run.folder / CALIBRATION, calibration)
+    write_text(run.folder / CARD, model_card(run))
+
+
+def _refuse_defects(paths: Iterable[Path]) -> None:
+    """Refuse images that lie where the known layouts keep defects and masks."""
+    for path in paths:
+        above = path.absolute().parents
+        beside_good = any(folder.parent.name == "test" and (folder.parent / "good").is_dir() for folder in above)
+        if any(folder.name in _NOT_GOOD for folder in above) or (beside_good and "good" not in path.parts):
+            raise DatasetError(
+                f"{path} seems to show no good part",
+                expected="images of good parts alone",
+                got=f"folder {path.parent}",
+                remedy="name the folders of good parts, e.g. part/test/good",
+            )
+
+
+def _sorted_out(paths: Iterable[Path], run: Run) -> tuple[list[Path], tuple[Path, ...], tuple[Path, ...]]:
+    """The images that may count, those that the run was trained on, and those that count already."""
+    trained = run.training_sha256s
+    if trained is None:
+        log.warning(
+            "run %s does not tell which images it was trained on (no %s): make sure that none is among these, "
+            "or the false-alarm rate will not be kept",
+            run.folder,
+            TRAINED_ON,
+        )
+    fresh: dict[str, Path] = {}
+    trained_on, copies = [], []
+    for path in paths:
+        sha256 = _sha256(path)
+        if sha256 in (trained or ()):
+            trained_on.append(path)
+        elif sha256 in fresh:
+            copies.append(path)
+        else:
+            fresh[sha256] = path
+    return list(fresh.values()), tuple(trained_on), tuple(copies)
+
+
+def _sha256(path: Path) -> str:
+    """The hash of an image; of its name where it cannot be read, so that inspecting it can say why."""
+    try:
+        return image_sha256(path)
+    except ImageError:
+        return str(path)
+
+
+def _scored(verdict: Verdict, per: str | None) -> CalibrationImage:
+    """What the calibration keeps of an image."""
+    return CalibrationImage(
+        sha256=verdict.image_sha256,
+        score=verdict.score,
+        peak=float(verdict.anomaly_map.max()),
+        group=group_of(verdict.path, per) if verdict.path else None,
+    )

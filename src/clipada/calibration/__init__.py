@@ -1,0 +1,37 @@
+"""From scores of good parts to thresholds and p-values with a stated guarantee."""
+
+from clipada.calibration.conformal import (
+    needed_images,
+    p_values,
+    rate_bound,
+    threshold,
+    threshold_rank,
+)
+from clipada.calibration.drift import DriftMonitor, DriftReport, JumperMartingale
+from clipada.calibration.groups import group_of
+from clipada.calibration.record import (
+    Calibration,
+    CalibrationImage,
+    Limits,
+    read_calibration,
+    require_images,
+    write_calibration,
+)
+
+__all__ = [
+    "Calibration",
+    "CalibrationImage",
+    "DriftMonitor",
+    "DriftReport",
+    "JumperMartingale",
+    "Limits",
+    "group_of",
+    "needed_images",
+    "p_values",
+    "rate_bound",
+    "read_calibration",
+    "require_images",
+    "threshold",
+    "threshold_rank",
+    "write_calibration",
+]

@@ -1,0 +1,46 @@
+"""Which images share a threshold, read from their paths."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PRODUCT, FOLDER = "product", "folder"
+
+_SPLITS = ("train", "test")
+_GOOD = ("good", "normal", "anomalous")
+
+
+def group_of(path: Path, rule: str | None) -> str | None:
+    """The group of an image.
+
+    Args:
+        path: The image file.
+        rule: One of
+
+            - ``None``: no groups.
+            - ``product``: the folder that holds ``train`` or ``test``, as in the MVTec AD layout; without these, the
+              image's folder, ``good``, ``normal`` and ``anomalous`` passed over.
+            - ``folder``: the folder that the image lies in.
+            - Anything else: a regular expression, searched in the absolute path with ``/`` between names; its first
+              group names the group, or the whole match where it has none.
+
+    Returns:
+        The group's name, or ``None`` where there is none.
+    """
+    if rule is None:
+        return None
+    folders = path.absolute().parts[1:-1]
+    if rule == FOLDER:
+        return folders[-1] if folders else None
+    if rule == PRODUCT:
+        return _product(folders)
+    match = re.search(rule, path.absolute().as_posix())
+    return match and match[1 if match.re.groups else 0]
+
+
+def _product(folders: tuple[str, ...]) -> str | None:
+    splits = [place for place, name in enumerate(folders) if name in _SPLITS and place > 0]
+    if splits:
+        return folders[splits[-1] - 1]
+    return next((name for name in reversed(folders) if name not in _GOOD), None)

@@ -1,0 +1,215 @@
+"""A calibration: scores of good parts, the promise, the thresholds that follow. Kept as ``calibration.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from clipada.calibration.conformal import Scores, needed_images, p_values, rate_bound, threshold, threshold_rank
+from clipada.config import CalibrationConfig
+from clipada.errors import CalibrationError, ConfigError
+from clipada.files import write_json
+from clipada.settings import build
+
+FORMAT = 1
+
+_AGAIN = "run `clipada calibrate` again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationImage:
+    """One image of a good part that the model was not trained on.
+
+    Attributes:
+        sha256: Hash of its file's content.
+        score: Its image score.
+        peak: The highest value of its anomaly map, in its own geometry.
+        group: The group it belongs to, if any.
+    """
+
+    sha256: str
+    score: float
+    peak: float
+    group: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The thresholds of one group, or of all images pooled.
+
+    Attributes:
+        score: A part is defective when its image score is greater.
+        pixel: A pixel belongs to a region when its map value is greater. It keeps the same promise: at most the asked
+            share of good parts shows any region.
+        images: ``n``, the number of calibration images behind them.
+        rank: ``k``: both thresholds are the ``k``-th largest value.
+    """
+
+    score: float
+    pixel: float
+    images: int
+    rank: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Scores of good parts, and what they allow to promise of further ones.
+
+    Attributes:
+        settings: The promise.
+        images: The calibration images.
+        model_sha256: Hash of the model that scored them.
+        engine: The engine that scored them, e.g. ``"torch fp32"``.
+        created: When, in UTC, ISO 8601.
+        command: The command that made it.
+
+    Raises:
+        CalibrationError: There are too few images for the promise, an image counts twice, or a score is not finite.
+    """
+
+    settings: CalibrationConfig
+    images: tuple[CalibrationImage, ...] = field(repr=False)
+    model_sha256: str
+    engine: str
+    created: str
+    command: str
+
+    def __post_init__(self) -> None:
+        require_images(len(self.images), self.settings)
+        if len({image.sha256 for image in self.images}) < len(self.images):
+            raise CalibrationError("an image counts twice in the calibration", remedy=_AGAIN)
+        if not all(math.isfinite(image.score) and math.isfinite(image.peak) for image in self.images):
+            raise CalibrationError("a calibration score is not finite", remedy=_AGAIN)
+
+    @cached_property
+    def pooled(self) -> Limits:
+        """The thresholds over all images."""
+        return self._limits(None)
+
+    @cached_property
+    def groups(self) -> dict[str, Limits]:
+        """The thresholds of each group that has enough images for the promise, by name."""
+        needed = needed_images(self.settings)
+        return {name: self._limits(name) for name, count in self.group_sizes.items() if count >= needed}
+
+    @cached_property
+    def group_sizes(self) -> dict[str, int]:
+        """The number of images of each group, by name."""
+        return dict(sorted(Counter(image.group for image in self.images if image.group is not None).items()))
+
+    @cached_property
+    def id(self) -> str:
+        """The first 12 digits of the hash of all that it says."""
+        return hashlib.sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def own(self, group: str | None) -> str | None:
+        """The group, if it has thresholds of its own, else ``None``: the pooled ones count."""
+        return group if group is not None and group in self.groups else None
+
+    def limits(self, group: str | None) -> Limits:
+        """The thresholds that count for a group."""
+        own = self.own(group)
+        return self.pooled if own is None else self.groups[own]
+
+    def p_value(self, score: float, group: str | None) -> float:
+        """The conformal p-value of a score, against the images whose thresholds count for the group."""
+        return float(p_values(self.scores(group), score))
+
+    def rate_bound(self, limits: Limits) -> float:
+        """The false-alarm rate that thresholds stay below with the settings' confidence."""
+        return rate_bound(limits.images, limits.rank, self.settings.confidence)
+
+    def scores(self, group: str | None) -> Scores:
+        """The scores, in rising order, of the images whose thresholds count for the group."""
+        return self._scores[self.own(group)]
+
+    def promising(self, settings: CalibrationConfig) -> Self:
+        """The same images under another promise; their groups stay."""
+        return replace(self, settings=replace(settings, per=self.settings.per))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``calibration.json``. The thresholds are there to be read; they follow from the rest."""
+        thresholds = {"pooled": asdict(self.pooled)}
+        thresholds |= {"groups": {name: asdict(limits) for name, limits in self.groups.items()}}
+        return {"format": FORMAT, "id": self.id, **self._plain(), "thresholds": thresholds}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild a calibration from ``to_dict``'s result, strictly.
+
+        Raises:
+            CalibrationError: The id or the thresholds are not those that follow from the scores.
+            ConfigError: A value is missing, unknown or of the wrong type.
+        """
+        plain = {name: value for name, value in values.items() if name not in ("format", "id", "thresholds")}
+        calibration: Self = build(cls, plain, "")
+        if calibration.to_dict() != values:
+            raise CalibrationError(
+                "the thresholds are not those that follow from the scores",
+                expected=f"pooled thresholds {calibration.pooled.score:.6g} and {calibration.pooled.pixel:.6g}",
+                remedy="set them with `clipada calibrate RUN --false-alarm-rate RATE`, not by hand",
+            )
+        return calibration
+
+    def _plain(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return asdict(self) | {"images": [asdict(image) for image in self.images]}
+
+    @cached_property
+    def _scores(self) -> dict[str | None, Scores]:
+        return {name: self._sorted("score", name) for name in (None, *self.groups)}
+
+    def _limits(self, group: str | None) -> Limits:
+        scores, peaks = self._sorted("score", group), self._sorted("peak", group)
+        rank = threshold_rank(scores.size, self.settings)
+        return Limits(score=threshold(scores, rank), pixel=threshold(peaks, rank), images=scores.size, rank=rank)
+
+    def _sorted(self, name: str, group: str | None) -> Scores:
+        chosen = (image for image in self.images if group is None or image.group == group)
+        return np.sort(np.array([getattr(image, name) for image in chosen], np.float64))
+
+
+def require_images(count: int, settings: CalibrationConfig) -> None:
+    """Raise a ``CalibrationError`` that tells the needed number unless ``count`` images allow the promise."""
+    needed = needed_images(settings)
+    if count < needed:
+        kept = "on average" if settings.mode == "marginal" else f"with {100 * settings.confidence:g} % confidence"
+        raise CalibrationError(
+            f"too few good images to promise a false-alarm rate of {100 * settings.false_alarm_rate:g} % {kept}",
+            expected=f"at least {needed} that the model was not trained on",
+            got=str(count),
+            remedy="add images, or ask for a higher --false-alarm-rate or a lower --confidence",
+        )
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write a calibration, whole or not at all."""
+    write_json(path, calibration.to_dict())
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read a calibration strictly.
+
+    Raises:
+        CalibrationError: The file is damaged, of another format, or its thresholds do not follow from its scores.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ConfigError("it is of another format", expected=f"a JSON object of format {FORMAT}")
+        return Calibration.from_dict(content)
+    except (ConfigError, CalibrationError) as error:
+        what = f"{path} cannot be used: {error.what}"
+        raise CalibrationError(
+            what, expected=error.expected, got=error.got, remedy=error.remedy or f"delete it, then {_AGAIN}"
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise CalibrationError(f"{path} is damaged", got=str(error), remedy=f"delete it, then {_AGAIN}") from error
