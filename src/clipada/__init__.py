@@ -7,17 +7,30 @@ from clipada.errors import ClipAdaError
 
 if TYPE_CHECKING:
     from clipada.config import Config
+    from clipada.exporting import export
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
     from clipada.workflows import evaluate, info, predict, synthesize, train
 
-__all__ = ["ClipAda", "ClipAdaError", "Config", "Inspector", "evaluate", "info", "predict", "synthesize", "train"]
+__all__ = [
+    "ClipAda",
+    "ClipAdaError",
+    "Config",
+    "Inspector",
+    "evaluate",
+    "export",
+    "info",
+    "predict",
+    "synthesize",
+    "train",
+]
 
 _HOMES = {
     "ClipAda": "clipada.model",
     "Config": "clipada.config",
     "Inspector": "clipada.inspector",
     "evaluate": "clipada.workflows",
+    "export": "clipada.exporting",
     "info": "clipada.workflows",
     "predict": "clipada.workflows",
     "synthesize": "clipada.workflows",

@@ -19,7 +19,9 @@ AttentionSpace = Literal["normalised", "pixel"]
 Fusion = Literal["last", "mean"]
 LossResolution = Literal["image", "patch"]
 Precision = Literal["32-true", "bf16-mixed"]
-EnginePrecision = Literal["fp32", "bf16"]
+RuntimeName = Literal["onnx", "openvino"]
+EngineName = Literal["torch", "onnx", "openvino"]
+EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
 Preset = Literal["quick", "mvtec", "visa"]
 
 
@@ -245,7 +247,7 @@ class RuntimeConfig:
     @property
     def worker_count(self) -> int:
         """The number of decoding processes per device."""
-        available = max(1, _cores() // self.devices)
+        available = max(1, cores() // self.devices)
         return min(8, available) if self.workers is None else self.workers
 
     @staticmethod
@@ -254,6 +256,67 @@ class RuntimeConfig:
         together = os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")) != "1"
         first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
         return first or not together
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """What looks at images, and with how many hands. Not part of what a run is."""
+
+    name: EngineName | None = None
+    """``torch``, or the runtime of an export. ``None``: torch if it is installed, else an export that is there."""
+
+    precision: EnginePrecision | None = None
+    """Arithmetic. ``None``: float32 in torch; of exports the most precise that is there."""
+
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda:0``, ``tensorrt``, ``gpu`` (OpenVINO's name for Intel's) or what the runtime calls it.
+    ``auto``: torch takes a GPU if there is one, the runtimes of exports take the CPU."""
+
+    threads: int | None = None
+    """Threads of an export's runtime. ``None``: one for each core."""
+
+    streams: int = 1
+    """A batch is cut into this many parts that an export looks at side by side, each with its share of the threads."""
+
+    shortcut: bool = False
+    """Whether an export skips refinement passes whose attention is cold everywhere, within the error stated when it was
+    exported."""
+
+    def __post_init__(self) -> None:
+        _require(self.threads is None or self.threads >= 1, "threads", "1 or more", self.threads)
+        _require(self.streams >= 1, "streams", "1 or more", self.streams)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What an export must keep to, compared with the model in PyTorch on real images."""
+
+    images: int = 48
+    """How many images are compared, spread evenly over the data set."""
+
+    fp32_error: float = 1e-4
+    """Largest difference of a raw map's pixel, float32."""
+
+    half_error: float = 1e-2
+    """The same for float16 and bfloat16."""
+
+    image_auroc_loss: float = 0.005
+    """The most that int8 may lose, where test images have labels."""
+
+    pixel_ap_loss: float = 0.01
+    """The same of the pixel average precision."""
+
+    rank_correlation: float = 0.99
+    """The least Spearman correlation of int8's image scores with the model's, where there are no labels."""
+
+    calibration_images: int = 96
+    """Training images, spread evenly, that set the ranges of int8."""
+
+    shortcut_error: float = 0.02
+    """Largest difference of a raw map's pixel that the skipping of cold refinement passes may bring."""
+
+    shortcut_images: int = 96
+    """Training images, spread evenly: half choose from which attention on a pass is skipped, half judge it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +386,7 @@ class Config:
         return config
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

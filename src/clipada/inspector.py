@@ -9,10 +9,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from clipada.bundle import Run, load_model, read_run
-from clipada.config import EnginePrecision, ScoringConfig
+from clipada.bundle import Run, read_run
+from clipada.config import EngineConfig, EngineName, EnginePrecision, ScoringConfig
 from clipada.data import Batch, read_batches
 from clipada.engines import Engine
+from clipada.engines.choice import open_engine
 from clipada.errors import ConfigError, ImageError, RunError
 from clipada.images import read_rgb, resize, restore_map
 from clipada.scoring import anomaly_map, find_regions, image_score, with_fused
@@ -30,13 +31,19 @@ class Inspector:
         scoring: How maps are smoothed and scored.
         threshold: Map value, 0..1, above which a pixel belongs to a region.
         run: The run the engine was loaded from.
+        engine_name: The engine and its precision in words.
 
     Raises:
         ConfigError: The threshold is out of range.
     """
 
     def __init__(
-        self, engine: Engine, scoring: ScoringConfig, threshold: float = DEFAULT_THRESHOLD, run: Run | None = None
+        self,
+        engine: Engine,
+        scoring: ScoringConfig,
+        threshold: float = DEFAULT_THRESHOLD,
+        run: Run | None = None,
+        engine_name: str = "",
     ) -> None:
         if not 0 <= threshold <= 1:
             raise ConfigError("the threshold is out of range", expected="0 to 1", got=str(threshold))
@@ -44,6 +51,7 @@ class Inspector:
         self.scoring = scoring
         self.threshold = threshold
         self.run = run
+        self.engine_name = engine_name
 
     @classmethod
     def load(
@@ -51,30 +59,33 @@ class Inspector:
         run: Path | str,
         *,
         backbone: str | None = None,
+        engine: EngineName | EngineConfig | None = None,
         device: str = "auto",
-        precision: EnginePrecision = "fp32",
+        precision: EnginePrecision | None = None,
         threshold: float | None = None,
     ) -> Self:
         """Load a run folder.
 
         Args:
             run: The folder that ``clipada train`` wrote.
-            backbone: Where the backbone lies now, if not where it lay at training.
+            backbone: Where the backbone lies now, if not where it lay at training. An export needs none.
+            engine: ``"torch"``, ``"onnx"`` or ``"openvino"``, or all its settings, which then count alone; by default
+                torch if it is installed, else an export that is there.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-            precision: ``"fp32"`` or ``"bf16"``.
+            precision: ``"fp32"``, ``"bf16"``, or that of an export.
             threshold: Map value, 0..1, above which a pixel belongs to a region; the run's ``normal_level`` by default.
 
         Raises:
-            RunError: The folder holds no whole run.
+            RunError: The folder holds no whole run, or no such export.
             BackboneError: The backbone is missing or not the one the run was trained on.
             ConfigError: There is no such device or precision, or the threshold is out of range.
         """
-        from clipada.engines.pytorch import TorchEngine
-
         description = read_run(Path(run))
-        engine = TorchEngine(load_model(description, backbone), device, precision)
+        if not isinstance(engine, EngineConfig):
+            engine = EngineConfig(name=engine, device=device, precision=precision)
+        opened, name = open_engine(description, engine, backbone)
         level = description.training.normal_level if threshold is None else threshold
-        return cls(engine, description.config.scoring, level, description)
+        return cls(opened, description.config.scoring, level, description, name)
 
     def inspect(self, image: Path | str | bytes | Image) -> Prediction:
         """Inspect one image.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, Run, Training, read_run, save_run
-from clipada.config import Config, EnginePrecision, RuntimeConfig, setting_names
+from clipada.config import Config, EngineConfig, EngineName, EnginePrecision, RuntimeConfig, setting_names
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
@@ -76,6 +76,7 @@ def train(
         record = Training(
             categories=counts,
             layout=dataset.layout,
+            data=str(dataset.root.resolve()),
             unreadable=tuple(str(failure.path) for failure in progress.failures),
             seconds=round(time.monotonic() - started, 1),
             images_per_second=round(progress.images_per_second, 2),
@@ -96,8 +97,9 @@ def evaluate(
     data: Path | str | Dataset,
     *,
     backbone: str | None = None,
+    engine: EngineName | EngineConfig | None = None,
     device: str = "auto",
-    precision: EnginePrecision = "fp32",
+    precision: EnginePrecision | None = None,
     batch_size: int = 8,
     workers: int = 2,
     on_image: Callable[[ScoredImage], None] = lambda _: None,
@@ -111,7 +113,7 @@ def evaluate(
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
-    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision)
+    inspector = Inspector.load(run, backbone=backbone, engine=engine, device=device, precision=precision)
     description = read_run(Path(run))
     evaluation = evaluate_dataset(
         inspector.engine,
@@ -123,7 +125,7 @@ def evaluate(
     )
     evaluation = replace(
         evaluation,
-        protocol={"backbone": description.backbone_label, "engine": f"torch {precision}", **evaluation.protocol},
+        protocol={"backbone": description.backbone_label, "engine": inspector.engine_name, **evaluation.protocol},
     )
     folder = description.folder
     write_text(folder / SCORES, "".join(json.dumps(record) + "\n" for record in evaluation.scores))
@@ -138,8 +140,9 @@ def predict(
     out: Path | str | None = None,
     *,
     backbone: str | None = None,
+    engine: EngineName | EngineConfig | None = None,
     device: str = "auto",
-    precision: EnginePrecision = "fp32",
+    precision: EnginePrecision | None = None,
     threshold: float | None = None,
     batch_size: int = 8,
     workers: int = 2,
@@ -161,7 +164,9 @@ def predict(
     paths = find_images(Path(image) for image in ([images] if isinstance(images, Path | str) else images))
     if out is not None:
         paths = [path for path in paths if not path.name.endswith((OVERLAY, MAP))]
-    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision, threshold=threshold)
+    inspector = Inspector.load(
+        run, backbone=backbone, engine=engine, device=device, precision=precision, threshold=threshold
+    )
     results = inspector.inspect_files(paths, batch_size=batch_size, workers=workers)
     return results if out is None else _written(results, _made(out), _names(paths))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +9,9 @@ from numpy.typing import NDArray
 from clipada.config import EnginePrecision
 from clipada.errors import ConfigError
 from clipada.model import ClipAda, upsample
+
+PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "bf16")
+"""Arithmetic that this engine has."""
 
 
 class TorchEngine:
@@ -26,8 +27,8 @@ class TorchEngine:
     """
 
     def __init__(self, model: ClipAda, device: str = "auto", precision: EnginePrecision = "fp32") -> None:
-        if precision not in get_args(EnginePrecision):
-            raise ConfigError(f"no precision {precision!r}", expected=" | ".join(get_args(EnginePrecision)))
+        if precision not in PRECISIONS:
+            raise ConfigError(f"no precision {precision!r} in torch", expected=" | ".join(PRECISIONS))
         self.precision = precision
         self.device = _device(device)
         self.model = model.to(self.device).eval()

@@ -1,0 +1,222 @@
+"""Does an export say what the model says? Differences on real images, and when they are too large."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from clipada.config import EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
+from clipada.data import Dataset
+from clipada.engines import Engine
+from clipada.engines.graph import GraphEngine
+from clipada.evaluation import evaluate_dataset
+from clipada.metrics import mean_metrics
+from clipada.scoring import anomaly_map, image_score, with_fused
+
+Images = NDArray[np.uint8]
+
+JUDGED = ("image_auroc", "pixel_ap")
+"""The metrics that int8 is judged by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortcut:
+    """From which attention on a refinement pass may be skipped, and what that was measured to change.
+
+    Attributes:
+        bound: The largest difference of a raw map's pixel that was allowed.
+        cold_below: A pass whose attention stays below this everywhere is skipped; 0 if no value keeps to the bound.
+        chosen_on: Number of images the value was chosen on.
+        checked_on: Number of other images it was then checked on.
+        checked_error: Largest difference of a raw map's pixel on those, with the shortcut and without.
+        skipped: Share of those whose refinement passes were all skipped.
+    """
+
+    bound: float
+    cold_below: float
+    chosen_on: int
+    checked_on: int
+    checked_error: float
+    skipped: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """How far two engines lie from one another on the same images.
+
+    Attributes:
+        images: How many images were compared.
+        max_map_error: Largest difference of a raw map's pixel, each pass, coarse first.
+        mean_map_error: Mean absolute difference of the raw maps, each pass.
+        max_score_error: Largest difference of an image score.
+        rank_correlation: Spearman's, of the image scores; ``None`` if they are all alike.
+    """
+
+    images: int
+    max_map_error: tuple[float, ...]
+    mean_map_error: tuple[float, ...]
+    max_score_error: float
+    rank_correlation: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """Whether an export says what the model in PyTorch says.
+
+    Attributes:
+        engine: The export's runtime.
+        precision: Its arithmetic.
+        machine: The processor or GPU both ran on.
+        differences: Their differences on real images.
+        metrics: Mean metrics of ``torch`` and ``export`` on labelled test images, 0..1, where they were judged by them.
+        shortcut: What the shortcut changes; ``None`` without refinement passes.
+        failures: What is beyond tolerance, in words; empty if the export is good.
+    """
+
+    engine: RuntimeName
+    precision: EnginePrecision
+    machine: str
+    differences: Differences
+    metrics: dict[str, dict[str, float]] | None
+    shortcut: Shortcut | None
+    failures: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+    def describe(self) -> tuple[str, ...]:
+        """The differences in short lines."""
+        found = self.differences
+        passes = ", ".join(f"pass {index} {error:.1e}" for index, error in enumerate(found.max_map_error))
+        lines = [
+            f"{found.images} images, largest differences from torch: maps {passes}; scores {found.max_score_error:.1e}"
+        ]
+        if self.metrics:
+            torch, export = self.metrics["torch"], self.metrics["export"]
+            lines += [
+                f"{name}: torch {100 * torch[name]:.2f}, export {100 * export[name]:.2f} percent" for name in torch
+            ]
+        if self.shortcut is not None:
+            lines.append(_describe(self.shortcut))
+        return (*lines, *self.failures)
+
+
+def compare(reference: Engine, exported: Engine, images: Images, scoring: ScoringConfig) -> Differences:
+    """Run both engines on the same images, ``(N, S, S, 3)`` uint8, one after another."""
+    worst, means = (np.zeros((len(images), reference.passes)) for _ in range(2))
+    scores = np.zeros((2, len(images)))
+    for index in range(len(images)):
+        both = [engine.localise_passes(images[index : index + 1])[:, 0] for engine in (reference, exported)]
+        error = np.abs(both[0] - both[1])
+        worst[index], means[index] = error.max(axis=(1, 2)), error.mean(axis=(1, 2))
+        scores[:, index] = [image_score(anomaly_map(with_fused(raw, scoring)[-1], scoring), scoring) for raw in both]
+    return Differences(
+        images=len(images),
+        max_map_error=tuple(worst.max(axis=0).tolist()),
+        mean_map_error=tuple(means.mean(axis=0).tolist()),
+        max_score_error=float(np.abs(scores[0] - scores[1]).max()),
+        rank_correlation=_rank_correlation(scores),
+    )
+
+
+def measure_shortcut(exported: GraphEngine, images: Images, bound: float) -> Shortcut | None:
+    """Find from which attention on a pass may be skipped, on every other image, and check it on the rest.
+
+    The value is the highest attention below which no image's maps change by more than ``bound`` when its refinement
+    passes are skipped. It is dropped (0) if an image that it was not chosen on breaks the bound.
+
+    Args:
+        exported: The export, without its shortcut.
+        images: Normal images ``(N, S, S, 3)`` uint8.
+        bound: Largest difference of a raw map's pixel.
+
+    Returns:
+        ``None`` without refinement passes.
+    """
+    if exported.passes == 1:
+        return None
+    heat, errors = _skipped(exported, images, cold_below=np.inf)
+    breaking = heat[::2][errors[::2] > bound]
+    cold_below = float(breaking.min() if len(breaking) else heat[::2].max())
+    cold, checked = _skipped(exported, images[1::2], cold_below)
+    worst = float(checked.max(initial=0.0))
+    return Shortcut(
+        bound=bound,
+        cold_below=cold_below if worst <= bound else 0.0,
+        chosen_on=len(errors[::2]),
+        checked_on=len(checked),
+        checked_error=worst,
+        skipped=float((cold < cold_below).mean()) if len(cold) else 0.0,
+    )
+
+
+def judged_metrics(
+    reference: Engine, exported: Engine, dataset: Dataset, scoring: ScoringConfig
+) -> dict[str, dict[str, float]] | None:
+    """The mean metrics of both engines on the labelled test images; ``None`` where there is nothing to tell apart."""
+    if len({sample.anomalous for sample in dataset.test}) < 2:
+        return None
+    found = {}
+    for name, engine in (("torch", reference), ("export", exported)):
+        mean = mean_metrics(evaluate_dataset(engine, dataset, scoring).categories.values()).to_dict()
+        found[name] = {metric: value for metric in JUDGED if (value := mean[metric]) is not None}
+    return found
+
+
+def beyond_tolerance(
+    precision: EnginePrecision,
+    differences: Differences,
+    metrics: dict[str, dict[str, float]] | None,
+    config: ExportConfig,
+) -> tuple[str, ...]:
+    """What is beyond tolerance, in words."""
+    if precision != "int8":
+        limit = config.fp32_error if precision == "fp32" else config.half_error
+        worst = max(differences.max_map_error)
+        return () if worst <= limit else (f"maps differ by {worst:.1e}, more than {limit:.0e}",)
+    if metrics:
+        limits = {"image_auroc": config.image_auroc_loss, "pixel_ap": config.pixel_ap_loss}
+        losses = {name: value - metrics["export"][name] for name, value in metrics["torch"].items()}
+        return tuple(
+            f"{name} loses {100 * loss:.2f} points, more than {100 * limits[name]:g}"
+            for name, loss in losses.items()
+            if not loss <= limits[name]
+        )
+    correlation = differences.rank_correlation
+    if correlation is not None and not correlation >= config.rank_correlation:
+        return (f"image scores rank-correlate by {correlation:.3f}, less than {config.rank_correlation}",)
+    return ()
+
+
+def _skipped(
+    exported: GraphEngine, images: Images, cold_below: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Each image's hottest attention, and how far its maps change when colder passes are skipped."""
+    heat, errors = np.zeros(len(images)), np.zeros(len(images))
+    short = exported.with_shortcut(cold_below)
+    for index in range(len(images)):
+        one = images[index : index + 1]
+        full, less = exported.localise_passes(one), short.localise_passes(one)
+        heat[index] = full[:-1].max()
+        errors[index] = np.abs(full - less).max()
+    return heat, errors
+
+
+def _rank_correlation(scores: NDArray[np.float64]) -> float | None:
+    """Spearman's, of two rows."""
+    ranks = np.stack([rankdata(row) for row in scores])
+    return float(np.corrcoef(ranks)[0, 1]) if np.all(np.ptp(ranks, axis=1) > 0) else None
+
+
+def _describe(shortcut: Shortcut) -> str:
+    if not shortcut.cold_below:
+        return f"shortcut: off, no attention keeps the maps within {shortcut.bound:g}"
+    return (
+        f"shortcut: attention below {shortcut.cold_below:.3f} skips {100 * shortcut.skipped:.0f} % of "
+        f"{shortcut.checked_on} normal images, maps change by at most {shortcut.checked_error:.1e}"
+    )
