@@ -14,6 +14,7 @@ from clipada.engines.pytorch import TorchEngine
 from clipada.exporting.folding import FoldedLook
 from clipada.model import ClipAda, build_model
 from clipada.model import upsample as torch_upsample
+from tiny import make_clip
 
 SETTINGS = list(product(("dot", "cosine"), ("product", "residual"), ("normalised", "pixel"), (0, 1, 2)))
 
@@ -81,13 +82,45 @@ def test_sizes_that_the_patch_does_not_divide_fold_too(clip_folder: Path, size: 
     np.testing.assert_allclose(folded_engine(model).localise_passes(images), expected, rtol=0, atol=1e-5)
 
 
-def test_projections_of_more_rows_than_columns_keep_no_more_than_needed(tmp_path: Path, clip_folder: Path) -> None:
-    wide = model_of(clip_folder, "cosine", "product", "normalised", 1)
-    assert FoldedLook(wide).heads.factors.out_features == 2 * 16  # embedding 16 < width 32 + 1
-    assert not any("text" in name or "projection" in name for name in FoldedLook(wide).state_dict())
+def test_long_embeddings_fold_to_fewer_rows(tmp_path: Path, clip_folder: Path) -> None:
+    short = model_of(clip_folder, "cosine", "product", "normalised", 1)
+    assert FoldedLook(short).heads.factors.out_features == 2 * 16  # embedding 16 < width 32 + 1
+    long = model_of(make_clip(tmp_path / "narrow", width=8), "cosine", "product", "normalised", 1)
+    assert FoldedLook(long).heads.factors.out_features == 2 * 9  # embedding 16 > width 8 + 1
+    expected = TorchEngine(long, "cpu").localise_passes(photos(2, 48))
+    np.testing.assert_allclose(folded_engine(long).localise_passes(photos(2, 48)), expected, rtol=0, atol=1e-5)
+
+
+def test_the_text_tower_and_the_projections_stay_behind(clip_folder: Path) -> None:
+    model = model_of(clip_folder, "cosine", "residual", "normalised", 1)
+    assert not any("text" in name or "projection" in name for name in FoldedLook(model).state_dict())
 
 
 def test_upsampling_is_pytorch_s_own() -> None:
     maps = np.random.default_rng(0).random((2, 5, 7), np.float32)
     expected = torch_upsample(torch.from_numpy(maps), (64, 64)).numpy()
     np.testing.assert_allclose(upsample(maps, 64), expected, rtol=0, atol=1e-6)
+
+
+# --- the shortcut
+
+
+def test_a_blank_look_is_the_same_for_all(clip_folder: Path) -> None:
+    engine = folded_engine(model_of(clip_folder, "cosine", "product", "normalised", 1))
+    short = engine.with_shortcut(1.1)
+    first, second = (short.localise_passes(photos(2, 48) // np.uint8(shade))[1] for shade in (1, 5))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_what_is_cold_is_skipped_and_what_is_hot_is_not(clip_folder: Path) -> None:
+    images = photos(4, 48) // np.array([1, 2, 4, 9], np.uint8)[:, None, None, None]
+    engine = folded_engine(model_of(clip_folder, "cosine", "residual", "normalised", 2))
+    full = engine.localise_passes(images)
+    heat = full[0].max(axis=(1, 2))
+    level = np.sort(heat)[2]
+    short = engine.with_shortcut(level).localise_passes(images)
+    np.testing.assert_array_equal(short[0], full[0])
+    assert (heat < level).sum() == 2
+    np.testing.assert_allclose(short[1][heat >= level], full[1][heat >= level], rtol=0, atol=1e-6)
+    unseen = engine._look(images, np.ones(images.shape[:3], np.float32))[:, 1]
+    np.testing.assert_array_equal(short[1][heat < level], upsample(unseen, 48)[heat < level])

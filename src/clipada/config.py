@@ -312,11 +312,12 @@ class ExportConfig:
     calibration_images: int = 96
     """Training images, spread evenly, that set the ranges of int8."""
 
-    shortcut_error: float = 0.02
-    """Largest difference of a raw map's pixel that the skipping of cold refinement passes may bring."""
+    shortcut_error: float = 0.05
+    """Largest difference of an anomaly map's pixel that the skipping of cold refinement passes may bring."""
 
     shortcut_images: int = 96
-    """Training images, spread evenly: half choose from which attention on a pass is skipped, half judge it."""
+    """Training images, spread evenly: half choose below which attention a pass is skipped, by half of the error; the
+    others judge it."""
 
 
 @dataclass(frozen=True, kw_only=True)

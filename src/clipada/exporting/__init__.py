@@ -110,7 +110,9 @@ def _parity(
         machine=machine("cpu"),
         differences=differences,
         metrics=metrics,
-        shortcut=measure_shortcut(exported, _images(normal, reference, config.shortcut_images), config.shortcut_error),
+        shortcut=measure_shortcut(
+            exported, _images(normal, reference, config.shortcut_images), scoring, config.shortcut_error
+        ),
         failures=beyond_tolerance(made.precision, differences, metrics, config),
     )
 

@@ -16,6 +16,7 @@ from clipada.engines.graph import GraphEngine
 from clipada.evaluation import evaluate_dataset
 from clipada.metrics import mean_metrics
 from clipada.scoring import anomaly_map, image_score, with_fused
+from clipada.types import Map
 
 Images = NDArray[np.uint8]
 
@@ -25,23 +26,25 @@ JUDGED = ("image_auroc", "pixel_ap")
 
 @dataclass(frozen=True, kw_only=True)
 class Shortcut:
-    """From which attention on a refinement pass may be skipped, and what that was measured to change.
+    """Below which attention a refinement pass may be skipped, and what that was measured to change.
 
     Attributes:
-        bound: The largest difference of a raw map's pixel that was allowed.
+        bound: The largest difference of an anomaly map's pixel that was allowed.
         cold_below: A pass whose attention stays below this everywhere is skipped; 0 if no value keeps to the bound.
         chosen_on: Number of images the value was chosen on.
         checked_on: Number of other images it was then checked on.
-        checked_error: Largest difference of a raw map's pixel on those, with the shortcut and without.
         skipped: Share of those whose refinement passes were all skipped.
+        map_error: Largest difference of an anomaly map's pixel on those, with the shortcut and without.
+        score_error: Largest difference of an image score on those.
     """
 
     bound: float
     cold_below: float
     chosen_on: int
     checked_on: int
-    checked_error: float
     skipped: float
+    map_error: float
+    score_error: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +117,7 @@ def compare(reference: Engine, exported: Engine, images: Images, scoring: Scorin
         both = [engine.localise_passes(images[index : index + 1])[:, 0] for engine in (reference, exported)]
         error = np.abs(both[0] - both[1])
         worst[index], means[index] = error.max(axis=(1, 2)), error.mean(axis=(1, 2))
-        scores[:, index] = [image_score(anomaly_map(with_fused(raw, scoring)[-1], scoring), scoring) for raw in both]
+        scores[:, index] = [image_score(_counting_map(raw, scoring), scoring) for raw in both]
     return Differences(
         images=len(images),
         max_map_error=tuple(worst.max(axis=0).tolist()),
@@ -124,34 +127,35 @@ def compare(reference: Engine, exported: Engine, images: Images, scoring: Scorin
     )
 
 
-def measure_shortcut(exported: GraphEngine, images: Images, bound: float) -> Shortcut | None:
-    """Find from which attention on a pass may be skipped, on every other image, and check it on the rest.
+def measure_shortcut(exported: GraphEngine, images: Images, scoring: ScoringConfig, bound: float) -> Shortcut | None:
+    """Find below which attention a pass may be skipped, on every other image, and check it on the rest.
 
-    The value is the highest attention below which no image's maps change by more than ``bound`` when its refinement
-    passes are skipped. It is dropped (0) if an image that it was not chosen on breaks the bound.
+    The value is the highest attention below which skipping changes no anomaly map by more than half the ``bound``. It
+    is dropped (0) if an image that it was not chosen on then changes by more than the bound.
 
     Args:
         exported: The export, without its shortcut.
         images: Normal images ``(N, S, S, 3)`` uint8.
-        bound: Largest difference of a raw map's pixel.
+        scoring: How maps are smoothed and scored.
+        bound: Largest difference of an anomaly map's pixel.
 
     Returns:
         ``None`` without refinement passes.
     """
     if exported.passes == 1:
         return None
-    heat, errors = _skipped(exported, images, cold_below=np.inf)
-    breaking = heat[::2][errors[::2] > bound]
-    cold_below = float(breaking.min() if len(breaking) else heat[::2].max())
-    cold, checked = _skipped(exported, images[1::2], cold_below)
-    worst = float(checked.max(initial=0.0))
+    heat, map_errors, _ = _changes(exported, images[::2], scoring, cold_below=np.inf)
+    breaking = heat[map_errors > bound / 2]
+    cold_below = float(breaking.min() if len(breaking) else heat.max())
+    heat, map_errors, score_errors = _changes(exported, images[1::2], scoring, cold_below)
     return Shortcut(
         bound=bound,
-        cold_below=cold_below if worst <= bound else 0.0,
-        chosen_on=len(errors[::2]),
-        checked_on=len(checked),
-        checked_error=worst,
-        skipped=float((cold < cold_below).mean()) if len(cold) else 0.0,
+        cold_below=cold_below if map_errors.max(initial=0.0) <= bound else 0.0,
+        chosen_on=len(images[::2]),
+        checked_on=len(images[1::2]),
+        skipped=float(np.mean(heat < cold_below)) if len(heat) else 0.0,
+        map_error=float(map_errors.max(initial=0.0)),
+        score_error=float(score_errors.max(initial=0.0)),
     )
 
 
@@ -193,18 +197,24 @@ def beyond_tolerance(
     return ()
 
 
-def _skipped(
-    exported: GraphEngine, images: Images, cold_below: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each image's hottest attention, and how far its maps change when colder passes are skipped."""
-    heat, errors = np.zeros(len(images)), np.zeros(len(images))
+def _changes(
+    exported: GraphEngine, images: Images, scoring: ScoringConfig, cold_below: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Each image's hottest attention, and how far its map and score change when colder passes are skipped."""
+    heat, map_errors, score_errors = np.zeros((3, len(images)))
     short = exported.with_shortcut(cold_below)
     for index in range(len(images)):
-        one = images[index : index + 1]
-        full, less = exported.localise_passes(one), short.localise_passes(one)
+        full, less = (engine.localise_passes(images[index : index + 1])[:, 0] for engine in (exported, short))
         heat[index] = full[:-1].max()
-        errors[index] = np.abs(full - less).max()
-    return heat, errors
+        maps = [_counting_map(raw, scoring) for raw in (full, less)]
+        map_errors[index] = np.abs(maps[0] - maps[1]).max()
+        score_errors[index] = abs(image_score(maps[0], scoring) - image_score(maps[1], scoring))
+    return heat, map_errors, score_errors
+
+
+def _counting_map(raw: NDArray[np.float32], scoring: ScoringConfig) -> Map:
+    """The anomaly map that counts, of raw maps ``(P, S, S)``."""
+    return anomaly_map(with_fused(raw, scoring)[-1], scoring)
 
 
 def _rank_correlation(scores: NDArray[np.float64]) -> float | None:
@@ -215,8 +225,8 @@ def _rank_correlation(scores: NDArray[np.float64]) -> float | None:
 
 def _describe(shortcut: Shortcut) -> str:
     if not shortcut.cold_below:
-        return f"shortcut: off, no attention keeps the maps within {shortcut.bound:g}"
+        return f"shortcut: off, skipping passes changed an anomaly map by {shortcut.map_error:.1e}"
     return (
         f"shortcut: attention below {shortcut.cold_below:.3f} skips {100 * shortcut.skipped:.0f} % of "
-        f"{shortcut.checked_on} normal images, maps change by at most {shortcut.checked_error:.1e}"
+        f"{shortcut.checked_on} normal images; anomaly maps change by {shortcut.map_error:.1e} at most"
     )
