@@ -17,7 +17,16 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from clipada.config import Config, EngineConfig, EngineName, EnginePrecision, RuntimeConfig, RuntimeName, setting_names
+from clipada.config import (
+    Config,
+    EngineConfig,
+    EngineName,
+    EnginePrecision,
+    ExportConfig,
+    RuntimeConfig,
+    RuntimeName,
+    setting_names,
+)
 from clipada.errors import ClipAdaError, ConfigError
 
 if TYPE_CHECKING:
@@ -223,14 +232,19 @@ def export(
     layout: Layout = "auto",
     category: Category = None,
     backbone: Backbone = None,
+    shortcut_error: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="What the shortcut may change of an anomaly map, 0..1; 0.05 by default."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Keep the export although it differs too much.")] = False,
 ) -> None:
     """Write the run for a machine without PyTorch; refuse unless it agrees with PyTorch on real images."""
     from clipada.exporting import export as export_run
 
     dataset = None if data is None else _dataset(data, layout, category)
+    config = ExportConfig() if shortcut_error is None else ExportConfig(shortcut_error=shortcut_error)
     with console.status("exporting and comparing"):
-        folder, parity = export_run(run, engine, precision, dataset, backbone=backbone, force=force)
+        folder, parity = export_run(run, engine, precision, dataset, backbone=backbone, config=config, force=force)
     for line in parity.describe():
         _say(line)
     _say(f"export in {folder}")
