@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from clipada.calibrating import calibrate
     from clipada.calibration import DriftMonitor
     from clipada.config import Config
+    from clipada.exporting import export
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
     from clipada.workflows import evaluate, info, predict, report_run, synthesize, train
@@ -21,6 +22,7 @@ __all__ = [
     "Inspector",
     "calibrate",
     "evaluate",
+    "export",
     "info",
     "predict",
     "report_run",
@@ -35,6 +37,7 @@ _HOMES = {
     "Inspector": "clipada.inspector",
     "calibrate": "clipada.calibrating",
     "evaluate": "clipada.workflows",
+    "export": "clipada.exporting",
     "info": "clipada.workflows",
     "predict": "clipada.workflows",
     "report_run": "clipada.workflows",

@@ -45,6 +45,7 @@ class Training:
         machine: Processor or GPU it ran on.
         normal_level: Map value, 0..1, that the peaks of 95 % of the training images stay below.
         validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
+        data: The data set's folder.
     """
 
     categories: dict[str, int]
@@ -56,6 +57,7 @@ class Training:
     machine: str
     normal_level: float
     validation: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    data: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

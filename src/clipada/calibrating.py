@@ -19,7 +19,7 @@ from clipada.calibration import (
     require_images,
     write_calibration,
 )
-from clipada.config import CalibrationConfig, EnginePrecision
+from clipada.config import CalibrationConfig, EngineConfig, EngineName, EnginePrecision
 from clipada.errors import CalibrationError, DatasetError, ImageError
 from clipada.files import write_text
 from clipada.images import find_images, image_sha256
@@ -55,8 +55,9 @@ def calibrate(
     settings: CalibrationConfig | None = None,
     *,
     backbone: str | None = None,
+    engine: EngineName | EngineConfig | None = None,
     device: str = "auto",
-    precision: EnginePrecision = "fp32",
+    precision: EnginePrecision | None = None,
     batch_size: int = 8,
     workers: int = 2,
     on_image: Callable[[], None] = lambda: None,
@@ -69,8 +70,9 @@ def calibrate(
             calibration is put under the new promise, its groups as they are.
         settings: The promise.
         backbone: Where the backbone lies now, if not where it lay at training.
+        engine: As for ``Inspector.load``. The promise holds for verdicts of the same engine and precision.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        precision: Arithmetic of the model. The promise holds for verdicts computed alike.
+        precision: ``"fp32"``, ``"bf16"``, or that of an export.
         batch_size: Images at a time.
         workers: Threads that decode.
         on_image: Called after every image.
@@ -90,7 +92,9 @@ def calibrate(
     _refuse_defects(paths)
     fresh, trained_on, copies = _sorted_out(paths, description)
     require_images(len(fresh), settings)
-    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision, calibrated=False)
+    inspector = Inspector.load(
+        description, backbone=backbone, engine=engine, device=device, precision=precision, calibrated=False
+    )
     scored: list[CalibrationImage] = []
     failures: list[Failure] = []
     for result in inspector.inspect_files(fresh, batch_size=batch_size, workers=workers):
@@ -107,7 +111,7 @@ def calibrate(
         settings=settings,
         images=tuple(sorted(scored, key=lambda image: (image.group or "", image.score, image.sha256))),
         model_sha256=description.model_sha256,
-        engine=inspector.model.engine if inspector.model else "",
+        engine=inspector.engine_name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )

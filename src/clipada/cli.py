@@ -16,7 +16,17 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from clipada.config import CalibrationConfig, CalibrationMode, Config, EnginePrecision, RuntimeConfig
+from clipada.config import (
+    CalibrationConfig,
+    CalibrationMode,
+    Config,
+    EngineConfig,
+    EngineName,
+    EnginePrecision,
+    ExportConfig,
+    RuntimeConfig,
+    RuntimeName,
+)
 from clipada.errors import ClipAdaError
 from clipada.options import asked_config
 
@@ -34,8 +44,12 @@ out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
 console = Console(stderr=True, quiet=not RuntimeConfig.leads(), markup=False, emoji=False, highlight=False)
 
-TRAIN_EXTRA = frozenset({"huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"})
-"""The modules that ``clipada[train]`` installs."""
+EXTRAS = {
+    **dict.fromkeys(("huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"), "train"),
+    **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
+    "openvino": "openvino",
+}
+"""The modules that are not always installed, and the extra of ``clipada`` that brings each."""
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
 DataFolder = Annotated[
@@ -49,7 +63,18 @@ Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name or folder."
 Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognises it.")]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-Precision = Annotated[EnginePrecision, typer.Option(help="Arithmetic of the model.")]
+Engine = Annotated[
+    EngineName | None,
+    typer.Option(help="What looks; by default torch if it is installed, else an export that is there."),
+]
+Precision = Annotated[
+    EnginePrecision | None, typer.Option(help="Arithmetic: fp32 or bf16 in torch, else that of an export.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of an export's runtime; one per core by default.")]
+Streams = Annotated[int, typer.Option(min=1, help="Parts of a batch that an export looks at side by side.")]
+Shortcut = Annotated[
+    bool, typer.Option("--shortcut", help="Skip refinement passes whose attention is cold everywhere, in an export.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Settings = Annotated[
@@ -120,8 +145,12 @@ def evaluate(
     backbone: Backbone = None,
     layout: Layout = "auto",
     category: Category = None,
+    engine: Engine = None,
     device: Device = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = None,
+    threads: Threads = None,
+    streams: Streams = 1,
+    shortcut: Shortcut = False,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
@@ -138,8 +167,7 @@ def evaluate(
             run,
             dataset,
             backbone=backbone,
-            device=device,
-            precision=precision,
+            engine=_engine(engine, precision, device, threads, streams, shortcut),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda _: bar.advance(task),
@@ -181,8 +209,11 @@ def calibrate(
         typer.Option(help="Thresholds of its own for each product, folder, or match of a regex in the path."),
     ] = None,
     backbone: Backbone = None,
+    engine: Engine = None,
     device: Device = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = None,
+    threads: Threads = None,
+    streams: Streams = 1,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
@@ -199,8 +230,7 @@ def calibrate(
             images or (),
             settings,
             backbone=backbone,
-            device=device,
-            precision=precision,
+            engine=_engine(engine, precision, device, threads, streams, shortcut=False),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda: bar.advance(task),
@@ -228,8 +258,12 @@ def predict(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region; the run's own by default."),
     ] = None,
+    engine: Engine = None,
     device: Device = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = None,
+    threads: Threads = None,
+    streams: Streams = 1,
+    shortcut: Shortcut = False,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
@@ -244,8 +278,7 @@ def predict(
         images,
         out,
         backbone=backbone,
-        device=device,
-        precision=precision,
+        engine=_engine(engine, precision, device, threads, streams, shortcut),
         threshold=threshold,
         batch_size=batch_size,
         workers=workers,
@@ -286,6 +319,37 @@ def report(
     _say(
         f"reported {result.parts} images, {len(result.failures)} of those chosen not shown; the report is {result.path}"
     )
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    engine: Annotated[RuntimeName, typer.Option(help="The runtime to export for.")] = "onnx",
+    precision: Annotated[EnginePrecision, typer.Option(help="Arithmetic of the export.")] = "fp32",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Images to compare on, and to calibrate int8; where the run was trained by default."),
+    ] = None,
+    layout: Layout = "auto",
+    category: Category = None,
+    backbone: Backbone = None,
+    shortcut_error: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="What the shortcut may change of an anomaly map, 0..1; 0.05 by default."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Keep the export although it differs too much.")] = False,
+) -> None:
+    """Write the run for a machine without PyTorch; refuse unless it agrees with PyTorch on real images."""
+    from clipada.exporting import export as export_run
+
+    dataset = None if data is None else _dataset(data, layout, category)
+    config = ExportConfig() if shortcut_error is None else ExportConfig(shortcut_error=shortcut_error)
+    with console.status("exporting and comparing"):
+        folder, parity = export_run(run, engine, precision, dataset, backbone=backbone, config=config, force=force)
+    for line in parity.describe():
+        _say(line)
+    _say(f"export in {folder}")
+    _say(f"next: clipada predict {run} IMAGES --engine {engine} --precision {precision}")
 
 
 @app.command()
@@ -331,9 +395,10 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
             raise
-        error_console.print(f"error: this needs {error.name}\n  remedy: pip install 'clipada[train]'", style="red")
+        error_console.print(f"error: this needs {error.name}\n  remedy: pip install 'clipada[{extra}]'", style="red")
         sys.exit(2)
     except (ClipAdaError, OSError) as error:
         error_console.print(f"error: {error}", style="red", soft_wrap=True)
@@ -356,6 +421,19 @@ def _training_data(
         layout = plan.layout if layout == "auto" else layout
         return _dataset(data or plan.data, layout, categories or list(plan.categories))
     return None if data is None else _dataset(data, layout, categories)
+
+
+def _engine(
+    name: EngineName | None,
+    precision: EnginePrecision | None,
+    device: str,
+    threads: int | None,
+    streams: int,
+    shortcut: bool,
+) -> EngineConfig:
+    return EngineConfig(
+        name=name, precision=precision, device=device, threads=threads, streams=streams, shortcut=shortcut
+    )
 
 
 def _dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:

@@ -13,11 +13,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from clipada.bundle import CALIBRATION, Run, load_model, read_run
+from clipada.bundle import CALIBRATION, Run, read_run
 from clipada.calibration import Calibration, group_of, read_calibration
-from clipada.config import EnginePrecision, ScoringConfig
+from clipada.config import EngineConfig, EngineName, EnginePrecision, ScoringConfig
 from clipada.data import Batch, read_batches
 from clipada.engines import Engine
+from clipada.engines.choice import open_engine
 from clipada.errors import CalibrationError, ConfigError, ImageError, RunError
 from clipada.images import image_sha256, read_rgb, resize, restore_map
 from clipada.scoring import counting_map, find_regions, image_score
@@ -68,14 +69,20 @@ class Inspector:
         self.model = model
         self.calibration = _fitting(calibration, model)
 
+    @property
+    def engine_name(self) -> str:
+        """The engine and its precision in words; empty if the verdicts name no model."""
+        return "" if self.model is None else self.model.engine
+
     @classmethod
     def load(
         cls,
         run: Path | str | Run,
         *,
         backbone: str | None = None,
+        engine: EngineName | EngineConfig | None = None,
         device: str = "auto",
-        precision: EnginePrecision = "fp32",
+        precision: EnginePrecision | None = None,
         threshold: float | None = None,
         calibrated: bool = True,
     ) -> Self:
@@ -83,33 +90,35 @@ class Inspector:
 
         Args:
             run: The folder that ``clipada train`` wrote, or what was read of it.
-            backbone: Where the backbone lies now, if not where it lay at training.
+            backbone: Where the backbone lies now, if not where it lay at training. An export needs none.
+            engine: ``"torch"``, ``"onnx"`` or ``"openvino"``, or all its settings, which then count alone; by default
+                torch if it is installed, else an export that is there.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-            precision: ``"fp32"`` or ``"bf16"``.
+            precision: ``"fp32"``, ``"bf16"``, or that of an export.
             threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
                 run's ``normal_level``.
             calibrated: Whether to go by the run's ``calibration.json``, if it has one.
 
         Raises:
-            RunError: The folder holds no whole run.
+            RunError: The folder holds no whole run, or no such export.
             BackboneError: The backbone is missing or not the one the run was trained on.
             ConfigError: There is no such device or precision, or the threshold is out of range.
             CalibrationError: The run's ``calibration.json`` is damaged or of another model.
         """
-        from clipada.engines.pytorch import TorchEngine
-
         description = run if isinstance(run, Run) else read_run(Path(run))
-        engine = TorchEngine(load_model(description, backbone), device, precision)
+        if not isinstance(engine, EngineConfig):
+            engine = EngineConfig(name=engine, device=device, precision=precision)
+        opened, name = open_engine(description, engine, backbone)
         identity = ModelIdentity(
             run=description.folder.resolve().name,
             sha256=description.model_sha256,
             backbone_sha256=description.backbone_sha256,
-            engine=f"torch {precision}",
+            engine=name,
         )
         path = description.folder / CALIBRATION
         calibration = read_calibration(path) if calibrated and path.exists() else None
         scoring = description.config.scoring
-        return cls(engine, scoring, threshold, description, model=identity, calibration=calibration)
+        return cls(opened, scoring, threshold, description, model=identity, calibration=calibration)
 
     def inspect(self, image: Path | str | bytes | Image, group: str | None = None) -> Verdict:
         """Inspect one image.

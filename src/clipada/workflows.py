@@ -14,7 +14,7 @@ from typing import Any
 
 from clipada.bundle import CARD, METRICS, PLAN, SCORES, Run, Training, read_run, save_run, write_training_sha256s
 from clipada.calibration import DriftMonitor
-from clipada.config import Config, EnginePrecision, RuntimeConfig
+from clipada.config import Config, EngineConfig, EngineName, EnginePrecision, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
@@ -96,6 +96,7 @@ def train(
         record = Training(
             categories=counts,
             layout=dataset.layout,
+            data=str(dataset.root.resolve()),
             unreadable=tuple(str(failure.path) for failure in progress.failures),
             seconds=round(time.monotonic() - started, 1),
             images_per_second=round(progress.images_per_second, 2),
@@ -118,8 +119,9 @@ def evaluate(
     data: Path | str | Dataset,
     *,
     backbone: str | None = None,
+    engine: EngineName | EngineConfig | None = None,
     device: str = "auto",
-    precision: EnginePrecision = "fp32",
+    precision: EnginePrecision | None = None,
     batch_size: int = 8,
     workers: int = 2,
     on_image: Callable[[ScoredImage], None] = lambda _: None,
@@ -134,7 +136,7 @@ def evaluate(
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
     description = read_run(Path(run))
-    inspector = Inspector.load(description, backbone=backbone, device=device, precision=precision)
+    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device, precision=precision)
     evaluation = evaluate_dataset(
         inspector.engine,
         dataset,
@@ -145,7 +147,7 @@ def evaluate(
     )
     evaluation = replace(
         evaluation,
-        protocol={"backbone": description.backbone_label, "engine": f"torch {precision}", **evaluation.protocol},
+        protocol={"backbone": description.backbone_label, "engine": inspector.engine_name, **evaluation.protocol},
     )
     folder = description.folder
     write_text(folder / SCORES, "".join(json.dumps(record) + "\n" for record in evaluation.scores))
@@ -160,8 +162,9 @@ def predict(
     out: Path | str | None = None,
     *,
     backbone: str | None = None,
+    engine: EngineName | EngineConfig | None = None,
     device: str = "auto",
-    precision: EnginePrecision = "fp32",
+    precision: EnginePrecision | None = None,
     threshold: float | None = None,
     batch_size: int = 8,
     workers: int = 2,
@@ -184,7 +187,9 @@ def predict(
     paths = find_images(Path(image) for image in ([images] if isinstance(images, Path | str) else images))
     if out is not None:
         paths = [path for path in paths if not path.name.endswith((OVERLAY, MAP))]
-    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision, threshold=threshold)
+    inspector = Inspector.load(
+        run, backbone=backbone, engine=engine, device=device, precision=precision, threshold=threshold
+    )
     results = inspector.inspect_files(paths, batch_size=batch_size, workers=workers)
     if inspector.calibration is not None:
         results = _watched(results, DriftMonitor(inspector.calibration))

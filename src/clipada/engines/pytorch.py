@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +10,9 @@ from clipada.config import EnginePrecision
 from clipada.errors import ConfigError
 from clipada.machine import find_device
 from clipada.model import ClipAda, upsample
+
+PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "bf16")
+"""Arithmetic that this engine has."""
 
 
 class TorchEngine:
@@ -27,8 +28,8 @@ class TorchEngine:
     """
 
     def __init__(self, model: ClipAda, device: str = "auto", precision: EnginePrecision = "fp32") -> None:
-        if precision not in get_args(EnginePrecision):
-            raise ConfigError(f"no precision {precision!r}", expected=" | ".join(get_args(EnginePrecision)))
+        if precision not in PRECISIONS:
+            raise ConfigError(f"no precision {precision!r} in torch", expected=" | ".join(PRECISIONS))
         self.precision = precision
         self.device = find_device(device)
         self.model = model.to(self.device).eval()

@@ -1,4 +1,4 @@
-"""Every setting and its default, documented beneath it. Contradictions raise ``ConfigError``.
+"""Every setting of the method and its default, documented beneath it. Contradictions raise ``ConfigError``.
 
 "The paper" is CLIP-ADA, arXiv 2403.09493. Where its text leaves a choice open, the setting's note says so.
 """
@@ -10,15 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_type_hints
 
+from clipada.config.presets import PRESETS, Preset
 from clipada.errors import ConfigError
-from clipada.presets import PRESETS
-from clipada.presets import Preset as Preset
-from clipada.runtime import CalibrationConfig as CalibrationConfig
-from clipada.runtime import CalibrationMode as CalibrationMode
-from clipada.runtime import DriftConfig as DriftConfig
-from clipada.runtime import RuntimeConfig as RuntimeConfig
-from clipada.settings import build, checked, parse
-from clipada.settings import require as _require
+from clipada.settings import build, checked, parse, require
 
 Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]
@@ -26,7 +20,6 @@ AttentionSpace = Literal["normalised", "pixel"]
 Fusion = Literal["last", "mean"]
 LossResolution = Literal["image", "patch"]
 Precision = Literal["32-true", "bf16-mixed"]
-EnginePrecision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +34,8 @@ class BackboneConfig:
     loaded nor run. The paper names no block."""
 
     def __post_init__(self) -> None:
-        _require(bool(self.name), "backbone.name", "a hub name or a folder", self.name)
-        _require(self.block >= 1, "backbone.block", "1 or more", self.block)
+        require(bool(self.name), "backbone.name", "a hub name or a folder", self.name)
+        require(self.block >= 1, "backbone.block", "1 or more", self.block)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +61,8 @@ class PromptConfig:
     """Standard deviation of the normal distribution the vectors start from. The paper names none."""
 
     def __post_init__(self) -> None:
-        _require(self.length >= 1, "prompt.length", "1 or more", self.length)
-        _require(self.init_std >= 0, "prompt.init_std", "0 or more", self.init_std)
+        require(self.length >= 1, "prompt.length", "1 or more", self.length)
+        require(self.init_std >= 0, "prompt.init_std", "0 or more", self.init_std)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +90,8 @@ class ModelConfig:
     """Whether to cut the gradient from a refinement pass into the map it attends with. The paper trains end to end."""
 
     def __post_init__(self) -> None:
-        _require(self.image_size >= 32, "model.image_size", "32 or more", self.image_size)
-        _require(self.refinements >= 0, "model.refinements", "0 or more", self.refinements)
+        require(self.image_size >= 32, "model.image_size", "32 or more", self.image_size)
+        require(self.refinements >= 0, "model.refinements", "0 or more", self.refinements)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +128,11 @@ class SynthesisConfig:
     def __post_init__(self) -> None:
         for name in ("rotate_probability", "anomaly_probability", "patch_share"):
             value = getattr(self, name)
-            _require(0 <= value <= 1, f"synthesis.{name}", "0 to 1", value)
-        _require(1 <= self.lattice_exponents <= 8, "synthesis.lattice_exponents", "1 to 8", self.lattice_exponents)
-        _require(-1 < self.noise_threshold < 1, "synthesis.noise_threshold", "-1 to 1", self.noise_threshold)
-        _require(0 <= self.blend_limit < 1, "synthesis.blend_limit", "0 to less than 1", self.blend_limit)
-        _require(0 <= self.augmenters <= 10, "synthesis.augmenters", "0 to 10", self.augmenters)
+            require(0 <= value <= 1, f"synthesis.{name}", "0 to 1", value)
+        require(1 <= self.lattice_exponents <= 8, "synthesis.lattice_exponents", "1 to 8", self.lattice_exponents)
+        require(-1 < self.noise_threshold < 1, "synthesis.noise_threshold", "-1 to 1", self.noise_threshold)
+        require(0 <= self.blend_limit < 1, "synthesis.blend_limit", "0 to less than 1", self.blend_limit)
+        require(0 <= self.augmenters <= 10, "synthesis.augmenters", "0 to 10", self.augmenters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,12 +178,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            _require(getattr(self, name) >= 1, f"training.{name}", "1 or more", getattr(self, name))
-        _require(self.learning_rate > 0, "training.learning_rate", "more than 0", self.learning_rate)
-        _require(self.decay > 0, "training.decay", "more than 0", self.decay)
-        _require(self.weight_decay >= 0, "training.weight_decay", "0 or more", self.weight_decay)
-        _require(self.refinement_weight >= 0, "training.refinement_weight", "0 or more", self.refinement_weight)
-        _require(
+            require(getattr(self, name) >= 1, f"training.{name}", "1 or more", getattr(self, name))
+        require(self.learning_rate > 0, "training.learning_rate", "more than 0", self.learning_rate)
+        require(self.decay > 0, "training.decay", "more than 0", self.decay)
+        require(self.weight_decay >= 0, "training.weight_decay", "0 or more", self.weight_decay)
+        require(self.refinement_weight >= 0, "training.refinement_weight", "0 or more", self.refinement_weight)
+        require(
             list(self.milestones) == sorted(set(self.milestones)) and all(m >= 1 for m in self.milestones),
             "training.milestones",
             "epochs from 1 in rising order",
@@ -203,10 +196,10 @@ class TrainingConfig:
                 got=repr(self.milestones),
                 remedy="set both; or scale the milestones along by --epochs, in Python `training.lasting(epochs)`",
             )
-        _require(
+        require(
             0 <= self.validation_fraction < 1, "training.validation_fraction", "0 to under 1", self.validation_fraction
         )
-        _require(self.seed >= 0, "training.seed", "0 or more", self.seed)
+        require(self.seed >= 0, "training.seed", "0 or more", self.seed)
 
     def lasting(self, epochs: int) -> TrainingConfig:
         """The same schedule over another number of epochs: milestones keep their share of the training."""
@@ -228,8 +221,8 @@ class ScoringConfig:
     """The image score is the mean of this many highest pixels at a 256-pixel input; scales with the input's area."""
 
     def __post_init__(self) -> None:
-        _require(self.sigma >= 0, "scoring.sigma", "0 or more", self.sigma)
-        _require(self.top_pixels >= 1, "scoring.top_pixels", "1 or more", self.top_pixels)
+        require(self.sigma >= 0, "scoring.sigma", "0 or more", self.sigma)
+        require(self.top_pixels >= 1, "scoring.top_pixels", "1 or more", self.top_pixels)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,207 @@
+"""How fast is a verdict? Every engine against the method as published, from image file to verdict, in one run.
+
+python benchmarks/inference.py [--rounds 15] [--engines onnx-fp32 openvino-int8 ...] [--work FOLDER]
+
+CLIP ViT-B/16 shapes with random weights at 256 pixels, tokens of block 9, R = 1, cosine similarity, residual attention.
+
+- ``published``: eager `transformers` in float32; every call runs the text tower on 77 tokens and all 12 vision blocks
+  in each pass.
+- ``torch``: the model of this package: the prompt read once, 9 blocks.
+- ``onnx-*``, ``openvino-*``: exports. ``+ shortcut``: a good part, whose refinement pass is skipped.
+
+The engines take turns in every round, so that another load on the machine falls on all of them. A ratio is the median
+of the rounds' own ratios: of the time on the wall, and of the processor time of all threads, which another load hardly
+changes. Graphs are kept in ``--work`` and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from transformers import CLIPConfig, CLIPModel
+
+from clipada.backbone import FrozenClip
+from clipada.config import Config, EngineConfig, EnginePrecision, RuntimeName
+from clipada.engines import Engine
+from clipada.engines.exports import open_look
+from clipada.engines.graph import GraphEngine, LookInput
+from clipada.engines.pytorch import TorchEngine
+from clipada.exporting.graphs import write_graph
+from clipada.images import write_png
+from clipada.inspector import Inspector
+from clipada.machine import machine
+from clipada.model import ClipAda, build_model, upsample
+
+BLOCK = 9
+ENGINES = ("onnx-fp32", "openvino-fp32", "openvino-bf16", "onnx-int8", "openvino-int8")
+
+
+class Words:
+    """A tokenizer that knows no words: as many ids as there are words."""
+
+    bos_token_id, eos_token_id = 49406, 49407
+
+    def __call__(self, words: str, **_: Any) -> dict[str, list[int]]:
+        """Ids from 1 on."""
+        return {"input_ids": list(range(1, len(words.split()) + 1))}
+
+
+class Published:
+    """The method as its paper describes it, in eager `transformers`: nothing cached, nothing left out."""
+
+    passes = 2
+
+    def __init__(self, clip: CLIPModel, model: ClipAda) -> None:
+        self.clip: Any = clip
+        self.model = model
+        self.image_size = model.config.image_size
+
+    @torch.inference_mode()
+    def localise_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Raw maps of every pass, ``(2, B, S, S)``."""
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+        text, inputs, maps = self._text(), self.model.clip.normalise(pixels), list[Tensor]()
+        for projection in self.model.projections:
+            if maps:
+                inputs = self.model.attend(pixels, maps[-1])
+            states = self.clip.vision_model(inputs, output_hidden_states=True, interpolate_pos_encoding=True)
+            tokens = states.hidden_states[BLOCK][:, 1:]
+            maps.append(self.model.similarity(projection(tokens), text).sigmoid().unflatten(1, (16, 16)))
+        return torch.stack([upsample(one, (self.image_size,) * 2) for one in maps]).numpy()
+
+    def _text(self) -> Tensor:
+        """``t_hat`` from the whole context of 77 tokens."""
+        ids = torch.full((1, 77), Words.eos_token_id)
+        found: Tensor = torch.nn.functional.normalize(self.clip.get_text_features(ids).pooler_output[0], dim=-1)
+        return found
+
+
+def random_models() -> tuple[CLIPModel, ClipAda]:
+    """A whole CLIP ViT-B/16 with random weights, and the model on its first blocks."""
+    config: Any = CLIPConfig(
+        vision_config={"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "patch_size": 16},
+        projection_dim=512,
+    )
+    config._attn_implementation = "eager"
+    kind: Any = CLIPModel
+    whole, short = kind(config).eval(), kind(config).eval()
+    short.load_state_dict(whole.state_dict())
+    short.vision_model.encoder.layers = short.vision_model.encoder.layers[:BLOCK]
+    short.text_model.text_projection = short.text_projection
+    clip = FrozenClip(short.vision_model, cast(Any, _Text(short)), Words())
+    return whole, build_model(Config.preset("quick"), clip).eval()
+
+
+class _Text(torch.nn.Module):
+    """The text tower as ``FrozenClip`` wants it."""
+
+    def __init__(self, clip: Any) -> None:
+        super().__init__()
+        self.text_model = clip.text_model
+        self.text_projection = clip.text_projection
+        self.config = clip.config.text_config
+
+
+def exported(model: ClipAda, name: str, work: Path, threads: int | None, looks: list[LookInput]) -> GraphEngine:
+    """An export as an engine; its graph is written unless it is there."""
+    engine, _, precision = cast("tuple[RuntimeName, str, EnginePrecision]", name.partition("-"))
+    folder = work / name
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        write_graph(model, folder, engine, precision, looks)
+    look = open_look(folder, engine, precision, EngineConfig(threads=threads))
+    return GraphEngine(look, image_size=256, passes=2, attention="residual")
+
+
+def opened(names: list[str], work: Path, threads: int | None, looks: list[LookInput]) -> Iterator[tuple[str, Engine]]:
+    """Every engine with its name."""
+    whole, model = random_models()
+    yield "published", Published(whole, model)
+    yield "torch", TorchEngine(model, "cpu")
+    for name in names:
+        engine = exported(model, name, work, threads, looks)
+        yield name, engine
+        yield f"{name} + shortcut", engine.with_shortcut(1.1)
+
+
+def measure(
+    inspectors: dict[str, Inspector], paths: list[Path], batch: int, rounds: int
+) -> dict[str, NDArray[np.float64]]:
+    """Seconds on the wall and of the processor, ``(2, rounds)``, by engine. One round goes before, unmeasured."""
+    seconds: dict[str, NDArray[np.float64]] = {name: np.zeros((2, rounds + 1)) for name in inspectors}
+    for index in range(rounds + 1):
+        for name, inspector in inspectors.items():
+            started = np.array([time.perf_counter(), time.process_time()])
+            if batch == 1:
+                inspector.inspect(paths[index % len(paths)])
+            else:
+                list(inspector.inspect_files(paths[:batch], batch_size=batch))
+            seconds[name][:, index] = np.array([time.perf_counter(), time.process_time()]) - started
+    return {name: values[:, 1:] for name, values in seconds.items()}
+
+
+def table(seconds: dict[str, NDArray[np.float64]], batch: int) -> Table:
+    """Milliseconds per call and the ratio to the first engine."""
+    made = Table(title=f"batch {batch}: ms from file to verdict", title_justify="left")
+    for column in ("engine", "p50", "p95", "p99", "images/s", "processor", "x published", "by processor"):
+        made.add_column(column, justify="left" if column == "engine" else "right", no_wrap=True)
+    first = next(iter(seconds.values()))
+    for name, values in seconds.items():
+        wall, processor = 1000 * values
+        quantiles = (f"{value:.0f}" for value in np.quantile(wall, [0.5, 0.95, 0.99]))
+        ratios = (f"{ratio:.2f}" for ratio in np.median(first / values, axis=1))
+        rate = f"{1000 * batch / np.median(wall):.1f}"
+        made.add_row(name, *quantiles, rate, f"{np.median(processor):.0f}", *ratios)
+    return made
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--threads", type=int, default=None, help="of every engine; one for each core by default")
+    parser.add_argument("--engines", nargs="*", default=list(ENGINES), metavar="RUNTIME-PRECISION")
+    parser.add_argument("--work", type=Path, help="keeps the graphs; a temporary folder by default")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 320, 320, 3), dtype=np.uint8)
+    small = pixels[:, :256, :256]
+    looks: list[LookInput] = [
+        {"images": small[[i]], "gain": np.full((1, 256, 256), level, np.float32)}
+        for i in range(8)
+        for level in (1, 1.5)
+    ]
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "openvino"))
+    console = Console(width=100)
+    with tempfile.TemporaryDirectory() as temporary:
+        paths = [Path(temporary) / f"{index}.png" for index in range(8)]
+        for path, image in zip(paths, pixels, strict=True):
+            write_png(path, image)
+        scoring = Config.preset("quick").scoring
+        engines = opened(options.engines, options.work or Path(temporary), options.threads, looks)
+        inspectors = {name: Inspector(engine, scoring) for name, engine in engines}
+        threads = options.threads or torch.get_num_threads()
+        console.print(f"{machine('cpu')}, {threads} threads; {versions}; {options.rounds} rounds", highlight=False)
+        for batch in options.batches:
+            before = os.getloadavg()[0]
+            console.print(table(measure(inspectors, paths, batch, options.rounds), batch))
+            console.print(f"load average before {before:.1f}, after {os.getloadavg()[0]:.1f}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Settings that are no part of what a run is: where it trains, what looks at images, what an export must keep to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from clipada.settings import require
+
+RuntimeName = Literal["onnx", "openvino"]
+EngineName = Literal["torch", "onnx", "openvino"]
+EnginePrecision = Literal["fp32", "fp16", "bf16", "int8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """Where and with how many hands a training runs. Not part of what a run is."""
+
+    device: str = "auto"
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or one of several GPUs, e.g. ``cuda:1``."""
+
+    devices: int = 1
+    """Number of such devices; more than one trains by distributed data parallel."""
+
+    workers: int | None = None
+    """Processes that decode images. ``None``: one per core and device, at most 8."""
+
+    def __post_init__(self) -> None:
+        require(self.devices >= 1, "devices", "1 or more", self.devices)
+        require(self.devices == 1 or ":" not in self.device, "devices", f"1 with {self.device}", self.devices)
+        require(self.workers is None or self.workers >= 0, "workers", "0 or more", self.workers)
+
+    @property
+    def worker_count(self) -> int:
+        """The number of decoding processes per device."""
+        available = max(1, cores() // self.devices)
+        return min(8, available) if self.workers is None else self.workers
+
+    @staticmethod
+    def leads() -> bool:
+        """Whether this process is the first of those that train together, started by torchrun, SLURM or Fabric."""
+        together = os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")) != "1"
+        first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+        return first or not together
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """What looks at images, and with how many hands. Not part of what a run is."""
+
+    name: EngineName | None = None
+    """``torch``, or the runtime of an export. ``None``: torch if it is installed, else an export that is there."""
+
+    precision: EnginePrecision | None = None
+    """Arithmetic. ``None``: float32 in torch; of exports the most precise that is there."""
+
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda:0``, ``tensorrt``, ``gpu`` (OpenVINO's name for Intel's) or what the runtime calls it.
+    ``auto``: torch takes a GPU if there is one, the runtimes of exports take the CPU."""
+
+    threads: int | None = None
+    """Threads of an export's runtime. ``None``: one for each core."""
+
+    streams: int = 1
+    """A batch is cut into this many parts that an export looks at side by side, each with its share of the threads."""
+
+    shortcut: bool = False
+    """Whether an export skips refinement passes whose attention is cold everywhere, within the error stated when it was
+    exported."""
+
+    def __post_init__(self) -> None:
+        require(self.threads is None or self.threads >= 1, "threads", "1 or more", self.threads)
+        require(self.streams >= 1, "streams", "1 or more", self.streams)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What an export must keep to, compared with the model in PyTorch on real images."""
+
+    images: int = 48
+    """How many images are compared, spread evenly over the data set."""
+
+    fp32_error: float = 1e-4
+    """Largest difference of a raw map's pixel, float32."""
+
+    half_error: float = 1e-2
+    """The same for float16 and bfloat16."""
+
+    image_auroc_loss: float = 0.005
+    """The most that int8 may lose, where test images have labels."""
+
+    pixel_ap_loss: float = 0.01
+    """The same of the pixel average precision."""
+
+    rank_correlation: float = 0.99
+    """The least Spearman correlation of int8's image scores with the model's, where there are no labels."""
+
+    calibration_images: int = 96
+    """Training images, spread evenly, that set the ranges of int8."""
+
+    shortcut_error: float = 0.05
+    """Largest difference of an anomaly map's pixel that the skipping of cold refinement passes may bring."""
+
+    shortcut_images: int = 96
+    """Training images, spread evenly: half choose below which attention a pass is skipped, by half of the error; the
+    others judge it."""

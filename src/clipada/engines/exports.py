@@ -1,0 +1,162 @@
+"""The exports of a run: described, listed, verified and opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from clipada.bundle import ADAPTER, Run
+from clipada.config import Attention, EngineConfig, EnginePrecision, RuntimeName
+from clipada.engines.graph import GraphEngine, Look
+from clipada.errors import ConfigError, RunError
+from clipada.files import write_json
+
+EXPORTS = "exports"
+DESCRIPTION = "export.json"
+FORMAT = 1
+
+_REMEDY = "run `clipada export` again"
+_RUNTIMES: dict[RuntimeName, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
+"""The module of each runtime, the faster first."""
+
+_PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "fp16", "bf16", "int8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """One export of a run.
+
+    Attributes:
+        engine: The runtime it is for.
+        precision: Its arithmetic.
+        image_size: Side of the square images it takes, in pixels.
+        passes: Number of maps it makes.
+        attention: How a map meets the image before the next pass.
+        cold_below: Attention below this value, 0..1, everywhere lets a pass be skipped; 0 where no value was found that
+            keeps to ``ExportConfig.shortcut_error``.
+        adapter_sha256: Hash of the adapter that was exported.
+        files: Hash of each of its files.
+        clipada_version: The version that wrote it.
+    """
+
+    engine: RuntimeName
+    precision: EnginePrecision
+    image_size: int
+    passes: int
+    attention: Attention
+    cold_below: float
+    adapter_sha256: str
+    files: dict[str, str]
+    clipada_version: str
+
+    @property
+    def name(self) -> str:
+        """The name of its folder in ``exports/``."""
+        return f"{self.engine}-{self.precision}"
+
+
+def write_export(folder: Path, export: Export) -> None:
+    """Describe the export in ``folder``."""
+    write_json(folder / DESCRIPTION, {"format": FORMAT, **asdict(export)})
+
+
+def find_export(run: Run, config: EngineConfig) -> tuple[Path, Export]:
+    """The folder and the export of a run that serve, the most precise first.
+
+    Without a name, OpenVINO comes before ONNX Runtime where both are installed.
+
+    Raises:
+        RunError: There is none, or it is damaged or of another adapter.
+    """
+    here = [engine for engine, module in _RUNTIMES.items() if installed(module)]
+    for engine in here if config.name is None else [config.name]:
+        for precision in _PRECISIONS if config.precision is None else (config.precision,):
+            folder = run.folder / EXPORTS / f"{engine}-{precision}"
+            if (folder / DESCRIPTION).is_file():
+                return folder, _verified(run, folder)
+    there = sorted(path.parent.name for path in (run.folder / EXPORTS).glob(f"*/{DESCRIPTION}"))
+    wanted = [part for part in (config.name, config.precision) if part is not None]
+    options = f"--engine {config.name or 'onnx'}" + (f" --precision {config.precision}" if config.precision else "")
+    raise RunError(
+        f"run {run.folder} has no {' '.join([*wanted, 'export'])}",
+        got=", ".join(there) or "no exports",
+        remedy=f"run `clipada export {run.folder} {options}` where clipada[train] is installed",
+    )
+
+
+def open_export(folder: Path, export: Export, config: EngineConfig) -> GraphEngine:
+    """The export in ``folder``, ready to localise anomalies.
+
+    Raises:
+        ConfigError: There is no such device, or a shortcut is asked of an export that has none.
+        RunError: The runtime cannot run it.
+    """
+    if config.shortcut and not export.cold_below:
+        raise ConfigError(
+            f"export {folder} has no shortcut",
+            expected="a threshold on the attention that keeps to the stated error",
+            got="none was found when it was exported",
+            remedy="leave out --shortcut",
+        )
+    return GraphEngine(
+        open_look(folder, export.engine, export.precision, config),
+        image_size=export.image_size,
+        passes=export.passes,
+        attention=export.attention,
+        streams=config.streams,
+        cold_below=export.cold_below if config.shortcut else 0.0,
+    )
+
+
+def open_look(folder: Path, engine: RuntimeName, precision: EnginePrecision, config: EngineConfig) -> Look:
+    """The graph in ``folder`` in its runtime, which is imported here and nowhere else."""
+    if engine == "openvino":
+        from clipada.engines import openvino
+
+        return openvino.openvino_look(folder / openvino.GRAPH, precision, config)
+    from clipada.engines import onnx
+
+    return onnx.onnx_look(folder / onnx.GRAPH, config)
+
+
+def installed(module: str) -> bool:
+    """Whether a top-level module can be imported, without importing it."""
+    return find_spec(module) is not None
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file of an export but its description."""
+    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != DESCRIPTION}
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verified(run: Run, folder: Path) -> Export:
+    """The export in ``folder``, if its files are whole and of the run's own adapter."""
+    export = _read(folder)
+    if export.adapter_sha256 != sha256(run.folder / ADAPTER):
+        raise RunError(f"export {folder} is of another adapter than {ADAPTER}", remedy=_REMEDY)
+    found = hashes(folder)
+    if found != export.files:
+        differing = sorted(name for name in found | export.files if found.get(name) != export.files.get(name))
+        raise RunError(f"export {folder} is damaged or was changed", got=", ".join(differing), remedy=_REMEDY)
+    return export
+
+
+def _read(folder: Path) -> Export:
+    path = folder / DESCRIPTION
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("format") != FORMAT:
+            raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", remedy=_REMEDY)
+        return Export(**content)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{path} is damaged", got=repr(error), remedy=_REMEDY) from error

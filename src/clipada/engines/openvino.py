@@ -1,0 +1,62 @@
+"""Exported graphs in OpenVINO: the fastest on Intel's and AMD's processors, and on Intel's GPUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import local
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from clipada.config import EngineConfig, EnginePrecision
+from clipada.engines.graph import Look
+from clipada.errors import ConfigError, RunError
+
+GRAPH = "graph.xml"
+
+_HINTS: dict[EnginePrecision, tuple[str, str]] = {"fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}
+"""The capability a device must name, and the hint that asks for it. Elsewhere float32 is computed."""
+
+
+def openvino_look(path: Path, precision: EnginePrecision, config: EngineConfig) -> Look:
+    """A graph, ready to look.
+
+    Args:
+        path: The graph's XML file, its weights beside it.
+        precision: Arithmetic that the export was made for. Float16 and bfloat16 are used where the device has them,
+            else float32.
+        config: Device, threads and streams. Devices are OpenVINO's: ``cpu``, ``gpu``, ``gpu.1``, ``npu``, ...
+
+    Raises:
+        ConfigError: There is no such device.
+        RunError: The files are no graph that OpenVINO can run.
+    """
+    core = ov.Core()
+    device = "CPU" if config.device == "auto" else config.device.upper()
+    try:
+        capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    except RuntimeError as error:
+        raise ConfigError(
+            f"no device {config.device!r} in OpenVINO", expected="auto, " + ", ".join(core.available_devices).lower()
+        ) from error
+    capability, hint = _HINTS.get(precision, ("FP32", "f32"))
+    settings = {"INFERENCE_PRECISION_HINT": hint if capability in capabilities else "f32"}
+    if device == "CPU":
+        settings["NUM_STREAMS"] = str(config.streams)
+        settings |= {"INFERENCE_NUM_THREADS": str(config.threads)} if config.threads else {}
+    try:
+        model = core.compile_model(str(path), device, settings)
+    except RuntimeError as error:
+        raise RunError(
+            f"OpenVINO cannot run {path}", got=str(error).splitlines()[0], remedy="run `clipada export` again"
+        ) from error
+    requests = local()
+
+    def look(images: NDArray[np.uint8], gain: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not hasattr(requests, "own"):
+            requests.own = model.create_infer_request()  # a request serves one thread
+        maps: NDArray[np.float32] = requests.own.infer({"images": images, "gain": gain})["maps"].copy()
+        return maps
+
+    return look

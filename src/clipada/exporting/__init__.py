@@ -1,0 +1,187 @@
+"""A run for machines without PyTorch: folded, written as a graph, and compared with the model before it is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from clipada.bundle import ADAPTER, Run, load_model, read_run
+from clipada.config import EngineConfig, EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
+from clipada.data import Dataset, load_dataset, read_batches
+from clipada.engines import Engine
+from clipada.engines.exports import EXPORTS, Export, hashes, open_export, sha256, write_export
+from clipada.engines.graph import LookInput, gain
+from clipada.engines.pytorch import TorchEngine
+from clipada.errors import DatasetError, RunError
+from clipada.exporting.graphs import check_precision, write_graph
+from clipada.exporting.parity import (
+    Images,
+    Parity,
+    beyond_tolerance,
+    compare,
+    judged_metrics,
+    measure_shortcut,
+)
+from clipada.files import write_json
+from clipada.machine import machine
+from clipada.types import Sample
+
+__all__ = ["PARITY", "export"]
+
+PARITY = "exports/parity.json"
+
+
+def export(
+    run: Path | str,
+    engine: RuntimeName = "onnx",
+    precision: EnginePrecision = "fp32",
+    data: Path | str | Dataset | None = None,
+    *,
+    backbone: str | None = None,
+    config: ExportConfig | None = None,
+    force: bool = False,
+) -> tuple[Path, Parity]:
+    """Write a run for a machine without PyTorch into its ``exports/``, and keep it only if it agrees with PyTorch.
+
+    What was compared and found is written to ``exports/parity.json`` either way.
+
+    Args:
+        run: The run folder.
+        engine: The runtime to export for.
+        precision: Its arithmetic.
+        data: Real images to compare on and to calibrate int8 with; by default the data the run was trained on.
+        backbone: Where the backbone lies now.
+        config: Tolerances and numbers of images.
+        force: Keep the export although it is beyond tolerance.
+
+    Returns:
+        The export's folder, and how far it lies from PyTorch.
+
+    Raises:
+        RunError: The run is not whole, or the export is beyond tolerance.
+        DatasetError: There is no image to compare on.
+        BackboneError: The backbone is missing or another one.
+        ConfigError: The runtime has no such precision.
+    """
+    check_precision(engine, precision)
+    config, description = config or ExportConfig(), read_run(Path(run))
+    dataset = data if isinstance(data, Dataset) else _dataset(description, data)
+    reference = TorchEngine(load_model(description, backbone), "cpu")
+    with _folder_aside(description.folder / EXPORTS / f"{engine}-{precision}") as folder:
+        looks = _calibration(reference, dataset, config.calibration_images) if precision == "int8" else []
+        write_graph(reference.model, folder, engine, precision, looks)
+        made = Export(
+            engine=engine,
+            precision=precision,
+            image_size=reference.image_size,
+            passes=reference.passes,
+            attention=description.config.model.attention,
+            cold_below=0.0,
+            adapter_sha256=sha256(description.folder / ADAPTER),
+            files=hashes(folder),
+            clipada_version=version("clipada"),
+        )
+        parity = _parity(reference, made, folder, dataset, description.config.scoring, config)
+        _keep(description.folder / PARITY, made.name, parity)
+        if parity.failures and not force:
+            raise _beyond(made, parity)
+        write_export(folder, replace(made, cold_below=parity.shortcut.cold_below if parity.shortcut else 0.0))
+    return description.folder / EXPORTS / made.name, parity
+
+
+def _parity(
+    reference: TorchEngine, made: Export, folder: Path, dataset: Dataset, scoring: ScoringConfig, config: ExportConfig
+) -> Parity:
+    """Compare the export in ``folder`` with the model."""
+    exported = open_export(folder, made, EngineConfig(device="cpu"))
+    differences = compare(reference, exported, _images(dataset.samples, reference, config.images), scoring)
+    metrics = judged_metrics(reference, exported, dataset, scoring) if made.precision == "int8" else None
+    normal = dataset.train or [sample for sample in dataset.test if not sample.anomalous]
+    return Parity(
+        engine=made.engine,
+        precision=made.precision,
+        machine=machine("cpu"),
+        differences=differences,
+        metrics=metrics,
+        shortcut=measure_shortcut(
+            exported, _images(normal, reference, config.shortcut_images), scoring, config.shortcut_error
+        ),
+        failures=beyond_tolerance(made.precision, differences, metrics, config),
+    )
+
+
+def _calibration(reference: TorchEngine, dataset: Dataset, count: int) -> list[LookInput]:
+    """What the passes look at in training images: every pass's gain counts."""
+    dataset.require_training()
+    looks: list[LookInput] = []
+    kind = reference.model.config.attention
+    for image in _images(dataset.train, reference, count):
+        one = image[np.newaxis]
+        gains = [np.ones(one.shape[:3], np.float32)]
+        gains += [gain(maps, kind) for maps in reference.localise_passes(one)[:-1]]
+        looks += [{"images": one, "gain": factor} for factor in gains]
+    return looks
+
+
+def _images(samples: Sequence[Sample], engine: Engine, count: int) -> Images:
+    """At most ``count`` images of the samples, evenly spread, at the model's input size."""
+    places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
+    batches = read_batches([samples[place].path for place in places], engine.image_size, 8, 2)
+    found = np.concatenate([batch.images for batch in batches])
+    if not len(found):
+        raise DatasetError("no image to compare the export on", expected="one image that can be read")
+    return found
+
+
+def _dataset(run: Run, data: Path | str | None) -> Dataset:
+    """The data named, or else what the run was trained on."""
+    if data is not None:
+        return load_dataset(Path(data))
+    root = Path(run.training.data)
+    if not run.training.data or not root.is_dir():
+        raise DatasetError(
+            f"no images to compare the export of {run.folder} on",
+            expected="the data it was trained on, or other images of the same parts",
+            got=f"nothing in {root}" if run.training.data else "no place recorded in the run",
+            remedy="pass --data DATA",
+        )
+    return load_dataset(root, run.training.layout, list(run.training.categories))  # type: ignore[arg-type]
+
+
+def _keep(path: Path, name: str, parity: Parity) -> None:
+    """Write the comparison into the run folder, beside those of other exports."""
+    try:
+        others = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        others = {}
+    write_json(path, others | {name: parity.to_dict()})
+
+
+def _beyond(made: Export, parity: Parity) -> RunError:
+    return RunError(
+        f"export {made.name} does not agree with torch: {'; '.join(parity.failures)}",
+        expected="the model's own maps within tolerance",
+        got=parity.describe()[0],
+        remedy=f"choose another --precision, or pass --force to keep it all the same; figures are in {PARITY}",
+    )
+
+
+@contextmanager
+def _folder_aside(final: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of ``final`` when the block ends without an error."""
+    aside = final.with_name(f".{final.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,174 @@
+"""A trained model folded into one small graph: no text tower, no projection, no unused block."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clipada.model import ClipAda, CosineSimilarity
+
+
+class FoldedLook(nn.Module):
+    """One look at a batch of images: what every pass's head says of it.
+
+    A pass looks at ``X * gain`` and reads its own head; the coarse pass's gain is 1 everywhere, a refinement pass's is
+    ``A`` (product) or ``1 + A`` (residual). So one graph serves all passes, and the weights are kept once.
+
+    Shapes: ``B`` images of ``S x S`` pixels, token grid ``h x w``, width ``D``, ``P = R + 1`` passes.
+
+    Args:
+        model: A trained model. It is left as it is; what needs no change is shared.
+        dtype: Arithmetic of the vision tower. Pixels and heads stay in float32.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    positions: Tensor
+    rows: Tensor
+
+    def __init__(self, model: ClipAda, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        clip, side = model.clip, model.config.image_size
+        vision: Any = clip.vision if dtype == torch.float32 else deepcopy(clip.vision).to(dtype)  # type: ignore[arg-type]
+        self.pixel_space = model.config.attention_space == "pixel"
+        self.grid = clip.grid((side, side))
+        whole = self.grid[0] * clip.patch_size
+        self.whole = whole == side
+        self.register_buffer("scale", 1 / (255 * clip.std))
+        self.register_buffer("shift", -clip.mean / clip.std)
+        self.register_buffer("rows", _resize_matrix(side, whole))
+        self.register_buffer("positions", _positions(clip.vision.embeddings, whole).to(dtype))
+        self.patches: nn.Module = vision.embeddings.patch_embedding
+        self.norm: nn.Module = vision.pre_layrnorm
+        self.blocks = nn.ModuleList(FoldedBlock(layer) for layer in vision.encoder.layers)
+        self.heads = FoldedHeads(model)
+
+    def forward(self, images: Tensor, gain: Tensor) -> Tensor:
+        """The map of every head.
+
+        Args:
+            images: RGB, ``(B, S, S, 3)`` uint8.
+            gain: What the image is multiplied by, ``(B, S, S)``.
+
+        Returns:
+            ``(B, P, h, w)``, values 0..1; index ``i`` is ``M_i`` if ``gain`` is pass ``i``'s.
+        """
+        pixels, gain = images.permute(0, 3, 1, 2).float(), gain.unsqueeze(1)
+        if self.pixel_space:
+            inputs = pixels * gain * self.scale + self.shift
+        else:
+            inputs = (pixels * self.scale + self.shift) * gain
+        if not self.whole:
+            inputs = self.rows @ inputs @ self.rows.T
+        tokens = self.patches(inputs.to(self.positions.dtype)).flatten(2).transpose(1, 2)
+        tokens = F.pad(tokens, (0, 0, 1, 0)) + self.positions
+        tokens = self.norm(tokens)
+        for block in self.blocks:
+            tokens = block(tokens)
+        logits: Tensor = self.heads(tokens[:, 1:].float()).transpose(1, 2)
+        return logits.sigmoid().reshape(-1, logits.shape[1], *self.grid)
+
+
+class FoldedBlock(nn.Module):
+    """A vision block whose query, key and value are one product, the queries scaled beforehand.
+
+    Args:
+        layer: The `transformers` block.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        attention = layer.self_attn
+        self.heads: int = attention.num_heads
+        parts = [(attention.q_proj, attention.head_dim**-0.5), (attention.k_proj, 1.0), (attention.v_proj, 1.0)]
+        weight = torch.cat([part.weight * factor for part, factor in parts])
+        self.joined = _linear(weight, torch.cat([part.bias * factor for part, factor in parts]))
+        self.out: nn.Module = attention.out_proj
+        self.norm1: nn.Module = layer.layer_norm1
+        self.norm2: nn.Module = layer.layer_norm2
+        self.mlp: nn.Module = layer.mlp
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(B, N, D)`` to ``(B, N, D)``."""
+        joined = self.joined(self.norm1(tokens)).chunk(3, dim=2)
+        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in joined)
+        attended = (query @ key.transpose(-1, -2)).softmax(dim=-1) @ value
+        tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
+        folded: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return folded
+
+
+class FoldedHeads(nn.Module):
+    """Every pass's projection and the prompt, folded: ``S_i = F_i (W_i t_hat) + b_i . t_hat``.
+
+    With cosine similarity ``S_i`` is divided by ``|V_i|``. Of ``[W_i b_i] = Q_i R_i`` (QR) the orthogonal factor
+    changes no length, so ``|V_i| = |R_i [F_i 1]|``: exact, and never more rows than the projection had.
+
+    Args:
+        model: A trained model.
+    """
+
+    bias: Tensor
+
+    def __init__(self, model: ClipAda) -> None:
+        super().__init__()
+        with torch.no_grad():
+            text = model.text_vector().double()
+            projections = [_affine(projection) for projection in model.projections]
+            folded = torch.stack([text @ projection for projection in projections])
+            self.cosine = isinstance(model.similarity, CosineSimilarity)
+            bias = torch.zeros(())
+            if isinstance(model.similarity, CosineSimilarity):
+                folded *= model.similarity.log_scale.double().exp()
+                bias = model.similarity.bias.detach().clone()
+                factors = torch.stack([torch.linalg.qr(projection, mode="r").R for projection in projections])
+                self.factors = _linear_of(factors.flatten(0, 1))
+        self.passes = len(projections)
+        self.register_buffer("bias", bias)
+        self.vectors = _linear_of(folded)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits ``(B, N, P)`` of patch tokens ``(B, N, D)``."""
+        products: Tensor = self.vectors(tokens)
+        if not self.cosine:
+            return products
+        values: Tensor = self.factors(tokens)
+        lengths = values.reshape(*values.shape[:2], self.passes, -1).square().sum(-1).sqrt()
+        logits: Tensor = products / lengths.clamp_min(1e-12) + self.bias
+        return logits
+
+
+def _affine(layer: Any) -> Tensor:
+    """``[W b]`` of a linear layer, ``(E, D + 1)``, in float64."""
+    return torch.cat([layer.weight, layer.bias[:, None]], dim=1).double()
+
+
+def _linear_of(affine: Tensor) -> nn.Linear:
+    """The layer of ``(K, D + 1)`` coefficients, the constant last."""
+    return _linear(affine[:, :-1].float(), affine[:, -1].float())
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight, layer.bias = (nn.Parameter(part.detach(), requires_grad=False) for part in (weight, bias))
+    return layer
+
+
+def _positions(embeddings: Any, side: int) -> Tensor:
+    """What is added to the tokens, ``(1, 1 + N, D)``: position embeddings, and in the first row the class token too."""
+    with torch.no_grad():
+        grid = (side // embeddings.patch_size) ** 2
+        tokens = embeddings.class_embedding.new_zeros(1, 1 + grid, embeddings.embed_dim)
+        positions: Tensor = tokens + embeddings.interpolate_pos_encoding(tokens, side, side)
+        positions[:, 0] += embeddings.class_embedding
+        return positions
+
+
+def _resize_matrix(old: int, new: int) -> Tensor:
+    """The antialiased bilinear resize of one axis as a matrix ``(new, old)``: it is linear and separable."""
+    identity = torch.eye(old)[None, None]
+    return F.interpolate(identity, size=(new, old), mode="bilinear", align_corners=False, antialias=True)[0, 0]

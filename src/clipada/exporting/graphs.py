@@ -1,0 +1,148 @@
+"""The folded model written as a graph: ONNX, OpenVINO, in float32, half precision or int8."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import Dim
+
+from clipada.config import EnginePrecision, RuntimeName
+from clipada.engines.graph import LookInput
+from clipada.engines.onnx import GRAPH as ONNX_GRAPH
+from clipada.errors import ConfigError
+from clipada.exporting.folding import FoldedLook
+from clipada.model import ClipAda
+
+OPSET = 20
+"""ONNX operators' version: the first with all that the graph holds, so that older runtimes read it."""
+
+PRECISIONS: dict[RuntimeName, tuple[EnginePrecision, ...]] = {
+    "onnx": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "fp16", "bf16", "int8"),
+}
+"""What each runtime has."""
+
+_SINGLE_FILE_BYTES = 1_900_000_000
+"""ONNX keeps at most 2 GiB in one file; weights beyond that lie beside it."""
+
+
+def check_precision(engine: RuntimeName, precision: EnginePrecision) -> None:
+    """Raise a ``ConfigError`` if the runtime has no such arithmetic."""
+    if precision not in PRECISIONS[engine]:
+        raise ConfigError(f"no precision {precision!r} in {engine}", expected=" | ".join(PRECISIONS[engine]))
+
+
+def write_graph(
+    model: ClipAda, folder: Path, engine: RuntimeName, precision: EnginePrecision, looks: Sequence[LookInput]
+) -> None:
+    """Fold the model and write its graph into ``folder``.
+
+    Args:
+        model: A trained model.
+        folder: An empty folder.
+        engine: The runtime the graph is for.
+        precision: Its arithmetic.
+        looks: What calibrates int8, a batch of one each; not used otherwise.
+    """
+    half = engine == "onnx" and precision == "fp16"
+    write_onnx(
+        FoldedLook(model, torch.float16 if half else torch.float32), folder / ONNX_GRAPH, model.config.image_size
+    )
+    if engine == "openvino":
+        _write_openvino(folder, precision, looks)
+    elif precision == "int8":
+        _quantise_onnx(folder / ONNX_GRAPH, looks)
+
+
+def write_onnx(look: FoldedLook, path: Path, side: int) -> None:
+    """Write the folded model as ONNX, for any number of images.
+
+    Args:
+        look: The folded model.
+        path: The file to write.
+        side: Side ``S`` of the images, in pixels.
+    """
+    batch = Dim("batch", min=1)
+    examples = (torch.zeros((2, side, side, 3), dtype=torch.uint8), torch.ones((2, side, side)))
+    with _quiet():
+        program: Any = torch.onnx.export(
+            look.eval(),
+            examples,
+            input_names=["images", "gain"],
+            output_names=["maps"],
+            dynamic_shapes={"images": {0: batch}, "gain": {0: batch}},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    size = sum(tensor.nbytes for tensor in look.state_dict().values())
+    program.save(path, external_data=size > _SINGLE_FILE_BYTES)
+
+
+def _write_openvino(folder: Path, precision: EnginePrecision, looks: Sequence[LookInput]) -> None:
+    """Turn the ONNX graph in ``folder`` into OpenVINO's own files."""
+    import openvino as ov
+
+    from clipada.engines.openvino import GRAPH
+
+    source = folder / ONNX_GRAPH
+    model = ov.Core().read_model(source)
+    if precision == "int8":
+        model = _quantised(model, source, looks)
+    ov.save_model(model, folder / GRAPH, compress_to_fp16=precision == "fp16")
+    for file in folder.glob(f"{ONNX_GRAPH}*"):
+        file.unlink()
+
+
+def _quantise_onnx(path: Path, looks: Sequence[LookInput]) -> None:
+    import onnx
+
+    onnx.save(_quantised(onnx.load(path), path, looks), path)
+
+
+def _quantised(model: Any, source: Path, looks: Sequence[LookInput]) -> Any:
+    """The graph in int8 by NNCF's post-training quantisation; the heads stay in float32, being small."""
+    os.environ.setdefault("NNCF_CI", "1")  # or NNCF reports to its makers
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    with _quiet():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(looks),
+            subset_size=len(looks),
+            model_type=nncf.ModelType.TRANSFORMER,
+            ignored_scope=nncf.IgnoredScope(names=_head_nodes(source)),
+        )
+
+
+def _head_nodes(path: Path) -> list[str]:
+    """The names of the heads' matrix products in an ONNX file."""
+    import onnx
+
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    scopes = {node.name: "".join(entry.value for entry in node.metadata_props) for node in nodes}
+    return [node.name for node in nodes if node.op_type in ("MatMul", "Gemm") and "heads." in scopes[node.name]]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' notes on their own workings from the user."""
+    noisy = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "nncf")]
+    levels = [logger.level for logger in noisy]
+    for logger in noisy:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(noisy, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,226 @@
+"""Does an export say what the model says? Differences on real images, and when they are too large."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from clipada.config import EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
+from clipada.data import Dataset
+from clipada.engines import Engine
+from clipada.engines.graph import GraphEngine
+from clipada.evaluation import evaluate_dataset
+from clipada.metrics import mean_metrics
+from clipada.scoring import counting_map, image_score
+
+Images = NDArray[np.uint8]
+
+JUDGED = ("image_auroc", "pixel_ap")
+"""The metrics that int8 is judged by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortcut:
+    """Below which attention a refinement pass may be skipped, and what that was measured to change.
+
+    Attributes:
+        bound: The largest difference of an anomaly map's pixel that was allowed.
+        cold_below: A pass whose attention stays below this everywhere is skipped; 0 if no value keeps to the bound.
+        chosen_on: Number of images the value was chosen on.
+        checked_on: Number of other images it was then checked on.
+        skipped: Share of those whose refinement passes were all skipped.
+        map_error: Largest difference of an anomaly map's pixel on those, with the shortcut and without.
+        score_error: Largest difference of an image score on those.
+    """
+
+    bound: float
+    cold_below: float
+    chosen_on: int
+    checked_on: int
+    skipped: float
+    map_error: float
+    score_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """How far two engines lie from one another on the same images.
+
+    Attributes:
+        images: How many images were compared.
+        max_map_error: Largest difference of a raw map's pixel, each pass, coarse first.
+        mean_map_error: Mean absolute difference of the raw maps, each pass.
+        max_score_error: Largest difference of an image score.
+        rank_correlation: Spearman's, of the image scores; ``None`` if they are all alike.
+    """
+
+    images: int
+    max_map_error: tuple[float, ...]
+    mean_map_error: tuple[float, ...]
+    max_score_error: float
+    rank_correlation: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """Whether an export says what the model in PyTorch says.
+
+    Attributes:
+        engine: The export's runtime.
+        precision: Its arithmetic.
+        machine: The processor or GPU both ran on.
+        differences: Their differences on real images.
+        metrics: Mean metrics of ``torch`` and ``export`` on labelled test images, 0..1, where they were judged by them.
+        shortcut: What the shortcut changes; ``None`` without refinement passes.
+        failures: What is beyond tolerance, in words; empty if the export is good.
+    """
+
+    engine: RuntimeName
+    precision: EnginePrecision
+    machine: str
+    differences: Differences
+    metrics: dict[str, dict[str, float]] | None
+    shortcut: Shortcut | None
+    failures: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+    def describe(self) -> tuple[str, ...]:
+        """The differences in short lines."""
+        found = self.differences
+        passes = ", ".join(f"pass {index} {error:.1e}" for index, error in enumerate(found.max_map_error))
+        lines = [
+            f"{found.images} images, largest differences from torch: maps {passes}; scores {found.max_score_error:.1e}"
+        ]
+        if self.metrics:
+            torch, export = self.metrics["torch"], self.metrics["export"]
+            lines += [
+                f"{name}: torch {100 * torch[name]:.2f}, export {100 * export[name]:.2f} percent" for name in torch
+            ]
+        if self.shortcut is not None:
+            lines.append(_describe(self.shortcut))
+        return (*lines, *self.failures)
+
+
+def compare(reference: Engine, exported: Engine, images: Images, scoring: ScoringConfig) -> Differences:
+    """Run both engines on the same images, ``(N, S, S, 3)`` uint8, one after another."""
+    worst, means = (np.zeros((len(images), reference.passes)) for _ in range(2))
+    scores = np.zeros((2, len(images)))
+    for index in range(len(images)):
+        both = [engine.localise_passes(images[index : index + 1])[:, 0] for engine in (reference, exported)]
+        error = np.abs(both[0] - both[1])
+        worst[index], means[index] = error.max(axis=(1, 2)), error.mean(axis=(1, 2))
+        scores[:, index] = [image_score(counting_map(raw, scoring), scoring) for raw in both]
+    return Differences(
+        images=len(images),
+        max_map_error=tuple(worst.max(axis=0).tolist()),
+        mean_map_error=tuple(means.mean(axis=0).tolist()),
+        max_score_error=float(np.abs(scores[0] - scores[1]).max()),
+        rank_correlation=_rank_correlation(scores),
+    )
+
+
+def measure_shortcut(exported: GraphEngine, images: Images, scoring: ScoringConfig, bound: float) -> Shortcut | None:
+    """Find below which attention a pass may be skipped, on every other image, and check it on the rest.
+
+    The value is the highest attention below which skipping changes no anomaly map by more than half the ``bound``. It
+    is dropped (0) if an image that it was not chosen on then changes by more than the bound.
+
+    Args:
+        exported: The export, without its shortcut.
+        images: Normal images ``(N, S, S, 3)`` uint8.
+        scoring: How maps are smoothed and scored.
+        bound: Largest difference of an anomaly map's pixel.
+
+    Returns:
+        ``None`` without refinement passes.
+    """
+    if exported.passes == 1:
+        return None
+    heat, map_errors, _ = _changes(exported, images[::2], scoring, cold_below=np.inf)
+    breaking = heat[map_errors > bound / 2]
+    cold_below = float(breaking.min() if len(breaking) else heat.max())
+    heat, map_errors, score_errors = _changes(exported, images[1::2], scoring, cold_below)
+    return Shortcut(
+        bound=bound,
+        cold_below=cold_below if map_errors.max(initial=0.0) <= bound else 0.0,
+        chosen_on=len(images[::2]),
+        checked_on=len(images[1::2]),
+        skipped=float(np.mean(heat < cold_below)) if len(heat) else 0.0,
+        map_error=float(map_errors.max(initial=0.0)),
+        score_error=float(score_errors.max(initial=0.0)),
+    )
+
+
+def judged_metrics(
+    reference: Engine, exported: Engine, dataset: Dataset, scoring: ScoringConfig
+) -> dict[str, dict[str, float]] | None:
+    """The mean metrics of both engines on the labelled test images; ``None`` where there is nothing to tell apart."""
+    if len({sample.anomalous for sample in dataset.test}) < 2:
+        return None
+    found = {}
+    for name, engine in (("torch", reference), ("export", exported)):
+        mean = mean_metrics(evaluate_dataset(engine, dataset, scoring).categories.values()).to_dict()
+        found[name] = {metric: value for metric in JUDGED if (value := mean[metric]) is not None}
+    return found
+
+
+def beyond_tolerance(
+    precision: EnginePrecision,
+    differences: Differences,
+    metrics: dict[str, dict[str, float]] | None,
+    config: ExportConfig,
+) -> tuple[str, ...]:
+    """What is beyond tolerance, in words."""
+    if precision != "int8":
+        limit = config.fp32_error if precision == "fp32" else config.half_error
+        worst = max(differences.max_map_error)
+        return () if worst <= limit else (f"maps differ by {worst:.1e}, more than {limit:.0e}",)
+    if metrics:
+        limits = {"image_auroc": config.image_auroc_loss, "pixel_ap": config.pixel_ap_loss}
+        losses = {name: value - metrics["export"][name] for name, value in metrics["torch"].items()}
+        return tuple(
+            f"{name} loses {100 * loss:.2f} points, more than {100 * limits[name]:g}"
+            for name, loss in losses.items()
+            if not loss <= limits[name]
+        )
+    correlation = differences.rank_correlation
+    if correlation is not None and not correlation >= config.rank_correlation:
+        return (f"image scores rank-correlate by {correlation:.3f}, less than {config.rank_correlation}",)
+    return ()
+
+
+def _changes(
+    exported: GraphEngine, images: Images, scoring: ScoringConfig, cold_below: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Each image's hottest attention, and how far its map and score change when colder passes are skipped."""
+    heat, map_errors, score_errors = np.zeros((3, len(images)))
+    short = exported.with_shortcut(cold_below)
+    for index in range(len(images)):
+        full, less = (engine.localise_passes(images[index : index + 1])[:, 0] for engine in (exported, short))
+        heat[index] = full[:-1].max()
+        maps = [counting_map(raw, scoring) for raw in (full, less)]
+        map_errors[index] = np.abs(maps[0] - maps[1]).max()
+        score_errors[index] = abs(image_score(maps[0], scoring) - image_score(maps[1], scoring))
+    return heat, map_errors, score_errors
+
+
+def _rank_correlation(scores: NDArray[np.float64]) -> float | None:
+    """Spearman's, of two rows."""
+    ranks = np.stack([rankdata(row) for row in scores])
+    return float(np.corrcoef(ranks)[0, 1]) if np.all(np.ptp(ranks, axis=1) > 0) else None
+
+
+def _describe(shortcut: Shortcut) -> str:
+    if not shortcut.cold_below:
+        return f"shortcut: off, skipping passes changed an anomaly map by {shortcut.map_error:.1e}"
+    return (
+        f"shortcut: attention below {shortcut.cold_below:.3f} skips {100 * shortcut.skipped:.0f} % of "
+        f"{shortcut.checked_on} normal images; anomaly maps change by {shortcut.map_error:.1e} at most"
+    )

@@ -1,0 +1,221 @@
+"""Exports promise torch's own answer without torch; what does not keep the promise is not kept."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import clipada.exporting
+from clipada import Inspector, export
+from clipada.bundle import ADAPTER
+from clipada.config import EngineConfig, ExportConfig
+from clipada.engines.exports import DESCRIPTION, EXPORTS
+from clipada.errors import ConfigError, DatasetError, RunError
+from clipada.exporting import PARITY
+from tiny import save
+
+FEW = ExportConfig(images=6, shortcut_images=6, calibration_images=4)
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "transformers", "kornia", "lightning_fabric", "onnx", "nncf"):
+    sys.modules[name] = None  # importing it fails, as where it is not installed
+sys.argv[0] = "clipada"
+from clipada.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a float32 export for each runtime. Shared: to be read only."""
+    folder = shutil.copytree(finished_run, tmp_path_factory.mktemp("exported") / "line3")
+    for engine in ("onnx", "openvino"):
+        export(folder, engine, config=FEW)
+    return folder
+
+
+@pytest.fixture
+def changed(exported: Path, tmp_path: Path) -> Path:
+    """A copy of the exported run, to be changed."""
+    return shutil.copytree(exported, tmp_path / "line3")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """Five images of differing brightness."""
+    rng = np.random.default_rng(3)
+    paths = [tmp_path / "photos" / f"{index}.png" for index in range(5)]
+    for index, path in enumerate(paths):
+        save(path, rng.integers(0, 256, (40, 48, 3), dtype=np.uint8) // np.uint8(index + 1))
+    return paths
+
+
+def without_torch(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process where PyTorch cannot be imported."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def tamper(graph: Path) -> None:
+    """Change one weight of an ONNX graph a little: its heads' constants."""
+    model = onnx.load(graph)
+    for tensor in model.graph.initializer:
+        if "heads.vectors" in tensor.name or tensor.dims[-1:] == [2]:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.02), tensor.name))
+    onnx.save(model, graph)
+
+
+def tampering(graph: Path) -> Callable[..., None]:
+    """In the place of the exporter: hands over a graph that was tampered with."""
+
+    def write(model: object, folder: Path, *rest: object) -> None:
+        shutil.copy(graph, folder / "graph.onnx")
+        tamper(folder / "graph.onnx")
+
+    return write
+
+
+# --- the same answer
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+@pytest.mark.parametrize("streams", [1, 2])
+def test_an_export_says_what_torch_says(exported: Path, photos: list[Path], engine: str, streams: int) -> None:
+    torch_maps, maps = (
+        [result.anomaly_map for result in Inspector.load(exported, engine=config).inspect_files(photos, batch_size=3)]
+        for config in (EngineConfig(name="torch"), EngineConfig(name=engine, threads=2, streams=streams))
+    )
+    assert len(maps) == len(photos)
+    assert np.ptp(torch_maps[0]) > 1e-3
+    np.testing.assert_allclose(maps, torch_maps, rtol=0, atol=1e-5)
+
+
+def test_parity_is_on_record(exported: Path) -> None:
+    record = json.loads((exported / PARITY).read_text())
+    assert set(record) == {"onnx-fp32", "openvino-fp32"}
+    for parity in record.values():
+        assert parity["failures"] == []
+        assert parity["differences"]["images"] == FEW.images
+        assert 0 < max(parity["differences"]["max_map_error"]) < 1e-5
+        assert parity["shortcut"]["chosen_on"] == parity["shortcut"]["checked_on"] == 3
+
+
+# --- the gate
+
+
+def test_a_tampered_graph_is_refused_and_not_kept(changed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = changed / EXPORTS / "onnx-fp32" / "graph.onnx"
+    before = graph.read_bytes()
+    monkeypatch.setattr(clipada.exporting, "write_graph", tampering(graph))
+    with pytest.raises(RunError, match="onnx-fp32 does not agree with torch: maps differ by") as caught:
+        export(changed, "onnx", config=FEW)
+    assert "--force" in str(caught.value.remedy)
+    assert json.loads((changed / PARITY).read_text())["onnx-fp32"]["failures"]
+    assert graph.read_bytes() == before
+    assert sorted(path.name for path in (changed / EXPORTS).iterdir()) == ["onnx-fp32", "openvino-fp32", "parity.json"]
+
+
+def test_force_keeps_it_all_the_same(changed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = changed / EXPORTS / "onnx-fp32" / "graph.onnx"
+    before = graph.read_bytes()
+    monkeypatch.setattr(clipada.exporting, "write_graph", tampering(graph))
+    _, parity = export(changed, "onnx", config=FEW, force=True)
+    assert parity.failures
+    assert graph.read_bytes() != before
+    Inspector.load(changed, engine="onnx")
+
+
+def test_a_graph_changed_after_its_export_is_refused(changed: Path) -> None:
+    tamper(changed / EXPORTS / "onnx-fp32" / "graph.onnx")
+    with pytest.raises(RunError, match="damaged or was changed") as caught:
+        Inspector.load(changed, engine="onnx")
+    assert caught.value.got == "graph.onnx"
+
+
+def test_an_export_of_another_adapter_is_refused(changed: Path) -> None:
+    with (changed / ADAPTER).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(RunError, match="of another adapter"):
+        Inspector.load(changed, engine="openvino")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_int8_is_judged_by_metrics(changed: Path, engine: str) -> None:
+    lenient = ExportConfig(images=6, shortcut_images=6, calibration_images=4, image_auroc_loss=1, pixel_ap_loss=1)
+    folder, parity = export(changed, engine, "int8", config=lenient)
+    assert parity.metrics is not None
+    assert set(parity.metrics["torch"]) == set(parity.metrics["export"]) == {"image_auroc", "pixel_ap"}
+    assert max(parity.differences.max_map_error) > 1e-4  # it is int8
+    assert Inspector.load(changed, engine=engine, precision="int8").engine_name == f"{engine} int8"
+    strict = ExportConfig(images=6, shortcut_images=6, calibration_images=4, image_auroc_loss=-1, pixel_ap_loss=1)
+    with pytest.raises(RunError, match="image_auroc loses"):
+        export(changed, engine, "int8", config=strict)
+    assert (folder / DESCRIPTION).is_file()
+
+
+def test_without_images_nothing_is_exported(run_folder: Path) -> None:
+    config = run_folder / "config.json"
+    content = json.loads(config.read_text())
+    content["training"]["data"] = "/nowhere"
+    config.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="no images to compare") as caught:
+        export(run_folder, "onnx")
+    assert "--data" in str(caught.value.remedy)
+
+
+# --- which engine
+
+
+def test_what_an_engine_lacks_is_said(exported: Path) -> None:
+    with pytest.raises(ConfigError, match="no precision 'bf16' in onnx"):
+        export(exported, "onnx", "bf16")
+    with pytest.raises(ConfigError, match="no setting streams"):
+        Inspector.load(exported, engine=EngineConfig(name="torch", streams=2))
+    for engine in ("onnx", "openvino"):
+        with pytest.raises(ConfigError, match="no device 'abacus'"):
+            Inspector.load(exported, engine=engine, device="abacus")
+    with pytest.raises(RunError, match="no onnx int8 export") as caught:
+        Inspector.load(exported, engine="onnx", precision="int8")
+    assert "clipada export" in str(caught.value.remedy)
+    assert caught.value.got == "onnx-fp32, openvino-fp32"
+
+
+# --- a machine without PyTorch
+
+
+def test_predict_works_where_torch_is_not_installed(exported: Path, photos: list[Path], tmp_path: Path) -> None:
+    expected = [result.score for result in Inspector.load(exported, engine="torch").inspect_files(photos)]
+    for words in ((), ("--engine", "onnx", "--threads", 1, "--out", tmp_path / "out")):
+        done = without_torch("predict", exported, photos[0].parent, *words)
+        assert done.returncode == 0, done.stderr
+        scores = [json.loads(line)["score"] for line in done.stdout.splitlines()]
+        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
+
+
+def test_a_run_without_exports_says_how_to_get_one(finished_run: Path, photos: list[Path]) -> None:
+    done = without_torch("predict", finished_run, photos[0])
+    assert done.returncode == 2
+    assert f"clipada export {finished_run} --engine onnx" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_evaluate_works_where_torch_is_not_installed(changed: Path) -> None:
+    data = json.loads((changed / "config.json").read_text())["training"]["data"]
+    done = without_torch("evaluate", changed, data, "--engine", "onnx")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((changed / "metrics.json").read_text())["protocol"]["engine"] == "onnx fp32"
