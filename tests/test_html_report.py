@@ -299,8 +299,8 @@ def test_thresholds_of_the_image_score_are_drawn_and_counted(evaluated: Path, tm
     )
     page = read(out)
     assert [line["class"] for line in page.all("line")].count("threshold") == 1
-    assert "0 of 2 good above the threshold" in page.words  # one that is equal is not above it
-    assert "0 of 2 anomalous above the threshold" in page.words
+    assert "0 of 2 good parts score above the threshold" in page.words  # one that is equal is not above it
+    assert "0 of 2 anomalous parts score above the threshold" in page.words
 
 
 SCORES_OF_PARTS = st.lists(st.floats(0, 1), max_size=40)
