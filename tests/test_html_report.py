@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clipada import evaluate, predict, report_run
@@ -307,6 +307,7 @@ SCORES_OF_PARTS = st.lists(st.floats(0, 1), max_size=40)
 
 
 @given(SCORES_OF_PARTS, SCORES_OF_PARTS, st.lists(st.floats(0, 1), max_size=2))
+@example([], [0.9999999999999999], [])
 def test_histograms_hold_every_part_inside_their_axes(
     good: list[float], anomalous: list[float], limits: list[float]
 ) -> None:

@@ -82,9 +82,9 @@ def _order(scores: _Scores) -> list[str]:
 def _regions(parts: Sequence[Part]) -> list[str]:
     """How many parts have a region, where somebody counted."""
     counts = [part.regions for part in parts if part.regions is not None]
-    return (
-        [f"{sum(map(bool, counts))} of {len(counts)} have a region above the threshold of the map."] if counts else []
-    )
+    if not counts:
+        return []
+    return [f"{sum(map(bool, counts))} of {len(counts)} have a region above the threshold of the map."]
 
 
 def _decisions(parts: Sequence[Part], limits: Sequence[float | None]) -> list[str]:
@@ -92,7 +92,5 @@ def _decisions(parts: Sequence[Part], limits: Sequence[float | None]) -> list[st
     decided = [(part, part.score > limit) for part, limit in zip(parts, limits, strict=True) if limit is not None]
     counts = {kind: [above for part, above in decided if part.kind == kind] for kind in KINDS}
     return [
-        f"{sum(above)} of {len(above)} {kind} parts score above the threshold."
-        for kind, above in counts.items()
-        if above
+        f"{sum(hits)} of {len(hits)} {kind} parts score above the threshold." for kind, hits in counts.items() if hits
     ]
