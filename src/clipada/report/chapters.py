@@ -18,7 +18,7 @@ KINDS: tuple[Kind, ...] = ("good", "anomalous", "inspected")
 ImageThreshold = Callable[[Path], float | None]
 """The image score above which an image counts as defective, by its path; ``None`` where none is set."""
 
-Scores = Mapping[Kind, Sequence[float]]
+_Scores = Mapping[Kind, Sequence[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def _chapter(name: str, parts: Sequence[Part], inspector: Inspector, image_thres
     )
 
 
-def _ranges(scores: Scores) -> list[str]:
+def _ranges(scores: _Scores) -> list[str]:
     """Number and range of each kind."""
     return [
         f"{len(values)} {kind}: scores {min(values):#.3g} to {max(values):#.3g}, median {median(values):#.3g}."
@@ -70,7 +70,7 @@ def _ranges(scores: Scores) -> list[str]:
     ]
 
 
-def _order(scores: Scores) -> list[str]:
+def _order(scores: _Scores) -> list[str]:
     """How many defects the good parts hide."""
     good, anomalous = scores["good"], scores["anomalous"]
     if not (good and anomalous):
@@ -82,13 +82,15 @@ def _order(scores: Scores) -> list[str]:
 def _regions(parts: Sequence[Part]) -> list[str]:
     """How many parts have a region, where somebody counted."""
     counts = [part.regions for part in parts if part.regions is not None]
-    return (
-        [f"{sum(map(bool, counts))} of {len(counts)} have a region above the threshold of the map."] if counts else []
-    )
+    if not counts:
+        return []
+    return [f"{sum(map(bool, counts))} of {len(counts)} have a region above the threshold of the map."]
 
 
 def _decisions(parts: Sequence[Part], limits: Sequence[float | None]) -> list[str]:
     """How many of each kind lie above their threshold."""
     decided = [(part, part.score > limit) for part, limit in zip(parts, limits, strict=True) if limit is not None]
     counts = {kind: [above for part, above in decided if part.kind == kind] for kind in KINDS}
-    return [f"{sum(above)} of {len(above)} {kind} above the threshold." for kind, above in counts.items() if above]
+    return [
+        f"{sum(hits)} of {len(hits)} {kind} parts score above the threshold." for kind, hits in counts.items() if hits
+    ]

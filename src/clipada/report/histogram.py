@@ -40,7 +40,7 @@ class Histogram:
         totals: For each kind, the number of parts.
         ticks: Marks of the score axis: its label, and its place in percent of the axis.
         top: The end of the share axis, in percent.
-        thresholds: Scores from which a part is called defective, likewise placed.
+        thresholds: Scores above which a part is called defective, likewise placed.
     """
 
     bars: Mapping[Kind, tuple[Bar, ...]]
@@ -78,7 +78,8 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
 
 
 def _bars(scores: Sequence[float], low: float, high: float) -> tuple[Bar, ...]:
-    counts = np.histogram(scores, BINS, (low, high))[0]
+    inside = np.clip(scores, low, high)  # a round number, computed, can lie a rounding error within the scores
+    counts = np.histogram(inside, BINS, (low, high))[0]
     width = 100 / BINS
     return tuple(
         Bar(start=round(index * width, 3), width=width, share=100 * count / len(scores), count=int(count))
@@ -88,7 +89,7 @@ def _bars(scores: Sequence[float], low: float, high: float) -> tuple[Bar, ...]:
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """Four to eight round numbers, evenly spaced, from below the values to above them."""
+    """Two to eight round numbers, evenly spaced, that the values lie within."""
     low, high = min(values), max(values)
     span = max(high - low, 1e-6)
     power = 10.0 ** math.floor(math.log10(span / 4))
