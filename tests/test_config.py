@@ -108,9 +108,10 @@ def test_every_setting_is_documented() -> None:
     import ast
     import inspect
 
-    from clipada import config, runtime
+    from clipada.config import calibration, method, runtime
 
-    nodes = [node for module in (config, runtime) for node in ast.parse(inspect.getsource(module)).body]
+    modules = (calibration, method, runtime)
+    nodes = [node for module in modules for node in ast.parse(inspect.getsource(module)).body]
     for node in (n for n in nodes if isinstance(n, ast.ClassDef) and n.name.endswith("Config")):
         for field, following in zip(node.body, node.body[1:], strict=False):
             if isinstance(field, ast.AnnAssign) and node.name != "Config":

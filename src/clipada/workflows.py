@@ -234,6 +234,7 @@ def report_run(
     out: Path | str | None = None,
     *,
     backbone: str | None = None,
+    engine: EngineName | EngineConfig | None = None,
     device: str = "auto",
 ) -> Report:
     """Write a self-contained HTML report of a run's last evaluation, or of what ``predict`` said.
@@ -246,6 +247,7 @@ def report_run(
         out: The file to write, or a folder to write ``report.html`` into; by default the run folder, or the file beside
             ``verdicts`` of its name and the ending ``.html``.
         backbone: Where the backbone lies now, if not where it lay at training.
+        engine: As for ``Inspector.load``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
 
     Returns:
@@ -259,9 +261,16 @@ def report_run(
     description = read_run(Path(run))
     parts = read_scores(description) if verdicts is None else read_verdicts(Path(verdicts))
     path = Path(out or (run if verdicts is None else Path(verdicts).with_suffix(".html")))
-    inspector = Inspector.load(run, backbone=backbone, device=device)
+    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device)
     command = shlex.join(["clipada", "report", str(run), *([] if verdicts is None else [str(verdicts)])])
-    return write_report(path / REPORT if path.is_dir() else path, description, parts, inspector, command=command)
+    return write_report(
+        path / REPORT if path.is_dir() else path,
+        description,
+        parts,
+        inspector,
+        command=command,
+        image_threshold=inspector.score_threshold,
+    )
 
 
 def synthesize(
