@@ -22,13 +22,17 @@ from clipada.config import (
     CalibrationMode,
     Config,
     EnginePrecision,
+    HistoryConfig,
+    Keep,
     RuntimeConfig,
     setting_names,
 )
 from clipada.errors import ClipAdaError, ConfigError
+from clipada.serving.commands import history_app
 
 if TYPE_CHECKING:
     from clipada.data import Dataset
+    from clipada.serving.history import History
 
 app = typer.Typer(
     name="clipada",
@@ -37,12 +41,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(history_app, name="history")
 out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
 console = Console(stderr=True, quiet=not RuntimeConfig.leads(), markup=False, emoji=False, highlight=False)
 
 TRAIN_EXTRA = frozenset({"kornia", "lightning_fabric", "tensorboard", "torch", "transformers"})
 """The modules that ``clipada[train]`` installs."""
+
+SERVE_EXTRA = frozenset({"sqlalchemy"})
+"""The modules that ``clipada[serve]`` installs."""
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
 DataFolder = Annotated[
@@ -225,6 +233,12 @@ def predict(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region; the run's own by default."),
     ] = None,
+    database: Annotated[
+        str | None, typer.Option(metavar="URL", help="Also store verdicts here, e.g. sqlite:///history.db.")
+    ] = None,
+    keep_images: Annotated[
+        Keep, typer.Option(help="With --database, which images to keep, in clipada-images.")
+    ] = HistoryConfig.keep,
     device: Device = "auto",
     precision: Precision = "fp32",
     batch_size: BatchSize = 8,
@@ -236,6 +250,7 @@ def predict(
 
     unreadable = count = defective = 0
     calibrated = False
+    history = _history(database, keep_images)
     for result in workflows.predict(
         run,
         images,
@@ -255,6 +270,8 @@ def predict(
         else:
             defective += bool(result.defective)
             calibrated = result.calibration is not None
+            if history is not None:
+                history.store([result])
     where = f"; pictures in {out}" if out else ""
     found = f", {defective} defective" if calibrated else ""
     _say(f"inspected {count - unreadable} images{found}, left out {unreadable}{where}")
@@ -305,9 +322,11 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
+        module = (error.name or "").partition(".")[0]
+        if module not in TRAIN_EXTRA | SERVE_EXTRA:
             raise
-        error_console.print(f"error: this needs {error.name}\n  remedy: pip install 'clipada[train]'", style="red")
+        extra = "train" if module in TRAIN_EXTRA else "serve"
+        error_console.print(f"error: this needs {error.name}\n  remedy: pip install 'clipada[{extra}]'", style="red")
         sys.exit(2)
     except (ClipAdaError, OSError) as error:
         error_console.print(f"error: {error}", style="red", soft_wrap=True)
@@ -333,6 +352,15 @@ def _config(preset: str, settings: list[str] | None, epochs: int | None, **optio
     config = config.updated({names[key]: value for key, value in options.items() if value is not None})
     changes = dict(_setting(text) for text in settings or [])
     return config.updated(changes)
+
+
+def _history(database: str | None, keep: Keep) -> History | None:
+    """The history to store verdicts in, if one is named."""
+    if database is None:
+        return None
+    from clipada.serving.history import History
+
+    return History(HistoryConfig(database=database, keep=keep))
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 EnginePrecision = Literal["fp32", "bf16"]
 Preset = Literal["quick", "mvtec", "visa"]
 CalibrationMode = Literal["conditional", "marginal"]
+Keep = Literal["none", "defective", "all"]
 
 
 def _require(condition: bool, setting: str, expected: str, got: object) -> None:
@@ -303,6 +304,23 @@ class DriftConfig:
         _require(0 < self.false_alarm_chance < 1, "false_alarm_chance", "0 to 1, exclusive", self.false_alarm_chance)
         _require(0 < self.jump <= 1, "jump", "more than 0, at most 1", self.jump)
         _require(self.seed >= 0, "seed", "0 or more", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryConfig:
+    """Where verdicts are stored."""
+
+    database: str = "sqlite:///clipada-history.db"
+    """A database URL as SQLAlchemy reads it: an SQLite file, ``postgresql+psycopg://user@host/name``, ..."""
+
+    keep: Keep = "none"
+    """Which images are kept beside their verdicts."""
+
+    images: str = "clipada-images"
+    """The folder that they are kept in, under their hashes."""
+
+    def __post_init__(self) -> None:
+        _require(self.keep in get_args(Keep), "keep", " | ".join(get_args(Keep)), self.keep)
 
 
 @dataclass(frozen=True, kw_only=True)
