@@ -126,7 +126,7 @@ def evaluate(
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
-    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision)
+    inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision, calibrated=False)
     description = read_run(Path(run))
     evaluation = evaluate_dataset(
         inspector.engine,

@@ -128,6 +128,8 @@ def test_the_promise_changes_without_images(run_folder: Path, parts: Path) -> No
     with pytest.raises(CalibrationError, match="too few") as caught:
         calibrate(run_folder, settings=CalibrationConfig())
     assert "299" in str(caught.value.expected)
+    with pytest.raises(CalibrationError, match="groups cannot change"):
+        calibrate(run_folder, settings=CalibrationConfig(false_alarm_rate=0.5, confidence=0.8, per="product"))
     assert read_calibration(run_folder / CALIBRATION) == loose
 
 
