@@ -89,7 +89,8 @@ def calibrate(
     paths = find_images(given)
     _refuse_defects(paths)
     fresh, trained_on, copies = _sorted_out(paths, description)
-    require_images(len(fresh), settings)
+    left_out = f"; {len(trained_on)} more were trained on, {len(copies)} are copies" if trained_on or copies else ""
+    require_images(len(fresh), settings, left_out)
     inspector = Inspector.load(run, backbone=backbone, device=device, precision=precision, calibrated=False)
     results = inspector.inspect_files(fresh, batch_size=batch_size, workers=workers)
     scored, failures = _scored(results, settings.per, on_image)

@@ -203,7 +203,7 @@ def test_too_few_images_are_refused_with_the_number_needed(
     train = finished_run.parent / "products" / "plate" / "train"
     code, _, err = clipada("calibrate", finished_run, train, "--mode", "marginal", "--false-alarm-rate", 0.2)
     assert code == 2
-    assert "got: 0" in err
+    assert "got: 0; 6 more were trained on, 0 are copies" in err
     assert not (finished_run / CALIBRATION).exists()
 
 
