@@ -23,10 +23,9 @@ from sqlalchemy import create_engine, text
 from clipada.cli import main
 from clipada.config import HistoryConfig
 from clipada.errors import ConfigError, HistoryError
-from clipada.images import image_sha256
+from clipada.images import image_sha256, write_png
 from clipada.serving.history import Entry, History
 from clipada.types import ModelIdentity, Region, Verdict
-from tiny import save
 
 MODEL = ModelIdentity(run="line3", sha256="a" * 64, backbone_sha256="b" * 64, engine="torch fp32")
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -162,12 +161,12 @@ def test_the_whole_record_is_kept(history: History, url: str) -> None:
 def test_what_was_acknowledged_survives_a_kill(url: str) -> None:
     """A process that stores one verdict after another and is killed: every number it printed is there."""
     code = (
-        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from test_history import verdict; from clipada.serving.history import History, HistoryConfig\n"
         "history = History(HistoryConfig(database=sys.argv[1]))\n"
         "while True: print(history.store([verdict()])[0], flush=True)"
     )
-    command = [sys.executable, "-c", code, url, str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    command = [sys.executable, "-c", code, url, str(Path(__file__).parent)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         told = [int(writer.stdout.readline()) for _ in range(20)]
@@ -193,7 +192,7 @@ def test_several_writers_lose_nothing(url: str) -> None:
     ("keep", "kept"), [("none", [False] * 3), ("defective", [True, False, False]), ("all", [True] * 3)]
 )
 def test_images_are_kept_by_policy(tmp_path: Path, url: str, keep: str, kept: list[bool]) -> None:
-    save(tmp_path / "part.JPG", np.full((5, 5, 3), 90, np.uint8))
+    write_png(tmp_path / "part.JPG", np.full((5, 5, 3), 90, np.uint8))
     settings = HistoryConfig(database=url, keep=keep, images=str(tmp_path / "kept"))  # type: ignore[arg-type]
     with History(settings) as history:
         history.store([verdict(0.1), verdict(0.2, tmp_path / "part.JPG"), verdict(0.5, tmp_path / "part.JPG")])
@@ -207,7 +206,7 @@ def test_images_are_kept_by_policy(tmp_path: Path, url: str, keep: str, kept: li
 
 def test_old_verdicts_go_with_what_belongs_to_them(tmp_path: Path, url: str) -> None:
     for name, grey in (("old", 10), ("both", 20)):
-        save(tmp_path / f"{name}.png", np.full((5, 5, 3), grey, np.uint8))
+        write_png(tmp_path / f"{name}.png", np.full((5, 5, 3), grey, np.uint8))
     with History(HistoryConfig(database=url, keep="all", images=str(tmp_path / "kept"))) as history:
         old, both_old, _ = history.store(
             [
