@@ -91,32 +91,23 @@ def calibrate(
     paths = find_images(given)
     _refuse_defects(paths)
     fresh, trained_on, copies = _sorted_out(paths, description)
-    require_images(len(fresh), settings)
+    left_out = f"; {len(trained_on)} more were trained on, {len(copies)} are copies" if trained_on or copies else ""
+    require_images(len(fresh), settings, left_out)
     inspector = Inspector.load(
         description, backbone=backbone, engine=engine, device=device, precision=precision, calibrated=False
     )
-    scored: list[CalibrationImage] = []
-    failures: list[Failure] = []
-    for result in inspector.inspect_files(fresh, batch_size=batch_size, workers=workers):
-        if isinstance(result, Failure):
-            failures.append(result)
-        else:
-            scored.append(_scored(result, settings.per))
-        on_image()
-    if settings.per is not None and not any(image.group for image in scored):
-        raise CalibrationError(
-            f"no image's path tells a group by {settings.per!r}", remedy="mend --per, or leave it out"
-        )
+    results = inspector.inspect_files(fresh, batch_size=batch_size, workers=workers)
+    scored, failures = _scored(results, settings.per, on_image)
     calibration = Calibration(
         settings=settings,
-        images=tuple(sorted(scored, key=lambda image: (image.group or "", image.score, image.sha256))),
+        images=scored,
         model_sha256=description.model_sha256,
         engine=inspector.engine_name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
     _write(calibration, description)
-    return CalibrationReport(calibration=calibration, failures=tuple(failures), trained_on=trained_on, copies=copies)
+    return CalibrationReport(calibration=calibration, failures=failures, trained_on=trained_on, copies=copies)
 
 
 def _promised(run: Run, settings: CalibrationConfig) -> CalibrationReport:
@@ -126,7 +117,12 @@ def _promised(run: Run, settings: CalibrationConfig) -> CalibrationReport:
         raise CalibrationError(
             f"run {run.folder} has no calibration yet", expected="IMAGES of good parts", remedy="name some"
         )
-    calibration = read_calibration(path).promising(settings)
+    present = read_calibration(path)
+    if settings.per not in (None, present.settings.per):
+        raise CalibrationError(
+            "groups cannot change without images", expected=f"--per {present.settings.per}", got=settings.per
+        )
+    calibration = present.promising(settings)
     _write(calibration, run)
     return CalibrationReport(calibration=calibration)
 
@@ -140,15 +136,19 @@ def _write(calibration: Calibration, run: Run) -> None:
 def _refuse_defects(paths: Iterable[Path]) -> None:
     """Refuse images that lie where the known layouts keep defects and masks."""
     for path in paths:
-        above = path.absolute().parents
-        beside_good = any(folder.parent.name == "test" and (folder.parent / "good").is_dir() for folder in above)
-        if any(folder.name in _NOT_GOOD for folder in above) or (beside_good and "good" not in path.parts):
+        if any(_holds_defects(folder) for folder in path.absolute().parents[:2]):
             raise DatasetError(
                 f"{path} seems to show no good part",
                 expected="images of good parts alone",
                 got=f"folder {path.parent}",
                 remedy="name the folders of good parts, e.g. part/test/good",
             )
+
+
+def _holds_defects(folder: Path) -> bool:
+    """Whether a folder is one of defects or masks: by its name, or because it lies beside ``good`` in ``test``."""
+    tested = folder.parent.name == "test" and folder.name != "good" and (folder.parent / "good").is_dir()
+    return tested or folder.name in _NOT_GOOD
 
 
 def _sorted_out(paths: Iterable[Path], run: Run) -> tuple[list[Path], tuple[Path, ...], tuple[Path, ...]]:
@@ -182,11 +182,21 @@ def _sha256(path: Path) -> str:
         return str(path)
 
 
-def _scored(verdict: Verdict, per: str | None) -> CalibrationImage:
-    """What the calibration keeps of an image."""
-    return CalibrationImage(
-        sha256=verdict.image_sha256,
-        score=verdict.score,
-        peak=float(verdict.anomaly_map.max()),
-        group=group_of(verdict.path, per) if verdict.path else None,
-    )
+def _scored(
+    results: Iterable[Verdict | Failure], per: str | None, on_image: Callable[[], None]
+) -> tuple[tuple[CalibrationImage, ...], tuple[Failure, ...]]:
+    """What the calibration keeps of each image, by group and rising score; and the images that could not be read."""
+    scored: list[CalibrationImage] = []
+    failures: list[Failure] = []
+    for result in results:
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            group = group_of(result.path, per) if result.path else None
+            peak = float(result.anomaly_map.max())
+            scored.append(CalibrationImage(sha256=result.image_sha256, score=result.score, peak=peak, group=group))
+        on_image()
+    if per is not None and not any(image.group for image in scored):
+        raise CalibrationError(f"no image's path tells a group by {per!r}", remedy="mend --per, or leave it out")
+    ordered = sorted(scored, key=lambda image: (image.group or "", image.score, image.sha256))
+    return tuple(ordered), tuple(failures)

@@ -24,14 +24,18 @@ from clipada.config import (
     EngineName,
     EnginePrecision,
     ExportConfig,
+    HistoryConfig,
+    Keep,
     RuntimeConfig,
     RuntimeName,
 )
 from clipada.errors import ClipAdaError
 from clipada.options import asked_config
+from clipada.serving.commands import history_app
 
 if TYPE_CHECKING:
     from clipada.data import Dataset
+    from clipada.serving.history import History
 
 app = typer.Typer(
     name="clipada",
@@ -40,6 +44,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(history_app, name="history")
 out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
 console = Console(stderr=True, quiet=not RuntimeConfig.leads(), markup=False, emoji=False, highlight=False)
@@ -48,6 +53,7 @@ EXTRAS = {
     **dict.fromkeys(("huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"), "train"),
     **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
     "openvino": "openvino",
+    "sqlalchemy": "serve",
 }
 """The modules that are not always installed, and the extra of ``clipada`` that brings each."""
 
@@ -259,6 +265,12 @@ def predict(
         typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region; the run's own by default."),
     ] = None,
     engine: Engine = None,
+    database: Annotated[
+        str | None, typer.Option(metavar="URL", help="Also store verdicts here, e.g. sqlite:///history.db.")
+    ] = None,
+    keep_images: Annotated[
+        Keep, typer.Option(help="With --database, which images to keep, in clipada-images.")
+    ] = HistoryConfig.keep,
     device: Device = "auto",
     precision: Precision = None,
     threads: Threads = None,
@@ -273,6 +285,7 @@ def predict(
 
     unreadable = count = defective = 0
     calibrated = False
+    history = _history(database, keep_images)
     for result in workflows.predict(
         run,
         images,
@@ -291,6 +304,8 @@ def predict(
         else:
             defective += bool(result.defective)
             calibrated = result.calibration is not None
+            if history is not None:
+                history.store([result])
     where = f"; pictures in {out}" if out else ""
     found = f", {defective} defective" if calibrated else ""
     _say(f"inspected {count - unreadable} images{found}, left out {unreadable}{where}")
@@ -434,6 +449,15 @@ def _engine(
     return EngineConfig(
         name=name, precision=precision, device=device, threads=threads, streams=streams, shortcut=shortcut
     )
+
+
+def _history(database: str | None, keep: Keep) -> History | None:
+    """The history to store verdicts in, if one is named."""
+    if database is None:
+        return None
+    from clipada.serving.history import History
+
+    return History(HistoryConfig(database=database, keep=keep))
 
 
 def _dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:

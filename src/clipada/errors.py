@@ -57,5 +57,9 @@ class RunError(ClipAdaError):
     """A run folder is missing, unfinished, damaged, or in the way."""
 
 
+class HistoryError(ClipAdaError):
+    """The database of verdicts cannot be used as asked."""
+
+
 class CalibrationError(ClipAdaError):
     """A calibration cannot promise what is asked, is damaged, or is of another model."""

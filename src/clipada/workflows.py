@@ -136,7 +136,9 @@ def evaluate(
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
     description = read_run(Path(run))
-    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device, precision=precision)
+    inspector = Inspector.load(
+        description, backbone=backbone, engine=engine, device=device, precision=precision, calibrated=False
+    )
     evaluation = evaluate_dataset(
         inspector.engine,
         dataset,

@@ -128,6 +128,8 @@ def test_the_promise_changes_without_images(run_folder: Path, parts: Path) -> No
     with pytest.raises(CalibrationError, match="too few") as caught:
         calibrate(run_folder, settings=CalibrationConfig())
     assert "299" in str(caught.value.expected)
+    with pytest.raises(CalibrationError, match="groups cannot change"):
+        calibrate(run_folder, settings=CalibrationConfig(false_alarm_rate=0.5, confidence=0.8, per="product"))
     assert read_calibration(run_folder / CALIBRATION) == loose
 
 
@@ -201,7 +203,7 @@ def test_too_few_images_are_refused_with_the_number_needed(
     train = finished_run.parent / "products" / "plate" / "train"
     code, _, err = clipada("calibrate", finished_run, train, "--mode", "marginal", "--false-alarm-rate", 0.2)
     assert code == 2
-    assert "got: 0" in err
+    assert "got: 0; 6 more were trained on, 0 are copies" in err
     assert not (finished_run / CALIBRATION).exists()
 
 

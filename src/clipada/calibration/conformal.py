@@ -4,7 +4,7 @@ Let ``Z_1 .. Z_n`` be the scores of the calibration images and ``S`` that of a n
 called defective when ``S`` is greater than the threshold ``T``, the ``k``-th largest of the ``Z``.
 
 - On average over calibrations (exchangeability is enough): ``P(S > T) <= k / (n + 1)``. Vovk, Gammerman and Shafer,
-  "Algorithmic Learning in a Random World" (2005), section 2.2.
+  "Algorithmic Learning in a Random World" (2005), chapter 2.
 - For this very calibration (independent draws): its rate ``P(S > T | T)`` follows ``Beta(k, n + 1 - k)`` where scores
   are continuous and lies stochastically below it where they tie. Vovk, "Conditional validity of inductive conformal
   predictors" (2012), proposition 2a.

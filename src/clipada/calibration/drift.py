@@ -3,7 +3,7 @@
 P-values against a FIXED calibration set are not independent of one another: a set that happens to lie high makes all of
 them small, and a test that multiplies evidence would take that for drift. Here each part joins the pool after it was
 judged, and ties are broken at random. Such p-values are independent and uniform for exchangeable scores (Vovk,
-Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, theorem 8.2), so that a fair bet against them
+Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, chapter 7), so that a fair bet against them
 keeps its expected capital, and by Ville's inequality the chance that it ever grows ``1 / a``-fold is at most ``a``.
 
 Only parts that pass are watched: those below the threshold, against the calibration images below it, which are

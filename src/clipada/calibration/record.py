@@ -177,15 +177,18 @@ class Calibration:
         return np.sort(np.array([getattr(image, name) for image in chosen], np.float64))
 
 
-def require_images(count: int, settings: CalibrationConfig) -> None:
-    """Raise a ``CalibrationError`` that tells the needed number unless ``count`` images allow the promise."""
+def require_images(count: int, settings: CalibrationConfig, left_out: str = "") -> None:
+    """Raise a ``CalibrationError`` that tells the needed number unless ``count`` images allow the promise.
+
+    ``left_out`` tells of images that do not count.
+    """
     needed = needed_images(settings)
     if count < needed:
         kept = "on average" if settings.mode == "marginal" else f"with {100 * settings.confidence:g} % confidence"
         raise CalibrationError(
             f"too few good images to promise a false-alarm rate of {100 * settings.false_alarm_rate:g} % {kept}",
             expected=f"at least {needed} that the model was not trained on",
-            got=str(count),
+            got=f"{count}{left_out}",
             remedy="add images, or ask for a higher --false-alarm-rate or a lower --confidence",
         )
 

@@ -1,6 +1,6 @@
 """All settings and their defaults: the method's, its presets, and those that are no part of what a run is."""
 
-from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig
+from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig, HistoryConfig, Keep
 from clipada.config.method import (
     Attention,
     AttentionSpace,
@@ -42,6 +42,8 @@ __all__ = [
     "EnginePrecision",
     "ExportConfig",
     "Fusion",
+    "HistoryConfig",
+    "Keep",
     "LossResolution",
     "ModelConfig",
     "Precision",

@@ -1,4 +1,4 @@
-"""Settings of what comes after a training: what a calibration promises, and when parts have drifted from it."""
+"""Settings of what comes after a training: what a calibration promises, when parts drift, what is stored."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from clipada.settings import require
 
 CalibrationMode = Literal["conditional", "marginal"]
+Keep = Literal["none", "defective", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +57,20 @@ class DriftConfig:
         require(0 < self.false_alarm_chance < 1, "false_alarm_chance", "0 to 1, exclusive", self.false_alarm_chance)
         require(0 < self.jump <= 1, "jump", "more than 0, at most 1", self.jump)
         require(self.seed >= 0, "seed", "0 or more", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryConfig:
+    """Where verdicts are stored."""
+
+    database: str = "sqlite:///clipada-history.db"
+    """A database URL as SQLAlchemy reads it: an SQLite file, ``postgresql+psycopg://user@host/name``, ..."""
+
+    keep: Keep = "none"
+    """Which images are kept beside their verdicts."""
+
+    images: str = "clipada-images"
+    """The folder that they are kept in, under their hashes."""
+
+    def __post_init__(self) -> None:
+        require(self.keep in get_args(Keep), "keep", " | ".join(get_args(Keep)), self.keep)

@@ -1,0 +1,121 @@
+"""Does the false-alarm promise hold on real parts, and what is still detected? Per category, over repeated splits.
+
+python benchmarks/false_alarms.py RUN DATA [--rate 0.01] [--splits 1000]
+
+The good test images of each category are split at random into two halves, again and again: one calibrates, the other is
+checked. Where a half is too small for the asked rate, the smallest whole per cent that it allows is asked for instead.
+
+- ``asked``: the rate asked for.
+- ``mean``: the mean share of checked good parts called defective, over the splits.
+- ``first split``: the false alarms of the first split alone, with the 95 % interval of Clopper and Pearson for the rate
+  of its threshold. The splits share their images, so that no such interval holds for the mean.
+- ``detected``: the mean share of defective test images called defective.
+- ``region``: the mean share of checked good parts that show any region at the pixel threshold.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import binomtest
+
+from clipada.bundle import read_run
+from clipada.calibration import needed_images, threshold, threshold_rank
+from clipada.config import CalibrationConfig
+from clipada.data import load_dataset
+from clipada.inspector import Inspector
+from clipada.types import Verdict
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The image scores and map peaks of a category's good test images, and the scores of its defective ones."""
+
+    scores: Values
+    peaks: Values
+    defective: Values
+
+
+def scored(inspector: Inspector, data: Path) -> dict[str, Parts]:
+    """Score a data set's test images; by category, and all together."""
+    samples = load_dataset(data).test
+    results = inspector.inspect_files([sample.path for sample in samples])
+    rows = [
+        (sample.category, sample.anomalous, verdict.score, float(verdict.anomaly_map.max()))
+        for sample, verdict in zip(samples, results, strict=True)
+        if isinstance(verdict, Verdict)
+    ]
+
+    def parts(category: str | None) -> Parts:
+        chosen = [row for row in rows if category in (None, row[0])]
+        good = np.array([row[2:] for row in chosen if not row[1]])
+        return Parts(good[:, 0], good[:, 1], np.array([row[2] for row in chosen if row[1]]))
+
+    categories = sorted({row[0] for row in rows})
+    return {name: parts(name) for name in categories} | {"pooled": parts(None)}
+
+
+def allowed(count: int, asked: CalibrationConfig) -> CalibrationConfig:
+    """The asked promise, or that of the smallest whole per cent that ``count`` images allow."""
+    rates = [asked.false_alarm_rate, *(percent / 100 for percent in range(1, 100))]
+    promises = (replace(asked, false_alarm_rate=rate) for rate in rates if rate >= asked.false_alarm_rate)
+    return next(promise for promise in promises if needed_images(promise) <= count)
+
+
+def row(parts: Parts, asked: CalibrationConfig, splits: int) -> list[str]:
+    """One category's figures under one promise."""
+    rng = np.random.default_rng(0)
+    half = parts.scores.size // 2
+    settings = allowed(half, asked)
+    rank = threshold_rank(half, settings)
+    alarms, regions, detected = np.empty(splits), np.empty(splits), np.empty(splits)
+    for split in range(splits):
+        order = rng.permutation(parts.scores.size)
+        chosen, checked = order[:half], order[half:]
+        limit = threshold(np.sort(parts.scores[chosen]), rank)
+        alarms[split] = np.count_nonzero(parts.scores[checked] > limit)
+        regions[split] = np.mean(parts.peaks[checked] > threshold(np.sort(parts.peaks[chosen]), rank))
+        detected[split] = np.mean(parts.defective > limit)
+    checked_count = parts.scores.size - half
+    interval = binomtest(int(alarms[0]), checked_count).proportion_ci(method="exact")
+    return [
+        settings.mode,
+        f"{half} / {checked_count}",
+        f"{100 * settings.false_alarm_rate:g} %",
+        f"{100 * alarms.mean() / checked_count:.1f} %",
+        f"{alarms[0]:.0f} of {checked_count} ({100 * interval.low:.0f}-{100 * interval.high:.0f} %)",
+        f"{100 * detected.mean():.1f} %",
+        f"{100 * regions.mean():.1f} %",
+    ]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--backbone")
+    parser.add_argument("--rate", type=float, default=CalibrationConfig.false_alarm_rate)
+    parser.add_argument("--splits", type=int, default=1000)
+    options = parser.parse_args()
+    inspector = Inspector.load(options.run, backbone=options.backbone, calibrated=False)
+    table = Table(title=f"{read_run(options.run).backbone_label}, {options.splits} splits", title_justify="left")
+    for column in ("category", "mode", "calibrate / check", "asked", "mean", "first split", "detected", "region"):
+        table.add_column(column, no_wrap=True)
+    for category, parts in scored(inspector, options.data).items():
+        for mode in ("marginal", "conditional"):
+            asked = CalibrationConfig(false_alarm_rate=options.rate, mode=mode)
+            table.add_row(category, *row(parts, asked, options.splits))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What keeps and serves verdicts: the history."""

@@ -1,0 +1,98 @@
+"""The command ``history``: what was judged, and what operators say of it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipada.config import HistoryConfig
+from clipada.files import written_aside
+
+if TYPE_CHECKING:
+    from clipada.serving.history import History
+
+history_app = typer.Typer(help="List, judge, export and prune stored verdicts.", no_args_is_help=True)
+
+Database = Annotated[str, typer.Option(metavar="URL", help="The database that `clipada predict --database` wrote.")]
+Number = Annotated[int, typer.Argument(metavar="ID", help="A verdict's number, as `clipada history list` tells it.")]
+Reason = Annotated[str, typer.Option(help="Why, in a few words.")]
+
+
+@history_app.command("list")
+def list_entries(
+    database: Database = HistoryConfig.database,
+    defective: Annotated[bool | None, typer.Option("--defective/--good", help="Only these verdicts.")] = None,
+    confirmed: Annotated[bool | None, typer.Option("--confirmed/--rejected", help="Only those judged so.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+) -> None:
+    """Print the newest verdicts: number, time, verdict, score, p-value, the operator's word, image."""
+    with _history(database) as history:
+        for entry in history.entries(defective=defective, confirmed=confirmed, limit=limit):
+            verdict = {True: "defective", False: "good", None: "-"}[entry.defective]
+            word = {True: "confirmed", False: "rejected", None: "-"}[entry.confirmed]
+            p_value = "-" if entry.p_value is None else f"{entry.p_value:.4f}"
+            cells = (entry.id, entry.time, verdict, f"{entry.score:.4f}", p_value, word, entry.path or "-")
+            typer.echo("\t".join(map(str, cells)))
+
+
+@history_app.command()
+def confirm(number: Number, reason: Reason = "", database: Database = HistoryConfig.database) -> None:
+    """Say that a verdict was right."""
+    with _history(database) as history:
+        history.judge(number, confirmed=True, reason=reason)
+
+
+@history_app.command()
+def reject(
+    number: Number,
+    reason: Annotated[str, typer.Option(help="Why, in a few words.")],
+    database: Database = HistoryConfig.database,
+) -> None:
+    """Say that a verdict was wrong."""
+    with _history(database) as history:
+        history.judge(number, confirmed=False, reason=reason)
+
+
+@history_app.command()
+def export(
+    out: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="A CSV file; standard output by default.")] = None,
+    database: Database = HistoryConfig.database,
+) -> None:
+    """Write every verdict with the operator's last word as CSV."""
+    with _history(database) as history:
+        if out is None:
+            history.export_csv(sys.stdout)
+            return
+        with written_aside(out) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+            count = history.export_csv(file)
+    typer.echo(f"{count} verdicts in {out}", err=True)
+
+
+@history_app.command("false-alarms")
+def false_alarms(database: Database = HistoryConfig.database) -> None:
+    """Print where the images of rejected alarms are kept, for the next calibration."""
+    with _history(database) as history:
+        for entry in history.entries(defective=True, confirmed=False):
+            if entry.kept:
+                typer.echo(entry.kept)
+
+
+@history_app.command()
+def prune(
+    days: Annotated[int, typer.Option(min=0, help="Delete verdicts that are older than so many days.")],
+    database: Database = HistoryConfig.database,
+) -> None:
+    """Delete old verdicts with their feedback and kept images."""
+    with _history(database) as history:
+        count = history.prune(datetime.now(UTC) - timedelta(days=days))
+    typer.echo(f"deleted {count} verdicts", err=True)
+
+
+def _history(database: str) -> History:
+    from clipada.serving.history import History
+
+    return History(HistoryConfig(database=database), create=False)

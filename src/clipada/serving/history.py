@@ -1,0 +1,234 @@
+"""The history: every verdict and what operators said of it, in a database. Once stored, a verdict is on the disk."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Self
+
+from sqlalchemy import Connection, Select, create_engine, delete, event, insert, make_url, select
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from clipada.config import HistoryConfig
+from clipada.errors import HistoryError
+from clipada.files import written_aside
+from clipada.images import write_png
+from clipada.serving.tables import FEEDBACK, VERDICTS, migrate
+from clipada.types import Verdict
+from clipada.workflows import prediction_record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A verdict in the history.
+
+    Attributes:
+        id: Its number.
+        time: When it was given, in UTC, ISO 8601.
+        path: The image file, as it was named.
+        run: The run that judged.
+        score: The image score.
+        p_value: Share of good parts that look at least as anomalous; ``None`` without a calibration.
+        score_threshold: The part is defective when its score is greater.
+        defective: Whether it was called so.
+        group_name: The group whose thresholds counted.
+        calibration: Id of the calibration.
+        model_sha256: Hash of the model.
+        image_sha256: Hash of the image.
+        kept: Where the image is kept, if it is.
+        confirmed: Whether the operator's last word agrees with the verdict; ``None`` without a word.
+        reason: That word.
+    """
+
+    id: int
+    time: str
+    path: str | None
+    run: str | None
+    score: float
+    p_value: float | None
+    score_threshold: float | None
+    defective: bool | None
+    group_name: str | None
+    calibration: str | None
+    model_sha256: str | None
+    image_sha256: str
+    kept: str | None
+    confirmed: bool | None
+    reason: str | None
+
+
+class History:
+    """Verdicts and feedback in a database.
+
+    Args:
+        settings: Which database, and which images to keep where.
+        create: Whether an SQLite file that does not exist is made.
+
+    Raises:
+        HistoryError: The database cannot be reached, its driver is missing, or it is of a newer version.
+    """
+
+    def __init__(self, settings: HistoryConfig | None = None, *, create: bool = True) -> None:
+        self.settings = settings or HistoryConfig()
+        try:
+            self._engine = create_engine(self.settings.database)
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            raise HistoryError(
+                "the history has no such database",
+                expected="a URL such as sqlite:///history.db or postgresql+psycopg://user@host/name",
+                got=str(error),
+                remedy="pip install 'psycopg[binary]' for PostgreSQL" if "psycopg" in str(error) else None,
+            ) from error
+        file = self._engine.url.database
+        if self._engine.dialect.name == "sqlite":
+            if not create and file and not Path(file).is_file():
+                raise HistoryError(f"no history in {file}", remedy="name the one that `predict --database` wrote")
+            event.listen(self._engine, "connect", _durable)
+        with self._connected() as connection:
+            migrate(connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def store(self, verdicts: Sequence[Verdict]) -> list[int]:
+        """Store verdicts, all or none, and their images where the settings say so.
+
+        Returns:
+            Their numbers, in order, once they are on the disk.
+
+        Raises:
+            HistoryError: The database cannot be written to.
+        """
+        rows = [_row(verdict, self._keep(verdict)) for verdict in verdicts]
+        if not rows:
+            return []
+        statement = insert(VERDICTS).returning(VERDICTS.c.id, sort_by_parameter_order=True)
+        with self._connected() as connection:
+            return list(connection.scalars(statement, rows))
+
+    def judge(self, verdict_id: int, *, confirmed: bool, reason: str = "") -> None:
+        """Add an operator's word on a verdict; the last one counts.
+
+        Raises:
+            HistoryError: There is no such verdict.
+        """
+        with self._connected() as connection:
+            if connection.scalar(select(VERDICTS.c.id).where(VERDICTS.c.id == verdict_id)) is None:
+                raise HistoryError(f"the history has no verdict {verdict_id}", remedy="see `clipada history list`")
+            word = {"verdict_id": verdict_id, "time": _now(), "confirmed": confirmed, "reason": reason}
+            connection.execute(insert(FEEDBACK).values(word))
+
+    def entries(
+        self, *, defective: bool | None = None, confirmed: bool | None = None, limit: int | None = None
+    ) -> Iterator[Entry]:
+        """The verdicts, newest first.
+
+        Args:
+            defective: Only those that found a defect, or that did not.
+            confirmed: Only those that an operator confirmed, or rejected.
+            limit: At most so many.
+        """
+        query = _latest()
+        if defective is not None:
+            query = query.where(VERDICTS.c.defective.is_(defective))
+        if confirmed is not None:
+            query = query.where(FEEDBACK.c.confirmed.is_(confirmed))
+        with self._connected() as connection:
+            for row in connection.execution_options(yield_per=500).execute(query.limit(limit)):
+                yield Entry(**row._mapping)
+
+    def export_csv(self, file: IO[str]) -> int:
+        """Write every entry as CSV, newest first, under a head of the names of ``Entry``; return their number."""
+        names = [field.name for field in fields(Entry)]
+        writer = csv.writer(file)
+        writer.writerow(names)
+        count = 0
+        for count, entry in enumerate(self.entries(), start=1):  # noqa: B007
+            writer.writerow([getattr(entry, name) for name in names])
+        return count
+
+    def prune(self, before: datetime) -> int:
+        """Delete what is older, feedback and kept images with it; return the number of verdicts deleted."""
+        older = VERDICTS.c.time < before.astimezone(UTC).isoformat(timespec="milliseconds")
+        with self._connected() as connection:
+            kept = set(connection.scalars(select(VERDICTS.c.kept).where(older, VERDICTS.c.kept.is_not(None))))
+            ids = select(VERDICTS.c.id).where(older)
+            connection.execute(delete(FEEDBACK).where(FEEDBACK.c.verdict_id.in_(ids)))
+            count = connection.execute(delete(VERDICTS).where(older)).rowcount
+            kept -= set(connection.scalars(select(VERDICTS.c.kept).distinct()))
+        for path in kept:
+            Path(path).unlink(missing_ok=True)
+        return count
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A transaction; what the database raises becomes a ``HistoryError``."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            url = make_url(self.settings.database).render_as_string(hide_password=True)
+            cause = getattr(error, "orig", None) or error
+            raise HistoryError(f"the history in {url} cannot be used", got=str(cause).strip()) from error
+
+    def _keep(self, verdict: Verdict) -> str | None:
+        """Keep the image if the settings say so, under its hash; return where."""
+        if self.settings.keep == "none" or (self.settings.keep == "defective" and not verdict.defective):
+            return None
+        suffix = verdict.path.suffix.lower() if verdict.path else ".png"
+        folder = Path(self.settings.images).absolute() / verdict.image_sha256[:2]
+        place = folder / f"{verdict.image_sha256}{suffix}"
+        if not place.exists():
+            if verdict.path is None:
+                write_png(place, verdict.image)
+            else:
+                with written_aside(place) as aside:
+                    shutil.copyfile(verdict.path, aside)
+        return str(place)
+
+
+def _row(verdict: Verdict, kept: str | None) -> dict[str, Any]:
+    record = prediction_record(verdict)
+    columns = ("time", "score", "p_value", "score_threshold", "defective", "calibration", "image_sha256")
+    return {name: record[name] for name in columns} | {
+        "path": verdict.path and str(verdict.path).encode(errors="backslashreplace").decode(),
+        "run": verdict.model and verdict.model.run,
+        "model_sha256": verdict.model and verdict.model.sha256,
+        "group_name": verdict.group,
+        "kept": kept,
+        "record": record,
+    }
+
+
+def _latest() -> Select[Any]:
+    """Every verdict with the operator's last word, newest first."""
+    newer = FEEDBACK.alias()
+    last = select(newer.c.id).where(newer.c.verdict_id == VERDICTS.c.id).order_by(newer.c.id.desc()).limit(1)
+    joined = VERDICTS.outerjoin(FEEDBACK, FEEDBACK.c.id == last.correlate(VERDICTS).scalar_subquery())
+    columns = [
+        FEEDBACK.c[field.name] if field.name in ("confirmed", "reason") else VERDICTS.c[field.name]
+        for field in fields(Entry)
+    ]
+    return select(*columns).select_from(joined).order_by(VERDICTS.c.id.desc())
+
+
+def _durable(connection: Any, _: object) -> None:
+    """SQLite: writers wait for each other, readers never, and a commit survives a power cut."""
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
