@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def _quantised(model: Any, source: Path, looks: Sequence[LookInput]) -> Any:
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    with _quiet():
+    with _quiet(), redirect_stdout(sys.stderr):  # its progress bars
         return nncf.quantize(
             model,
             nncf.Dataset(looks),
