@@ -613,7 +613,7 @@ def test_help_and_info_are_light(finished_run: Path, words: list[str]) -> None:
 
 def test_without_the_training_extra_the_way_to_it_is_told(finished_run: Path, parts: Path) -> None:
     blocked = f"import sys; sys.modules['torch'] = None\n{COMMAND}".replace(TELL, "pass")
-    told = python(blocked, "predict", finished_run, parts)
+    told = python(blocked, "predict", finished_run, parts, "--engine", "torch")
     assert told.returncode == 2
     assert told.stderr == "error: this needs torch\n  remedy: pip install 'clipada[train]'\n"
 
