@@ -201,6 +201,21 @@ def test_what_an_engine_lacks_is_said(exported: Path) -> None:
     assert caught.value.got == "onnx-fp32, openvino-fp32"
 
 
+def test_the_shortcut_is_for_those_that_ask_and_exports_that_have_one(changed: Path, photos: list[Path]) -> None:
+    description = changed / EXPORTS / "onnx-fp32" / DESCRIPTION
+    content = json.loads(description.read_text())
+    asked = EngineConfig(name="onnx", shortcut=True)
+    scores = []
+    for cold_below in (1.1, 1e-9):
+        description.write_text(json.dumps(content | {"cold_below": cold_below}))
+        plain, short = (Inspector.load(changed, engine=engine).inspect(photos[0]) for engine in ("onnx", asked))
+        scores.append((plain.score, short.score))
+    assert scores[0][0] == scores[1][0] == scores[1][1] != scores[0][1]
+    description.write_text(json.dumps(content | {"cold_below": 0.0}))
+    with pytest.raises(ConfigError, match="has no shortcut"):
+        Inspector.load(changed, engine=asked)
+
+
 # --- a machine without PyTorch
 
 
