@@ -22,7 +22,7 @@ from clipada.exporting.folding import FoldedLook
 from clipada.model import ClipAda
 
 OPSET = 20
-"""ONNX operators' version: the first with all that the graph holds, so that older runtimes read it."""
+"""ONNX operators' version, written out so that a newer exporter writes the same graph."""
 
 PRECISIONS: dict[RuntimeName, tuple[EnginePrecision, ...]] = {
     "onnx": ("fp32", "fp16", "int8"),
