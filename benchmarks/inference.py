@@ -187,7 +187,7 @@ def main() -> None:
         for level in (1, 1.5)
     ]
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "openvino"))
-    console = Console(width=100)
+    console = Console(width=110)
     with tempfile.TemporaryDirectory() as temporary:
         paths = [Path(temporary) / f"{index}.png" for index in range(8)]
         for path, image in zip(paths, pixels, strict=True):

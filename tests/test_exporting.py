@@ -12,10 +12,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from typer.testing import CliRunner
 
 import clipada.exporting
 from clipada import Inspector, export
 from clipada.bundle import ADAPTER
+from clipada.cli import app
 from clipada.config import EngineConfig, ExportConfig
 from clipada.engines.exports import DESCRIPTION, EXPORTS
 from clipada.errors import ConfigError, DatasetError, RunError
@@ -39,7 +41,9 @@ def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A run with a float32 export for each runtime. Shared: to be read only."""
     folder = shutil.copytree(finished_run, tmp_path_factory.mktemp("exported") / "line3")
     for engine in ("onnx", "openvino"):
-        export(folder, engine, config=FEW)
+        result = CliRunner().invoke(app, ["export", str(folder), "--engine", engine])
+        assert result.exit_code == 0, result.exception
+        assert "20 images, largest differences from torch: maps pass 0" in result.stderr
     return folder
 
 
@@ -109,9 +113,9 @@ def test_parity_is_on_record(exported: Path) -> None:
     assert set(record) == {"onnx-fp32", "openvino-fp32"}
     for parity in record.values():
         assert parity["failures"] == []
-        assert parity["differences"]["images"] == FEW.images
+        assert parity["differences"]["images"] == 20  # all there are
         assert 0 < max(parity["differences"]["max_map_error"]) < 1e-5
-        assert parity["shortcut"]["chosen_on"] == parity["shortcut"]["checked_on"] == 3
+        assert parity["shortcut"]["chosen_on"] == parity["shortcut"]["checked_on"] == 6
 
 
 # --- the gate
@@ -124,7 +128,9 @@ def test_a_tampered_graph_is_refused_and_not_kept(changed: Path, monkeypatch: py
     with pytest.raises(RunError, match="onnx-fp32 does not agree with torch: maps differ by") as caught:
         export(changed, "onnx", config=FEW)
     assert "--force" in str(caught.value.remedy)
-    assert json.loads((changed / PARITY).read_text())["onnx-fp32"]["failures"]
+    record = json.loads((changed / PARITY).read_text())
+    assert record["onnx-fp32 (refused)"]["failures"]
+    assert not record["onnx-fp32"]["failures"]  # of the export that is still there
     assert graph.read_bytes() == before
     assert sorted(path.name for path in (changed / EXPORTS).iterdir()) == ["onnx-fp32", "openvino-fp32", "parity.json"]
 
@@ -193,6 +199,21 @@ def test_what_an_engine_lacks_is_said(exported: Path) -> None:
         Inspector.load(exported, engine="onnx", precision="int8")
     assert "clipada export" in str(caught.value.remedy)
     assert caught.value.got == "onnx-fp32, openvino-fp32"
+
+
+def test_the_shortcut_is_for_those_that_ask_and_exports_that_have_one(changed: Path, photos: list[Path]) -> None:
+    description = changed / EXPORTS / "onnx-fp32" / DESCRIPTION
+    content = json.loads(description.read_text())
+    asked = EngineConfig(name="onnx", shortcut=True)
+    scores = []
+    for cold_below in (1.1, 1e-9):
+        description.write_text(json.dumps(content | {"cold_below": cold_below}))
+        plain, short = (Inspector.load(changed, engine=engine).inspect(photos[0]) for engine in ("onnx", asked))
+        scores.append((plain.score, short.score))
+    assert scores[0][0] == scores[1][0] == scores[1][1] != scores[0][1]
+    description.write_text(json.dumps(content | {"cold_below": 0.0}))
+    with pytest.raises(ConfigError, match="has no shortcut"):
+        Inspector.load(changed, engine=asked)
 
 
 # --- a machine without PyTorch

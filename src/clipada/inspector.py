@@ -120,6 +120,11 @@ class Inspector:
         scoring = description.config.scoring
         return cls(opened, scoring, threshold, description, model=identity, calibration=calibration)
 
+    def score_threshold(self, path: Path) -> float | None:
+        """The image score above which the image at ``path`` is defective; ``None`` without a calibration."""
+        calibration = self.calibration
+        return None if calibration is None else calibration.limits(group_of(path, calibration.settings.per)).score
+
     def inspect(self, image: Path | str | bytes | Image, group: str | None = None) -> Verdict:
         """Inspect one image.
 

@@ -84,7 +84,7 @@ def find_export(run: Run, config: EngineConfig) -> tuple[Path, Export]:
     raise RunError(
         f"run {run.folder} has no {' '.join([*wanted, 'export'])}",
         got=", ".join(there) or "no exports",
-        remedy=f"run `clipada export {run.folder} {options}` where clipada[train] is installed",
+        remedy=f"run `clipada export {run.folder} {options}` where clipada[export] is installed",
     )
 
 
@@ -130,7 +130,8 @@ def installed(module: str) -> bool:
 
 def hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file of an export but its description."""
-    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != DESCRIPTION}
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != DESCRIPTION]
+    return {path.name: sha256(path) for path in files}
 
 
 def sha256(path: Path) -> str:
@@ -145,8 +146,8 @@ def _verified(run: Run, folder: Path) -> Export:
     if export.adapter_sha256 != sha256(run.folder / ADAPTER):
         raise RunError(f"export {folder} is of another adapter than {ADAPTER}", remedy=_REMEDY)
     found = hashes(folder)
-    if found != export.files:
-        differing = sorted(name for name in found | export.files if found.get(name) != export.files.get(name))
+    differing = [name for name, digest in export.files.items() if found.get(name) != digest]
+    if differing:
         raise RunError(f"export {folder} is damaged or was changed", got=", ".join(differing), remedy=_REMEDY)
     return export
 

@@ -36,6 +36,7 @@ from clipada.types import Sample
 __all__ = ["PARITY", "export"]
 
 PARITY = "exports/parity.json"
+REFUSED = " (refused)"
 
 
 def export(
@@ -50,7 +51,7 @@ def export(
 ) -> tuple[Path, Parity]:
     """Write a run for a machine without PyTorch into its ``exports/``, and keep it only if it agrees with PyTorch.
 
-    What was compared and found is written to ``exports/parity.json`` either way.
+    What was compared and found is written to ``exports/parity.json`` either way, marked if it was refused.
 
     Args:
         run: The run folder.
@@ -89,8 +90,9 @@ def export(
             clipada_version=version("clipada"),
         )
         parity = _parity(reference, made, folder, dataset, description.config.scoring, config)
-        _keep(description.folder / PARITY, made.name, parity)
-        if parity.failures and not force:
+        refused = bool(parity.failures) and not force
+        _keep(description.folder / PARITY, f"{made.name}{REFUSED if refused else ''}", parity)
+        if refused:
             raise _beyond(made, parity)
         write_export(folder, replace(made, cold_below=parity.shortcut.cold_below if parity.shortcut else 0.0))
     return description.folder / EXPORTS / made.name, parity
@@ -156,11 +158,12 @@ def _dataset(run: Run, data: Path | str | None) -> Dataset:
 
 
 def _keep(path: Path, name: str, parity: Parity) -> None:
-    """Write the comparison into the run folder, beside those of other exports."""
+    """Write the comparison into the run folder, beside those of other exports and of an earlier one that was kept."""
     try:
         others = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         others = {}
+    others.pop(f"{name}{REFUSED}", None)
     write_json(path, others | {name: parity.to_dict()})
 
 

@@ -29,7 +29,8 @@ class Shortcut:
 
     Attributes:
         bound: The largest difference of an anomaly map's pixel that was allowed.
-        cold_below: A pass whose attention stays below this everywhere is skipped; 0 if no value keeps to the bound.
+        cold_below: A pass whose attention stays below this everywhere is skipped; 0 if no value is known to keep to the
+            bound.
         chosen_on: Number of images the value was chosen on.
         checked_on: Number of other images it was then checked on.
         skipped: Share of those whose refinement passes were all skipped.
@@ -130,7 +131,8 @@ def measure_shortcut(exported: GraphEngine, images: Images, scoring: ScoringConf
     """Find below which attention a pass may be skipped, on every other image, and check it on the rest.
 
     The value is the highest attention below which skipping changes no anomaly map by more than half the ``bound``. It
-    is dropped (0) if an image that it was not chosen on then changes by more than the bound.
+    is dropped (0) if an image that it was not chosen on then changes by more than the bound, or if none of those is
+    skipped: nothing would speak for it.
 
     Args:
         exported: The export, without its shortcut.
@@ -147,9 +149,10 @@ def measure_shortcut(exported: GraphEngine, images: Images, scoring: ScoringConf
     breaking = heat[map_errors > bound / 2]
     cold_below = float(breaking.min() if len(breaking) else heat.max())
     heat, map_errors, score_errors = _changes(exported, images[1::2], scoring, cold_below)
+    confirmed = bool(np.any(heat < cold_below)) and map_errors.max() <= bound
     return Shortcut(
         bound=bound,
-        cold_below=cold_below if map_errors.max(initial=0.0) <= bound else 0.0,
+        cold_below=cold_below if confirmed else 0.0,
         chosen_on=len(images[::2]),
         checked_on=len(images[1::2]),
         skipped=float(np.mean(heat < cold_below)) if len(heat) else 0.0,
@@ -219,6 +222,8 @@ def _rank_correlation(scores: NDArray[np.float64]) -> float | None:
 
 def _describe(shortcut: Shortcut) -> str:
     if not shortcut.cold_below:
+        if not shortcut.skipped:
+            return f"shortcut: off, it would skip a pass in none of {shortcut.checked_on} normal images"
         return f"shortcut: off, skipping passes changed an anomaly map by {shortcut.map_error:.1e}"
     return (
         f"shortcut: attention below {shortcut.cold_below:.3f} skips {100 * shortcut.skipped:.0f} % of "
