@@ -41,7 +41,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder tha
 DataFolder = Annotated[
     Path, typer.Argument(metavar="DATA", help="A data set: MVTec AD or VisA layout, or folders of good parts.")
 ]
-Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name or folder.")]
+Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name, folder, or nano, the embedded one.")]
 Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognises it.")]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]

@@ -29,12 +29,16 @@ def _require(condition: bool, setting: str, expected: str, got: object) -> None:
         raise ConfigError(f"setting {setting} is out of range", expected=expected, got=repr(got))
 
 
+EMBEDDED_BACKBONE = "nano"
+"""The name of the small CLIP that comes with the package and needs no download."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
     """The frozen CLIP (section 4.1 of the paper)."""
 
     name: str = "openai/clip-vit-base-patch16"
-    """A `transformers` CLIP by hub name or local folder."""
+    """A `transformers` CLIP by hub name or local folder, or ``nano``, the embedded one."""
 
     block: int = 9
     """The vision block, counted from 1, whose raw output gives the patch tokens. Blocks above it are neither

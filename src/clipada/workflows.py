@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, Run, Training, read_run, save_run
-from clipada.config import Config, EnginePrecision, RuntimeConfig, setting_names
+from clipada.config import EMBEDDED_BACKBONE, Config, EnginePrecision, RuntimeConfig, setting_names
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
@@ -296,4 +296,4 @@ def _names(paths: Sequence[Path]) -> dict[Path, Path]:
 def _lasting_name(backbone: str) -> str:
     """A backbone's name that holds from any working folder."""
     folder = Path(backbone).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else backbone
+    return str(folder.resolve()) if folder.is_dir() and backbone != EMBEDDED_BACKBONE else backbone
