@@ -18,11 +18,14 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD  # type: 
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
-from clipada.config import BackboneConfig
+from clipada.config import EMBEDDED_BACKBONE, BackboneConfig
 from clipada.errors import BackboneError, ConfigError
 
 HUB_PATIENCE = 5.0
 """Seconds that the hub has to begin to answer."""
+
+EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED_BACKBONE
+"""Where the embedded backbone lies; its README.md is its model card."""
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
 
@@ -136,7 +139,7 @@ class FrozenClip(nn.Module):
 
 
 def load_clip(config: BackboneConfig) -> FrozenClip:
-    """Load a frozen CLIP by hub name or local folder, in float32.
+    """Load a frozen CLIP by hub name or local folder, or the embedded one, in float32.
 
     The local cache is asked before the network. Vision blocks above ``config.block`` are not read from the file.
 
@@ -163,7 +166,9 @@ def load_clip(config: BackboneConfig) -> FrozenClip:
 
 
 def _resolved(name: str) -> str:
-    """The absolute path of a local folder, or a hub name as it is."""
+    """The absolute path of the embedded backbone or of a local folder, or a hub name as it is."""
+    if name == EMBEDDED_BACKBONE:
+        return str(EMBEDDED_FOLDER)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return str(folder.resolve())

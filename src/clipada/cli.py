@@ -65,7 +65,7 @@ TrainingFolder = Annotated[
     Path | None,
     typer.Argument(metavar="DATA", help="As for the other commands; not needed with --resume."),
 ]
-Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name or folder.")]
+Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name, folder, or nano, the embedded one.")]
 Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognises it.")]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]

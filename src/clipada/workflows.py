@@ -14,7 +14,7 @@ from typing import Any
 
 from clipada.bundle import CARD, METRICS, PLAN, SCORES, Run, Training, read_run, save_run, write_training_sha256s
 from clipada.calibration import DriftMonitor
-from clipada.config import Config, EngineConfig, EngineName, EnginePrecision, RuntimeConfig
+from clipada.config import EMBEDDED_BACKBONE, Config, EngineConfig, EngineName, EnginePrecision, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import RunError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
@@ -363,5 +363,6 @@ def _names(paths: Sequence[Path]) -> dict[Path, Path]:
 def _lasting(config: Config) -> Config:
     """The settings, with folders named so that they hold from any working folder."""
     names = {name: config.value(name) for name in ("backbone.name", "synthesis.textures")}
-    folders = {name: Path(value).expanduser() for name, value in names.items() if value is not None}
+    given = {name: value for name, value in names.items() if value not in (None, EMBEDDED_BACKBONE)}
+    folders = {name: Path(value).expanduser() for name, value in given.items()}
     return config.updated({name: str(folder.resolve()) for name, folder in folders.items() if folder.is_dir()})

@@ -2,6 +2,7 @@
 
 from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig, HistoryConfig, Keep
 from clipada.config.method import (
+    EMBEDDED_BACKBONE,
     Attention,
     AttentionSpace,
     BackboneConfig,
@@ -29,6 +30,7 @@ from clipada.config.runtime import (
 )
 
 __all__ = [
+    "EMBEDDED_BACKBONE",
     "PRESETS",
     "Attention",
     "AttentionSpace",

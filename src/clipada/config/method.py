@@ -22,12 +22,16 @@ LossResolution = Literal["image", "patch"]
 Precision = Literal["32-true", "bf16-mixed"]
 
 
+EMBEDDED_BACKBONE = "nano"
+"""The name of the small CLIP that comes with the package and needs no download."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
     """The frozen CLIP (section 4.1 of the paper)."""
 
     name: str = "openai/clip-vit-base-patch16"
-    """A `transformers` CLIP by hub name or local folder."""
+    """A `transformers` CLIP by hub name or local folder, or ``nano``, the embedded one."""
 
     block: int = 9
     """The vision block, counted from 1, whose raw output gives the patch tokens. Blocks above it are neither

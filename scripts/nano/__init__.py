@@ -1,0 +1,1 @@
+"""Pre-training of nano, the embedded CLIP: procedural scenes, objectives, loop, probes."""

@@ -1,0 +1,300 @@
+"""Defects, drawn by code of their own: each gives what to paint and how opaquely.
+
+A defect takes a ``Spot`` and returns ``(paint (n, 3, H, W), opacity (n, H, W))``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from clipada.synthesis.draws import chance, integers, log_uniform, per_image, uniform
+from clipada.synthesis.families import gaussian_noise
+from nano.draws import hashed, pixels
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where defects are drawn.
+
+    Attributes:
+        image: What is there now, ``(n, 3, H, W)``.
+        behind: What lies behind objects, ``(n, 3, H, W)``.
+        y, x: Pixel offsets from each defect's centre along its own, randomly turned axes, ``(n, H, W)``.
+        generator: Source of all randomness.
+    """
+
+    image: Tensor
+    behind: Tensor
+    y: Tensor
+    x: Tensor
+    generator: Generator
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        """One draw for each image, ``(n, 1, 1)``."""
+        return per_image(uniform(low, high, (len(self),), self.generator))
+
+    def log_uniform(self, low: float, high: float) -> Tensor:
+        """One draw for each image, ``(n, 1, 1)``."""
+        return per_image(log_uniform(low, high, (len(self),), self.generator))
+
+    def chance(self, probability: float) -> Tensor:
+        """One draw for each image, ``(n, 1, 1)``."""
+        return per_image(chance(probability, (len(self),), self.generator))
+
+    def colour(self) -> Tensor:
+        """Any colour, ``(n, 3, 1, 1)``."""
+        return uniform(0, 1, (len(self), 3, 1, 1), self.generator)
+
+    def noise(self, slope: float) -> Tensor:
+        """Gaussian noise ``(n, H, W)`` of a spectrum ``1 / f^slope``."""
+        return gaussian_noise(torch.full((len(self),), slope), tuple(self.y.shape[1:]), self.generator)
+
+    def toned(self, low: float, high: float) -> Tensor:
+        """The image, darker or lighter by a factor; very dark images are lifted instead."""
+        factor = self.uniform(low, high)[:, None]
+        return (self.image * factor + (factor - 1).clamp(min=0) * 0.25).clamp(0, 1)
+
+    def moved(self, down: Tensor, across: Tensor) -> Tensor:
+        """The image with its content taken from ``(down, across)`` pixels away, each ``(n, H, W)``."""
+        height, width = self.y.shape[1:]
+        y, x = pixels((height, width))
+        grid = torch.stack(((x + across + 0.5) * 2 / width - 1, (y + down + 0.5) * 2 / height - 1), dim=-1)
+        return F.grid_sample(self.image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+Painted = tuple[Tensor, Tensor]
+Defect = Callable[[Spot], Painted]
+
+
+def _line(across: Tensor, along: Tensor, width: Tensor, length: Tensor) -> Tensor:
+    """Opacity of a line with soft edges and pointed ends."""
+    taper = (1 - (2 * along / length) ** 2).clamp(min=0)
+    return ((width * taper.sqrt() / 2 - across.abs()) + 0.5).clamp(0, 1) * (taper > 0)
+
+
+def _patch(spot: Spot, low: float, high: float, roughness: float) -> Tensor:
+    """Signed depth in pixels inside an irregular, elongated patch of radius ``low`` to ``high``."""
+    radius, stretch = spot.log_uniform(low, high), spot.log_uniform(1, 2.2)
+    away = ((spot.y / stretch) ** 2 + (spot.x * stretch) ** 2).sqrt()
+    return radius * (1 + roughness * spot.noise(2.2).clamp(-2, 2)) - away
+
+
+def scratch(spot: Spot) -> Painted:
+    """A thin, slightly bent line, lighter or darker."""
+    bent = spot.x - spot.uniform(-0.006, 0.006) * spot.y**2
+    opacity = _line(bent, spot.y, spot.log_uniform(0.8, 2.6), spot.log_uniform(14, 100)) * spot.uniform(0.5, 1)
+    lighter = spot.chance(0.6)[:, None]
+    return torch.where(lighter, spot.toned(1.25, 1.9), spot.toned(0.35, 0.75)), opacity
+
+
+def crack(spot: Spot) -> Painted:
+    """A dark, jagged line with a branch."""
+    length, width = spot.log_uniform(25, 110), spot.log_uniform(0.9, 3)
+    opacity = torch.zeros_like(spot.y)
+    for lean in (0.0, 0.7):
+        steps = torch.randn(len(spot), 256, generator=spot.generator).cumsum(1) * 1.1
+        steps = steps - steps[:, 128:129]
+        index = (spot.y.round().long() + 128).clamp(0, 255)
+        path = steps.gather(1, index.flatten(1)).view_as(spot.y) + lean * spot.y.clamp(min=0)
+        opacity = torch.maximum(opacity, _line(spot.x - path, spot.y, width * (1 - 0.4 * lean), length))
+    return spot.toned(0.05, 0.4), opacity
+
+
+def cut(spot: Spot) -> Painted:
+    """A straight slit: dark inside, light along its rims."""
+    width, length = spot.log_uniform(2, 5), spot.log_uniform(14, 60)
+    inside, around = _line(spot.x, spot.y, width, length), _line(spot.x, spot.y, width + 3, length + 4)
+    dark, light = spot.toned(0.05, 0.3), spot.toned(1.2, 1.6)
+    return light + (dark - light) * inside[:, None], around
+
+
+def hair(spot: Spot) -> Painted:
+    """A long, thin, waving fibre of one colour."""
+    wave = spot.uniform(2, 14) * (spot.y / spot.log_uniform(8, 40) + spot.uniform(0, 6)).sin()
+    opacity = _line(spot.x - wave, spot.y, spot.log_uniform(1, 2.4), spot.log_uniform(35, 140))
+    return torch.where(spot.chance(0.5)[:, None], 0.3 * spot.colour(), spot.colour()).expand_as(spot.image), opacity
+
+
+def hole(spot: Spot) -> Painted:
+    """An irregular opening: dark, with a lit rim on one side."""
+    depth = _patch(spot, 3, 16, 0.12)
+    rim = ((depth + 2.5).clamp(0, 1) - depth.clamp(0, 1)) * (spot.x > 0)
+    dark = (0.15 * spot.colour() * spot.chance(0.8)[:, None]).expand_as(spot.image)
+    return dark + (spot.toned(1.2, 1.7) - dark) * rim[:, None], torch.maximum(depth.clamp(0, 1), rim)
+
+
+def stain(spot: Spot) -> Painted:
+    """A soft, ragged area through which the surface shows."""
+    depth = _patch(spot, 6, 32, 0.35)
+    opacity = (depth / spot.log_uniform(1, 8)).clamp(0, 1) * spot.uniform(0.35, 0.85)
+    return spot.image * spot.colour() * spot.uniform(0.4, 1)[:, None], opacity
+
+
+def dent(spot: Spot) -> Painted:
+    """Content drawn towards a centre, one flank dark and one light."""
+    return _pressed(spot, sign=1.0)
+
+
+def bump(spot: Spot) -> Painted:
+    """Content pushed away from a centre, with a highlight."""
+    return _pressed(spot, sign=-1.0)
+
+
+def _pressed(spot: Spot, sign: float) -> Painted:
+    radius = spot.log_uniform(5, 22)
+    down, across = spot.y / radius, spot.x / radius
+    bell = (-(down**2 + across**2)).exp()
+    moved = spot.moved(sign * bell * down * radius * 0.5, sign * bell * across * radius * 0.5)
+    shade = sign * (down + 0.4 * across) * bell * spot.uniform(0.35, 0.9)
+    shine = bell**4 * spot.uniform(0, 0.4) if sign < 0 else torch.zeros_like(bell)
+    painted = moved * (1 + shade[:, None]) + (0.12 * shade + shine)[:, None]
+    return painted.clamp(0, 1), (4 * bell).clamp(0, 1)
+
+
+def missing_part(spot: Spot) -> Painted:
+    """A large piece is gone: what lies behind shows."""
+    straight = spot.x + 0.15 * spot.noise(2)
+    depth = torch.where(spot.chance(0.4), straight, _patch(spot, 12, 40, 0.1))
+    return spot.behind, (depth + 0.5).clamp(0, 1) * ((spot.y**2 + spot.x**2).sqrt() < spot.log_uniform(16, 70))
+
+
+def chip(spot: Spot) -> Painted:
+    """A small angular piece broken out."""
+    sides = spot.uniform(3, 6).floor()
+    sector = 2 * math.pi / sides
+    turn = torch.atan2(spot.y, spot.x * spot.uniform(0.6, 1))
+    away = (spot.y**2 + spot.x**2).sqrt() * (turn % sector - sector / 2).cos()
+    opacity = (spot.log_uniform(2.5, 11) - away + 0.5).clamp(0, 1)
+    broken = spot.toned(1.2, 1.6) + 0.05 * spot.noise(0.5)[:, None]
+    return torch.where(spot.chance(0.5)[:, None], spot.behind, broken), opacity
+
+
+def dust(spot: Spot) -> Painted:
+    """Many fine light or dark specks around a place."""
+    pitch = spot.log_uniform(4, 9)
+    row, column, seed = (spot.y / pitch).floor(), (spot.x / pitch).floor(), spot.uniform(1, 2)
+    off = [(way / pitch) % 1 - 0.2 - 0.6 * hashed(row, column, seed + k) for k, way in enumerate((spot.y, spot.x))]
+    speck = spot.uniform(0.6, 1.6) - (off[0] ** 2 + off[1] ** 2).sqrt() * pitch
+    near = (spot.y**2 + spot.x**2).sqrt() < spot.log_uniform(12, 45)
+    there = near & (hashed(row, column, seed + 2) < spot.uniform(0.2, 0.6))
+    tone = torch.where(spot.chance(0.6), spot.uniform(0.8, 1), spot.uniform(0, 0.15))
+    return tone[:, None].expand_as(spot.image), (speck + 0.5).clamp(0, 1) * there
+
+
+def contamination(spot: Spot) -> Painted:
+    """A foreign body: opaque, with a grain and a colour of its own."""
+    depth = _patch(spot, 3.5, 18, 0.3)
+    grain = 1 + spot.uniform(0, 0.3) * spot.noise(1)
+    return (spot.colour() * grain[:, None]).clamp(0, 1), (depth + 0.5).clamp(0, 1)
+
+
+def discolouration(spot: Spot) -> Painted:
+    """A wide, soft change of hue or tone."""
+    radius = spot.log_uniform(10, 36)
+    opacity = (1.6 * (-((spot.y / radius) ** 2) - (spot.x * spot.uniform(1, 2) / radius) ** 2).exp()).clamp(0, 1)
+    gain = uniform(0.45, 1.6, (len(spot), 3, 1, 1), spot.generator)
+    return (spot.image * gain).clamp(0, 1), opacity
+
+
+def broken_thread(spot: Spot) -> Painted:
+    """Structure torn sideways along a line."""
+    width, length = spot.log_uniform(3, 9), spot.log_uniform(16, 60)
+    bell = (-((spot.x / width) ** 2) - (2 * spot.y / length) ** 4).exp()
+    shift = spot.uniform(3, 9) * bell * torch.where(spot.chance(0.5), 1.0, -1.0)
+    moved = spot.moved(shift, -shift * spot.uniform(-1, 1))
+    return moved * (1 - spot.uniform(0, 0.5) * bell)[:, None], (3 * bell).clamp(0, 1)
+
+
+def smear(spot: Spot) -> Painted:
+    """Content drawn out in one direction."""
+    reach = spot.log_uniform(5, 16)
+    zero = torch.zeros_like(spot.y)
+    drawn = sum(spot.moved(zero, zero + reach * (step / 4 - 1)) for step in range(9)) / 9
+    return drawn, (_patch(spot, 10, 30, 0.15) / 3).clamp(0, 1)
+
+
+def glue(spot: Spot) -> Painted:
+    """A clear drop: tinted, with a highlight and a dark edge."""
+    depth = _patch(spot, 6, 22, 0.15)
+    edge = (-((depth - 1.5) ** 2) / 3).exp()
+    shine = (-((spot.y + 4) ** 2 + (spot.x + 3) ** 2) / 8).exp()
+    tinted = 0.7 * spot.image + 0.3 * (0.5 + 0.5 * spot.colour())
+    return (tinted * (1 - 0.5 * edge[:, None]) + 0.7 * shine[:, None]).clamp(0, 1), (depth + 0.5).clamp(0, 1)
+
+
+DEFECT_PAINTERS: dict[str, Defect] = {
+    "scratch": scratch,
+    "crack": crack,
+    "hole": hole,
+    "stain": stain,
+    "dent": dent,
+    "missing part": missing_part,
+    "dust": dust,
+    "hair": hair,
+    "discolouration": discolouration,
+    "cut": cut,
+    "bump": bump,
+    "broken thread": broken_thread,
+    "contamination": contamination,
+    "chip": chip,
+    "smear": smear,
+    "glue": glue,
+}
+"""What draws each defect word."""
+
+
+def spoil(
+    image: Tensor, behind: Tensor, kinds: Tensor, where: Tensor, generator: Generator, visible: float = 0.06
+) -> tuple[Tensor, Tensor]:
+    """Draw one defect into each image.
+
+    Args:
+        image: ``(n, 3, H, W)``.
+        behind: What shows where a part is missing, ``(n, 3, H, W)``.
+        kinds: ``(n,)`` indices into ``DEFECTS``; -1 for none.
+        where: ``(n, H, W)``, the more the likelier the defect's centre.
+        generator: Source of all randomness.
+        visible: A pixel counts as defective where any channel changed by more than this.
+
+    Returns:
+        The images, and masks ``(n, H, W)`` bool of what visibly changed.
+    """
+    image, masks = image.clone(), torch.zeros(image.shape[0], *image.shape[2:], dtype=torch.bool)
+    y, x = pixels((image.shape[2], image.shape[3]))
+    for number, painter in enumerate(DEFECT_PAINTERS.values()):
+        chosen = (kinds == number).nonzero().flatten()
+        if not len(chosen):
+            continue
+        count = len(chosen)
+        rough = where[chosen, ::4, ::4]
+        best = (rough * torch.rand(rough.shape, generator=generator)).flatten(1).argmax(1)
+        down, across = (4.0 * (best // rough.shape[2])), (4.0 * (best % rough.shape[2]))
+        angle = per_image(uniform(0, 2 * math.pi, (count,), generator))
+        off_y, off_x = y - per_image(down), x - per_image(across)
+        before = image[chosen]
+        spot = Spot(
+            before,
+            behind[chosen],
+            off_y * angle.cos() + off_x * angle.sin(),
+            off_x * angle.cos() - off_y * angle.sin(),
+            generator,
+        )
+        paint, opacity = painter(spot)
+        image[chosen] = before + opacity[:, None] * (paint - before)
+        masks[chosen] = (image[chosen] - before).abs().amax(1) > visible
+    return image, masks
+
+
+def draw_kinds(count: int, allowed: Tensor, probability: float, generator: Generator) -> Tensor:
+    """A defect index of ``allowed`` for each image, or -1."""
+    kinds = allowed[integers(0, len(allowed) - 1, (count,), generator)]
+    return torch.where(chance(probability, (count,), generator), kinds, -1)

@@ -1,0 +1,169 @@
+"""The training loop: seeded batches, a schedule, checkpoints that a kill cannot spoil, a log."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from clipada.files import written_aside
+from clipada.randomness import derived_generator
+from clipada.synthesis.draws import integers
+from nano.captions import captions, patch_words
+from nano.objective import IMAGE_WEIGHT, caption_loss, patch_losses
+from nano.scenes import Palette, draw_scenes
+from nano.tower import IMAGE_SIZE, MEAN, PATCH, STD, Learner, build_clip, build_tokenizer
+
+CHECKPOINT, LOG, EXPORT = "checkpoint.pt", "log.csv", "nano"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How nano is trained."""
+
+    steps: int = 2000
+    """Optimiser steps in all."""
+
+    batch: int = 24
+    """Images of half side per step; a step of whole images takes a quarter."""
+
+    whole_every: int = 3
+    """Every so many steps the images are ``IMAGE_SIZE`` pixels wide, else half of it."""
+
+    learning_rate: float = 1.5e-3
+    """AdamW's peak rate."""
+
+    warmup: int = 80
+    """Steps in which the rate rises."""
+
+    decay: float = 0.53
+    """Share of the steps, at the end, in which the rate falls to nothing."""
+
+    weight_decay: float = 0.05
+    """AdamW's weight decay of matrices."""
+
+    patch_words: bool = True
+    """Whether patches learn; if not, captions alone teach."""
+
+    seed: int = 0
+    """Every random draw follows from this number."""
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0: up, level, and down to nothing."""
+        up = (step + 1) / self.warmup
+        down = (self.steps - step) / (self.decay * self.steps)
+        return self.learning_rate * min(1.0, up, down)
+
+
+def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 120.0) -> Learner:
+    """Train nano, or go on from the checkpoint in ``folder``; write checkpoints, a log and in the end the export."""
+    folder.mkdir(parents=True, exist_ok=True)
+    learner = build_learner(recipe.seed)
+    optimizer = _optimizer(learner, recipe)
+    done, spent = _resume(folder, learner, optimizer)
+    last_saved = started = time.monotonic()
+    for step in range(done, recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate(step)
+        losses = step_losses(learner, recipe, step)
+        total = sum(losses.values())
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimizer.step()
+        seconds = spent + time.monotonic() - started
+        if step % 10 == 9:
+            _log(folder, step + 1, seconds, {name: float(loss.detach()) for name, loss in losses.items()})
+        if time.monotonic() - last_saved > checkpoint_seconds or step + 1 == recipe.steps:
+            _save(folder, learner, optimizer, step + 1, seconds)
+            last_saved = time.monotonic()
+    return learner
+
+
+def build_learner(seed: int) -> Learner:
+    """The untrained learner of a seed."""
+    tokenizer = build_tokenizer(derived_generator(seed, "tokenizer"))
+    return Learner(build_clip(tokenizer, seed), tokenizer, seed)
+
+
+def step_losses(learner: Learner, recipe: Recipe, step: int) -> dict[str, torch.Tensor]:
+    """The weighted losses of one step, whose data follow from the seed and the step alone."""
+    generator = derived_generator(recipe.seed, "pretraining", step)
+    whole = step % recipe.whole_every == recipe.whole_every - 1
+    side = IMAGE_SIZE if whole else IMAGE_SIZE // 2
+    count = recipe.batch // 4 if whole else recipe.batch
+    scenes = draw_scenes(count, (side, side), Palette.training(), generator)
+    spare = (IMAGE_SIZE - side) // PATCH
+    corner = (int(integers(0, spare, (), generator)), int(integers(0, spare, (), generator)))
+    texts = captions(scenes, generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        middle, last = learner.see(scenes.images, corner)
+        losses = {"caption": IMAGE_WEIGHT * caption_loss(learner, last, texts)}
+        if recipe.patch_words:
+            losses |= patch_losses(learner, middle, last, patch_words(scenes, PATCH), generator)
+    return losses
+
+
+def export(learner: Learner, folder: Path) -> None:
+    """Write nano as a `transformers` CLIP folder in float16."""
+    learner.clip.to(torch.float16).save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
+    learner.clip.to(torch.float32)
+    learner.tokenizer.save_pretrained(folder)
+    processor = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        "do_center_crop": False,
+        "do_rescale": True,
+        "do_normalize": True,
+        "image_mean": MEAN,
+        "image_std": STD,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+
+
+def _optimizer(learner: Learner, recipe: Recipe) -> torch.optim.AdamW:
+    matrices = [value for value in learner.parameters() if value.ndim > 1]
+    others = [value for value in learner.parameters() if value.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+
+
+def _resume(folder: Path, learner: Learner, optimizer: torch.optim.AdamW) -> tuple[int, float]:
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0, 0.0
+    state = torch.load(path, weights_only=True)
+    learner.load_state_dict(state["learner"])
+    optimizer.load_state_dict(state["optimizer"])
+    _forget_log(folder, int(state["step"]))
+    return int(state["step"]), float(state["seconds"])
+
+
+def _save(folder: Path, learner: Learner, optimizer: torch.optim.AdamW, step: int, seconds: float) -> None:
+    state = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+    with written_aside(folder / CHECKPOINT) as aside:
+        torch.save(state, aside)
+
+
+def _forget_log(folder: Path, step: int) -> None:
+    """Drop the log's lines after the checkpoint's step: they come again."""
+    path = folder / LOG
+    if path.exists():
+        head, *lines = path.read_text().splitlines(keepends=True)
+        path.write_text(head + "".join(line for line in lines if int(line.split(",")[0]) <= step))
+
+
+def _log(folder: Path, step: int, seconds: float, losses: dict[str, float]) -> None:
+    path = folder / LOG
+    new = not path.exists()
+    with path.open("a", newline="") as lines:
+        writer = csv.writer(lines)
+        if new:
+            writer.writerow(["step", "seconds", *losses])
+        writer.writerow([step, round(seconds, 1), *(round(value, 4) for value in losses.values())])
