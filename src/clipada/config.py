@@ -257,6 +257,28 @@ class RuntimeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """How many parts of each demo product are photographed."""
+
+    train: int = 100
+    """Good parts to train on."""
+
+    good: int = 20
+    """Good parts to test on."""
+
+    defective: int = 8
+    """Defective parts to test on, of each kind of defect."""
+
+    seed: int = 0
+    """Another seed, other parts."""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "good", "defective"):
+            _require(getattr(self, name) >= 1, f"demo.{name}", "1 or more", getattr(self, name))
+        _require(self.seed >= 0, "demo.seed", "0 or more", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """All that decides what a run is, saved with it as ``config.json``."""
 
