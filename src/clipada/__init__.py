@@ -7,16 +7,29 @@ from clipada.errors import ClipAdaError
 
 if TYPE_CHECKING:
     from clipada.config import Config
+    from clipada.demonstration import demo
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
     from clipada.workflows import evaluate, info, predict, synthesize, train
 
-__all__ = ["ClipAda", "ClipAdaError", "Config", "Inspector", "evaluate", "info", "predict", "synthesize", "train"]
+__all__ = [
+    "ClipAda",
+    "ClipAdaError",
+    "Config",
+    "Inspector",
+    "demo",
+    "evaluate",
+    "info",
+    "predict",
+    "synthesize",
+    "train",
+]
 
 _HOMES = {
     "ClipAda": "clipada.model",
     "Config": "clipada.config",
     "Inspector": "clipada.inspector",
+    "demo": "clipada.demonstration",
     "evaluate": "clipada.workflows",
     "info": "clipada.workflows",
     "predict": "clipada.workflows",
