@@ -305,8 +305,8 @@ class Config:
             )
         if name == "demo":
             return cls(
-                backbone=BackboneConfig(name="nano", block=7),
-                model=ModelConfig(similarity="cosine", attention="residual", refinements=0),
+                backbone=BackboneConfig(name="nano"),
+                model=ModelConfig(refinements=0),
                 training=TrainingConfig(epochs=20, batch_size=16, milestones=(12, 17), learning_rate=1e-2),
             )
         papers: dict[str, TrainingConfig] = {

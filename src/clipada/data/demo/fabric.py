@@ -116,7 +116,7 @@ def broken_thread(weave: Weave, rng: Generator) -> Surface:
 
 def hole(weave: Weave, rng: Generator) -> Surface:
     """A torn hole with frayed threads around and across its rim."""
-    depth = spot(rng, _place(rng, 40), rng.uniform(6, 17), roughness=0.3, stretch=rng.uniform(1, 1.6))
+    depth = spot(rng, _place(rng, 40), rng.uniform(7, 24), roughness=0.3, stretch=rng.uniform(1, 1.6))
     frays = rng.normal(0, 3.2, (2, THREADS)).astype(np.float32)
     warp = ramp(depth + frays[0][_index(np.floor(weave.across))], -0.5, 1.5)
     weft = ramp(depth + frays[1][_index(np.floor(weave.along))], -0.5, 1.5)
@@ -127,7 +127,7 @@ def hole(weave: Weave, rng: Generator) -> Surface:
 def stain(weave: Weave, rng: Generator) -> Surface:
     """Oil, coffee or dye that soaked in, darker at its rim."""
     clean = surface(weave)
-    depth = spot(rng, _place(rng, 34), rng.uniform(9, 30), roughness=0.35, stretch=rng.uniform(1, 1.8))
+    depth = spot(rng, _place(rng, 34), rng.uniform(10, 40), roughness=0.35, stretch=rng.uniform(1, 1.8))
     depth = depth + 2.5 * rough_noise(rng, 12)
     tints = ((0.30, 0.24, 0.17), (0.50, 0.36, 0.18), (0.28, 0.28, 0.30), (0.62, 0.30, 0.26))
     tint = np.array(tints[rng.integers(len(tints))], dtype=np.float32)

@@ -96,7 +96,7 @@ def scratch(disc: Disc, rng: Generator) -> Surface:
     for _ in range(int(rng.integers(1, 4))):
         start = (where[0] + rng.normal(0, 5), where[1] + rng.normal(0, 5))
         points = curve(rng, start, angle + rng.normal(0, 0.08), length * rng.uniform(0.5, 1), 0.25)
-        cut = line(points, rng.uniform(1.0, 2.2)) * disc.solid
+        cut = line(points, rng.uniform(1.2, 3.4)) * disc.solid
         beside = np.roll(cut, (1, 1), (0, 1))
         colour = mixed(mixed(scratched.colour, (0.10, 0.10, 0.10), 0.75 * beside), (0.95, 0.95, 0.97), cut)
         scratched = Surface(colour, scratched.height - 0.7 * cut)
@@ -106,7 +106,7 @@ def scratch(disc: Disc, rng: Generator) -> Surface:
 def dent(disc: Disc, rng: Generator) -> Surface:
     """A blow's pit: one side bright, the other dark, its rim thrown up."""
     sound = surface(disc)
-    radius = rng.uniform(6, 14)
+    radius = rng.uniform(7, 18)
     depth = spot(rng, _on_face(disc, rng, radius + 3), radius, roughness=0.12, stretch=rng.uniform(1, 1.5))
     pit = ramp(depth, -1, radius * 0.8) * radius * 0.75
     rim = 0.9 * np.exp(-(((depth + 1.5) / 2.0) ** 2))
@@ -116,7 +116,7 @@ def dent(disc: Disc, rng: Generator) -> Surface:
 
 def rust(disc: Disc, rng: Generator) -> Surface:
     """A patch of corrosion, dense in its middle and speckled around."""
-    sound, radius = surface(disc), rng.uniform(8, 26)
+    sound, radius = surface(disc), rng.uniform(10, 38)
     depth = spot(rng, _on_face(disc, rng, 10), radius, roughness=0.4, stretch=rng.uniform(1, 1.7))
     eaten = ramp(depth / radius + 0.45 * rough_noise(rng, 9), 0.05, 0.35) * disc.solid
     tone = np.clip(1 + 0.3 * rough_noise(rng, 5) + 0.12 * grain(rng), 0.35, 1.8)
@@ -128,7 +128,7 @@ def chip(disc: Disc, rng: Generator) -> Surface:
     """A piece broken out of the outer edge or the bore, leaving a rough bright fracture."""
     at_bore = rng.random() < 0.25
     edge = _polar(disc.centre, BORE - 1 if at_bore else RADIUS + 1, rng.uniform(0, 2 * math.pi))
-    depth = spot(rng, edge, rng.uniform(8, 13) if at_bore else rng.uniform(9, 21), roughness=0.2)
+    depth = spot(rng, edge, rng.uniform(9, 16) if at_bore else rng.uniform(11, 30), roughness=0.2)
     depth = depth + 0.7 * smooth_noise(rng, 5)
     gone, fracture = ramp(depth, 1.5, 3.0), ramp(depth, -2.2, -0.8)
     rough = np.clip(0.62 + 0.35 * smooth_noise(rng, 3.5) + 0.1 * grain(rng), 0.15, 1)
@@ -154,13 +154,13 @@ def smeared_print(disc: Disc, rng: Generator) -> Surface:
 def swarf(disc: Disc, rng: Generator) -> Surface:
     """A curled metal shaving left on the part, bright on top, casting a shadow."""
     sound, (x, y) = surface(disc), _on_face(disc, rng, 16)
-    turns, radius, drift = rng.uniform(1.2, 3.2), rng.uniform(4, 9), rng.uniform(2, 6)
+    turns, radius, drift = rng.uniform(1.2, 3.2), rng.uniform(5, 12), rng.uniform(2, 7)
     t, angle = np.linspace(0, 1, 60), rng.uniform(0, 2 * math.pi)
     phase = 2 * math.pi * turns * t + angle
     xs = x + radius * np.cos(phase) + drift * turns * (t - 0.5) * 2 * np.cos(angle)
     ys = y + radius * np.sin(phase) + drift * turns * (t - 0.5) * 2 * np.sin(angle)
     points = list(zip(xs.tolist(), ys.tolist(), strict=True))
-    body, shine = line(points, 3.2), line(points, 1.2)
+    body, shine = line(points, 3.8), line(points, 1.4)
     colour = mixed(mixed(sound.colour, (0.20, 0.17, 0.13), body), (1.0, 0.98, 0.92), 0.85 * shine)
     return Surface(colour, sound.height + 3.5 * body)
 

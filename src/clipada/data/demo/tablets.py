@@ -1,4 +1,4 @@
-"""Nine scored tablets in the pockets of a plastic tray."""
+"""Nine scored tablets in the pockets of a plastic tray, each on a dark suction cup that it hides."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from clipada.data.demo.brush import (
     Field,
     Point,
     Window,
+    X,
     curve,
     grain,
     line,
@@ -27,11 +28,12 @@ from clipada.data.demo.brush import (
 from clipada.data.demo.camera import Colour, Surface, mixed
 from clipada.data.demo.product import Product
 
-PITCH, POCKET, RADIUS = 78.0, 34.0, 27.0
-"""Pixels from pocket to pocket, radius of a pocket, radius of a tablet."""
+PITCH, POCKET, RADIUS, CUP = 78.0, 34.0, 27.0, 23.0
+"""Pixels from pocket to pocket, radius of a pocket, of a tablet, and of the cup below it."""
 
 CREAM = (0.78, 0.74, 0.64)
 PLASTIC = (0.10, 0.20, 0.27)
+RUBBER = (0.02, 0.02, 0.022)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Tray:
 
     Attributes:
         tablets: What lies in it.
-        plastic: ``(H, W, 3)``: the tray's colour.
+        plastic: ``(H, W, 3)``: the tray's colour, and its cups'.
         pockets: The tray's height, in pixels; its pockets lie lower.
         powder: Fine brightness of pressed powder.
     """
@@ -97,17 +99,21 @@ def draw(rng: Generator) -> Tray:
     """A tray put down a little askew, each tablet turned as it fell."""
     corner, askew = rng.normal(SIDE / 2, 2.5, 2).tolist(), math.radians(rng.normal(0, 1.2))
     red, green, blue = (np.array(CREAM) * rng.normal(1, 0.01, 3) * rng.uniform(0.95, 1.05)).tolist()
-    pockets, tablets = np.zeros((SIDE, SIDE), dtype=np.float32), []
+    pockets, cups, tablets = np.zeros_like(X), np.zeros_like(X), []
     for row, column in itertools.product((-1, 0, 1), repeat=2):
         x = corner[0] + PITCH * (column * math.cos(askew) - row * math.sin(askew))
         y = corner[1] + PITCH * (column * math.sin(askew) + row * math.cos(askew))
         pocket = Tablet((x, y), 0, radius=POCKET + 3)
-        pockets[pocket.window()] -= 4 * ramp(pocket.depth(pocket.window()), 0, 5)
+        depth = pocket.depth(pocket.window())
+        lip = ramp(depth, POCKET + 3 - CUP, POCKET + 5 - CUP)
+        pockets[pocket.window()] -= 4 * ramp(depth, 0, 5) - 2 * lip + 5 * ramp(depth, 22, 28)
+        cups[pocket.window()] += lip
         place = (x + rng.normal(0, 1.6), y + rng.normal(0, 1.6))
         tablets.append(Tablet(place, rng.uniform(0, math.pi), colour=(red, green, blue)))
     shade = 1 + 0.03 * grain(rng) + 0.02 * smooth_noise(rng, 25)
     powder = 1 + 0.025 * grain(rng) + 0.03 * smooth_noise(rng, 2.5) + 0.015 * smooth_noise(rng, 30)
-    return Tray(tuple(tablets), np.array(PLASTIC, dtype=np.float32) * shade[..., None], pockets, powder)
+    plastic = mixed(np.full((SIDE, SIDE, 3), PLASTIC, dtype=np.float32), RUBBER, cups)
+    return Tray(tuple(tablets), plastic * shade[..., None], pockets, powder)
 
 
 def surface(tray: Tray) -> Surface:
@@ -127,7 +133,7 @@ def chipped(tray: Tray, rng: Generator) -> Surface:
     spoilt = _chosen(tray, rng)
     tablet, angle = tray.tablets[spoilt], rng.uniform(0, 2 * math.pi)
     x, y = (tablet.centre[0] + RADIUS * math.cos(angle), tablet.centre[1] + RADIUS * math.sin(angle))
-    depth = spot(rng, (x, y), rng.uniform(7, 15), roughness=0.35) + 0.8 * smooth_noise(rng, 4)
+    depth = spot(rng, (x, y), rng.uniform(9, 22), roughness=0.25) + 0.8 * smooth_noise(rng, 4)
     rest = surface(_without(tray, spoilt))
     whole = surface(tray)
     gone, fracture = ramp(depth, 1, 2.5), ramp(depth, -2.5, -1)
@@ -150,7 +156,7 @@ def cracked(tray: Tray, rng: Generator) -> Surface:
     start = (tablet.centre[0] + rng.normal(0, 4), tablet.centre[1] + rng.normal(0, 4))
     points = curve(rng, start, rng.uniform(0, math.pi), rng.uniform(34, 62), 1.0)
     jagged = [(x + rng.normal(0, 1.2), y + rng.normal(0, 1.2)) for x, y in points[::2]]
-    crack = line(jagged, rng.uniform(1.4, 2.6))
+    crack = line(jagged, rng.uniform(1.6, 3.4))
     if rng.random() < 0.4:
         branch = curve(rng, jagged[len(jagged) // 2], rng.uniform(0, math.pi), rng.uniform(14, 26), 1.0)
         crack = np.maximum(crack, line(branch, 1.3))
@@ -164,7 +170,7 @@ def discoloured(tray: Tray, rng: Generator) -> Surface:
     tints = ((0.62, 0.40, 0.18), (0.85, 0.66, 0.24), (0.50, 0.50, 0.50), (0.55, 0.66, 0.45))
     tint = np.array(tints[rng.integers(len(tints))], dtype=np.float32)
     place = (tablet.centre[0] + rng.normal(0, 8), tablet.centre[1] + rng.normal(0, 8))
-    depth = spot(rng, place, rng.uniform(8, 24), roughness=0.4) + 3 * rough_noise(rng, 8)
+    depth = spot(rng, place, rng.uniform(10, 30), roughness=0.4) + 3 * rough_noise(rng, 8)
     blotch = ramp(depth, -2, 4) * ramp(tablet.depth(), -0.5, 0.5)
     return replace(whole, colour=mixed(whole.colour, whole.colour * tint, blotch))
 
@@ -179,7 +185,7 @@ def foreign_particle(tray: Tray, rng: Generator) -> Surface:
     colour = colours[rng.integers(len(colours))]
     for _ in range(int(rng.integers(1, 4))):
         place = (x + rng.normal(0, 9), y + rng.normal(0, 9))
-        lump = spot(rng, place, rng.uniform(2.2, 6.5), roughness=0.5, stretch=rng.uniform(1, 2))
+        lump = spot(rng, place, rng.uniform(2.5, 9), roughness=0.4, stretch=rng.uniform(1, 2))
         dirty = _lump(dirty, ramp(lump, -0.6, 0.6), colour, 3)
     return dirty
 
