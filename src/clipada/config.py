@@ -306,8 +306,8 @@ class Config:
         if name == "demo":
             return cls(
                 backbone=BackboneConfig(name="nano"),
-                model=ModelConfig(refinements=0),
-                training=TrainingConfig(epochs=20, batch_size=16, milestones=(12, 17), learning_rate=1e-2),
+                model=ModelConfig(similarity="cosine", refinements=0),
+                training=TrainingConfig(epochs=20, batch_size=16, milestones=(12, 17), learning_rate=3e-3),
             )
         papers: dict[str, TrainingConfig] = {
             "mvtec": TrainingConfig(epochs=800, batch_size=16, milestones=(400, 700)),

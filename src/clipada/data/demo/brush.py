@@ -51,7 +51,8 @@ def grain(rng: Generator) -> Field:
 
 def rough_noise(rng: Generator, scale: float, octaves: int = 3) -> Field:
     """Smooth noise with detail: each octave half as wide and half as strong as the one before."""
-    return np.sum([smooth_noise(rng, scale / 2**k) / 2**k for k in range(octaves)], axis=0, dtype=np.float32)
+    noise: Field = np.sum([smooth_noise(rng, scale / 2**k) / 2**k for k in range(octaves)], axis=0, dtype=np.float32)
+    return noise
 
 
 def ramp(values: Field, start: float, stop: float) -> Field:

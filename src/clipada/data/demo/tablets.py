@@ -71,7 +71,7 @@ class Tablet:
     def height(self, window: Window) -> Field:
         """Its rounded edge, its slightly domed face and its score line, in pixels."""
         depth = self.depth(window)
-        body = 5 * ramp(depth, -0.8, 6) + 1.5 * np.clip(depth / self.radius, 0, 1)
+        body: Field = 5 * ramp(depth, -0.8, 6) + 1.5 * np.clip(depth / self.radius, 0, 1)
         if self.scored:
             across = turned(self.centre, self.turn, window)[1]
             body = body - 1.6 * np.exp(-((across / 1.5) ** 2)) * ramp(depth, 2, 5)
