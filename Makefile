@@ -6,7 +6,7 @@ DATA ?= ../shared/data/mvtec-mini
 BACKBONE ?= ../shared/weights/deit-tiny-clip
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test test-all lint benchmark clean
+.PHONY: setup demo test test-all lint benchmark clean
 
 setup: $(STAMP)
 
@@ -15,6 +15,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/clipada demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -10,7 +10,7 @@ from clipada.config import Config, RuntimeConfig, setting_names
 from clipada.errors import ConfigError
 
 
-@pytest.mark.parametrize("preset", ["quick", "mvtec", "visa"])
+@pytest.mark.parametrize("preset", ["quick", "demo", "mvtec", "visa"])
 def test_presets_survive_json(preset: str) -> None:
     config = Config.preset(preset)  # type: ignore[arg-type]
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from clipada.calibrating import calibrate
     from clipada.calibration import DriftMonitor
     from clipada.config import Config
+    from clipada.demonstration import demo
     from clipada.exporting import export
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
@@ -21,6 +22,7 @@ __all__ = [
     "DriftMonitor",
     "Inspector",
     "calibrate",
+    "demo",
     "evaluate",
     "export",
     "info",
@@ -36,6 +38,7 @@ _HOMES = {
     "DriftMonitor": "clipada.calibration",
     "Inspector": "clipada.inspector",
     "calibrate": "clipada.calibrating",
+    "demo": "clipada.demonstration",
     "evaluate": "clipada.workflows",
     "export": "clipada.exporting",
     "info": "clipada.workflows",

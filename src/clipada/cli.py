@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from clipada.config import (
     CalibrationConfig,
     CalibrationMode,
     Config,
+    DemoConfig,
     EngineConfig,
     EngineName,
     EnginePrecision,
@@ -35,6 +44,8 @@ from clipada.serving.commands import history_app
 
 if TYPE_CHECKING:
     from clipada.data import Dataset
+    from clipada.demonstration import Step
+    from clipada.evaluation import Evaluation
     from clipada.serving.history import History
 
 app = typer.Typer(
@@ -87,6 +98,42 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. model.attention=residual; may be repeated."),
 ]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for images, run and pictures.")] = Path("runs/demo"),
+    data_only: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Only write the images, in the MVTec AD layout, into DIR.")
+    ] = None,
+    train: Annotated[int, typer.Option(min=1, help="Good parts of each product to train on.")] = DemoConfig.train,
+    good: Annotated[int, typer.Option(min=1, help="Good parts of each product to test on.")] = DemoConfig.good,
+    defective: Annotated[int, typer.Option(min=1, help="Test parts with each kind of defect.")] = DemoConfig.defective,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other parts, another training.")] = DemoConfig.seed,
+    backbone: Backbone = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs; the preset's milestones scale along.")] = None,
+    settings: Settings = None,
+) -> None:
+    """See it all work, offline: draw three products, train ONE model on good parts, find defects it never saw."""
+    from clipada import demonstration
+    from clipada.data.demo import write_demo
+
+    parts = DemoConfig(train=train, good=good, defective=defective, seed=seed)
+    with _stages() as show:
+        if data_only is not None:
+            write_demo(data_only, parts, lambda done, total: show("drawing parts", done, total))
+            _say(f"the images are in {data_only}")
+            _say(f"next: clipada train {data_only} --out runs/parts")
+            return
+        config = asked_config(Config.preset("demo"), settings, epochs, backbone=backbone, seed=seed)
+        result = demonstration.demo(out, config, parts=parts, report=lambda step: show(*_shown(step)))
+    _print_metrics(result.evaluation)
+    _say(f"one model for {len(result.evaluation.categories)} products, trained in {result.run.training.seconds:.0f} s")
+    _say(f"the report is {result.page}")
+    _say(f"pictures of every kind of defect in {result.pictures}, the run in {result.run.folder}")
+    _say(f"next: clipada info {result.run.folder}")
+    _say(f"      clipada predict {result.run.folder} YOUR-IMAGES --out out")
+    _say("      clipada train FOLDER-OF-YOUR-GOOD-PARTS --backbone nano --out runs/mine")
 
 
 @app.command()
@@ -163,8 +210,6 @@ def evaluate(
     """Score a data set's test images; print and keep the metrics per category."""
     from clipada import workflows
     from clipada.bundle import METRICS, SCORES
-    from clipada.metrics import mean_metrics
-    from clipada.report import metrics_table
 
     dataset = _dataset(data, layout, category)
     with _progress() as bar:
@@ -178,15 +223,7 @@ def evaluate(
             workers=workers,
             on_image=lambda _: bar.advance(task),
         )
-    for failure in result.failures:
-        _say(f"left out: {failure.error}", style="yellow")
-    for index, categories in enumerate(result.passes):
-        title = "pass 0 (coarse)" if index == 0 else f"pass {index} (refined)"
-        out_console.print(metrics_table(categories, mean_metrics(categories.values()), title))
-    if result.protocol["fusion"] == "mean" and len(result.passes) > 1:
-        mean = mean_metrics(result.categories.values())
-        out_console.print(metrics_table(result.categories, mean, "mean of the passes (counts)"))
-    _say(f"percent; {result.protocol['masks']}")
+    _print_metrics(result)
     _say(f"kept in {run / METRICS} and {run / SCORES}")
 
 
@@ -470,6 +507,28 @@ def _dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:
     return dataset
 
 
+def _print_metrics(result: Evaluation) -> None:
+    """What was left out, a table for each map, and how to read them."""
+    from clipada.metrics import mean_metrics
+    from clipada.report import metrics_table
+
+    for failure in result.failures:
+        _say(f"left out: {failure.error}", style="yellow")
+    for index, categories in enumerate(result.passes):
+        title = "pass 0 (coarse)" if index == 0 else f"pass {index} (refined)"
+        out_console.print(metrics_table(categories, mean_metrics(categories.values()), title))
+    if result.protocol["fusion"] == "mean" and len(result.passes) > 1:
+        mean = mean_metrics(result.categories.values())
+        out_console.print(metrics_table(result.categories, mean, "mean of the passes (counts)"))
+    _say(f"percent; {result.protocol['masks']}")
+
+
+def _shown(step: Step) -> tuple[str, int, int, str]:
+    """A step of the demo as the progress bar shows it."""
+    note = f"epoch {step.training.epoch}, loss {step.training.losses[-1]:.3f}" if step.training else ""
+    return step.stage, step.done, step.total, note
+
+
 def _print_validation(validation: dict[str, dict[str, float | None]]) -> None:
     for name, metrics in validation.items():
         view = f"pass {name}" if name.isdigit() else "mean of the passes"
@@ -483,3 +542,19 @@ def _progress(*texts: str) -> Iterator[Progress]:
     times = (TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, *times, console=console, disable=not console.is_terminal) as bar:
         yield bar
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[..., None]]:
+    """A bar for every stage of a longer job; where there is no terminal, a line at every quarter of each."""
+    tasks: dict[str, TaskID] = {}
+    with _progress("{task.fields[note]}") as bar:
+
+        def show(stage: str, done: int, total: int, note: str = "") -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total, note=note)
+            bar.update(tasks[stage], completed=done, note=note)
+            if not console.is_terminal and done * 4 // total > (done - 1) * 4 // total:
+                _say(f"{stage}: {done} of {total}{', ' * bool(note)}{note}")
+
+        yield show

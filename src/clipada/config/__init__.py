@@ -20,6 +20,7 @@ from clipada.config.method import (
 )
 from clipada.config.presets import PRESETS, Preset
 from clipada.config.runtime import (
+    DemoConfig,
     EngineConfig,
     EngineName,
     EnginePrecision,
@@ -38,6 +39,7 @@ __all__ = [
     "CalibrationConfig",
     "CalibrationMode",
     "Config",
+    "DemoConfig",
     "DriftConfig",
     "EngineConfig",
     "EngineName",

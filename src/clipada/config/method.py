@@ -244,6 +244,7 @@ class Config:
     def preset(cls, name: Preset) -> Config:
         """The settings of a named preset.
 
+        ``demo`` trains the embedded backbone within minutes on two CPU cores, for ``clipada demo``.
         ``mvtec`` and ``visa`` are the paper's (section 5.1.3). ``quick`` takes minutes on a CPU; why it differs
         in similarity, attention and fusion is told in ``docs/results.md``.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Preset = Literal["quick", "mvtec", "visa"]
+Preset = Literal["quick", "demo", "mvtec", "visa"]
 
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "quick": {
@@ -15,6 +15,15 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "training.epochs": 8,
         "training.batch_size": 16,
         "training.milestones": (4, 7),
+    },
+    "demo": {
+        "backbone.name": "nano",
+        "model.similarity": "cosine",
+        "model.refinements": 0,
+        "training.epochs": 20,
+        "training.batch_size": 16,
+        "training.milestones": (12, 17),
+        "training.learning_rate": 3e-3,
     },
     "mvtec": {"training.epochs": 800, "training.batch_size": 16, "training.milestones": (400, 700)},
     "visa": {"training.epochs": 500, "training.batch_size": 64, "training.milestones": (250,)},

@@ -1,4 +1,4 @@
-"""Settings that are no part of what a run is: where it trains, what looks at images, what an export must keep to."""
+"""Settings that are no part of what a run is: training's devices, engines, what an export keeps to, the demo."""
 
 from __future__ import annotations
 
@@ -110,3 +110,25 @@ class ExportConfig:
     shortcut_images: int = 96
     """Training images, spread evenly: half choose below which attention a pass is skipped, by half of the error; the
     others judge it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """How many parts of each demo product are photographed."""
+
+    train: int = 100
+    """Good parts to train on."""
+
+    good: int = 20
+    """Good parts to test on."""
+
+    defective: int = 8
+    """Defective parts to test on, of each kind of defect."""
+
+    seed: int = 0
+    """Another seed, other parts."""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "good", "defective"):
+            require(getattr(self, name) >= 1, f"demo.{name}", "1 or more", getattr(self, name))
+        require(self.seed >= 0, "demo.seed", "0 or more", self.seed)

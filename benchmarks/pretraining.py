@@ -1,0 +1,72 @@
+"""Does the pre-training of a backbone earn its bytes? Run the demo with it, and with random weights of its shapes.
+
+python benchmarks/pretraining.py FOLDER --out OUT [--seeds 3] [--set NAME=VALUE ...]
+
+FOLDER is a `transformers` CLIP. Both runs see the same images, the same synthetic anomalies and the same schedule; OUT
+keeps the images and the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from transformers import CLIPConfig, CLIPModel
+
+from clipada import demo
+from clipada.config import Config
+from clipada.data.demo import write_demo
+from clipada.demonstration import DATA, Step
+from clipada.metrics import mean_metrics
+from clipada.report import metrics_table
+
+
+def random_copy(folder: Path, out: Path, seed: int) -> Path:
+    """The CLIP in ``folder`` with newly drawn weights, written to ``out``."""
+    shutil.copytree(folder, out, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"), dirs_exist_ok=True)
+    torch.manual_seed(seed)
+    CLIPModel(CLIPConfig.from_pretrained(folder)).save_pretrained(out)
+    return out
+
+
+def measure(backbone: Path, out: Path, settings: dict[str, str], seed: int, console: Console) -> None:
+    """Run the demo with one backbone and print its table."""
+    shown: set[tuple[str, int]] = set()
+
+    def show(step: Step) -> None:
+        quarter = (step.stage, 4 * step.done // step.total)
+        if quarter not in shown:
+            shown.add(quarter)
+            console.print(f"{out.name}: {step.stage}, {step.done} of {step.total}")
+
+    config = Config.preset("demo").updated({**settings, "backbone.name": str(backbone), "training.seed": seed})
+    result = demo(out, config, report=show)
+    table = result.evaluation.categories
+    title = f"{out.name}, trained in {result.run.training.seconds:.0f} s"
+    console.print(metrics_table(table, mean_metrics(table.values()), title))
+
+
+def main() -> None:
+    """Measure both, for each seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("backbone", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE")
+    options = parser.parse_args()
+    settings = {name: value for name, _, value in (text.partition("=") for text in options.settings)}
+    write_demo(options.out / "parts")
+    for seed in range(options.seeds):
+        untrained = random_copy(options.backbone, options.out / f"random-weights-{seed}", seed)
+        for name, backbone in (("pretrained", options.backbone), ("random", untrained)):
+            out = options.out / f"{name}-{seed}"
+            if not (out / DATA).exists():
+                shutil.copytree(options.out / "parts", out / DATA)
+            measure(backbone, out, settings, seed, Console())
+
+
+if __name__ == "__main__":
+    main()

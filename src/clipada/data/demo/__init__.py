@@ -1,0 +1,25 @@
+"""Three procedural products to try everything with, offline: a woven fabric, a turned metal disc, a tray of tablets.
+
+Their defects are drawn by code of their own: nothing is shared with the synthetic anomalies that models train on.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from clipada.config import DemoConfig
+from clipada.data.demo.fabric import FABRIC
+from clipada.data.demo.metal import METAL
+from clipada.data.demo.product import GOOD, Part, Product
+from clipada.data.demo.tablets import TABLETS
+from clipada.data.demo.writing import write_products
+
+PRODUCTS: tuple[Product, ...] = (FABRIC, METAL, TABLETS)
+
+__all__ = ["GOOD", "PRODUCTS", "Part", "Product", "write_demo"]
+
+
+def write_demo(
+    folder: Path, config: DemoConfig | None = None, report: Callable[[int, int], None] = lambda *_: None
+) -> None:
+    """Write the demo's images to ``folder`` as ``write_products`` does, with ``DemoConfig``'s defaults."""
+    write_products(folder, PRODUCTS, config or DemoConfig(), report)

@@ -1,0 +1,224 @@
+"""A woven fabric: plain weave of a warp and a weft thread, laid flat on a dark table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from clipada.data.demo.brush import (
+    SIDE,
+    Field,
+    Point,
+    X,
+    Y,
+    curve,
+    grain,
+    line,
+    ramp,
+    rough_noise,
+    smooth_noise,
+    spot,
+    turned,
+)
+from clipada.data.demo.camera import Surface, mixed
+from clipada.data.demo.product import Product
+
+PERIOD = 6.6
+"""Pixels from one thread to the next."""
+
+WARP = np.array((0.16, 0.24, 0.36), dtype=np.float32)
+WEFT = np.array((0.42, 0.46, 0.48), dtype=np.float32)
+TABLE = np.array((0.018, 0.017, 0.016), dtype=np.float32)
+
+THREADS = 96
+"""Threads in each direction, more than the picture shows."""
+
+
+@dataclass(frozen=True)
+class Weave:
+    """One piece of fabric.
+
+    Attributes:
+        across: Position of every pixel across the warp threads, in threads.
+        along: Position across the weft threads, in threads.
+        warp: ``(THREADS, 3)``: colour of each warp thread.
+        weft: ``(THREADS, 3)``: colour of each weft thread.
+        fuzz: Fine brightness of the fibres.
+        warp_gone: Where the warp threads are missing, 0..1.
+        weft_gone: Where the weft threads are missing, 0..1.
+    """
+
+    across: Field = field(repr=False)
+    along: Field = field(repr=False)
+    warp: NDArray[np.float32] = field(repr=False)
+    weft: NDArray[np.float32] = field(repr=False)
+    fuzz: Field = field(repr=False)
+    warp_gone: Field | float = 0.0
+    weft_gone: Field | float = 0.0
+
+
+def draw(rng: Generator) -> Weave:
+    """A piece laid down a little askew and drawn a little out of shape."""
+    period = PERIOD * rng.uniform(0.97, 1.03)
+    across, along = (
+        position / period
+        + THREADS / 2
+        + rng.uniform(-4, 4)
+        + 0.25 * smooth_noise(rng, 110)
+        + 0.035 * smooth_noise(rng, 9)
+        for position in turned((SIDE / 2, SIDE / 2), math.radians(rng.normal(0, 2)))
+    )
+    return Weave(
+        across=across,
+        along=along,
+        warp=_thread_colours(rng, WARP),
+        weft=_thread_colours(rng, WEFT),
+        fuzz=0.07 * grain(rng) + 0.05 * smooth_noise(rng, 3) + 0.02 * smooth_noise(rng, 40),
+    )
+
+
+def surface(weave: Weave) -> Surface:
+    """The weave: at every crossing one thread passes over the other."""
+    i, j = np.floor(weave.across), np.floor(weave.along)
+    u, v = weave.across - i - 0.5, weave.along - j - 0.5
+    over = np.where((i + j) % 2 == 0, np.float32(1), np.float32(-1))
+    warp = _thread(u, v, over) - 9 * weave.warp_gone
+    weft = _thread(v, u, -over) - 9 * weave.weft_gone
+    top = np.maximum(warp, weft)
+    colour = np.where((warp > weft)[..., None], weave.warp[_index(i)], weave.weft[_index(j)])
+    twist = 0.10 * np.sin(2 * math.pi * np.where(warp > weft, 1.5 * v + u, 1.5 * u + v))
+    lit = (1 + weave.fuzz + twist) * ramp(top, -1.3, 1.1)
+    cloth = colour * np.clip(lit, 0, None)[..., None]
+    height = np.clip(top, -1.2, None)
+    return Surface(mixed(cloth, TABLE * (1 + weave.fuzz[..., None]), ramp(top, -1.2, -2.2)), height)
+
+
+def broken_thread(weave: Weave, rng: Generator) -> Surface:
+    """One or two threads missing over a length, their loose ends standing off."""
+    centre, length = _place(rng, 40), rng.uniform(26, 90)
+    width, lengthwise = int(rng.integers(1, 3)), rng.random() < 0.5
+    first, second = (weave.across, weave.along) if lengthwise else (weave.along, weave.across)
+    x, y = int(centre[0]), int(centre[1])
+    thread = np.floor(first[y, x])
+    inside = (first >= thread) & (first < thread + width) & (np.abs(second - second[y, x]) < length / PERIOD / 2)
+    gone = inside.astype(np.float32)
+    torn = surface(replace(weave, warp_gone=gone) if lengthwise else replace(weave, weft_gone=gone))
+    colour = (WARP if lengthwise else WEFT) * 1.25
+    for side in (-1, 1):
+        end = (centre[0], centre[1] + side * length / 2) if lengthwise else (centre[0] + side * length / 2, centre[1])
+        torn = _laid_on(torn, line(curve(rng, end, rng.uniform(0, math.pi), rng.uniform(8, 20), 2.5), 2.4), colour, 2.0)
+    return torn
+
+
+def hole(weave: Weave, rng: Generator) -> Surface:
+    """A torn hole with frayed threads around and across its rim."""
+    depth = spot(rng, _place(rng, 40), rng.uniform(7, 24), roughness=0.3, stretch=rng.uniform(1, 1.6))
+    frays = rng.normal(0, 3.2, (2, THREADS)).astype(np.float32)
+    warp = ramp(depth + frays[0][_index(np.floor(weave.across))], -0.5, 1.5)
+    weft = ramp(depth + frays[1][_index(np.floor(weave.along))], -0.5, 1.5)
+    pull = 0.35 * np.exp(-((depth / 7) ** 2)) * smooth_noise(rng, 14)
+    return surface(replace(weave, across=weave.across + pull, along=weave.along - pull, warp_gone=warp, weft_gone=weft))
+
+
+def stain(weave: Weave, rng: Generator) -> Surface:
+    """Oil, coffee or dye that soaked in, darker at its rim."""
+    clean = surface(weave)
+    depth = spot(rng, _place(rng, 34), rng.uniform(10, 40), roughness=0.35, stretch=rng.uniform(1, 1.8))
+    depth = depth + 2.5 * rough_noise(rng, 12)
+    tints = ((0.30, 0.24, 0.17), (0.50, 0.36, 0.18), (0.28, 0.28, 0.30), (0.62, 0.30, 0.26))
+    tint = np.array(tints[rng.integers(len(tints))], dtype=np.float32)
+    soaked = ramp(depth, -1, 4) * (0.78 + 0.22 * np.exp(-((depth - 2.5) ** 2) / 6))
+    return replace(clean, colour=mixed(clean.colour, clean.colour * tint, soaked))
+
+
+def pulled_weave(weave: Weave, rng: Generator) -> Surface:
+    """A snag: threads drawn together along a line, gaping beside it."""
+    (x, y), upright = _place(rng, 50), rng.random() < 0.5
+    length, reach = rng.uniform(18, 42), rng.uniform(12, 18)
+    along, across = (Y - y, X - x) if upright else (X - x, Y - y)
+    across = across + 3 * smooth_noise(rng, 40)
+    line_of_pull = np.exp(-((along / length) ** 4))
+    drawn = rng.uniform(1.2, 1.9) * line_of_pull * np.exp(-((across / reach) ** 2)) * np.tanh(across / 6)
+    lifted = rng.uniform(2, 4) * line_of_pull * np.exp(-((across / 5) ** 2))
+    if upright:
+        bunched = surface(replace(weave, across=weave.across + drawn))
+    else:
+        bunched = surface(replace(weave, along=weave.along + drawn))
+    return replace(bunched, height=bunched.height + lifted)
+
+
+def foreign_fibre(weave: Weave, rng: Generator) -> Surface:
+    """A hair, a red yarn or a bright lint fibre lying on the cloth."""
+    kinds = (
+        ((0.02, 0.015, 0.01), 1.5),
+        ((0.42, 0.03, 0.03), 2.4),
+        ((0.80, 0.78, 0.72), 2.2),
+        ((0.05, 0.22, 0.08), 2.4),
+    )
+    colour, width = kinds[rng.integers(len(kinds))]
+    points = curve(rng, _place(rng, 50), rng.uniform(0, math.pi), rng.uniform(35, 120), rng.uniform(2, 6))
+    return _laid_on(surface(weave), line(points, width), np.array(colour, dtype=np.float32), 2.6)
+
+
+def coloured_thread(weave: Weave, rng: Generator) -> Surface:
+    """One to three neighbouring threads of the wrong colour, over a length or from edge to edge."""
+    colours = ((0.55, 0.10, 0.06), (0.02, 0.02, 0.025), (0.72, 0.55, 0.12), (0.80, 0.80, 0.78))
+    colour, lengthwise = np.array(colours[rng.integers(len(colours))], dtype=np.float32), rng.random() < 0.5
+    x, y = (int(value) for value in _place(rng, 50))
+    first, second = (weave.across, weave.along) if lengthwise else (weave.along, weave.across)
+    thread, reach = int(first[y, x]), rng.uniform(5, 30)
+    wrong = slice(thread, thread + int(rng.integers(1, 4)))
+    table = (weave.warp if lengthwise else weave.weft).copy()
+    table[wrong] = colour
+    dyed, clean = surface(replace(weave, warp=table) if lengthwise else replace(weave, weft=table)), surface(weave)
+    return replace(
+        clean, colour=np.where((np.abs(second - second[y, x]) < reach)[..., None], dyed.colour, clean.colour)
+    )
+
+
+FABRIC = Product(
+    "fabric",
+    draw,
+    surface,
+    {
+        "broken_thread": broken_thread,
+        "coloured_thread": coloured_thread,
+        "foreign_fibre": foreign_fibre,
+        "hole": hole,
+        "pulled_weave": pulled_weave,
+        "stain": stain,
+    },
+)
+
+
+def _thread(position: Field, length: Field, over: Field) -> Field:
+    """Height of a thread: round across its width (``position``, -0.5..0.5), up and down along its length."""
+    crown = 1.3 * np.sqrt(np.clip(1 - (2 * position / 0.96) ** 2, 0, None))
+    gap = 1.5 * (np.abs(position) > 0.47).astype(np.float32)
+    height: Field = crown + 0.9 * over * np.cos(math.pi * length) - gap
+    return height
+
+
+def _thread_colours(rng: Generator, colour: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A little different from thread to thread, and from piece to piece."""
+    shades = colour * (1 + rng.normal(0, 0.07, (THREADS, 1))) * (1 + rng.normal(0, 0.02, 3))
+    return shades.astype(np.float32)
+
+
+def _index(thread: Field) -> NDArray[np.intp]:
+    return np.clip(thread, 0, THREADS - 1).astype(np.intp)
+
+
+def _laid_on(cloth: Surface, cover: Field, colour: NDArray[np.float32], height: float) -> Surface:
+    """A fibre on the cloth: its colour, its body, and so its shadow."""
+    return Surface(mixed(cloth.colour, colour, cover), np.maximum(cloth.height, cover * (2 + height)))
+
+
+def _place(rng: Generator, margin: float) -> Point:
+    """A point at least ``margin`` pixels from the picture's edge."""
+    x, y = rng.uniform(margin, SIDE - margin, 2)
+    return float(x), float(y)

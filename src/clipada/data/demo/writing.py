@@ -1,0 +1,116 @@
+"""The demo's products on disk, in the MVTec AD layout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from clipada.config import DemoConfig, RuntimeConfig
+from clipada.data.demo.product import GOOD, Product
+from clipada.errors import DatasetError
+from clipada.files import write_json
+
+RECIPE = "demo.json"
+"""Says what a finished folder was made with."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One part to photograph."""
+
+    product: Product
+    split: str
+    kind: str
+    index: int
+
+    def write(self, folder: Path, seed: int) -> None:
+        part = self.product.part(seed, self.split, self.kind, self.index)
+        name, root = f"{self.index:03}", folder / self.product.name
+        _save(root / self.split / self.kind / f"{name}.png", part.image)
+        if self.kind != GOOD:
+            _save(root / "ground_truth" / self.kind / f"{name}_mask.png", part.mask.astype(np.uint8) * 255)
+
+
+def write_products(
+    folder: Path, products: Sequence[Product], config: DemoConfig, report: Callable[[int, int], None] = lambda *_: None
+) -> None:
+    """Photograph parts of every product into ``folder``, which is whole or absent, never in between.
+
+    A folder that was finished with the same config is left as it is.
+
+    Args:
+        folder: A new or empty folder.
+        products: The categories.
+        config: How many parts, and the seed.
+        report: Called after every part with the number done and the number of all.
+
+    Raises:
+        DatasetError: Something else is in the way, or the place cannot be written to.
+    """
+    if _finished(folder, config):
+        return
+    jobs, aside = _jobs(products, config), folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        with ThreadPoolExecutor(RuntimeConfig().worker_count) as threads:
+            for done, _ in enumerate(threads.map(lambda job: job.write(aside, config.seed), jobs), start=1):
+                report(done, len(jobs))
+        write_json(aside / RECIPE, asdict(config))
+        if folder.exists():
+            folder.rmdir()
+        aside.rename(folder)
+    except OSError as error:
+        raise DatasetError(
+            f"cannot write the demo's images to {folder}",
+            expected="a place for a new folder",
+            got=error.strerror,
+            remedy="choose another folder",
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _save(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write a PNG file; grain hardly compresses, so little time is spent on it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(picture).save(path, compress_level=1)
+
+
+def _jobs(products: Sequence[Product], config: DemoConfig) -> list[_Job]:
+    """Every part, in the order of the layout."""
+    return [
+        _Job(product, split, kind, index)
+        for product in products
+        for split, kind, count in (
+            ("train", GOOD, config.train),
+            ("test", GOOD, config.good),
+            *(("test", kind, config.defective) for kind in product.defects),
+        )
+        for index in range(count)
+    ]
+
+
+def _finished(folder: Path, config: DemoConfig) -> bool:
+    """Whether ``folder`` holds just these images; raises if it holds anything else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    try:
+        got = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        got = "other files"
+    if got == asdict(config):
+        return True
+    raise DatasetError(
+        f"{folder} is in the way",
+        expected=f"a new or empty folder, or the demo's images of {asdict(config)}",
+        got=str(got),
+        remedy="choose another folder, or delete it",
+    )

@@ -1,0 +1,134 @@
+"""The demo: from nothing to verdicts on three procedural products, offline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipada.bundle import Run
+from clipada.config import Config, DemoConfig, RuntimeConfig
+from clipada.data import Dataset, load_dataset
+from clipada.data.demo import write_demo
+from clipada.evaluation import Evaluation
+from clipada.types import Prediction, Sample
+from clipada.workflows import evaluate, predict, report_run, train
+
+if TYPE_CHECKING:
+    from clipada.training import Progress
+
+DATA = "data"
+RUN = "run"
+PICTURES = "pictures"
+PAGE = "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Where the demo stands.
+
+    Attributes:
+        stage: What it does: ``"drawing parts"``, ``"training"``, ``"evaluating"``, ``"predicting"`` or ``"reporting"``.
+        done: Steps of this stage that are done, of ``total``.
+        total: Steps of this stage in all.
+        training: Where the training stands, while it lasts.
+    """
+
+    stage: str
+    done: int
+    total: int
+    training: Progress | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """What the demo left behind.
+
+    Attributes:
+        data: The images, in the MVTec AD layout.
+        pictures: Overlays of one part of every kind.
+        run: The trained model.
+        evaluation: Its metrics on the test images.
+        predictions: What it says of the parts in ``pictures``.
+        page: The report.
+    """
+
+    data: Path
+    pictures: Path
+    run: Run
+    evaluation: Evaluation = field(repr=False)
+    predictions: tuple[Prediction, ...] = field(repr=False)
+    page: Path
+
+
+def demo(
+    out: Path | str = "runs/demo",
+    config: Config | None = None,
+    *,
+    parts: DemoConfig | None = None,
+    runtime: RuntimeConfig | None = None,
+    report: Callable[[Step], None] = lambda _: None,
+) -> Demo:
+    """Draw three products, train one model on their good parts, evaluate it on defects it never saw, and report.
+
+    Interrupted, it goes on where it was when called again; finished, it keeps its images and its model. The same seeds
+    give the same figures on the same machine.
+
+    Args:
+        out: The folder for all of it.
+        config: Settings of the training; the ``demo`` preset by default.
+        parts: How many parts of each product, and their seed.
+        runtime: Devices and workers.
+        report: Called after every step.
+
+    Raises:
+        DatasetError: Other images are in the way.
+        RunError: A run with other settings is in the way.
+        BackboneError: The backbone cannot be loaded.
+    """
+    folder = Path(out)
+    write_demo(folder / DATA, parts, lambda done, total: report(Step(stage="drawing parts", done=done, total=total)))
+    dataset = load_dataset(folder / DATA)
+    run = train(
+        dataset,
+        folder / RUN,
+        config or Config.preset("demo"),
+        runtime=runtime,
+        resume=True,
+        report=lambda now: report(Step(stage="training", done=now.step, total=now.steps, training=now)),
+    )
+    evaluation = _evaluated(run, dataset, report)
+    predictions = _pictured(run, dataset, folder / PICTURES, report)
+    report(Step(stage="reporting", done=0, total=1))
+    page = report_run(run.folder, out=folder / PAGE).path
+    report(Step(stage="reporting", done=1, total=1))
+    return Demo(
+        data=folder / DATA,
+        pictures=folder / PICTURES,
+        run=run,
+        evaluation=evaluation,
+        predictions=predictions,
+        page=page,
+    )
+
+
+def _evaluated(run: Run, dataset: Dataset, report: Callable[[Step], None]) -> Evaluation:
+    scored: list[Sample] = []
+
+    def show(sample: Sample) -> None:
+        scored.append(sample)
+        report(Step(stage="evaluating", done=len(scored), total=len(dataset.test)))
+
+    return evaluate(run.folder, dataset, on_image=lambda image: show(image.sample))
+
+
+def _pictured(run: Run, dataset: Dataset, out: Path, report: Callable[[Step], None]) -> tuple[Prediction, ...]:
+    """The verdicts on the first test image of every kind."""
+    firsts = {(sample.category, sample.defect): sample.path for sample in reversed(dataset.test)}
+    predictions: list[Prediction] = []
+    for result in predict(run.folder, sorted(firsts.values()), out):
+        if isinstance(result, Prediction):
+            predictions.append(result)
+        report(Step(stage="predicting", done=len(predictions), total=len(firsts)))
+    return tuple(predictions)
