@@ -449,7 +449,7 @@ def test_out_in_the_way_is_refused_before_any_work(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--preset", "fast"], ["no preset 'fast'", "quick | mvtec | visa"]),
+        (["--preset", "fast"], ["no preset 'fast'", "quick | demo | mvtec | visa"]),
         (["--set", "model.colour=red"], ["no setting 'model.colour'", *setting_names()]),
         (["--set", "refinements=2"], ["no setting 'refinements'", "model.refinements"]),
         (["--set", "model.refinements"], ["cannot read --set model.refinements", "NAME=VALUE"]),
@@ -728,7 +728,7 @@ FEW_PARTS = ("--train", "2", "--good", "1", "--defective", "1")
 
 
 def test_the_demo_from_nothing_to_pictures(clipada: Command, clip_folder: Path, tmp_path: Path) -> None:
-    tiny = TINY[: TINY.index("--accelerator")]
+    tiny = TINY[: TINY.index("--device")]
     result = clipada("demo", "--out", tmp_path / "demo", "--backbone", clip_folder, *FEW_PARTS, *tiny)
     assert result.code == 0, result.err
     assert all(name in result.out for name in ("fabric", "metal", "tablets", "mean"))

@@ -12,7 +12,7 @@ from clipada.demonstration import Demo, Step
 from clipada.errors import DatasetError, RunError
 
 PARTS = DemoConfig(train=2, good=1, defective=1)
-RUNTIME = RuntimeConfig(accelerator="cpu", workers=0)
+RUNTIME = RuntimeConfig(device="cpu", workers=0)
 KINDS = sum(1 + len(product.defects) for product in PRODUCTS)
 
 
@@ -56,7 +56,7 @@ def test_it_leaves_images_a_model_figures_and_pictures(finished: tuple[Demo, lis
 def test_it_tells_of_every_step(finished: tuple[Demo, list[Step]]) -> None:
     _, steps = finished
     stages = list(dict.fromkeys(step.stage for step in steps))
-    assert stages == ["drawing parts", "training", "evaluating", "predicting"]
+    assert stages == ["drawing parts", "training", "evaluating", "predicting", "reporting"]
     for stage in stages:
         of_stage = [step for step in steps if step.stage == stage]
         assert [step.done for step in of_stage] == list(range(1, of_stage[-1].total + 1))
@@ -69,7 +69,7 @@ def test_called_again_it_keeps_images_and_model(finished: tuple[Demo, list[Step]
     before = adapter.stat().st_mtime_ns
     steps: list[Step] = []
     again = clipada.demo(result.data.parent, settings(clip_folder), parts=PARTS, runtime=RUNTIME, report=steps.append)
-    assert {step.stage for step in steps} == {"evaluating", "predicting"}
+    assert {step.stage for step in steps} == {"evaluating", "predicting", "reporting"}
     assert adapter.stat().st_mtime_ns == before
     assert again.evaluation.categories == result.evaluation.categories
 

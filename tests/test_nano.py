@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from transformers import CLIPModel, CLIPTokenizer
 
-from clipada import Config, RuntimeConfig, train
+from clipada import Config, train
 from clipada.backbone import EMBEDDED_FOLDER, FrozenClip, load_clip
 from clipada.bundle import load_model
-from clipada.config import BackboneConfig, PromptConfig
+from clipada.config import BackboneConfig, PromptConfig, RuntimeConfig
 from clipada.metrics import auroc
 from clipada.prompt import Prompt
 from clipada.randomness import derived_generator
@@ -73,12 +73,12 @@ def test_a_run_names_it_and_no_path(products: Path, tmp_path: Path, monkeypatch:
     config = Config.preset("quick").updated(
         {"backbone.name": "nano", "model.image_size": 64, "training.epochs": 1, "training.milestones": ()}
     )
-    run = train(products, tmp_path / "run", config, runtime=RuntimeConfig(accelerator="cpu", workers=0))
+    run = train(products, tmp_path / "run", config, runtime=RuntimeConfig(device="cpu", workers=0))
     assert run.config.backbone.name == "nano"
     assert run.backbone_label == f"nano (sha256 {load_clip(config.backbone).sha256()[:12]})"
     written = "".join((run.folder / name).read_text() for name in ("config.json", "README.md"))
     assert str(EMBEDDED_FOLDER) not in written
-    assert str(tmp_path) not in written
+    assert str(tmp_path / "nano") not in written
     assert load_model(run).clip.sha256() == run.backbone_sha256
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -70,6 +70,7 @@ class Run:
         backbone_sha256: Hash of the frozen CLIP's weights it was trained on.
         training: How it came to be.
         clipada_version: The version that trained it.
+        settings: ``config`` as it was written: a later version's new settings are not among them.
     """
 
     folder: Path
@@ -77,6 +78,7 @@ class Run:
     backbone_sha256: str
     training: Training
     clipada_version: str
+    settings: Mapping[str, Any] = field(repr=False)
 
     @property
     def backbone_label(self) -> str:
@@ -93,8 +95,7 @@ class Run:
     @property
     def model_sha256(self) -> str:
         """Hash of all that decides its scores: adapter, backbone, and the settings as they were written."""
-        settings = read_json(self.folder / CONFIG, _COPY_AGAIN)["config"]
-        deciding = {name: settings.get(name) for name in ("model", "prompt", "scoring")}
+        deciding = {name: self.settings.get(name) for name in ("model", "prompt", "scoring")}
         deciding |= {"block": self.config.backbone.block, "backbone": self.backbone_sha256}
         deciding |= {"adapter": sha256_of(self.folder / ADAPTER)}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
@@ -133,6 +134,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
         backbone_sha256=model.clip.sha256(),
         training=training,
         clipada_version=version("clipada"),
+        settings=config.to_dict(),
     )
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.trained_parameters().items()}
     with written_aside(folder / ADAPTER) as aside:
@@ -143,7 +145,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
             "format": FORMAT,
             "clipada_version": run.clipada_version,
             "backbone_sha256": run.backbone_sha256,
-            "config": config.to_dict(),
+            "config": run.settings,
             "training": asdict(training),
         },
     )
@@ -182,6 +184,7 @@ def read_run(folder: Path) -> Run:
             backbone_sha256=str(content["backbone_sha256"]),
             training=_training(content["training"]),
             clipada_version=str(content["clipada_version"]),
+            settings=content["config"],
         )
     except ConfigError as error:
         what = f"{path} cannot be used: {error.what}"
