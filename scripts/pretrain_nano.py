@@ -23,12 +23,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for checkpoint, log, figures and the finished model")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--captions-only", action="store_true", help="the ablation: no patch objective")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    recipe = Recipe(steps=options.steps, seed=options.seed, patch_words=not options.captions_only)
+    recipe = Recipe(
+        steps=options.steps,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        patch_words=not options.captions_only,
+    )
     export(train(recipe, options.out), options.out / EXPORT)
     untrained = build_learner(recipe.seed)
     probes = {"nano": Probe.load(options.out / EXPORT), "untrained": Probe(untrained.clip, untrained.tokenizer)}

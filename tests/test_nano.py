@@ -19,7 +19,7 @@ from clipada.prompt import Prompt
 from clipada.randomness import derived_generator
 from nano.captions import patch_words
 from nano.loop import build_learner
-from nano.probes import Probe, linear_probe
+from nano.probes import Probe
 from nano.scenes import Palette, draw_scenes
 
 MOST_BYTES = 12_000_000
@@ -83,28 +83,22 @@ def test_a_run_names_it_and_no_path(products: Path, tmp_path: Path, monkeypatch:
 
 
 def test_pretraining_earns_its_bytes() -> None:
-    """A linear probe for defects of kinds and on materials never trained on, against the same untrained network."""
-    scenes = [
-        draw_scenes(24, (256, 256), Palette.new_concepts(), derived_generator(7, part), defective=1.0)
-        for part in ("learnt", "tested")
-    ]
-    labels = [patch_words(one).defective.flatten() for one in scenes]
-    kept = [label >= 0 for label in labels]
+    """Words alone find defects of kinds and on materials never trained on; in the untrained network they find none."""
+    scenes = draw_scenes(24, (256, 256), Palette.new_concepts(), derived_generator(7, "new"), defective=1.0)
+    labels = patch_words(scenes).defective
     untrained = build_learner(0)
     areas = []
     for probe in (Probe.load(EMBEDDED_FOLDER), Probe(untrained.clip, untrained.tokenizer)):
-        learnt, tested = (
-            probe.tokens(one.images)[-1][:, 1:].flatten(0, 1)[keep] for one, keep in zip(scenes, kept, strict=True)
-        )
-        scores = linear_probe(learnt, labels[0][kept[0]].float() * 2 - 1, tested)
-        areas.append(auroc(scores.numpy(), (labels[1][kept[1]] == 1).numpy()))
+        patches = probe.embed(probe.tokens(scenes.images)[-1][:, 1:])
+        scores = (patches @ probe.anomaly_direction())[labels >= 0]
+        areas.append(auroc(scores.numpy(), (labels[labels >= 0] == 1).numpy()))
     trained, first = areas
-    assert trained > 0.85
-    assert 1 - trained < 0.6 * (1 - first)
+    assert trained > 0.68
+    assert trained > first + 0.12
 
 
 def test_the_card_states_the_figures_that_were_measured() -> None:
     figures = json.loads((EMBEDDED_FOLDER / "figures.json").read_text())["nano"]
-    card = (EMBEDDED_FOLDER / "README.md").read_text()
+    card = (EMBEDDED_FOLDER / "README.md").read_text(encoding="utf-8")
     for name in ("patch_anomaly", "patch_anomaly_new", "image_material", "patch_material"):
         assert f"{100 * figures[name]:.1f}" in card

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from clipada.synthesis.draws import chance, integers, log_uniform, per_image, uniform
+from clipada.synthesis.draws import chance, log_uniform, per_image, uniform
 from clipada.synthesis.families import gaussian_noise
 from nano.draws import hashed, pixels
 
@@ -56,7 +56,7 @@ class Spot:
 
     def noise(self, slope: float) -> Tensor:
         """Gaussian noise ``(n, H, W)`` of a spectrum ``1 / f^slope``."""
-        return gaussian_noise(torch.full((len(self),), slope), tuple(self.y.shape[1:]), self.generator)
+        return gaussian_noise(torch.full((len(self),), slope), (self.y.shape[1], self.y.shape[2]), self.generator)
 
     def toned(self, low: float, high: float) -> Tensor:
         """The image, darker or lighter by a factor; very dark images are lifted instead."""
@@ -156,7 +156,7 @@ def _pressed(spot: Spot, sign: float) -> Painted:
     moved = spot.moved(sign * bell * down * radius * 0.5, sign * bell * across * radius * 0.5)
     shade = sign * (down + 0.4 * across) * bell * spot.uniform(0.35, 0.9)
     shine = bell**4 * spot.uniform(0, 0.4) if sign < 0 else torch.zeros_like(bell)
-    painted = moved * (1 + shade[:, None]) + (0.12 * shade + shine)[:, None]
+    painted = moved * (1 + shade[:, None]) + 0.12 * shade[:, None] + shine[:, None]
     return painted.clamp(0, 1), (4 * bell).clamp(0, 1)
 
 
@@ -218,7 +218,10 @@ def smear(spot: Spot) -> Painted:
     """Content drawn out in one direction."""
     reach = spot.log_uniform(5, 16)
     zero = torch.zeros_like(spot.y)
-    drawn = sum(spot.moved(zero, zero + reach * (step / 4 - 1)) for step in range(9)) / 9
+    drawn = (
+        sum((spot.moved(zero, zero + reach * (step / 4 - 1)) for step in range(9)), start=torch.zeros_like(spot.image))
+        / 9
+    )
     return drawn, (_patch(spot, 10, 30, 0.15) / 3).clamp(0, 1)
 
 
@@ -292,9 +295,3 @@ def spoil(
         image[chosen] = before + opacity[:, None] * (paint - before)
         masks[chosen] = (image[chosen] - before).abs().amax(1) > visible
     return image, masks
-
-
-def draw_kinds(count: int, allowed: Tensor, probability: float, generator: Generator) -> Tensor:
-    """A defect index of ``allowed`` for each image, or -1."""
-    kinds = allowed[integers(0, len(allowed) - 1, (count,), generator)]
-    return torch.where(chance(probability, (count,), generator), kinds, -1)

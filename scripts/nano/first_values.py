@@ -7,17 +7,17 @@ and near (Trockman and Kolter, "Mimetic initialization of self-attention layers"
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from transformers import CLIPTextModel, CLIPVisionModel
 
 POSITION_SCALE = 0.5
 """Amplitude of the position sines beside patch features of about 1."""
 
 
-def set_first_values(vision: CLIPVisionModel, generator: Generator) -> None:
-    """Overwrite the patch filters, positions and attention weights of an untrained vision tower."""
+def set_first_values(vision: Any, generator: Generator) -> None:
+    """Overwrite the patch filters, positions and attention weights of an untrained ``CLIPVisionModel``."""
     config = vision.config
     width, heads = config.hidden_size, config.num_attention_heads
     side = config.image_size // config.patch_size
@@ -34,8 +34,8 @@ def set_first_values(vision: CLIPVisionModel, generator: Generator) -> None:
             attention.v_proj.weight.copy_(size.sqrt()[:, None] * right)
 
 
-def set_first_words(text: CLIPTextModel, generator: Generator) -> None:
-    """Overwrite word vectors and attention values of an untrained text tower, so that texts start out well apart.
+def set_first_words(text: Any, generator: Generator) -> None:
+    """Overwrite word vectors and attention values of an untrained ``CLIPTextModel``, so that texts start well apart.
 
     The last position starts as the mean of the words before it: every text is its bag of words.
     """
@@ -90,4 +90,5 @@ def _query_key(width: int, heads: int, generator: Generator) -> tuple[Tensor, Te
 
 
 def _normal(width: int, generator: Generator) -> Tensor:
-    return torch.randn(width, width, generator=generator) / width**0.5
+    scaled: Tensor = torch.randn(width, width, generator=generator) / width**0.5
+    return scaled

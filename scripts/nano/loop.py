@@ -70,9 +70,9 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 120.0) ->
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
         losses = step_losses(learner, recipe, step)
-        total = sum(losses.values())
+        total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
         seconds = spent + time.monotonic() - started
@@ -110,9 +110,9 @@ def step_losses(learner: Learner, recipe: Recipe, step: int) -> dict[str, torch.
 
 def export(learner: Learner, folder: Path) -> None:
     """Write nano as a `transformers` CLIP folder in float16."""
-    learner.clip.to(torch.float16).save_pretrained(folder)
+    learner.clip.half().save_pretrained(folder)  # type: ignore[no-untyped-call]
     (folder / "model.safetensors").chmod(0o644)
-    learner.clip.to(torch.float32)
+    learner.clip.float()  # type: ignore[no-untyped-call]
     learner.tokenizer.save_pretrained(folder)
     processor = {
         "image_processor_type": "CLIPImageProcessor",

@@ -49,8 +49,8 @@ def patch_losses(
         generator: Source of the phrases' forms.
     """
     vectors = learner.read(_phrases(generator))
-    spans = torch.tensor([len(words) for words in GROUPS.values()] + [1, 1])
-    *groups, anomalous, normal = vectors.split(spans.tolist())
+    spans = [len(words) for words in GROUPS.values()] + [1, 1]
+    *groups, anomalous, normal = torch.split(vectors, spans)
     scale = learner.patch_scale.exp().clamp(max=100)
     readings = ((learner.embed(last[:, 1:]), 1.0), (F.normalize(learner.middle(middle[:, 1:]), dim=-1), MIDDLE_WEIGHT))
     raw = last[:, 1:].float()

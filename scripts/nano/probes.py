@@ -74,7 +74,7 @@ class Probe:
     """
 
     def __init__(self, clip: CLIPModel, tokenizer: CLIPTokenizer) -> None:
-        self.clip, self.tokenizer = clip.eval(), tokenizer
+        self.clip, self.tokenizer = clip.train(False), tokenizer
 
     @classmethod
     def load(cls, folder: Path) -> Probe:
@@ -87,7 +87,7 @@ class Probe:
         pixels = (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
         batches = [
             self.clip.vision_model(batch, interpolate_pos_encoding=True, output_hidden_states=True).hidden_states[1:]
-            for batch in pixels.split(BATCH)
+            for batch in torch.split(pixels, BATCH)
         ]
         return [torch.cat(block) for block in zip(*batches, strict=True)]
 
@@ -160,7 +160,8 @@ def linear_probe(features: Tensor, targets: Tensor, tested: Tensor) -> Tensor:
     weight = torch.where(positive, 0.5 / positive.sum(), 0.5 / (~positive).sum())[:, None].double()
     gram = known.T @ (weight * known) + RIDGE * torch.eye(known.shape[1])
     solution = torch.linalg.solve(gram, known.T @ (weight[:, 0] * targets.double()))
-    return ((tested - mean).double() / deviation) @ solution[:-1] + solution[-1]
+    scores: Tensor = ((tested - mean).double() / deviation) @ solution[:-1] + solution[-1]
+    return scores
 
 
 def _scenes(palette: Palette, count: int, generator: Generator) -> Scenes:
@@ -179,7 +180,7 @@ def _auroc(scores: Tensor, defective: Tensor) -> float:
 
 def _retrieval(probe: Probe, images: Tensor, texts: list[str], among: int = 64) -> float:
     """Share of images whose own caption is the nearest among ``among``."""
-    pairs = zip(images.split(among), probe.read(texts).split(among), strict=True)
+    pairs = zip(torch.split(images, among), torch.split(probe.read(texts), among), strict=True)
     hits = [((seen @ read.T).argmax(1) == torch.arange(len(seen))).float() for seen, read in pairs]
     return float(torch.cat(hits).mean())
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipada.synthesis.draws import chance, integers, per_image, uniform
-from nano.defects import draw_kinds, spoil
+from nano.defects import spoil
 from nano.draws import Size, pixels
 from nano.shapes import distances, shaded, shadow
 from nano.surfaces import surfaces
@@ -134,7 +134,7 @@ def draw_scenes(count: int, size: Size, palette: Palette, generator: Generator, 
     where = torch.where(per_image(absent), 1.0, objects * (objects > 0.5) + 0.15)
     spoiled, defects = scene, torch.full((count, *size), -1)
     for probability in (defective, defective / 3):
-        kinds = draw_kinds(count, palette.defects, probability, generator)
+        kinds = _draw_kinds(count, palette.defects, probability, generator)
         after, mask = spoil(spoiled, behind, kinds, where, generator)
         enough = mask.sum((1, 2)) >= SMALLEST_DEFECT
         mask = mask & per_image(enough)
@@ -156,6 +156,12 @@ def draw_scenes(count: int, size: Size, palette: Palette, generator: Generator, 
         lights=lights,
         exposures=exposures,
     )
+
+
+def _draw_kinds(count: int, allowed: Tensor, probability: float, generator: Generator) -> Tensor:
+    """A defect index of ``allowed`` for each image, or -1."""
+    kinds = allowed[integers(0, len(allowed) - 1, (count,), generator)]
+    return torch.where(chance(probability, (count,), generator), kinds, -1)
 
 
 def _light(lights: Tensor, exposures: Tensor, size: Size, generator: Generator) -> Tensor:

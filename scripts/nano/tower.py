@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ def build_tokenizer(generator: Generator) -> CLIPTokenizer:
     with tempfile.TemporaryDirectory() as folder:
         _, merges_file = learner.model.save(folder)
         lines = Path(merges_file).read_text(encoding="utf-8").splitlines()
-    merges = [tuple(line.split(" ")) for line in lines if not line.startswith("#")][:MERGES]
+    merges: Any = [tuple(line.split(" ")) for line in lines if not line.startswith("#")][:MERGES]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), START, END]
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
@@ -83,7 +84,7 @@ def build_clip(tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = CLIPConfig(projection_dim=EMBEDDING, text_config=text, vision_config=vision)
-        clip = CLIPModel._from_config(config, attn_implementation="eager")
+        clip: CLIPModel = CLIPModel._from_config(config, attn_implementation="eager")  # type: ignore[no-untyped-call]
     set_first_values(clip.vision_model, derived_generator(seed, "first values"))
     set_first_words(clip.text_model, derived_generator(seed, "first words"))
     return clip
