@@ -78,7 +78,7 @@ class Run:
     backbone_sha256: str
     training: Training
     clipada_version: str
-    settings: Mapping[str, Any] = field(repr=False)
+    settings: Mapping[str, Any] = field(repr=False, compare=False)
 
     @property
     def backbone_label(self) -> str:

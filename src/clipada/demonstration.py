@@ -100,7 +100,6 @@ def demo(
     )
     evaluation = _evaluated(run, dataset, report)
     predictions = _pictured(run, dataset, folder / PICTURES, report)
-    report(Step(stage="reporting", done=0, total=1))
     page = report_run(run.folder, out=folder / PAGE).path
     report(Step(stage="reporting", done=1, total=1))
     return Demo(
