@@ -1,0 +1,54 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+from rich.logging import RichHandler
+
+from clipada.cli.inspecting import calibrate, evaluate, predict
+from clipada.cli.learning import demo, synthesize, train
+from clipada.cli.telling import export, info, report
+from clipada.cli.terminal import console, error_console
+from clipada.errors import ClipAdaError
+from clipada.serving.commands import history_app
+
+app = typer.Typer(
+    name="clipada",
+    help="Visual inspection with one adapter over a frozen CLIP: trained on good parts, one model for all products.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (demo, synthesize, train, evaluate, calibrate, predict, report, export, info):
+    app.command()(command)
+app.add_typer(history_app, name="history")
+
+EXTRAS = {
+    **dict.fromkeys(("huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"), "train"),
+    **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
+    "openvino": "openvino",
+    "sqlalchemy": "serve",
+}
+"""The modules that are not always installed, and the extra of ``clipada`` that brings each."""
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is printed without a traceback and exits with 2."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+    )
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        error_console.print(f"error: this needs {error.name}\n  remedy: pip install 'clipada[{extra}]'", style="red")
+        sys.exit(2)
+    except (ClipAdaError, OSError) as error:
+        error_console.print(f"error: {error}", style="red", soft_wrap=True)
+        sys.exit(2)

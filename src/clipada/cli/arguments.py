@@ -1,0 +1,39 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipada.config import EngineName, EnginePrecision
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
+DataFolder = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A data set: MVTec AD or VisA layout, or folders of good parts.")
+]
+TrainingFolder = Annotated[
+    Path | None,
+    typer.Argument(metavar="DATA", help="As for the other commands; not needed with --resume."),
+]
+Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name, folder, or nano, the embedded one.")]
+Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognises it.")]
+Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Engine = Annotated[
+    EngineName | None,
+    typer.Option(help="What looks; by default torch if it is installed, else an export that is there."),
+]
+Precision = Annotated[
+    EnginePrecision | None, typer.Option(help="Arithmetic: fp32 or bf16 in torch, else that of an export.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of an export's runtime; one per core by default.")]
+Streams = Annotated[int, typer.Option(min=1, help="Parts of a batch that an export looks at side by side.")]
+Shortcut = Annotated[
+    bool, typer.Option("--shortcut", help="Skip refinement passes whose attention is cold everywhere, in an export.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. model.attention=residual; may be repeated."),
+]

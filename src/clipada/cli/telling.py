@@ -1,0 +1,77 @@
+"""Commands that tell of a run or carry it elsewhere: report, export, info."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from clipada.cli.arguments import Backbone, Category, Device, Layout, RunFolder
+from clipada.cli.terminal import console, out_console, read_dataset, say
+from clipada.config import EnginePrecision, ExportConfig, RuntimeName
+
+
+def report(
+    run: RunFolder,
+    verdicts: Annotated[
+        Path | None, typer.Argument(metavar="[VERDICTS]", help="JSON lines of `clipada predict`, to report on these.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file, or a folder for it; in RUN or beside VERDICTS by default.")
+    ] = None,
+    backbone: Backbone = None,
+    device: Device = "auto",
+) -> None:
+    """Write one self-contained HTML file: metrics, score histograms, best and worst cases."""
+    from clipada import workflows
+
+    result = workflows.report_run(run, verdicts, out, backbone=backbone, device=device)
+    for failure in result.failures:
+        say(f"not shown: {failure.error}", style="yellow")
+    say(
+        f"reported {result.parts} images, {len(result.failures)} of those chosen not shown; the report is {result.path}"
+    )
+
+
+def export(
+    run: RunFolder,
+    engine: Annotated[RuntimeName, typer.Option(help="The runtime to export for.")] = "onnx",
+    precision: Annotated[EnginePrecision, typer.Option(help="Arithmetic of the export.")] = "fp32",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Images to compare on, and to calibrate int8; where the run was trained by default."),
+    ] = None,
+    layout: Layout = "auto",
+    category: Category = None,
+    backbone: Backbone = None,
+    shortcut_error: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="What the shortcut may change of an anomaly map, 0..1; 0.05 by default."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Keep the export although it differs too much.")] = False,
+) -> None:
+    """Write the run for a machine without PyTorch; refuse unless it agrees with PyTorch on real images."""
+    from clipada.exporting import export as export_run
+
+    dataset = None if data is None else read_dataset(data, layout, category)
+    config = ExportConfig() if shortcut_error is None else ExportConfig(shortcut_error=shortcut_error)
+    with console.status("exporting and comparing"):
+        folder, parity = export_run(run, engine, precision, dataset, backbone=backbone, config=config, force=force)
+    for line in parity.describe():
+        say(line)
+    say(f"export in {folder}")
+    say(f"next: clipada predict {run} IMAGES --engine {engine} --precision {precision}")
+
+
+def info(run: RunFolder) -> None:
+    """Show what a run is: settings, backbone, training, metrics."""
+    from clipada import workflows
+
+    table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in workflows.info(run).items():
+        table.add_row(name, value)
+    out_console.print(table)
