@@ -488,6 +488,8 @@ def test_words_that_mean_nothing_are_refused(
         (["--threshold", "nan"], ["Invalid value for '--threshold'"]),
         (["--batch-size", "0"], ["Invalid value for '--batch-size'"]),
         (["--backbone", "./nowhere"], ["no backbone at ./nowhere"]),
+        (["--device", "meta"], ["no device 'meta'", "auto, cpu, cuda, cuda:1"]),
+        (["--keep-images", "all"], ["no --database", "pass --database URL"]),
     ],
 )
 def test_words_that_mean_nothing_to_predict(

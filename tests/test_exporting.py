@@ -211,6 +211,8 @@ def test_the_shortcut_is_for_those_that_ask_and_exports_that_have_one(changed: P
         plain, short = (Inspector.load(changed, engine=engine).inspect(photos[0]) for engine in ("onnx", asked))
         scores.append((plain.score, short.score))
     assert scores[0][0] == scores[1][0] == scores[1][1] != scores[0][1]
+    named = [Inspector.load(changed, engine=engine).engine_name for engine in ("onnx", asked)]
+    assert named == ["onnx fp32", "onnx fp32 shortcut"]  # a calibration of one is not one of the other
     description.write_text(json.dumps(content | {"cold_below": 0.0}))
     with pytest.raises(ConfigError, match="has no shortcut"):
         Inspector.load(changed, engine=asked)

@@ -241,6 +241,22 @@ def test_a_damaged_evaluation_is_refused(evaluated: Path, change: str) -> None:
         report_run(evaluated)
 
 
+def test_verdicts_are_reported_as_they_were_judged(
+    clipada: Command, finished_run: Path, parts: Path, tmp_path: Path
+) -> None:
+    """Whatever the run's calibration says by now."""
+    images = sorted((parts / "plate" / "test").rglob("*.png"))[:2]
+    lines = [
+        {"path": str(path), "score": 0.3, "threshold": 0.4, "regions": [], "score_threshold": limit}
+        for path, limit in zip(images, (0.2, 0.35), strict=True)
+    ]
+    verdicts = tmp_path / "verdicts.jsonl"
+    verdicts.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code, said = clipada("report", finished_run, verdicts)
+    assert code == 0, said
+    assert "1 of 2 inspected parts score above the threshold" in read(verdicts.with_suffix(".html")).words
+
+
 def test_what_can_no_longer_be_read_is_skipped_and_counted(
     clipada: Command, evaluated: Path, parts: Path, tmp_path: Path
 ) -> None:

@@ -120,7 +120,10 @@ def _promised(run: Run, settings: CalibrationConfig) -> CalibrationReport:
     present = read_calibration(path)
     if settings.per not in (None, present.settings.per):
         raise CalibrationError(
-            "groups cannot change without images", expected=f"--per {present.settings.per}", got=settings.per
+            "groups cannot change without images",
+            expected="no --per" if present.settings.per is None else f"--per {present.settings.per}",
+            got=f"--per {settings.per}",
+            remedy="leave --per out, or name the IMAGES again",
         )
     calibration = present.promising(settings)
     _write(calibration, run)

@@ -28,8 +28,8 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()  # some devices hold no values
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"no device {name!r}", expected="auto, cpu, cuda, cuda:1, ...", got=str(error)) from error
     return device
 

@@ -124,7 +124,7 @@ def is_finished(folder: Path, resume: bool) -> bool:
         f"run folder {folder} is in the way",
         expected="a new or empty folder",
         got=_what_lies(folder),
-        remedy="choose another --out, delete it, or pass --resume to go on with an unfinished training",
+        remedy="choose another --out, or delete it" + ("" if finished else "; --resume goes on with a training"),
     )
 
 
@@ -143,8 +143,8 @@ def as_asked(run: Run, config: Config) -> Run:
     if differing:
         raise RunError(
             f"run {run.folder} is finished, with other settings",
-            expected=", ".join(f"{name} {config.value(name)!r}" for name in differing),
-            got=", ".join(f"{name} {run.config.value(name)!r}" for name in differing),
+            expected=", ".join(f"{name} {run.config.value(name)!r}" for name in differing),
+            got=", ".join(f"{name} {config.value(name)!r}" for name in differing),
             remedy="train into another folder",
         )
     return run

@@ -34,6 +34,7 @@ from clipada.config import (
     HistoryConfig,
     Keep,
 )
+from clipada.errors import ConfigError
 
 if TYPE_CHECKING:
     from clipada.serving.history import History
@@ -103,6 +104,7 @@ def calibrate(
     precision: Precision = None,
     threads: Threads = None,
     streams: Streams = 1,
+    shortcut: Shortcut = False,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
@@ -119,7 +121,7 @@ def calibrate(
             images or (),
             settings,
             backbone=backbone,
-            engine=_engine(engine, precision, device, threads, streams, shortcut=False),
+            engine=_engine(engine, precision, device, threads, streams, shortcut),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda: bar.advance(task),
@@ -210,6 +212,8 @@ def _engine(
 
 def _history(database: str | None, keep: Keep) -> History | None:
     """The history to store verdicts in, if one is named."""
+    if database is None and keep != "none":
+        raise ConfigError("images are kept beside their verdicts", got="no --database", remedy="pass --database URL")
     if database is None:
         return None
     from clipada.serving.history import History

@@ -18,7 +18,7 @@ def open_engine(run: Run, config: EngineConfig, backbone: str | None = None) -> 
         backbone: Where the backbone lies now, for PyTorch; an export holds its own part of it.
 
     Returns:
-        The engine, and its name and precision in words.
+        The engine, and its name, precision and shortcut in words.
 
     Raises:
         RunError: There is no such export, or it is damaged.
@@ -33,7 +33,8 @@ def open_engine(run: Run, config: EngineConfig, backbone: str | None = None) -> 
         precision = config.precision or "fp32"
         return TorchEngine(load_model(run, backbone), config.device, precision), f"torch {precision}"
     folder, export = find_export(run, config)
-    return open_export(folder, export, config), f"{export.engine} {export.precision}"
+    name = f"{export.engine} {export.precision}{' shortcut' * config.shortcut}"
+    return open_export(folder, export, config), name
 
 
 def _refuse_export_settings(config: EngineConfig) -> None:

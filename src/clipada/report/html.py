@@ -98,7 +98,7 @@ def write_report(
         parts: What ``read_scores`` or ``read_verdicts`` read.
         inspector: Draws the maps of the parts that are shown.
         command: The command line that makes this report, to be shown in it.
-        image_threshold: The image score above which an image counts as defective, by its path.
+        image_threshold: The image score above which a test image is defective, by its path; verdicts name theirs.
 
     Raises:
         RunError: The run's metrics are damaged, or its maps are not finite.

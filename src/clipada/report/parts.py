@@ -29,6 +29,7 @@ class Part:
         mask: The ground-truth mask file, where there is one.
         threshold: Map value that its regions lie above; ``None``: the run's own.
         regions: How many regions were found; ``None`` where nobody counted.
+        score_threshold: The image score above which it was called defective; ``None`` where nobody judged it.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Part:
     mask: Path | None = None
     threshold: float | None = None
     regions: int | None = None
+    score_threshold: float | None = None
 
     @property
     def kind(self) -> Kind:
@@ -131,13 +133,15 @@ def _scored(record: _Record) -> Part:
 
 
 def _inspected(record: _Record) -> Part:
-    """The part of a line of ``predict``."""
+    """The part of a line of ``predict``, with the thresholds it was judged by."""
+    limit = record.get("score_threshold")
     return Part(
         path=Path(record["path"]),
         category="",
         score=float(record["score"]),
         threshold=float(record["threshold"]),
         regions=len(record["regions"]),
+        score_threshold=None if limit is None else float(limit),
     )
 
 
