@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Generator
 
 from clipada.files import written_aside
 from clipada.randomness import derived_generator
 from clipada.synthesis.draws import integers
 from nano.captions import captions, patch_words
 from nano.objective import IMAGE_WEIGHT, caption_loss, patch_losses
-from nano.scenes import Palette, draw_scenes
+from nano.scenes import Palette, Scenes, draw_scenes
 from nano.tower import IMAGE_SIZE, MEAN, PATCH, STD, Learner, build_clip, build_tokenizer
 
 CHECKPOINT, LOG, EXPORT = "checkpoint.pt", "log.csv", "nano"
@@ -25,7 +28,7 @@ CHECKPOINT, LOG, EXPORT = "checkpoint.pt", "log.csv", "nano"
 class Recipe:
     """How nano is trained."""
 
-    steps: int = 2000
+    steps: int = 8000
     """Optimiser steps in all."""
 
     batch: int = 24
@@ -34,7 +37,7 @@ class Recipe:
     whole_every: int = 3
     """Every so many steps the images are ``IMAGE_SIZE`` pixels wide, else half of it."""
 
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1e-3
     """AdamW's peak rate."""
 
     warmup: int = 80
@@ -66,10 +69,10 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 120.0) ->
     optimizer = _optimizer(learner, recipe)
     done, spent = _resume(folder, learner, optimizer)
     last_saved = started = time.monotonic()
-    for step in range(done, recipe.steps):
+    for step, lesson in enumerate(_lessons(recipe, done), start=done):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
-        losses = step_losses(learner, recipe, step)
+        losses = lesson_losses(learner, recipe, lesson)
         total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
@@ -90,8 +93,25 @@ def build_learner(seed: int) -> Learner:
     return Learner(build_clip(tokenizer, seed), tokenizer, seed)
 
 
-def step_losses(learner: Learner, recipe: Recipe, step: int) -> dict[str, torch.Tensor]:
-    """The weighted losses of one step, whose data follow from the seed and the step alone."""
+@dataclass(frozen=True)
+class Lesson:
+    """What one step learns from.
+
+    Attributes:
+        scenes: The images and what is known of them.
+        captions: A text for each.
+        corner: Row and column, in the full grid of positions, of the images' upper left patch.
+        generator: Source of what the step still draws.
+    """
+
+    scenes: Scenes
+    captions: list[str]
+    corner: tuple[int, int]
+    generator: Generator
+
+
+def draw_lesson(recipe: Recipe, step: int) -> Lesson:
+    """The data of one step, which follow from the seed and the step alone."""
     generator = derived_generator(recipe.seed, "pretraining", step)
     whole = step % recipe.whole_every == recipe.whole_every - 1
     side = IMAGE_SIZE if whole else IMAGE_SIZE // 2
@@ -99,12 +119,16 @@ def step_losses(learner: Learner, recipe: Recipe, step: int) -> dict[str, torch.
     scenes = draw_scenes(count, (side, side), Palette.training(), generator)
     spare = (IMAGE_SIZE - side) // PATCH
     corner = (int(integers(0, spare, (), generator)), int(integers(0, spare, (), generator)))
-    texts = captions(scenes, generator)
+    return Lesson(scenes, captions(scenes, generator), corner, generator)
+
+
+def lesson_losses(learner: Learner, recipe: Recipe, lesson: Lesson) -> dict[str, torch.Tensor]:
+    """The weighted losses of one step."""
     with torch.autocast("cpu", torch.bfloat16):
-        middle, last = learner.see(scenes.images, corner)
-        losses = {"caption": IMAGE_WEIGHT * caption_loss(learner, last, texts)}
+        middle, last = learner.see(lesson.scenes.images, lesson.corner)
+        losses = {"caption": IMAGE_WEIGHT * caption_loss(learner, last, lesson.captions)}
         if recipe.patch_words:
-            losses |= patch_losses(learner, middle, last, patch_words(scenes, PATCH), generator)
+            losses |= patch_losses(learner, middle, last, patch_words(lesson.scenes, PATCH), lesson.generator)
     return losses
 
 
@@ -125,6 +149,16 @@ def export(learner: Learner, folder: Path) -> None:
         "image_std": STD,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+
+
+def _lessons(recipe: Recipe, done: int) -> Iterator[Lesson]:
+    """The lessons that are left, each drawn by a second thread while the one before is learnt."""
+    with ThreadPoolExecutor(1) as drawing:
+        coming = drawing.submit(draw_lesson, recipe, done)
+        for step in range(done, recipe.steps):
+            lesson = coming.result()
+            coming = drawing.submit(draw_lesson, recipe, step + 1)
+            yield lesson
 
 
 def _optimizer(learner: Learner, recipe: Recipe) -> torch.optim.AdamW:

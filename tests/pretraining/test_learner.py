@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nano.loop import Recipe, build_learner, export, step_losses, train
+from nano.loop import Recipe, build_learner, draw_lesson, export, lesson_losses, train
 from nano.probes import Probe, linear_probe
 from nano.tower import BLOCKS, MIDDLE, Learner
 
@@ -43,13 +43,15 @@ def test_untrained_words_differ(learner: Learner) -> None:
 
 def test_every_loss_teaches(learner: Learner) -> None:
     recipe = Recipe(batch=4, seed=5)
-    losses = step_losses(learner, recipe, 0)
+    losses = lesson_losses(learner, recipe, draw_lesson(recipe, 0))
     for name, loss in losses.items():
         gradient = torch.autograd.grad(
             loss, learner.clip.vision_model.embeddings.patch_embedding.weight, retain_graph=True
         )
         assert gradient[0].abs().sum() > 0, name
-    assert set(step_losses(learner, Recipe(batch=4, seed=5, patch_words=False), 0)) == {"caption"}
+    assert set(lesson_losses(learner, Recipe(batch=4, seed=5, patch_words=False), draw_lesson(recipe, 0))) == {
+        "caption"
+    }
 
 
 def test_a_resumed_training_ends_alike(tmp_path: Path) -> None:
