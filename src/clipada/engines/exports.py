@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from clipada.bundle import ADAPTER, Run
 from clipada.config import Attention, EngineConfig, EnginePrecision, RuntimeName
 from clipada.engines.graph import GraphEngine, Look
 from clipada.errors import ConfigError, RunError
-from clipada.files import write_json
+from clipada.files import read_json, sha256_of, write_json
 
 EXPORTS = "exports"
 DESCRIPTION = "export.json"
@@ -131,19 +128,13 @@ def installed(module: str) -> bool:
 def hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file of an export but its description."""
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != DESCRIPTION]
-    return {path.name: sha256(path) for path in files}
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.name: sha256_of(path) for path in files}
 
 
 def _verified(run: Run, folder: Path) -> Export:
     """The export in ``folder``, if its files are whole and of the run's own adapter."""
     export = _read(folder)
-    if export.adapter_sha256 != sha256(run.folder / ADAPTER):
+    if export.adapter_sha256 != sha256_of(run.folder / ADAPTER):
         raise RunError(f"export {folder} is of another adapter than {ADAPTER}", remedy=_REMEDY)
     found = hashes(folder)
     differing = [name for name, digest in export.files.items() if found.get(name) != digest]
@@ -154,10 +145,10 @@ def _verified(run: Run, folder: Path) -> Export:
 
 def _read(folder: Path) -> Export:
     path = folder / DESCRIPTION
+    content = read_json(path, _REMEDY)
+    if content.pop("format", None) != FORMAT:
+        raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", remedy=_REMEDY)
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") != FORMAT:
-            raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", remedy=_REMEDY)
         return Export(**content)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunError(f"{path} is damaged", got=repr(error), remedy=_REMEDY) from error
+    except TypeError as error:
+        raise RunError(f"{path} is damaged", got=str(error), remedy=_REMEDY) from error

@@ -16,7 +16,7 @@ from clipada.bundle import ADAPTER, Run, load_model, read_run
 from clipada.config import EngineConfig, EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
 from clipada.data import Dataset, load_dataset, read_batches
 from clipada.engines import Engine
-from clipada.engines.exports import EXPORTS, Export, hashes, open_export, sha256, write_export
+from clipada.engines.exports import EXPORTS, Export, hashes, open_export, write_export
 from clipada.engines.graph import LookInput, gain
 from clipada.engines.pytorch import TorchEngine
 from clipada.errors import DatasetError, RunError
@@ -29,7 +29,7 @@ from clipada.exporting.parity import (
     judged_metrics,
     measure_shortcut,
 )
-from clipada.files import write_json
+from clipada.files import sha256_of, write_json
 from clipada.machine import machine
 from clipada.types import Sample
 
@@ -85,7 +85,7 @@ def export(
             passes=reference.passes,
             attention=description.config.model.attention,
             cold_below=0.0,
-            adapter_sha256=sha256(description.folder / ADAPTER),
+            adapter_sha256=sha256_of(description.folder / ADAPTER),
             files=hashes(folder),
             clipada_version=version("clipada"),
         )
