@@ -44,15 +44,12 @@ class Plan:
 
         The data and the backbone may lie elsewhere, and checkpoints may come at another pace.
         """
-        planned, wanted = self._essence(), asked._essence()
-        differing = [name for name in planned if planned[name] != wanted[name]]
-        if differing:
-            raise RunError(
-                "the options contradict those the training began with",
-                expected=", ".join(f"{name} {planned[name]!r}" for name in differing),
-                got=", ".join(f"{name} {wanted[name]!r}" for name in differing),
-                remedy="leave them out: --resume goes on with what was recorded; or train into another folder",
-            )
+        _require_equal(
+            self._essence(),
+            asked._essence(),
+            "the options contradict those the training began with",
+            remedy="leave them out: --resume goes on with what was recorded; or train into another folder",
+        )
 
     def _essence(self) -> dict[str, object]:
         """What decides the adapter, by name."""
@@ -139,12 +136,27 @@ def _what_lies(folder: Path) -> str:
 
 def as_asked(run: Run, config: Config) -> Run:
     """The finished run, if it was trained with these settings."""
-    differing = [name for name in setting_names() if config.value(name) != run.config.value(name)]
+    _require_equal(
+        _values(run.config),
+        _values(config),
+        f"run {run.folder} is finished, with other settings",
+        remedy="train into another folder",
+    )
+    return run
+
+
+def _values(config: Config) -> dict[str, object]:
+    """Every setting by name."""
+    return {name: config.value(name) for name in setting_names()}
+
+
+def _require_equal(expected: dict[str, object], got: dict[str, object], what: str, remedy: str) -> None:
+    """Raise ``RunError`` that says ``what`` and names the values that differ, if any do."""
+    differing = [name for name in expected if expected[name] != got[name]]
     if differing:
         raise RunError(
-            f"run {run.folder} is finished, with other settings",
-            expected=", ".join(f"{name} {run.config.value(name)!r}" for name in differing),
-            got=", ".join(f"{name} {config.value(name)!r}" for name in differing),
-            remedy="train into another folder",
+            what,
+            expected=", ".join(f"{name} {expected[name]!r}" for name in differing),
+            got=", ".join(f"{name} {got[name]!r}" for name in differing),
+            remedy=remedy,
         )
-    return run
