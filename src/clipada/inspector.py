@@ -122,8 +122,7 @@ class Inspector:
 
     def score_threshold(self, path: Path) -> float | None:
         """The image score above which the image at ``path`` is defective; ``None`` without a calibration."""
-        calibration = self.calibration
-        return None if calibration is None else calibration.limits(group_of(path, calibration.settings.per)).score
+        return None if self.calibration is None else self.calibration.limits(self._group(path)).score
 
     def inspect(self, image: Path | str | bytes | Image, group: str | None = None) -> Verdict:
         """Inspect one image.
