@@ -2,12 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from clipada.backbone import FrozenClip, load_clip
+from clipada.cli import main
 from clipada.config import BackboneConfig, Config, RuntimeConfig
 from clipada.workflows import train
 from tiny import make_clip, write_products
@@ -78,3 +80,19 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) ->
 def run_folder(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be changed or damaged."""
     return shutil.copytree(finished_run, tmp_path / "line3")
+
+
+@pytest.fixture
+def clipada(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: exit code, standard output and standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr("sys.argv", ["clipada", *map(str, words)])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return int(exited.value.code or 0), out, err
+
+    return run

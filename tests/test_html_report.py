@@ -78,23 +78,6 @@ def read(path: Path) -> Page:
     return page
 
 
-@pytest.fixture
-def clipada(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Run the command line in this process: its exit code and what it said."""
-    from clipada.cli import main
-
-    def run(*words: object) -> tuple[int, str]:
-        capsys.readouterr()
-        monkeypatch.setattr("sys.argv", ["clipada", *map(str, words)])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        said = capsys.readouterr().err
-        assert "Traceback" not in said
-        return int(exited.value.code or 0), said
-
-    return run
-
-
 Command = Callable[..., tuple[int, str]]
 
 
@@ -119,7 +102,7 @@ def evaluated(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_a_report_tells_of_its_run(clipada: Command, evaluated: Path) -> None:
-    code, said = clipada("report", evaluated)
+    code, _, said = clipada("report", evaluated)
     assert (code, f"the report is {evaluated / REPORT}" in said) == (0, True), said
     page = read(evaluated / REPORT)
     run = read_run(evaluated)
@@ -172,7 +155,7 @@ def test_names_are_text_and_nothing_else(clipada: Command, evaluated: Path, tmp_
     predicted.write_text("".join(json.dumps(prediction_record(result)) + "\n" for result in results))
     for words in ([], [predicted]):
         out = tmp_path / f"{attack}.html"
-        code, said = clipada("report", evaluated, *words, "--out", out)
+        code, _, said = clipada("report", evaluated, *words, "--out", out)
         assert code == 0, said
         page = read(out)
         assert f"{attack}.png" in page.words
@@ -186,7 +169,7 @@ def test_verdicts_of_an_unlabelled_folder(clipada: Command, finished_run: Path, 
     (folder / "broken.png").write_bytes(b"no image")
     assert clipada("predict", finished_run, folder, "--out", tmp_path / "out", "--threshold", 0.4)[0] == 0
     verdicts = tmp_path / "out" / "predictions.jsonl"
-    code, said = clipada("report", finished_run, verdicts)
+    code, _, said = clipada("report", finished_run, verdicts)
     assert code == 0, said
     page = read(verdicts.with_suffix(".html"))
     records = [json.loads(line) for line in verdicts.read_text().splitlines()]
@@ -206,7 +189,7 @@ def test_verdicts_of_an_unlabelled_folder(clipada: Command, finished_run: Path, 
 
 
 def test_a_run_without_an_evaluation_is_told_how_to_get_one(clipada: Command, run_folder: Path, parts: Path) -> None:
-    code, said = clipada("report", run_folder)
+    code, _, said = clipada("report", run_folder)
     assert (code, f"clipada evaluate {run_folder}" in said) == (2, True)
     evaluate(run_folder, parts, device="cpu")
     (run_folder / METRICS).unlink()
@@ -222,7 +205,7 @@ def test_a_run_without_an_evaluation_is_told_how_to_get_one(clipada: Command, ru
 def test_damaged_verdicts_are_refused(clipada: Command, finished_run: Path, tmp_path: Path, content: str) -> None:
     verdicts = tmp_path / "verdicts.jsonl"
     verdicts.write_text(content)
-    code, said = clipada("report", finished_run, verdicts)
+    code, _, said = clipada("report", finished_run, verdicts)
     assert (code, "remedy: " in said) == (2, True), said
     assert str(verdicts) in said
     verdicts.unlink()
@@ -252,7 +235,7 @@ def test_verdicts_are_reported_as_they_were_judged(
     ]
     verdicts = tmp_path / "verdicts.jsonl"
     verdicts.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    code, said = clipada("report", finished_run, verdicts)
+    code, _, said = clipada("report", finished_run, verdicts)
     assert code == 0, said
     assert "1 of 2 inspected parts score above the threshold" in read(verdicts.with_suffix(".html")).words
 
@@ -265,7 +248,7 @@ def test_what_can_no_longer_be_read_is_skipped_and_counted(
     (data / "disc" / "test" / "good" / "001.png").unlink()
     (data / "disc" / "test" / "scratch" / "000.png").write_bytes(b"")
     (data / "plate" / "ground_truth" / "scratch" / "001_mask.png").write_bytes(b"")
-    code, said = clipada("report", evaluated)
+    code, _, said = clipada("report", evaluated)
     assert (code, "3 of those chosen not shown" in said) == (0, True), said
     page = read(evaluated / REPORT)
     assert page.words.count("cannot be shown") == 3

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from clipada import Inspector, calibrate, predict
 from clipada.bundle import CALIBRATION, CARD, TRAINED_ON, read_run
 from clipada.calibration import read_calibration
-from clipada.cli import main
 from clipada.config import CalibrationConfig
 from clipada.errors import CalibrationError, ConfigError, DatasetError
 from clipada.types import Failure, Verdict
@@ -38,20 +36,6 @@ def parts(tmp_path: Path) -> Path:
     good_parts(tmp_path / "parts" / "plate" / "good", 12, 1)
     good_parts(tmp_path / "parts" / "disc" / "good", 4, 2)
     return tmp_path / "parts"
-
-
-@pytest.fixture
-def clipada(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line in this process: exit code, standard output and standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["clipada", *map(str, words)])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        return (exited.value.code or 0, *capsys.readouterr())  # type: ignore[return-value]
-
-    return run
 
 
 # --- from good parts to verdicts

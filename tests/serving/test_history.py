@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine, text
 
-from clipada.cli import main
 from clipada.config import HistoryConfig
 from clipada.errors import ConfigError, HistoryError
 from clipada.images import image_sha256, write_png
@@ -66,20 +65,6 @@ def url(tmp_path: Path) -> str:
 def history(url: str, tmp_path: Path) -> Iterator[History]:
     with History(HistoryConfig(database=url, images=str(tmp_path / "kept"))) as history:
         yield history
-
-
-@pytest.fixture
-def clipada(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line in this process: exit code, standard output and standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["clipada", *map(str, words)])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        return (exited.value.code or 0, *capsys.readouterr())  # type: ignore[return-value]
-
-    return run
 
 
 # --- store and find
