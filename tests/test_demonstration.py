@@ -9,9 +9,9 @@ from clipada.bundle import ADAPTER, read_run
 from clipada.config import Config, DemoConfig, RuntimeConfig
 from clipada.data.demo import PRODUCTS
 from clipada.demonstration import Demo, Step
-from clipada.errors import DatasetError, RunError
+from clipada.errors import CalibrationError, DatasetError, RunError
 
-PARTS = DemoConfig(train=2, good=1, defective=1)
+PARTS = DemoConfig(train=2, good=1, defective=1, held_out=2, false_alarm_rate=0.8)
 RUNTIME = RuntimeConfig(device="cpu", workers=0)
 KINDS = sum(1 + len(product.defects) for product in PRODUCTS)
 
@@ -43,7 +43,9 @@ def test_it_leaves_images_a_model_figures_and_pictures(finished: tuple[Demo, lis
     assert list(result.evaluation.categories) == names
     assert read_run(result.run.folder).metrics is not None
     assert result.run.training.categories == dict.fromkeys(names, 2)
+    assert {name: limits.images for name, limits in result.calibration.groups.items()} == dict.fromkeys(names, 2)
     assert len(result.predictions) == KINDS
+    assert all(prediction.defective is not None for prediction in result.predictions)
     for prediction in result.predictions:
         assert prediction.path is not None
         assert (
@@ -56,7 +58,15 @@ def test_it_leaves_images_a_model_figures_and_pictures(finished: tuple[Demo, lis
 def test_it_tells_of_every_step(finished: tuple[Demo, list[Step]]) -> None:
     _, steps = finished
     stages = list(dict.fromkeys(step.stage for step in steps))
-    assert stages == ["drawing parts", "training", "evaluating", "predicting", "reporting"]
+    assert stages == [
+        "drawing parts",
+        "training",
+        "drawing held-out parts",
+        "calibrating",
+        "evaluating",
+        "predicting",
+        "reporting",
+    ]
     for stage in stages:
         of_stage = [step for step in steps if step.stage == stage]
         assert [step.done for step in of_stage] == list(range(1, of_stage[-1].total + 1))
@@ -69,7 +79,7 @@ def test_called_again_it_keeps_images_and_model(finished: tuple[Demo, list[Step]
     before = adapter.stat().st_mtime_ns
     steps: list[Step] = []
     again = clipada.demo(result.data.parent, settings(clip_folder), parts=PARTS, runtime=RUNTIME, report=steps.append)
-    assert {step.stage for step in steps} == {"evaluating", "predicting", "reporting"}
+    assert {step.stage for step in steps} == {"calibrating", "evaluating", "predicting", "reporting"}
     assert adapter.stat().st_mtime_ns == before
     assert again.evaluation.categories == result.evaluation.categories
 
@@ -82,6 +92,12 @@ def test_other_settings_or_other_parts_do_not_pass_for_these(
         clipada.demo(out, settings(clip_folder).updated({"training.seed": 1}), parts=PARTS, runtime=RUNTIME)
     with pytest.raises(DatasetError, match="in the way"):
         clipada.demo(out, settings(clip_folder), parts=DemoConfig(train=3), runtime=RUNTIME)
+
+
+def test_too_few_held_out_parts_are_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match=r"at least 59(?s:.)*got: 20"):
+        clipada.demo(tmp_path / "demo", parts=DemoConfig(held_out=20))
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.slow

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipada.bundle import Run
-from clipada.config import Config, DemoConfig, RuntimeConfig
+from clipada.calibrating import calibrate
+from clipada.calibration import Calibration, require_images
+from clipada.config import CalibrationConfig, Config, DemoConfig, RuntimeConfig
 from clipada.data import Dataset, load_dataset
-from clipada.data.demo import write_demo
+from clipada.data.demo import PRODUCTS, write_demo, write_demo_held_out
 from clipada.evaluation import Evaluation
-from clipada.types import Prediction, Sample
+from clipada.types import Sample, Verdict
 from clipada.workflows import evaluate, predict, report_run, train
 
 if TYPE_CHECKING:
     from clipada.training import Progress
 
 DATA = "data"
+HELD_OUT = "held-out"
 RUN = "run"
 PICTURES = "pictures"
 PAGE = "report.html"
@@ -29,7 +33,8 @@ class Step:
     """Where the demo stands.
 
     Attributes:
-        stage: What it does: ``"drawing parts"``, ``"training"``, ``"evaluating"``, ``"predicting"`` or ``"reporting"``.
+        stage: What it does: ``"drawing parts"``, ``"training"``, ``"drawing held-out parts"``, ``"calibrating"``,
+            ``"evaluating"``, ``"predicting"`` or ``"reporting"``.
         done: Steps of this stage that are done, of ``total``.
         total: Steps of this stage in all.
         training: Where the training stands, while it lasts.
@@ -49,6 +54,7 @@ class Demo:
         data: The images, in the MVTec AD layout.
         pictures: Overlays of one part of every kind.
         run: The trained model.
+        calibration: Its thresholds, set from held-out good parts.
         evaluation: Its metrics on the test images.
         predictions: What it says of the parts in ``pictures``.
         page: The report.
@@ -57,8 +63,9 @@ class Demo:
     data: Path
     pictures: Path
     run: Run
+    calibration: Calibration = field(repr=False)
     evaluation: Evaluation = field(repr=False)
-    predictions: tuple[Prediction, ...] = field(repr=False)
+    predictions: tuple[Verdict, ...] = field(repr=False)
     page: Path
 
 
@@ -70,7 +77,7 @@ def demo(
     runtime: RuntimeConfig | None = None,
     report: Callable[[Step], None] = lambda _: None,
 ) -> Demo:
-    """Draw three products, train one model on their good parts, evaluate it on defects it never saw, and report.
+    """Draw three products, train one model on their good parts, calibrate, find defects it never saw, and report.
 
     Interrupted, it goes on where it was when called again; finished, it keeps its images and its model. The same seeds
     give the same figures on the same machine.
@@ -78,7 +85,7 @@ def demo(
     Args:
         out: The folder for all of it.
         config: Settings of the training; the ``demo`` preset by default.
-        parts: How many parts of each product, and their seed.
+        parts: How many parts of each product, their seed, and the false-alarm rate.
         runtime: Devices and workers.
         report: Called after every step.
 
@@ -86,8 +93,11 @@ def demo(
         DatasetError: Other images are in the way.
         RunError: A run with other settings is in the way.
         BackboneError: The backbone cannot be loaded.
+        CalibrationError: There are too few held-out parts for the false-alarm rate.
     """
-    folder = Path(out)
+    folder, parts = Path(out), parts or DemoConfig()
+    promise = CalibrationConfig(false_alarm_rate=parts.false_alarm_rate, per="product")
+    require_images(parts.held_out, promise)
     write_demo(folder / DATA, parts, lambda done, total: report(Step(stage="drawing parts", done=done, total=total)))
     dataset = load_dataset(folder / DATA)
     run = train(
@@ -98,6 +108,7 @@ def demo(
         resume=True,
         report=lambda now: report(Step(stage="training", done=now.step, total=now.steps, training=now)),
     )
+    calibration = _calibrated(run, folder / HELD_OUT, parts, promise, report)
     evaluation = _evaluated(run, dataset, report)
     predictions = _pictured(run, dataset, folder / PICTURES, report)
     page = report_run(run.folder, out=folder / PAGE).path
@@ -106,10 +117,23 @@ def demo(
         data=folder / DATA,
         pictures=folder / PICTURES,
         run=run,
+        calibration=calibration,
         evaluation=evaluation,
         predictions=predictions,
         page=page,
     )
+
+
+def _calibrated(
+    run: Run, images: Path, parts: DemoConfig, promise: CalibrationConfig, report: Callable[[Step], None]
+) -> Calibration:
+    stage, number = "drawing held-out parts", count(1)
+    write_demo_held_out(images, parts, lambda done, total: report(Step(stage=stage, done=done, total=total)))
+
+    def show() -> None:
+        report(Step(stage="calibrating", done=next(number), total=parts.held_out * len(PRODUCTS)))
+
+    return calibrate(run.folder, images, promise, on_image=show).calibration
 
 
 def _evaluated(run: Run, dataset: Dataset, report: Callable[[Step], None]) -> Evaluation:
@@ -122,12 +146,12 @@ def _evaluated(run: Run, dataset: Dataset, report: Callable[[Step], None]) -> Ev
     return evaluate(run.folder, dataset, on_image=lambda image: show(image.sample))
 
 
-def _pictured(run: Run, dataset: Dataset, out: Path, report: Callable[[Step], None]) -> tuple[Prediction, ...]:
+def _pictured(run: Run, dataset: Dataset, out: Path, report: Callable[[Step], None]) -> tuple[Verdict, ...]:
     """The verdicts on the first test image of every kind."""
     firsts = {(sample.category, sample.defect): sample.path for sample in reversed(dataset.test)}
-    predictions: list[Prediction] = []
+    predictions: list[Verdict] = []
     for result in predict(run.folder, sorted(firsts.values()), out):
-        if isinstance(result, Prediction):
+        if isinstance(result, Verdict):
             predictions.append(result)
         report(Step(stage="predicting", done=len(predictions), total=len(firsts)))
     return tuple(predictions)

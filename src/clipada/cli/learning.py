@@ -25,6 +25,12 @@ def demo(
     train: Annotated[int, typer.Option(min=1, help="Good parts of each product to train on.")] = DemoConfig.train,
     good: Annotated[int, typer.Option(min=1, help="Good parts of each product to test on.")] = DemoConfig.good,
     defective: Annotated[int, typer.Option(min=1, help="Test parts with each kind of defect.")] = DemoConfig.defective,
+    held_out: Annotated[
+        int, typer.Option(min=1, help="More good parts of each product, to calibrate on.")
+    ] = DemoConfig.held_out,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Share of a product's good parts that may be called defective.")
+    ] = DemoConfig.false_alarm_rate,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other parts, another training.")] = DemoConfig.seed,
     backbone: Backbone = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; the preset's milestones scale along.")] = None,
@@ -33,8 +39,11 @@ def demo(
     """See it all work, offline: draw three products, train ONE model on good parts, find defects it never saw."""
     from clipada import demonstration
     from clipada.data.demo import write_demo
+    from clipada.report import calibration_summary
 
-    parts = DemoConfig(train=train, good=good, defective=defective, seed=seed)
+    parts = DemoConfig(
+        train=train, good=good, defective=defective, held_out=held_out, false_alarm_rate=false_alarm_rate, seed=seed
+    )
     with stages() as show:
         if data_only is not None:
             write_demo(data_only, parts, lambda done, total: show("drawing parts", done, total))
@@ -45,6 +54,8 @@ def demo(
         result = demonstration.demo(out, config, parts=parts, report=lambda step: show(*_shown(step)))
     print_metrics(result.evaluation)
     say(f"one model for {len(result.evaluation.categories)} products, trained in {result.run.training.seconds:.0f} s")
+    for line in calibration_summary(result.calibration):
+        say(line)
     say(f"the report is {result.page}")
     say(f"pictures of every kind of defect in {result.pictures}, the run in {result.run.folder}")
     say(f"next: clipada info {result.run.folder}")

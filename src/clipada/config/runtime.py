@@ -125,10 +125,16 @@ class DemoConfig:
     defective: int = 8
     """Defective parts to test on, of each kind of defect."""
 
+    held_out: int = 60
+    """More good parts of each product, to calibrate on: 59 let a promise of 5 % be kept with 95 % confidence."""
+
+    false_alarm_rate: float = 0.05
+    """The share of each product's good parts that may be called defective."""
+
     seed: int = 0
     """Another seed, other parts."""
 
     def __post_init__(self) -> None:
-        for name in ("train", "good", "defective"):
+        for name in ("train", "good", "defective", "held_out"):
             require(getattr(self, name) >= 1, f"demo.{name}", "1 or more", getattr(self, name))
         require(self.seed >= 0, "demo.seed", "0 or more", self.seed)

@@ -11,11 +11,11 @@ from clipada.data.demo.fabric import FABRIC
 from clipada.data.demo.metal import METAL
 from clipada.data.demo.product import GOOD, Part, Product
 from clipada.data.demo.tablets import TABLETS
-from clipada.data.demo.writing import write_products
+from clipada.data.demo.writing import write_held_out, write_products
 
 PRODUCTS: tuple[Product, ...] = (FABRIC, METAL, TABLETS)
 
-__all__ = ["GOOD", "PRODUCTS", "Part", "Product", "write_demo"]
+__all__ = ["GOOD", "PRODUCTS", "Part", "Product", "write_demo", "write_demo_held_out"]
 
 
 def write_demo(
@@ -23,3 +23,10 @@ def write_demo(
 ) -> None:
     """Write the demo's images to ``folder`` as ``write_products`` does, with ``DemoConfig``'s defaults."""
     write_products(folder, PRODUCTS, config or DemoConfig(), report)
+
+
+def write_demo_held_out(
+    folder: Path, config: DemoConfig | None = None, report: Callable[[int, int], None] = lambda *_: None
+) -> None:
+    """Write more good parts to ``folder`` as ``write_held_out`` does, with ``DemoConfig``'s defaults."""
+    write_held_out(folder, PRODUCTS, config or DemoConfig(), report)

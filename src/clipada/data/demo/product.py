@@ -57,7 +57,7 @@ class Product:
 
         Args:
             seed: Another seed, other parts.
-            split: ``"train"`` or ``"test"``.
+            split: ``"train"``, ``"test"`` or ``"held-out"``.
             kind: ``"good"``, or the kind of its defect.
             index: Which of these parts. The same four arguments always give the same part.
         """

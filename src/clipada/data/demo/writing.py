@@ -21,6 +21,9 @@ from clipada.files import write_json
 RECIPE = "demo.json"
 """Says what a finished folder was made with."""
 
+HELD_OUT = "held-out"
+"""The split of the good parts that calibrate."""
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -34,7 +37,8 @@ class _Job:
     def write(self, folder: Path, seed: int) -> None:
         part = self.product.part(seed, self.split, self.kind, self.index)
         name, root = f"{self.index:03}", folder / self.product.name
-        _save(root / self.split / self.kind / f"{name}.png", part.image)
+        place = root if self.split == HELD_OUT else root / self.split / self.kind
+        _save(place / f"{name}.png", part.image)
         if self.kind != GOOD:
             _save(root / "ground_truth" / self.kind / f"{name}_mask.png", part.mask.astype(np.uint8) * 255)
 
@@ -55,9 +59,21 @@ def write_products(
     Raises:
         DatasetError: Something else is in the way, or the place cannot be written to.
     """
+    _photograph(_jobs(products, config), folder, config, report)
+
+
+def write_held_out(
+    folder: Path, products: Sequence[Product], config: DemoConfig, report: Callable[[int, int], None] = lambda *_: None
+) -> None:
+    """Photograph good parts that no data set holds, to calibrate on: as ``write_products``, a folder per product."""
+    jobs = [_Job(product, HELD_OUT, GOOD, index) for product in products for index in range(config.held_out)]
+    _photograph(jobs, folder, config, report)
+
+
+def _photograph(jobs: Sequence[_Job], folder: Path, config: DemoConfig, report: Callable[[int, int], None]) -> None:
     if _finished(folder, config):
         return
-    jobs, aside = _jobs(products, config), folder.with_name(f".{folder.name}.part")
+    aside = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(aside, ignore_errors=True)
         with ThreadPoolExecutor(RuntimeConfig().worker_count) as threads:
