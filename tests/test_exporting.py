@@ -79,7 +79,9 @@ def tamper(graph: Path) -> None:
     model = onnx.load(graph)
     for tensor in model.graph.initializer:
         if "heads.vectors" in tensor.name or tensor.dims[-1:] == [2]:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.02), tensor.name))
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == np.float32:
+                tensor.CopyFrom(numpy_helper.from_array(values * np.float32(1.02), tensor.name))
     onnx.save(model, graph)
 
 
@@ -115,7 +117,7 @@ def test_parity_is_on_record(exported: Path) -> None:
         assert parity["failures"] == []
         assert parity["differences"]["images"] == 20  # all there are
         assert 0 < max(parity["differences"]["max_map_error"]) < 1e-5
-        assert parity["shortcut"]["chosen_on"] == parity["shortcut"]["checked_on"] == 6
+        assert parity["shortcut"]["chosen_on"] == parity["shortcut"]["checked_on"] == 12  # six and six with an anomaly
 
 
 # --- the gate

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clipada.backbone import load_clip
 from clipada.config import Config
-from clipada.engines.graph import GraphEngine, upsample
+from clipada.engines.graph import GraphEngine, Looked, LookInput, first_look, hot_patches, upsample
 from clipada.engines.pytorch import TorchEngine
 from clipada.exporting.folding import FoldedLook
 from clipada.model import ClipAda, build_model
@@ -19,11 +21,13 @@ from tiny import make_clip
 SETTINGS = list(product(("dot", "cosine"), ("product", "residual"), ("normalised", "pixel"), (0, 1, 2)))
 
 
-def model_of(folder: Path, similarity: str, attention: str, space: str, refinements: int, size: int = 48) -> ClipAda:
+def model_of(
+    folder: Path, similarity: str, attention: str, space: str, refinements: int, size: int = 48, block: int = 2
+) -> ClipAda:
     config = Config().updated(
         {
             "backbone.name": str(folder),
-            "backbone.block": 2,
+            "backbone.block": block,
             "prompt.prefix": "a photo of a",
             "model.image_size": size,
             "model.similarity": similarity,
@@ -43,18 +47,12 @@ def model_of(folder: Path, similarity: str, attention: str, space: str, refineme
 def folded_engine(model: ClipAda, cold_below: float = 0.0) -> GraphEngine:
     look = FoldedLook(model)
 
-    def run(images: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    def run(inputs: LookInput) -> Looked:
         with torch.inference_mode():
-            return look(torch.from_numpy(images), torch.from_numpy(gain)).numpy()
+            maps, memory = look(*map(torch.from_numpy, inputs.values()))
+        return maps.numpy(), memory.numpy()
 
-    config = model.config
-    return GraphEngine(
-        run,
-        image_size=config.image_size,
-        passes=config.refinements + 1,
-        attention=config.attention,
-        cold_below=cold_below,
-    )
+    return GraphEngine(run, look.shape, attention=model.config.attention, cold_below=cold_below)
 
 
 def photos(count: int, side: int) -> np.ndarray:
@@ -105,22 +103,46 @@ def test_upsampling_is_pytorch_s_own() -> None:
 # --- the shortcut
 
 
-def test_a_blank_look_is_the_same_for_all(clip_folder: Path) -> None:
-    engine = folded_engine(model_of(clip_folder, "cosine", "product", "normalised", 1))
-    short = engine.with_shortcut(1.1)
-    first, second = (short.localise_passes(photos(2, 48) // np.uint8(shade))[1] for shade in (1, 5))
-    np.testing.assert_array_equal(first, second)
+@pytest.mark.parametrize("attention", ["product", "residual"])
+def test_where_all_is_hot_all_is_refined(clip_folder: Path, attention: str) -> None:
+    engine = folded_engine(model_of(clip_folder, "cosine", attention, "normalised", 2))
+    full = engine.localise_passes(photos(3, 48))
+    np.testing.assert_allclose(engine.with_shortcut(1e-9).localise_passes(photos(3, 48)), full, rtol=0, atol=1e-5)
 
 
-def test_what_is_cold_is_skipped_and_what_is_hot_is_not(clip_folder: Path) -> None:
-    images = photos(4, 48) // np.array([1, 2, 4, 9], np.uint8)[:, None, None, None]
-    engine = folded_engine(model_of(clip_folder, "cosine", "residual", "normalised", 2))
-    full = engine.localise_passes(images)
-    heat = full[0].max(axis=(1, 2))
-    level = np.sort(heat)[2]
-    short = engine.with_shortcut(level).localise_passes(images)
-    np.testing.assert_array_equal(short[0], full[0])
-    assert (heat < level).sum() == 2
-    np.testing.assert_allclose(short[1][heat >= level], full[1][heat >= level], rtol=0, atol=1e-6)
-    unseen = engine._look(images, np.ones(images.shape[:3], np.float32))[:, 1]
-    np.testing.assert_array_equal(short[1][heat < level], upsample(unseen, 48)[heat < level])
+@pytest.mark.parametrize("attention", ["product", "residual"])
+def test_hot_patches_see_the_new_look_and_what_cold_ones_remember(clip_folder: Path, attention: str) -> None:
+    """In a tower of one block, hot patches find what a full look at an image changed in them alone finds."""
+    engine = folded_engine(model_of(clip_folder, "cosine", attention, "normalised", 1, block=1))
+    image, cold_gain = photos(1, 48), np.float32(attention == "residual")
+    hot = np.zeros((1, 6, 6), bool)  # patches of 8 pixels
+    hot[:, 2:4, 1:3] = True
+    attended = np.where(hot.repeat(8, 1).repeat(8, 2), cold_gain + np.float32(0.7), cold_gain)
+    cold, full = (
+        engine._look(first_look(image, factor, engine.shape))
+        for factor in (np.full_like(attended, cold_gain), attended)
+    )
+    found, hot = engine._refined(image, attended, hot.reshape(1, -1), cold, 1)[:, 1:], hot.reshape(1, -1)
+    np.testing.assert_allclose(found[hot], full[0][:, 1, 1:][hot], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found[~hot], cold[0][:, 1, 1:][~hot])
+    assert np.abs(found[hot] - cold[0][:, 1, 1:][hot]).max() > 1e-4
+
+
+def test_a_pass_without_hot_patches_does_not_look(clip_folder: Path) -> None:
+    for attention in ("product", "residual"):
+        engine = folded_engine(model_of(clip_folder, "cosine", attention, "normalised", 2))
+        short, looks = engine.with_shortcut(1.1), []
+        look = short._look
+        short._look = lambda inputs, look=look, looks=looks: looks.append(inputs) or look(inputs)
+        first, second = (short.localise_passes(photos(2, 48) // np.uint8(shade)) for shade in (1, 5))
+        assert len(looks) == (2 if attention == "residual" else 3)  # the blank look, once
+        assert attention == "residual" or np.array_equal(first[1], second[1])
+
+
+@given(
+    st.integers(1, 4), st.integers(2, 9), st.integers(2, 9), st.floats(0.01, 0.99), st.randoms(use_true_random=False)
+)
+def test_a_patch_is_hot_if_any_of_its_pixels_is(rows: int, columns: int, patch: int, level: float, random) -> None:
+    heat = np.random.default_rng(random.getrandbits(32)).random((2, rows * patch, columns * patch), np.float32) ** 8
+    patches = heat.reshape(2, rows, patch, columns, patch).max(axis=(2, 4)).reshape(2, -1)
+    np.testing.assert_array_equal(hot_patches(heat, (rows, columns), level), patches >= level)

@@ -4,50 +4,52 @@ import numpy as np
 import pytest
 
 from clipada.config import ScoringConfig
-from clipada.engines.graph import GraphEngine
-from clipada.exporting.parity import measure_shortcut
+from clipada.engines.graph import GraphEngine, GraphShape, Looked, LookInput
+from clipada.exporting.parity import COLD_LEVELS, measure_shortcut
 
 SCORING = ScoringConfig(sigma=0, top_pixels=1)
 SIDE = 32
 
 
 def engine(error: float) -> GraphEngine:
-    """Pass 0 sees an image's brightness; pass 1 sees ``error`` more of it when it has looked again."""
+    """One patch. Pass 0 sees an image's brightness; pass 1 sees ``error`` more of it when it has looked again."""
 
-    def look(images: np.ndarray, gain: np.ndarray) -> np.ndarray:
-        brightness = images[..., 0].astype(np.float32) / 255
-        seen = np.stack([brightness, brightness * (1 + error * (gain.max(axis=(1, 2), keepdims=True) - 1))], axis=1)
-        return seen[..., :1, :1]
+    def look(inputs: LookInput) -> Looked:
+        brightness = inputs["images"][:, 0, 0, 0].astype(np.float32) / 255
+        again = brightness * (1 + error * (inputs["gain"].max(axis=(1, 2)) - 1))
+        maps = np.stack([brightness, again], axis=1)[..., None].repeat(inputs["tokens"].shape[1], axis=2)
+        return maps, np.zeros((1, *inputs["tokens"].shape, 2), np.float32)
 
-    return GraphEngine(look, image_size=SIDE, passes=2, attention="residual")
+    shape = GraphShape(image_size=SIDE, grid=(1, 1), blocks=1, width=1, passes=2)
+    return GraphEngine(look, shape, attention="residual")
 
 
 def grey(levels: list[int]) -> np.ndarray:
     return np.repeat(np.array(levels, np.uint8), SIDE * SIDE * 3).reshape(-1, SIDE, SIDE, 3)
 
 
-def test_the_threshold_is_where_half_the_bound_is_reached() -> None:
-    levels = list(range(0, 250, 5))  # the error of level v is (v / 255) ** 2
-    shortcut = measure_shortcut(engine(1.0), grey(levels), SCORING, bound=0.08)
+def test_the_threshold_is_the_boldest_that_keeps_to_half_the_bound() -> None:
+    levels = list(range(0, 250, 2))  # the error of level v is (v / 255) ** 2 where it is not refined
+    shortcut = measure_shortcut(engine(1.0), grey(levels), grey([240, 250]), SCORING, bound=0.08)
     assert shortcut is not None
-    chosen = [v / 255 for v in levels[::2] if (v / 255) ** 2 > 0.04]
-    assert shortcut.cold_below == pytest.approx(chosen[0], abs=1e-6)
-    skipped = [v / 255 for v in levels[1::2] if v / 255 < chosen[0]]
-    assert shortcut.skipped == pytest.approx(len(skipped) / 25)
-    assert shortcut.map_error == pytest.approx(max(skipped) ** 2, abs=1e-6)
+    kept = [cold for cold in COLD_LEVELS if max((v / 255) ** 2 for v in levels[::2] if v / 255 < cold) <= 0.04]
+    assert shortcut.cold_below == max(kept) == 0.16
+    unrefined = [v / 255 for v in levels[1::2] if v / 255 < 0.16]
+    assert shortcut.refined_normal == pytest.approx(1 - len(unrefined) / 62)
+    assert shortcut.refined_anomalous == 1
+    assert shortcut.map_error == pytest.approx(max(unrefined) ** 2, abs=1e-6)
     assert shortcut.score_error == pytest.approx(shortcut.map_error, abs=1e-6)
 
 
 def test_a_threshold_that_other_images_break_is_dropped() -> None:
-    levels = [200, 90] * 4  # chosen on bright images alone: the darker ones are all below what breaks
-    shortcut = measure_shortcut(engine(1.0), grey(levels), SCORING, bound=0.1)
+    levels = [250, 75] * 4  # chosen on bright images alone, which are always refined
+    shortcut = measure_shortcut(engine(1.0), grey(levels), grey([250, 250]), SCORING, bound=0.08)
     assert shortcut is not None
-    assert shortcut.map_error > 0.1
+    assert shortcut.map_error > 0.08
     assert shortcut.cold_below == 0
 
 
-def test_a_threshold_that_nothing_speaks_for_is_dropped() -> None:
-    shortcut = measure_shortcut(engine(1.0), grey([100, 250] * 4), SCORING, bound=0.1)
+def test_anomalies_have_a_say() -> None:
+    shortcut = measure_shortcut(engine(1.0), grey([0, 0]), grey([75, 75]), SCORING, bound=0.08)
     assert shortcut is not None
-    assert shortcut.skipped == 0
-    assert shortcut.cold_below == 0
+    assert shortcut.cold_below == 0.16

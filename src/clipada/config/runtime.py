@@ -105,11 +105,11 @@ class ExportConfig:
     """Training images, spread evenly, that set the ranges of int8."""
 
     shortcut_error: float = 0.05
-    """Largest difference of an anomaly map's pixel that the skipping of cold refinement passes may bring."""
+    """Largest difference of an anomaly map's pixel that may come of not refining cold patches."""
 
     shortcut_images: int = 96
-    """Training images, spread evenly: half choose below which attention a pass is skipped, by half of the error; the
-    others judge it."""
+    """Training images, spread evenly, each as it is and with a synthetic anomaly: half choose below which attention a
+    patch is cold, by half of the error; the others judge it."""
 
 
 @dataclass(frozen=True, kw_only=True)

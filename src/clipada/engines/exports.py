@@ -8,13 +8,13 @@ from pathlib import Path
 
 from clipada.bundle import ADAPTER, Run
 from clipada.config import Attention, EngineConfig, EnginePrecision, RuntimeName
-from clipada.engines.graph import GraphEngine, Look
+from clipada.engines.graph import GraphEngine, GraphShape, Look
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of, write_json
 
 EXPORTS = "exports"
 DESCRIPTION = "export.json"
-FORMAT = 1
+FORMAT = 2
 
 _REMEDY = "run `clipada export` again"
 _RUNTIMES: dict[RuntimeName, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
@@ -30,11 +30,10 @@ class Export:
     Attributes:
         engine: The runtime it is for.
         precision: Its arithmetic.
-        image_size: Side of the square images it takes, in pixels.
-        passes: Number of maps it makes.
+        shape: The graph's sizes.
         attention: How a map meets the image before the next pass.
-        cold_below: Attention below this value, 0..1, everywhere lets a pass be skipped; 0 where no value was found that
-            keeps to ``ExportConfig.shortcut_error``.
+        cold_below: Patches whose attention stays below this value, 0..1, need no refinement; 0 where no value was found
+            that keeps to ``ExportConfig.shortcut_error``.
         adapter_sha256: Hash of the adapter that was exported.
         files: Hash of each of its files.
         clipada_version: The version that wrote it.
@@ -42,8 +41,7 @@ class Export:
 
     engine: RuntimeName
     precision: EnginePrecision
-    image_size: int
-    passes: int
+    shape: GraphShape
     attention: Attention
     cold_below: float
     adapter_sha256: str
@@ -101,8 +99,7 @@ def open_export(folder: Path, export: Export, config: EngineConfig) -> GraphEngi
         )
     return GraphEngine(
         open_look(folder, export.engine, export.precision, config),
-        image_size=export.image_size,
-        passes=export.passes,
+        export.shape,
         attention=export.attention,
         streams=config.streams,
         cold_below=export.cold_below if config.shortcut else 0.0,
@@ -149,6 +146,7 @@ def _read(folder: Path) -> Export:
     if content.pop("format", None) != FORMAT:
         raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", remedy=_REMEDY)
     try:
-        return Export(**content)
-    except TypeError as error:
+        shape = content.pop("shape")
+        return Export(shape=GraphShape(**shape | {"grid": tuple(shape["grid"])}), **content)
+    except (KeyError, TypeError) as error:
         raise RunError(f"{path} is damaged", got=str(error), remedy=_REMEDY) from error

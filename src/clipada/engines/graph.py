@@ -2,67 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from dataclasses import dataclass
 from functools import cache
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipada.config import Attention
 
-Look = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
-"""From images ``(B, S, S, 3)`` uint8 and gain ``(B, S, S)`` to every head's map ``(B, P, h, w)``, values 0..1."""
+UNSEEN = -1e4
+"""Added to an attention score, it leaves nothing of it."""
+
+TOKEN_STEP = 32
+"""Numbers of looking tokens are rounded up to multiples of this: runtimes prepare for every new shape."""
+
+Looked = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Every head's map at the tokens that looked, ``(B, P, K)``, values 0..1; and their memory, ``(L, B, K, 2 D)``."""
+
+
+OUTPUTS = ["maps", "looked"]
+"""What a graph calls the two parts of ``Looked``."""
 
 
 class LookInput(TypedDict):
-    """What a graph is given.
+    """What a graph is given. Token 0 is the class token, token ``1 + p`` patch ``p``, rows of the grid in turn.
 
     Attributes:
         images: RGB, ``(B, S, S, 3)`` uint8.
         gain: What each image is multiplied by, ``(B, S, S)`` float32.
+        tokens: Which tokens look, ``(B, K)`` int64.
+        memory: Keys and values of every block as an earlier look left them, ``(L, B, M, 2 D)`` float32.
+        bias: What attention scores for the ``M`` remembered and then the ``K`` looking tokens are raised by,
+            ``(B, M + K)`` float32: 0, or ``UNSEEN``.
     """
 
     images: NDArray[np.uint8]
     gain: NDArray[np.float32]
+    tokens: NDArray[np.int64]
+    memory: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+Look = Callable[[LookInput], Looked]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphShape:
+    """The sizes of an exported graph.
+
+    Attributes:
+        image_size: Side ``S`` of the square it takes, in pixels.
+        grid: Rows and columns of patches, ``(h, w)``.
+        blocks: Number ``L`` of vision blocks.
+        width: Their width ``D``.
+        passes: Number ``P`` of maps: the coarse one and the refined ones.
+    """
+
+    image_size: int
+    grid: tuple[int, int]
+    blocks: int
+    width: int
+    passes: int
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens, the class token included."""
+        return 1 + self.grid[0] * self.grid[1]
 
 
 class GraphEngine:
     """Localises anomalies with a look at a time (equation 5): each pass's map says what the next looks at.
 
-    A pass whose attention stays below ``cold_below`` everywhere need not look. With residual attention it would see
-    nearly the image itself, which the coarse pass has looked at already: its head reads those tokens. With the product
-    it would see a nearly blank image, whose map is the same for all.
+    With ``cold_below``, a refinement pass looks with the tokens of hot patches alone. Cold ones are taken as another
+    look left them: with residual attention they see nearly the image itself, as in the coarse pass; with the product
+    they see a nearly blank image, which is the same for all. A pass without hot patches need not look at all.
 
     Args:
         look: The exported graph in a runtime.
-        image_size: Side ``S`` of the square it takes, in pixels.
-        passes: Number ``P`` of maps: the coarse one and the refined ones.
+        shape: Its sizes.
         attention: How a map meets the image.
         streams: A batch is cut into this many parts that are looked at side by side.
-        cold_below: Attention below this value, 0..1, counts as cold; 0 looks every time.
+        cold_below: A patch whose attention stays below this value, 0..1, counts as cold; at 0 none does.
     """
 
     def __init__(
-        self,
-        look: Look,
-        *,
-        image_size: int,
-        passes: int,
-        attention: Attention,
-        streams: int = 1,
-        cold_below: float = 0.0,
+        self, look: Look, shape: GraphShape, *, attention: Attention, streams: int = 1, cold_below: float = 0.0
     ) -> None:
-        self.image_size = image_size
-        self.passes = passes
+        self.image_size = shape.image_size
+        self.passes = shape.passes
+        self.shape = shape
         self.attention = attention
         self.cold_below = cold_below
         self._look = look
         self._streams = streams
         self._pool = ThreadPoolExecutor(streams) if streams > 1 else None
-        self._blank: NDArray[np.float32] | None = None
+        self._blank: Looked | None = None
 
     def localise_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Raw maps of every pass.
@@ -73,15 +111,18 @@ class GraphEngine:
         Returns:
             ``(passes, B, S, S)`` float32, values 0..1: ``up(M_i)``, coarse pass first.
         """
-        first = self._looked(images, np.ones(images.shape[:3], np.float32))
+        first = self._looked(first_look(images, np.ones(images.shape[:3], np.float32), self.shape))
         maps = np.empty((self.passes, *images.shape[:3]), np.float32)
-        maps[0] = upsample(first[:, 0], self.image_size)
+        maps[0] = self._upsampled(first[0][:, 0])
         for index in range(1, self.passes):
-            small = self._unseen(first)[:, index].copy() if self.cold_below else np.empty_like(first[:, index])
-            hot = maps[index - 1].max(axis=(1, 2)) >= self.cold_below
-            if hot.any():
-                small[hot] = self._looked(images[hot], gain(maps[index - 1][hot], self.attention))[:, index]
-            maps[index] = upsample(small, self.image_size)
+            attended = gain(maps[index - 1], self.attention)
+            if self.cold_below:
+                cold = first if self.attention == "residual" else self._blank_look(len(images))
+                hot = hot_patches(maps[index - 1], self.shape.grid, self.cold_below)
+                small = self._refined(images, attended, hot, cold, index)
+            else:
+                small = self._looked(first_look(images, attended, self.shape))[0][:, index]
+            maps[index] = self._upsampled(small)
         return maps
 
     def with_shortcut(self, cold_below: float) -> GraphEngine:
@@ -90,23 +131,100 @@ class GraphEngine:
         other.cold_below = cold_below
         return other
 
-    def _unseen(self, first: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Every head's maps where a pass need not look, ``(B, P, h, w)``."""
-        if self.attention == "residual":
-            return first
+    def _refined(
+        self,
+        images: NDArray[np.uint8],
+        attended: NDArray[np.float32],
+        hot: NDArray[np.bool_],
+        cold: Looked,
+        index: int,
+    ) -> NDArray[np.float32]:
+        """A refinement pass's map ``(B, N)``: hot patches look, the rest is as the ``cold`` look left it."""
+        small = cold[0][:, index].copy()
+        some = hot.any(axis=1)
+        if some.any():
+            looking = looking_tokens(hot[some])
+            found = self._looked(hot_look(images[some], attended[some], looking, cold[1][:, some]))[0][:, index]
+            refined = small[some]
+            for row, (places, values) in enumerate(zip(looking, found, strict=True)):
+                refined[row, places] = values[: len(places)]
+            small[some] = refined
+        return small
+
+    def _blank_look(self, count: int) -> Looked:
+        """What a look at ``count`` blank images leaves."""
         if self._blank is None:
             side = self.image_size
-            self._blank = self._look(np.zeros((1, side, side, 3), np.uint8), np.zeros((1, side, side), np.float32))
-        blank: NDArray[np.float32] = np.broadcast_to(self._blank, first.shape)
-        return blank
+            images, black = np.zeros((1, side, side, 3), np.uint8), np.zeros((1, side, side), np.float32)
+            self._blank = self._look(first_look(images, black, self.shape))
+        maps, memory = self._blank
+        return maps.repeat(count, axis=0), memory.repeat(count, axis=1)
 
-    def _looked(self, images: NDArray[np.uint8], factor: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _looked(self, inputs: LookInput) -> Looked:
         """A look at a batch, cut into one part for each stream."""
-        parts = min(self._streams, len(images))
+        parts = min(self._streams, len(inputs["images"]))
         if self._pool is None or parts < 2:
-            return self._look(images, factor)
-        looks = self._pool.map(self._look, np.array_split(images, parts), np.array_split(factor, parts))
-        return np.concatenate(list(looks))
+            return self._look(inputs)
+        looks = list(self._pool.map(self._look, _split(inputs, parts)))
+        maps, memories = zip(*looks, strict=True)
+        return np.concatenate(maps), np.concatenate(memories, axis=1)
+
+    def _upsampled(self, small: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map at every token, ``(B, N)``, as a picture ``(B, S, S)``."""
+        return upsample(small[:, 1:].reshape(-1, *self.shape.grid), self.image_size)
+
+
+def first_look(images: NDArray[np.uint8], factor: NDArray[np.float32], shape: GraphShape) -> LookInput:
+    """A look with every token, that remembers nothing."""
+    count = len(images)
+    bias = np.zeros((count, 1 + shape.tokens), np.float32)
+    bias[:, 0] = UNSEEN
+    return {
+        "images": images,
+        "gain": factor,
+        "tokens": np.tile(np.arange(shape.tokens), (count, 1)),
+        "memory": np.zeros((shape.blocks, count, 1, 2 * shape.width), np.float32),
+        "bias": bias,
+    }
+
+
+def hot_look(
+    images: NDArray[np.uint8],
+    factor: NDArray[np.float32],
+    looking: Sequence[NDArray[np.int64]],
+    memory: NDArray[np.float32],
+) -> LookInput:
+    """A look with some tokens of each image, the others remembered.
+
+    Args:
+        images: ``(B, S, S, 3)``.
+        factor: ``(B, S, S)``.
+        looking: The tokens of each image that look.
+        memory: ``(L, B, N, 2 D)``, of all tokens.
+    """
+    width = -(-max(map(len, looking)) // TOKEN_STEP) * TOKEN_STEP
+    tokens = np.zeros((len(images), width), np.int64)
+    bias = np.full((len(images), memory.shape[2] + width), UNSEEN, np.float32)
+    bias[:, : memory.shape[2]] = 0
+    for row, places in enumerate(looking):
+        tokens[row, : len(places)] = places
+        bias[row, places] = UNSEEN
+        bias[row, memory.shape[2] : memory.shape[2] + len(places)] = 0
+    return {"images": images, "gain": factor, "tokens": tokens, "memory": memory, "bias": bias}
+
+
+def hot_patches(heat: NDArray[np.float32], grid: tuple[int, int], cold_below: float) -> NDArray[np.bool_]:
+    """The patches of attention maps ``(B, S, S)`` with a pixel that is not cold, ``(B, h * w)``."""
+    hot = heat >= cold_below
+    for axis, count in enumerate(grid, start=1):
+        edges = np.arange(count) * heat.shape[axis] // count
+        hot = np.logical_or.reduceat(hot, edges, axis=axis)
+    return cast("NDArray[np.bool_]", hot.reshape(len(heat), -1))
+
+
+def looking_tokens(hot: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """For each row of ``(B, h * w)`` the tokens that look: the class token and those of the hot patches."""
+    return [np.concatenate(([0], 1 + np.flatnonzero(row))) for row in hot]
 
 
 def gain(attention: NDArray[np.float32], kind: Attention) -> NDArray[np.float32]:
@@ -118,6 +236,12 @@ def upsample(maps: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Bilinear resize of ``(..., h, w)`` to ``(..., side, side)``, pixel centres aligned as PyTorch does."""
     height, width = maps.shape[-2:]
     return (_weights(height, side) @ maps @ _weights(width, side).T).astype(np.float32, copy=False)
+
+
+def _split(inputs: LookInput, parts: int) -> list[LookInput]:
+    """The inputs of a batch, cut into parts along it."""
+    cut = {name: np.array_split(value, parts, axis=name == "memory") for name, value in inputs.items()}  # type: ignore[call-overload]
+    return [cast("LookInput", {name: values[part] for name, values in cut.items()}) for part in range(parts)]
 
 
 @cache

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from clipada.config import EngineConfig, cores
-from clipada.engines.graph import Look
+from clipada.engines.graph import OUTPUTS, Look, Looked, LookInput
 from clipada.errors import ConfigError, RunError
 
 GRAPH = "graph.onnx"
@@ -42,9 +40,9 @@ def onnx_look(path: Path, config: EngineConfig) -> Look:
             f"ONNX Runtime cannot run {path}", got=str(error).splitlines()[0], remedy="run `clipada export` again"
         ) from error
 
-    def look(images: NDArray[np.uint8], gain: NDArray[np.float32]) -> NDArray[np.float32]:
-        maps: NDArray[np.float32] = session.run(["maps"], {"images": images, "gain": gain})[0]
-        return maps
+    def look(inputs: LookInput) -> Looked:
+        maps, memory = session.run(OUTPUTS, inputs)
+        return maps, memory
 
     return look
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from threading import local
 
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from clipada.config import EngineConfig, EnginePrecision
-from clipada.engines.graph import Look
+from clipada.engines.graph import OUTPUTS, Look, Looked, LookInput
 from clipada.errors import ConfigError, RunError
 
 GRAPH = "graph.xml"
@@ -53,10 +51,11 @@ def openvino_look(path: Path, precision: EnginePrecision, config: EngineConfig) 
         ) from error
     requests = local()
 
-    def look(images: NDArray[np.uint8], gain: NDArray[np.float32]) -> NDArray[np.float32]:
+    def look(inputs: LookInput) -> Looked:
         if not hasattr(requests, "own"):
             requests.own = model.create_infer_request()  # a request serves one thread
-        maps: NDArray[np.float32] = requests.own.infer({"images": images, "gain": gain})["maps"].copy()
-        return maps
+        found = requests.own.infer(inputs, share_inputs=True)
+        maps, memory = (found[name].copy() for name in OUTPUTS)
+        return maps, memory
 
     return look

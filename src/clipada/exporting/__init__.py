@@ -11,15 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from clipada.bundle import ADAPTER, Run, load_model, read_run
-from clipada.config import EngineConfig, EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
+from clipada.config import Config, EngineConfig, EnginePrecision, ExportConfig, RuntimeName
 from clipada.data import Dataset, load_dataset, read_batches
 from clipada.engines import Engine
 from clipada.engines.exports import EXPORTS, Export, hashes, open_export, write_export
-from clipada.engines.graph import LookInput, gain
+from clipada.engines.graph import LookInput, first_look, gain
 from clipada.engines.pytorch import TorchEngine
 from clipada.errors import DatasetError, RunError
+from clipada.exporting.folding import graph_shape
 from clipada.exporting.graphs import check_precision, write_graph
 from clipada.exporting.parity import (
     Images,
@@ -31,6 +33,8 @@ from clipada.exporting.parity import (
 )
 from clipada.files import sha256_of, write_json
 from clipada.machine import machine
+from clipada.randomness import derived_generator
+from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.types import Sample
 
 __all__ = ["PARITY", "export"]
@@ -81,15 +85,14 @@ def export(
         made = Export(
             engine=engine,
             precision=precision,
-            image_size=reference.image_size,
-            passes=reference.passes,
+            shape=graph_shape(reference.model),
             attention=description.config.model.attention,
             cold_below=0.0,
             adapter_sha256=sha256_of(description.folder / ADAPTER),
             files=hashes(folder),
             clipada_version=version("clipada"),
         )
-        parity = _parity(reference, made, folder, dataset, description.config.scoring, config)
+        parity = _parity(reference, made, folder, dataset, description.config, config)
         refused = bool(parity.failures) and not force
         _keep(description.folder / PARITY, f"{made.name}{REFUSED if refused else ''}", parity)
         if refused:
@@ -99,13 +102,14 @@ def export(
 
 
 def _parity(
-    reference: TorchEngine, made: Export, folder: Path, dataset: Dataset, scoring: ScoringConfig, config: ExportConfig
+    reference: TorchEngine, made: Export, folder: Path, dataset: Dataset, settings: Config, config: ExportConfig
 ) -> Parity:
     """Compare the export in ``folder`` with the model."""
     exported = open_export(folder, made, EngineConfig(device="cpu"))
-    differences = compare(reference, exported, _images(dataset.samples, reference, config.images), scoring)
-    metrics = judged_metrics(reference, exported, dataset, scoring) if made.precision == "int8" else None
+    differences = compare(reference, exported, _images(dataset.samples, reference, config.images), settings.scoring)
+    metrics = judged_metrics(reference, exported, dataset, settings.scoring) if made.precision == "int8" else None
     normal = dataset.train or [sample for sample in dataset.test if not sample.anomalous]
+    good = _images(normal, reference, config.shortcut_images)
     return Parity(
         engine=made.engine,
         precision=made.precision,
@@ -113,7 +117,7 @@ def _parity(
         differences=differences,
         metrics=metrics,
         shortcut=measure_shortcut(
-            exported, _images(normal, reference, config.shortcut_images), scoring, config.shortcut_error
+            exported, good, _with_anomalies(good, settings), settings.scoring, config.shortcut_error
         ),
         failures=beyond_tolerance(made.precision, differences, metrics, config),
     )
@@ -128,8 +132,17 @@ def _calibration(reference: TorchEngine, dataset: Dataset, count: int) -> list[L
         one = image[np.newaxis]
         gains = [np.ones(one.shape[:3], np.float32)]
         gains += [gain(maps, kind) for maps in reference.localise_passes(one)[:-1]]
-        looks += [{"images": one, "gain": factor} for factor in gains]
+        looks += [first_look(one, factor, graph_shape(reference.model)) for factor in gains]
     return looks
+
+
+def _with_anomalies(images: Images, settings: Config) -> Images:
+    """The images with a synthetic anomaly in each, of procedural textures and as the training's seed draws them."""
+    config = replace(settings.synthesis, anomaly_probability=1.0, textures=None)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    generator = derived_generator(settings.training.seed, "shortcut")
+    spoiled, _ = AnomalySynthesiser(config, texture_source(config))(pixels, generator)
+    return (spoiled * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _images(samples: Sequence[Sample], engine: Engine, count: int) -> Images:

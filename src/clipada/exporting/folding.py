@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clipada.engines.graph import GraphShape
 from clipada.model import ClipAda, CosineSimilarity
 
 
@@ -16,9 +17,11 @@ class FoldedLook(nn.Module):
     """One look at a batch of images: what every pass's head says of it.
 
     A pass looks at ``X * gain`` and reads its own head; the coarse pass's gain is 1 everywhere, a refinement pass's is
-    ``A`` (product) or ``1 + A`` (residual). So one graph serves all passes, and the weights are kept once.
+    ``A`` (product) or ``1 + A`` (residual). Some tokens may look alone, with the keys and values of the others as an
+    earlier look left them. So one graph serves all passes, and the weights are kept once.
 
-    Shapes: ``B`` images of ``S x S`` pixels, token grid ``h x w``, width ``D``, ``P = R + 1`` passes.
+    Shapes: ``B`` images of ``S x S`` pixels, token grid ``h x w``, ``K`` tokens that look, ``M`` that are remembered,
+    ``L`` blocks of width ``D``, ``P = R + 1`` passes.
 
     Args:
         model: A trained model. It is left as it is; what needs no change is shared.
@@ -32,11 +35,11 @@ class FoldedLook(nn.Module):
 
     def __init__(self, model: ClipAda, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        clip, side = model.clip, model.config.image_size
+        clip, self.shape = model.clip, graph_shape(model)
+        side, grid = self.shape.image_size, self.shape.grid
         vision: Any = clip.vision if dtype == torch.float32 else deepcopy(clip.vision).to(dtype)  # type: ignore[arg-type]
         self.pixel_space = model.config.attention_space == "pixel"
-        self.grid = clip.grid((side, side))
-        whole = self.grid[0] * clip.patch_size
+        whole = grid[0] * clip.patch_size
         self.whole = whole == side
         self.register_buffer("scale", 1 / (255 * clip.std))
         self.register_buffer("shift", -clip.mean / clip.std)
@@ -47,15 +50,21 @@ class FoldedLook(nn.Module):
         self.blocks = nn.ModuleList(FoldedBlock(layer) for layer in vision.encoder.layers)
         self.heads = FoldedHeads(model)
 
-    def forward(self, images: Tensor, gain: Tensor) -> Tensor:
-        """The map of every head.
+    def forward(
+        self, images: Tensor, gain: Tensor, tokens: Tensor, memory: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The map of every head at the tokens that look; ``engines.graph.LookInput`` describes the arguments.
 
         Args:
             images: RGB, ``(B, S, S, 3)`` uint8.
             gain: What the image is multiplied by, ``(B, S, S)``.
+            tokens: Indices of the tokens that look, ``(B, K)``.
+            memory: Keys and values of each block, ``(L, B, M, 2 D)``.
+            bias: Added to attention scores, ``(B, M + K)``.
 
         Returns:
-            ``(B, P, h, w)``, values 0..1; index ``i`` is ``M_i`` if ``gain`` is pass ``i``'s.
+            maps: ``(B, P, K)``, values 0..1; index ``i`` is ``M_i`` if ``gain`` is pass ``i``'s.
+            memory: Keys and values of the tokens that looked, ``(L, B, K, 2 D)``.
         """
         pixels, gain = images.permute(0, 3, 1, 2).float(), gain.unsqueeze(1)
         if self.pixel_space:
@@ -64,13 +73,16 @@ class FoldedLook(nn.Module):
             inputs = (pixels * self.scale + self.shift) * gain
         if not self.whole:
             inputs = self.rows @ inputs @ self.rows.T
-        tokens = self.patches(inputs.to(self.positions.dtype)).flatten(2).transpose(1, 2)
-        tokens = F.pad(tokens, (0, 0, 1, 0)) + self.positions
-        tokens = self.norm(tokens)
-        for block in self.blocks:
-            tokens = block(tokens)
-        logits: Tensor = self.heads(tokens[:, 1:].float()).transpose(1, 2)
-        return logits.sigmoid().reshape(-1, logits.shape[1], *self.grid)
+        dtype = self.positions.dtype
+        hidden = self.patches(inputs.to(dtype)).flatten(2).transpose(1, 2)
+        hidden = self.norm(F.pad(hidden, (0, 0, 1, 0)) + self.positions)
+        hidden = hidden.gather(1, tokens.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
+        remembered, raised = [], bias[:, None, None].to(dtype)
+        for block, known in zip(self.blocks, memory.to(dtype).unbind(0), strict=True):
+            hidden, own = block(hidden, known, raised)
+            remembered.append(own)
+        logits: Tensor = self.heads(hidden.float()).transpose(1, 2)
+        return logits.sigmoid(), torch.stack(remembered).float()
 
 
 class FoldedBlock(nn.Module):
@@ -92,14 +104,24 @@ class FoldedBlock(nn.Module):
         self.norm2: nn.Module = layer.layer_norm2
         self.mlp: nn.Module = layer.mlp
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """``(B, N, D)`` to ``(B, N, D)``."""
-        joined = self.joined(self.norm1(tokens)).chunk(3, dim=2)
-        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in joined)
-        attended = (query @ key.transpose(-1, -2)).softmax(dim=-1) @ value
+    def forward(self, tokens: Tensor, known: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """What the block makes of its tokens, which attend to one another and to what is known.
+
+        Args:
+            tokens: ``(B, K, D)``.
+            known: Keys and values of other tokens, ``(B, M, 2 D)``.
+            bias: Added to attention scores, ``(B, 1, 1, M + K)``.
+
+        Returns:
+            ``(B, K, D)``, and their own keys and values, ``(B, K, 2 D)``.
+        """
+        width = tokens.shape[2]
+        query, own = self.joined(self.norm1(tokens)).split([width, 2 * width], dim=2)
+        key, value = torch.cat((known, own), dim=1).chunk(2, dim=2)
+        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
+        attended = (query @ key.transpose(-1, -2) + bias).softmax(dim=-1) @ value
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
-        folded: Tensor = tokens + self.mlp(self.norm2(tokens))
-        return folded
+        return tokens + self.mlp(self.norm2(tokens)), own
 
 
 class FoldedHeads(nn.Module):
@@ -140,6 +162,18 @@ class FoldedHeads(nn.Module):
         lengths = values.reshape(*values.shape[:2], self.passes, -1).square().sum(-1).sqrt()
         logits: Tensor = products / lengths.clamp_min(1e-12) + self.bias
         return logits
+
+
+def graph_shape(model: ClipAda) -> GraphShape:
+    """The sizes of the graph that a model folds into."""
+    side, vision = model.config.image_size, cast("Any", model.clip.vision)
+    return GraphShape(
+        image_size=side,
+        grid=model.clip.grid((side, side)),
+        blocks=vision.config.num_hidden_layers,
+        width=model.clip.width,
+        passes=len(model.projections),
+    )
 
 
 def _affine(layer: Any) -> Tensor:

@@ -11,11 +11,12 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.export import Dim
 
 from clipada.config import EnginePrecision, RuntimeName
-from clipada.engines.graph import LookInput
+from clipada.engines.graph import OUTPUTS, LookInput, hot_look
 from clipada.engines.onnx import GRAPH as ONNX_GRAPH
 from clipada.errors import ConfigError
 from clipada.exporting.folding import FoldedLook
@@ -53,32 +54,34 @@ def write_graph(
         looks: What calibrates int8, a batch of one each; not used otherwise.
     """
     half = engine == "onnx" and precision == "fp16"
-    write_onnx(
-        FoldedLook(model, torch.float16 if half else torch.float32), folder / ONNX_GRAPH, model.config.image_size
-    )
+    look = FoldedLook(model, torch.float16 if half else torch.float32)
+    write_onnx(look, folder / ONNX_GRAPH)
     if engine == "openvino":
         _write_openvino(folder, precision, looks)
     elif precision == "int8":
         _quantise_onnx(folder / ONNX_GRAPH, looks)
 
 
-def write_onnx(look: FoldedLook, path: Path, side: int) -> None:
-    """Write the folded model as ONNX, for any number of images.
-
-    Args:
-        look: The folded model.
-        path: The file to write.
-        side: Side ``S`` of the images, in pixels.
-    """
-    batch = Dim("batch", min=1)
-    examples = (torch.zeros((2, side, side, 3), dtype=torch.uint8), torch.ones((2, side, side)))
+def write_onnx(look: FoldedLook, path: Path) -> None:
+    """Write the folded model as ONNX, for any number of images, of tokens that look and of those remembered."""
+    side, every = look.shape.image_size, [np.arange(look.shape.tokens)] * 2
+    memory = np.zeros((look.shape.blocks, 2, look.shape.tokens, 2 * look.shape.width), np.float32)
+    pixels, ones = np.zeros((2, side, side, 3), np.uint8), np.ones((2, side, side), np.float32)
+    examples = hot_look(pixels, ones, every, memory)  # no size of 1, which the exporter would take for fixed
+    batch, looking, known = Dim("batch", min=1), Dim("looking", min=1), Dim("known", min=1)
     with _quiet():
         program: Any = torch.onnx.export(
             look.eval(),
-            examples,
-            input_names=["images", "gain"],
-            output_names=["maps"],
-            dynamic_shapes={"images": {0: batch}, "gain": {0: batch}},
+            tuple(map(torch.from_numpy, examples.values())),
+            input_names=list(examples),
+            output_names=OUTPUTS,
+            dynamic_shapes={
+                "images": {0: batch},
+                "gain": {0: batch},
+                "tokens": {0: batch, 1: looking},
+                "memory": {1: batch, 2: known},
+                "bias": {0: batch, 1: Dim.DYNAMIC},
+            },
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

@@ -12,12 +12,15 @@ from scipy.stats import rankdata
 from clipada.config import EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
 from clipada.data import Dataset
 from clipada.engines import Engine
-from clipada.engines.graph import GraphEngine
+from clipada.engines.graph import GraphEngine, hot_patches
 from clipada.evaluation import evaluate_dataset
 from clipada.metrics import mean_metrics
 from clipada.scoring import counting_map, image_score
 
 Images = NDArray[np.uint8]
+
+COLD_LEVELS = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01, 0.005, 0.0025)
+"""Attention that may count as cold, the boldest first."""
 
 JUDGED = ("image_auroc", "pixel_ap")
 """The metrics that int8 is judged by."""
@@ -25,15 +28,16 @@ JUDGED = ("image_auroc", "pixel_ap")
 
 @dataclass(frozen=True, kw_only=True)
 class Shortcut:
-    """Below which attention a refinement pass may be skipped, and what that was measured to change.
+    """Below which attention a patch needs no refinement, and what that was measured to change.
 
     Attributes:
         bound: The largest difference of an anomaly map's pixel that was allowed.
-        cold_below: A pass whose attention stays below this everywhere is skipped; 0 if no value is known to keep to the
+        cold_below: Patches whose attention stays below this are not refined; 0 if no value is known to keep to the
             bound.
-        chosen_on: Number of images the value was chosen on.
+        chosen_on: Number of images the value was chosen on, half of them with a synthetic anomaly.
         checked_on: Number of other images it was then checked on.
-        skipped: Share of those whose refinement passes were all skipped.
+        refined_normal: Share of the patches that were refined in the normal ones of those.
+        refined_anomalous: The same of those with an anomaly.
         map_error: Largest difference of an anomaly map's pixel on those, with the shortcut and without.
         score_error: Largest difference of an image score on those.
     """
@@ -42,7 +46,8 @@ class Shortcut:
     cold_below: float
     chosen_on: int
     checked_on: int
-    skipped: float
+    refined_normal: float
+    refined_anomalous: float
     map_error: float
     score_error: float
 
@@ -127,37 +132,38 @@ def compare(reference: Engine, exported: Engine, images: Images, scoring: Scorin
     )
 
 
-def measure_shortcut(exported: GraphEngine, images: Images, scoring: ScoringConfig, bound: float) -> Shortcut | None:
-    """Find below which attention a pass may be skipped, on every other image, and check it on the rest.
+def measure_shortcut(
+    exported: GraphEngine, normal: Images, anomalous: Images, scoring: ScoringConfig, bound: float
+) -> Shortcut | None:
+    """Find below which attention patches need no refinement, on every other image, and check it on the rest.
 
-    The value is the highest attention below which skipping changes no anomaly map by more than half the ``bound``. It
-    is dropped (0) if an image that it was not chosen on then changes by more than the bound, or if none of those is
-    skipped: nothing would speak for it.
+    The value is the highest of ``COLD_LEVELS`` with which no anomaly map changes by more than half the ``bound``. It is
+    dropped (0) if an image that it was not chosen on then changes by more than the bound.
 
     Args:
         exported: The export, without its shortcut.
-        images: Normal images ``(N, S, S, 3)`` uint8.
+        normal: Normal images ``(N, S, S, 3)`` uint8.
+        anomalous: Images with anomalies, alike.
         scoring: How maps are smoothed and scored.
         bound: Largest difference of an anomaly map's pixel.
 
     Returns:
-        ``None`` without refinement passes.
+        ``None`` without refinement passes, or with a single normal image.
     """
-    if exported.passes == 1:
+    if exported.passes == 1 or len(normal) < 2:
         return None
-    heat, map_errors, _ = _changes(exported, images[::2], scoring, cold_below=np.inf)
-    breaking = heat[map_errors > bound / 2]
-    cold_below = float(breaking.min() if len(breaking) else heat.max())
-    heat, map_errors, score_errors = _changes(exported, images[1::2], scoring, cold_below)
-    confirmed = bool(np.any(heat < cold_below)) and map_errors.max() <= bound
+    choosing, checking = (_Refinement(exported, normal[at::2], anomalous[at::2], scoring) for at in (0, 1))
+    cold_below = next((level for level in COLD_LEVELS if choosing.errors(level)[0].max() <= bound / 2), 0.0)
+    map_errors, score_errors = checking.errors(cold_below)
     return Shortcut(
         bound=bound,
-        cold_below=cold_below if confirmed else 0.0,
-        chosen_on=len(images[::2]),
-        checked_on=len(images[1::2]),
-        skipped=float(np.mean(heat < cold_below)) if len(heat) else 0.0,
-        map_error=float(map_errors.max(initial=0.0)),
-        score_error=float(score_errors.max(initial=0.0)),
+        cold_below=cold_below if map_errors.max() <= bound else 0.0,
+        chosen_on=len(choosing.images),
+        checked_on=len(checking.images),
+        refined_normal=checking.share(cold_below, slice(0, len(normal[1::2]))),
+        refined_anomalous=checking.share(cold_below, slice(len(normal[1::2]), None)),
+        map_error=float(map_errors.max()),
+        score_error=float(score_errors.max()),
     )
 
 
@@ -199,19 +205,30 @@ def beyond_tolerance(
     return ()
 
 
-def _changes(
-    exported: GraphEngine, images: Images, scoring: ScoringConfig, cold_below: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Each image's hottest attention, and how far its map and score change when colder passes are skipped."""
-    heat, map_errors, score_errors = np.zeros((3, len(images)))
-    short = exported.with_shortcut(cold_below)
-    for index in range(len(images)):
-        full, less = (engine.localise_passes(images[index : index + 1])[:, 0] for engine in (exported, short))
-        heat[index] = full[:-1].max()
-        maps = [counting_map(raw, scoring) for raw in (full, less)]
-        map_errors[index] = np.abs(maps[0] - maps[1]).max()
-        score_errors[index] = abs(image_score(maps[0], scoring) - image_score(maps[1], scoring))
-    return heat, map_errors, score_errors
+class _Refinement:
+    """An export's full refinement of some images, to compare less of it with."""
+
+    def __init__(self, exported: GraphEngine, normal: Images, anomalous: Images, scoring: ScoringConfig) -> None:
+        self.exported, self.scoring = exported, scoring
+        self.images = np.concatenate([normal, anomalous])
+        self.raw = np.stack([exported.localise_passes(image[np.newaxis])[:, 0] for image in self.images])
+        self.maps = [counting_map(raw, scoring) for raw in self.raw]
+
+    def errors(self, cold_below: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How far each image's map and score change when colder patches are not refined."""
+        short = self.exported.with_shortcut(cold_below)
+        errors = np.zeros((2, len(self.images)))
+        for index, (image, full) in enumerate(zip(self.images, self.maps, strict=True)):
+            less = counting_map(short.localise_passes(image[np.newaxis])[:, 0], self.scoring)
+            scores = [image_score(one, self.scoring) for one in (full, less)]
+            errors[:, index] = np.abs(full - less).max(), abs(scores[0] - scores[1])
+        return errors[0], errors[1]
+
+    def share(self, cold_below: float, some: slice) -> float:
+        """The share of patches that are refined, over all refinement passes of some of the images."""
+        raw = self.raw[some, :-1]
+        heat = raw.reshape(-1, *raw.shape[2:])
+        return float(hot_patches(heat, self.exported.shape.grid, cold_below).mean()) if len(heat) else 0.0
 
 
 def _rank_correlation(scores: NDArray[np.float64]) -> float | None:
@@ -222,10 +239,9 @@ def _rank_correlation(scores: NDArray[np.float64]) -> float | None:
 
 def _describe(shortcut: Shortcut) -> str:
     if not shortcut.cold_below:
-        if not shortcut.skipped:
-            return f"shortcut: off, it would skip a pass in none of {shortcut.checked_on} normal images"
-        return f"shortcut: off, skipping passes changed an anomaly map by {shortcut.map_error:.1e}"
+        return f"shortcut: off, refining less changed an anomaly map by {shortcut.map_error:.1e}"
     return (
-        f"shortcut: attention below {shortcut.cold_below:.3f} skips {100 * shortcut.skipped:.0f} % of "
-        f"{shortcut.checked_on} normal images; anomaly maps change by {shortcut.map_error:.1e} at most"
+        f"shortcut: where attention is {shortcut.cold_below:g} or more, {100 * shortcut.refined_normal:.0f} % of the "
+        f"patches of normal images and {100 * shortcut.refined_anomalous:.0f} % with synthetic anomalies; of "
+        f"{shortcut.checked_on} anomaly maps none changes by more than {shortcut.map_error:.1e}"
     )
