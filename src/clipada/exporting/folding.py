@@ -170,7 +170,7 @@ def graph_shape(model: ClipAda) -> GraphShape:
     return GraphShape(
         image_size=side,
         grid=model.clip.grid((side, side)),
-        blocks=vision.config.num_hidden_layers,
+        blocks=len(vision.encoder.layers),
         width=model.clip.width,
         passes=len(model.projections),
     )
