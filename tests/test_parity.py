@@ -53,3 +53,4 @@ def test_anomalies_have_a_say() -> None:
     shortcut = measure_shortcut(engine(1.0), grey([0, 0]), grey([75, 75]), SCORING, bound=0.08)
     assert shortcut is not None
     assert shortcut.cold_below == 0.16
+    assert (shortcut.map_error, shortcut.refined_normal, shortcut.refined_anomalous) == (0, 0, 1)

@@ -105,7 +105,8 @@ class ExportConfig:
     """Training images, spread evenly, that set the ranges of int8."""
 
     shortcut_error: float = 0.05
-    """Largest difference of an anomaly map's pixel that may come of not refining cold patches."""
+    """Largest difference that may come of not refining cold patches: of a normal image's anomaly map, and of any
+    image's score."""
 
     shortcut_images: int = 96
     """Training images, spread evenly, each as it is and with a synthetic anomaly: half choose below which attention a
