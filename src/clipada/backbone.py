@@ -13,7 +13,13 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from torch import Tensor, nn
-from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection, CLIPVisionModel
+from transformers import (
+    AutoTokenizer,
+    CLIPConfig,
+    CLIPTextModelWithProjection,
+    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
+)
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD  # type: ignore[attr-defined]
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
@@ -93,11 +99,15 @@ class FrozenClip(nn.Module):
         Returns:
             ``(B, h * w, D)``, rows of the grid one after another.
         """
-        whole = [side * self.patch_size for side in self.grid(inputs.shape[-2:])]
-        if list(inputs.shape[-2:]) != whole:
-            inputs = F.interpolate(inputs, size=whole, mode="bilinear", align_corners=False, antialias=True)
-        tokens: Tensor = self.vision(inputs, interpolate_pos_encoding=True).last_hidden_state
+        tokens: Tensor = self.vision(self.to_whole_patches(inputs), interpolate_pos_encoding=True).last_hidden_state
         return tokens[:, 1:]
+
+    def to_whole_patches(self, inputs: Tensor) -> Tensor:
+        """Inputs ``(B, 3, H, W)``, resized to ``(B, 3, h p, w p)`` where patches do not divide them."""
+        whole = [side * self.patch_size for side in self.grid(inputs.shape[-2:])]
+        if list(inputs.shape[-2:]) == whole:
+            return inputs
+        return F.interpolate(inputs, size=whole, mode="bilinear", align_corners=False, antialias=True)
 
     def word_ids(self, words: str) -> list[int]:
         """Token ids of ``words``, without start and end."""
@@ -148,18 +158,50 @@ def load_clip(config: BackboneConfig) -> FrozenClip:
         ConfigError: The vision tower has fewer blocks than asked for.
     """
     name = _resolved(config.name)
-    clip_config = _load("configuration", CLIPConfig, name)
-    if clip_config.model_type != "clip":
-        raise BackboneError(f"backbone {name} is no CLIP", expected="model_type 'clip'", got=clip_config.model_type)
+    clip_config = _configuration(name)
     blocks = clip_config.vision_config.num_hidden_layers
     if config.block > blocks:
         raise ConfigError("setting backbone.block is out of range", expected=f"1 to {blocks}", got=str(config.block))
     clip_config.vision_config.num_hidden_layers = config.block
+    vision = _load("vision tower", CLIPVisionModel, name, config=clip_config.vision_config, dtype=torch.float32)
+    return _frozen(name, clip_config, vision)
+
+
+def load_whole_clip(name: str) -> tuple[FrozenClip, nn.Linear]:
+    """Load a frozen CLIP with all its vision blocks, and what ``FrozenClip`` does without: the visual projection.
+
+    Args:
+        name: Hub name, local folder, or the embedded backbone's name.
+
+    Returns:
+        The CLIP, and the projection ``D -> E`` of the class token after the final LayerNorm ``vision.post_layernorm``.
+
+    Raises:
+        BackboneError: As ``load_clip``.
+    """
+    name = _resolved(name)
+    clip_config = _configuration(name)
+    clip_config.vision_config.projection_dim = clip_config.projection_dim
+    tower = _load(
+        "vision tower", CLIPVisionModelWithProjection, name, config=clip_config.vision_config, dtype=torch.float32
+    )
+    projection: nn.Linear = tower.visual_projection.requires_grad_(False)
+    return _frozen(name, clip_config, tower.vision_model), projection
+
+
+def _configuration(name: str) -> Any:
+    """The checkpoint's configuration, if it is a CLIP's."""
+    config = _load("configuration", CLIPConfig, name)
+    if config.model_type != "clip":
+        raise BackboneError(f"backbone {name} is no CLIP", expected="model_type 'clip'", got=config.model_type)
+    return config
+
+
+def _frozen(name: str, config: Any, vision: CLIPVisionModel) -> FrozenClip:
+    """A vision tower, with the text tower and all else that belongs to it."""
     return FrozenClip(
-        vision=_load("vision tower", CLIPVisionModel, name, config=clip_config.vision_config, dtype=torch.float32),
-        text=_load(
-            "text tower", CLIPTextModelWithProjection, name, config=clip_config.text_config, dtype=torch.float32
-        ),
+        vision=vision,
+        text=_load("text tower", CLIPTextModelWithProjection, name, config=config.text_config, dtype=torch.float32),
         tokenizer=_load("tokenizer", AutoTokenizer, name),
         normalisation=_normalisation(name),
     )

@@ -1,5 +1,12 @@
-"""All settings and their defaults: the method's, its presets, and those that are no part of what a run is."""
+"""All settings and their defaults: the method's, its presets, the baselines', and those that are no part of a run."""
 
+from clipada.config.baselines import (
+    DraemConfig,
+    MemoryBankConfig,
+    ReconstructionConfig,
+    ScheduleConfig,
+    ZeroShotConfig,
+)
 from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig, HistoryConfig, Keep
 from clipada.config.method import (
     EMBEDDED_BACKBONE,
@@ -40,6 +47,7 @@ __all__ = [
     "CalibrationMode",
     "Config",
     "DemoConfig",
+    "DraemConfig",
     "DriftConfig",
     "EngineConfig",
     "EngineName",
@@ -49,16 +57,20 @@ __all__ = [
     "HistoryConfig",
     "Keep",
     "LossResolution",
+    "MemoryBankConfig",
     "ModelConfig",
     "Precision",
     "Preset",
     "PromptConfig",
+    "ReconstructionConfig",
     "RuntimeConfig",
     "RuntimeName",
+    "ScheduleConfig",
     "ScoringConfig",
     "Similarity",
     "SynthesisConfig",
     "TrainingConfig",
+    "ZeroShotConfig",
     "cores",
     "setting_names",
 ]
