@@ -8,14 +8,11 @@ from clipada.config.method import (
     BackboneConfig,
     Config,
     Fusion,
-    LossResolution,
     ModelConfig,
-    Precision,
     PromptConfig,
     ScoringConfig,
     Similarity,
     SynthesisConfig,
-    TrainingConfig,
     setting_names,
 )
 from clipada.config.presets import PRESETS, Preset
@@ -29,6 +26,7 @@ from clipada.config.runtime import (
     RuntimeName,
     cores,
 )
+from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
 
 __all__ = [
     "EMBEDDED_BACKBONE",
@@ -59,6 +57,7 @@ __all__ = [
     "Similarity",
     "SynthesisConfig",
     "TrainingConfig",
+    "Tune",
     "cores",
     "setting_names",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipada.bundle import ADAPTER, Run, load_model, read_run
+from clipada.bundle import Run, load_model, read_run
 from clipada.config import EngineConfig, EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
 from clipada.data import Dataset, load_dataset, read_batches
 from clipada.engines import Engine
@@ -29,7 +29,7 @@ from clipada.exporting.parity import (
     judged_metrics,
     measure_shortcut,
 )
-from clipada.files import sha256_of, write_json
+from clipada.files import write_json
 from clipada.machine import machine
 from clipada.types import Sample
 
@@ -85,7 +85,7 @@ def export(
             passes=reference.passes,
             attention=description.config.model.attention,
             cold_below=0.0,
-            adapter_sha256=sha256_of(description.folder / ADAPTER),
+            adapter_sha256=description.trained_sha256,
             files=hashes(folder),
             clipada_version=version("clipada"),
         )
