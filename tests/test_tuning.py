@@ -1,5 +1,6 @@
 """Tuned encoders (table 5 of the paper): only what is asked learns, and a run carries what was tuned and no more."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +165,7 @@ def test_a_smaller_share_is_a_part_of_a_larger_one(counts: list[int], shares: li
         select_share(samples, Config().updated({"training.image_share": share, "training.seed": seed}))
         for share in shares
     ]
-    for smaller, larger in zip(chosen, chosen[1:], strict=False):
+    for smaller, larger in pairwise(chosen):
         assert set(smaller) <= set(larger)
     for share, kept in zip(shares, chosen, strict=True):
         sizes = [sum(sample.category == str(category) for sample in kept) for category in range(len(counts))]
