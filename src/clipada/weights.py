@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,3 +53,11 @@ def load_parameters(path: Path, parameters: Mapping[str, nn.Parameter], remedy: 
     with torch.no_grad():
         for name, value in parameters.items():
             value.copy_(tensors[name])
+
+
+def count_values(path: Path) -> int:
+    """How many numbers a safetensors file holds; it is not loaded."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
