@@ -1,7 +1,7 @@
 """Section 5 of the paper, run again: its tables, ablations and figures with measured rows beside the published ones."""
 
 from clipada.experiments.items import Step
-from clipada.experiments.plan import PlannedRun, ReproductionPlan
+from clipada.experiments.plan import PlannedRun, ReproductionPlan, coverage
 from clipada.experiments.published import DatasetName, paper_dataset
 from clipada.experiments.reproduce import Reproduction, plan_reproduction, reproduce
 from clipada.experiments.results import MeasuredMethod
@@ -17,6 +17,7 @@ __all__ = [
     "Reproduction",
     "ReproductionPlan",
     "Step",
+    "coverage",
     "paper_dataset",
     "plan_reproduction",
     "reproduce",

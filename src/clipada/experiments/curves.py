@@ -15,6 +15,9 @@ WIDTH, HEIGHT = 260, 220
 LEFT, TOP, BELOW = 52, 34, 44
 """Room for labels around a panel."""
 
+LEAST = 1.0
+"""A panel spans at least this many percent, so that a flat curve looks flat."""
+
 Points = Mapping[float, Figure]
 """Figures by share of the training images, in percent."""
 
@@ -44,7 +47,8 @@ def share_curves(rows: Mapping[float, Row], title: str) -> str:
 
 def _panel(head: str, points: Points, left: float) -> str:
     values = [figure.value + sign * (figure.spread or 0) for figure in points.values() for sign in (-1, 1)]
-    ticks = round_ticks(values)
+    middle = (min(values) + max(values)) / 2
+    ticks = round_ticks([*values, middle - LEAST / 2, middle + LEAST / 2])
     low, high = ticks[0], ticks[-1]
     largest = max((share for share in points if share < 100), default=100)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,10 +11,13 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from clipada.data import Dataset
+from clipada.errors import ImageError
 from clipada.images import read_mask, read_rgb
 from clipada.inspector import Inspector
 from clipada.report.overlays import BACKGROUND, outlined, picture_size, views
 from clipada.types import Image, Sample
+
+log = logging.getLogger(__name__)
 
 SIDE = 192
 """A picture's longer side, in pixels."""
@@ -37,7 +41,7 @@ def chosen_samples(dataset: Dataset, seed: int) -> list[Sample]:
     return chosen
 
 
-def heat_grid(samples: Sequence[Sample], inspectors: Mapping[str, Inspector]) -> Image:
+def heat_grid(samples: Sequence[Sample], inspectors: Mapping[str, Inspector]) -> Image | None:
     """A row for each image: the image, its truth in outline, and each model's map as heat laid over it.
 
     Args:
@@ -45,15 +49,18 @@ def heat_grid(samples: Sequence[Sample], inspectors: Mapping[str, Inspector]) ->
         inspectors: Models by what the head of their column says. Heat is centred on each model's own threshold.
 
     Returns:
-        ``(H, W, 3)`` uint8.
-
-    Raises:
-        ImageError: An image or a mask cannot be read.
+        ``(H, W, 3)`` uint8; ``None`` if there is no image that can be read with its mask.
     """
     heads = ["", "image", "ground truth", *inspectors]
-    rows = [_row(sample, list(inspectors.values())) for sample in samples]
-    names = [f"{sample.category}\n{sample.defect}" for sample in samples]
-    return _sheet(heads, names, rows)
+    rows = {}
+    for sample in samples:
+        try:
+            rows[sample] = _row(sample, list(inspectors.values()))
+        except ImageError as error:
+            log.warning("left out of the grid: %s", error)
+    if not rows:
+        return None
+    return _sheet(heads, [f"{sample.category}\n{sample.defect}" for sample in rows], list(rows.values()))
 
 
 def _row(sample: Sample, inspectors: Sequence[Inspector]) -> list[Image]:

@@ -53,6 +53,8 @@ class Step:
     note: str = ""
 
 
+_CAPTION = "Images drawn by seed, not chosen; heat is centred on the value that good parts stay below in each model."
+
 Report = Callable[[Step], None]
 
 
@@ -133,7 +135,10 @@ def draw_item(
         for variant in dict.fromkeys(experiment.variant for experiment in experiments)
     }
     samples = chosen_samples(dataset, experiments[0].config.training.seed)
-    write_png(folder / f"{item}.png", heat_grid(samples, inspectors))
+    grid = heat_grid(samples, inspectors)
+    if grid is None:
+        return []
+    write_png(folder / f"{item}.png", grid)
     return [folder / f"{item}.png"]
 
 
@@ -150,12 +155,13 @@ def _measurement_notes(experiments: Sequence[Experiment]) -> list[str]:
     seeds = sorted({experiment.config.training.seed for experiment in experiments})
     machines = sorted({read_run(experiment.folder).training.machine for experiment in experiments})
     model, schedule = config.model, config.training
+    spread = "; ± is the sample standard deviation over seeds" if len(seeds) > 1 else ""
     return [
         f"Measured rows: {first.backbone_label}, block {config.backbone.block}, {model.image_size} x "
         f"{model.image_size} pixels, {model.similarity} similarity, {model.attention} attention, {schedule.epochs} "
         f"epochs of batch {schedule.batch_size}, seeds {', '.join(map(str, seeds))}, trained on {'; '.join(machines)}.",
         f"The map that counts: {'the last pass' if config.scoring.fusion == 'last' else 'the mean of all passes'}; "
-        f"{protocol.get('masks', '')}; percent; spreads are sample standard deviations over seeds.",
+        f"{protocol.get('masks', '')}; percent{spread}.",
     ]
 
 
@@ -169,5 +175,6 @@ def write_page(folder: Path, name: DatasetName) -> None:
         for picture in (folder / f"{item}.svg", folder / f"{item}.png"):
             if picture.exists():
                 heading = f"## {_PICTURES[item]}\n\n" if item in _PICTURES else ""
-                parts.append(f"{heading}![{item}]({picture.name})\n")
+                caption = f"\n{_CAPTION}\n" if item in _PICTURES else ""
+                parts.append(f"{heading}![{item}]({picture.name})\n{caption}")
     write_text(folder / PAGE, "\n".join(parts))

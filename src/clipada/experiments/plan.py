@@ -8,6 +8,7 @@ from math import ceil
 
 from clipada.config import Config, RuntimeConfig
 from clipada.data import Dataset
+from clipada.experiments.published import PaperDataset
 from clipada.experiments.runs import MAIN, VARIANTS, Experiment
 from clipada.experiments.speed import training_rate
 
@@ -108,6 +109,19 @@ def scaled_rates(images_per_second: float, experiments: Sequence[Experiment]) ->
 def cost_of(config: Config) -> Cost:
     """What decides the cost per image of a training."""
     return config.model.refinements, config.training.tune, config.model.detach_attention
+
+
+def coverage(dataset: Dataset, paper: PaperDataset) -> str:
+    """What a data set has of the one in the paper, in words."""
+    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} test images"
+    whole = (len(dataset.train), len(dataset.test)) == (paper.train, paper.test)
+    if whole and set(dataset.categories) == set(paper.categories):
+        return f"{paper.name} whole: {len(paper.categories)} categories, {counts}"
+    shared = sum(name in paper.categories for name in dataset.categories)
+    return (
+        f"not {paper.name} as in the paper: {shared} of its {len(paper.categories)} categories and "
+        f"{len(dataset.categories) - shared} others, {counts} (the paper: {paper.train:,} and {paper.test:,})"
+    )
 
 
 def _main_cost(config: Config) -> Cost:

@@ -117,15 +117,17 @@ def method_row(method: MeasuredMethod, shared: Sequence[str]) -> Row:
 
 
 def difference(measured: Row, published: Row, comparable: bool) -> Row:
-    """Measured less published, wherever both have a figure; means over categories only where these are the same."""
+    """Measured less published, wherever both have a metric; means over categories only where these are the same."""
     figures: dict[str, dict[str, Figure]] = {}
     for metric, values in measured.figures.items():
         theirs = published.figures.get(metric, {})
-        figures[metric] = {
+        differing = {
             category: Figure(value=round(figure.value - theirs[category].value, 6))
             for category, figure in values.items()
-            if category in theirs and (comparable or category != MEAN)
+            if metric in METRICS and category in theirs and (comparable or category != MEAN)
         }
+        if differing:
+            figures[metric] = differing
     label = f"{measured.label}: measured less published"
     return Row(label=label, origin="difference", figures=figures, variant=measured.variant, seeds=measured.seeds)
 

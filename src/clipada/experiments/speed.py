@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
@@ -26,12 +25,18 @@ SECONDS = 1.0
 """Each batch size is timed for at least this long, and for three calls."""
 
 LARGEST_BATCH = 256
-TRAINING_STEPS = 6
+"""No larger batch is tried."""
+
+PATIENCE = 10.0
+"""Seconds that a call may take for a larger batch still to be tried."""
+
 WARM_UP_STEPS = 2
+TRAINING_STEPS = 6
+"""Steps of a training that are timed, after those that are not."""
 
 HOW = (
     "images/s of the model alone, from pixels in memory to maps in memory, random pixels at the input size; median "
-    "of at least three calls and one second after a warm-up call; batch sizes doubled until two in a row bring nothing"
+    "of at least three calls and one second after a warm-up call; batch sizes doubled while that helps"
 )
 """What a measured speed is."""
 
@@ -76,18 +81,18 @@ def run_speed(run: Run, device: str, backbone: str) -> Speed:
     return speed
 
 
-def measure_rates(engine: Engine, seconds: float = SECONDS) -> dict[int, float]:
-    """Images per second by batch size: 1, 2, 4, ... until two sizes in a row are no faster than the best before."""
+def measure_rates(engine: Engine) -> dict[int, float]:
+    """Images per second by batch size: 1, 2, 4, ... until two in a row are no faster, or a call takes too long."""
     rates: dict[int, float] = {}
-    for size in _doubling(LARGEST_BATCH):
+    for size in (2**power for power in range(LARGEST_BATCH.bit_length())):
         try:
-            rates[size] = size / _seconds(engine, size, seconds)
+            rates[size] = size / _seconds(engine, size)
         except (MemoryError, RuntimeError):  # a GPU's own error for too little memory is a RuntimeError
             if size == 1:
                 raise
             break
         best = max(rates, key=lambda one: rates[one])
-        if size >= 4 * best:
+        if size >= 4 * best or size / rates[size] > PATIENCE:
             break
     return rates
 
@@ -125,17 +130,13 @@ def training_rate(dataset: Dataset, config: Config, runtime: RuntimeConfig) -> f
     return (len(timed) - 1) * config.training.batch_size / (timed[-1] - timed[0])
 
 
-def _doubling(limit: int) -> Iterator[int]:
-    return (2**power for power in range(limit.bit_length()))
-
-
-def _seconds(engine: Engine, size: int, seconds: float) -> float:
+def _seconds(engine: Engine, size: int) -> float:
     """The median time of a call with ``size`` images."""
     shape = (size, engine.image_size, engine.image_size, 3)
     images: Any = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     engine.localise_passes(images)
     times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
+    while len(times) < 3 or sum(times) < SECONDS:
         started = time.perf_counter()
         engine.localise_passes(images)
         times.append(time.perf_counter() - started)

@@ -110,7 +110,9 @@ def build_table(
     published = [published_row(row, shared) for row in published_rows("table4" if item == ABLATION else item, MAIN)]
     counterparts = {row.variant: row for row in published if row.variant}
     differences = [
-        difference(row, counterparts[row.variant], comparable) for row in measured if row.variant in counterparts
+        row
+        for one in measured
+        if one.variant in counterparts and (row := difference(one, counterparts[one.variant], comparable)).figures
     ]
     rows = (*published, *measured, *(method_row(method, shared) for method in methods), *differences)
     ordered = [name for name in paper.categories if name in categories]
