@@ -30,8 +30,8 @@ LARGEST_BATCH = 256
 PATIENCE = 10.0
 """Seconds that a call may take for a larger batch still to be tried."""
 
-WARM_UP_STEPS = 2
-TRAINING_STEPS = 6
+WARM_UP_STEPS = 1
+TRAINING_STEPS = 3
 """Steps of a training that are timed, after those that are not."""
 
 HOW = (
@@ -64,18 +64,18 @@ class Speed:
 
 
 def run_speed(run: Run, device: str, backbone: str) -> Speed:
-    """A run's speed: as measured before, or measured now and kept in its folder.
+    """A run's speed on this machine: as measured here before, or measured now and kept in its folder.
 
     Raises:
         RunError: What was kept is damaged.
         BackboneError: The backbone is missing or another one.
     """
-    path = run.folder / SPEED
+    path, where = run.folder / SPEED, machine(find_device(device).type)
     if path.exists():
         values = read_json(path, "delete it, to measure again")
-        return Speed(**(values | {"rates": {int(size): rate for size, rate in values["rates"].items()}}))
+        if values.get("machine") == where:
+            return Speed(**(values | {"rates": {int(size): rate for size, rate in values["rates"].items()}}))
     inspector = Inspector.load(run, backbone=backbone, engine="torch", device=device, calibrated=False)
-    where = machine(find_device(device).type)
     speed = Speed(rates=measure_rates(inspector.engine), machine=where, engine=inspector.engine_name)
     write_json(path, asdict(speed))
     return speed
@@ -87,8 +87,8 @@ def measure_rates(engine: Engine) -> dict[int, float]:
     for size in (2**power for power in range(LARGEST_BATCH.bit_length())):
         try:
             rates[size] = size / _seconds(engine, size)
-        except (MemoryError, RuntimeError):  # a GPU's own error for too little memory is a RuntimeError
-            if size == 1:
+        except (MemoryError, RuntimeError) as error:  # PyTorch's own errors for too little memory are RuntimeErrors
+            if size == 1 or "memory" not in str(error).lower():
                 raise
             break
         best = max(rates, key=lambda one: rates[one])
