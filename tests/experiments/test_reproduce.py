@@ -16,8 +16,7 @@ from clipada.experiments import ITEMS, MeasuredMethod, Reproduction, Step, repro
 from clipada.experiments.published import published_rows
 from clipada.experiments.runs import MAIN
 from clipada.metrics import CategoryMetrics
-from conftest import tiny_config
-from tiny import write_products
+from tiny import tiny_config, write_products
 
 CPU = RuntimeConfig(device="cpu", workers=0)
 TABLES = ("table1", "table2", "table4", "table5", "table6", "figure6")
