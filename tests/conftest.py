@@ -12,7 +12,7 @@ from clipada.backbone import FrozenClip, load_clip
 from clipada.cli import main
 from clipada.config import BackboneConfig, Config, RuntimeConfig
 from clipada.workflows import train
-from tiny import make_clip, write_products
+from tiny import make_clip, tiny_config, write_products
 
 SHARED = Path(os.environ.get("CLIPADA_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -38,21 +38,6 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clip(clip_folder: Path) -> FrozenClip:
     """The tiny CLIP, cut after its second block."""
     return load_clip(BackboneConfig(name=str(clip_folder), block=2))
-
-
-def tiny_config(clip_folder: Path) -> Config:
-    """A training of seconds on the tiny CLIP."""
-    return Config().updated(
-        {
-            "backbone.name": str(clip_folder),
-            "backbone.block": 2,
-            "prompt.prefix": "a photo of a",
-            "model.image_size": 32,
-            "training.epochs": 3,
-            "training.batch_size": 4,
-            "training.milestones": (2,),
-        }
-    )
 
 
 @pytest.fixture

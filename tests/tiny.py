@@ -9,6 +9,8 @@ from PIL import Image as PilImage
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
+from clipada.config import Config
+
 WORDS = "a photo of object with defects for anomaly detection metal nut screw bolt".split()  # noqa: SIM905
 
 
@@ -58,6 +60,21 @@ def make_clip(folder: Path, *, patch: int = 8, width: int = 32, text_width: int 
         json.dumps({"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]})
     )
     return folder
+
+
+def tiny_config(clip_folder: Path) -> Config:
+    """A training of seconds on the tiny CLIP."""
+    return Config().updated(
+        {
+            "backbone.name": str(clip_folder),
+            "backbone.block": 2,
+            "prompt.prefix": "a photo of a",
+            "model.image_size": 32,
+            "training.epochs": 3,
+            "training.batch_size": 4,
+            "training.milestones": (2,),
+        }
+    )
 
 
 def save(path: Path, array: np.ndarray) -> None:

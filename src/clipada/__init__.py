@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from clipada.calibration import DriftMonitor
     from clipada.config import Config
     from clipada.demonstration import demo
+    from clipada.experiments import reproduce
     from clipada.exporting import export
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
@@ -28,6 +29,7 @@ __all__ = [
     "info",
     "predict",
     "report_run",
+    "reproduce",
     "synthesize",
     "train",
 ]
@@ -44,6 +46,7 @@ _HOMES = {
     "info": "clipada.workflows",
     "predict": "clipada.workflows",
     "report_run": "clipada.workflows",
+    "reproduce": "clipada.experiments",
     "synthesize": "clipada.workflows",
     "train": "clipada.workflows",
 }

@@ -24,7 +24,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD  # type: 
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
-from clipada.config import EMBEDDED_BACKBONE, BackboneConfig
+from clipada.config import EMBEDDED_BACKBONE, BackboneConfig, Tune
 from clipada.errors import BackboneError, ConfigError
 
 HUB_PATIENCE = 5.0
@@ -35,9 +35,12 @@ EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED_BACKBONE
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
 
+_IDLE = ("post_layernorm", "token_embedding")
+"""What no gradient reaches: the patch tokens are raw, and the prompt holds the embeddings of its words."""
+
 
 class FrozenClip(nn.Module):
-    """A CLIP that never learns: its vision tower up to one block, and its text tower.
+    """A CLIP that does not learn, unless an encoder is tuned: its vision tower up to one block, and its text tower.
 
     Shapes: ``B`` images, ``H x W`` pixels, patch ``p``, grid ``h = round(H / p)``, ``w = round(W / p)``, vision width
     ``D`` (768 for ViT-B/16), text width ``T`` (512) and embedding width ``E`` (512).
@@ -73,12 +76,27 @@ class FrozenClip(nn.Module):
         self.text_width: int = text_config.hidden_size
         self.embedding_width: int = text_config.projection_dim
         self.context_length: int = text_config.max_position_embeddings
+        self._origin: str | None = None
         self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002
         """Stay in evaluation mode, whatever the model around does."""
         return super().train(False)
+
+    def tune(self, encoders: Tune) -> None:
+        """Let encoders learn, but for what has no part in the maps: the word table and the vision tower's last norm."""
+        if encoders == "none":
+            return
+        self._origin = self.sha256()
+        for name, parameter in self.named_parameters():
+            tower = "image" if name.startswith("vision.") else "text"
+            parameter.requires_grad_(encoders in (tower, "both") and not any(part in name for part in _IDLE))
+
+    @property
+    def origin_sha256(self) -> str:
+        """The hash of the weights as they were loaded, whatever was tuned since."""
+        return self._origin or self.sha256()
 
     def normalise(self, images: Tensor) -> Tensor:
         """RGB pixel values 0..1, ``(B, 3, H, W)``, to CLIP's input ``X`` of the same shape."""

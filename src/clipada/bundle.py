@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from clipada.config import Config
 from clipada.errors import BackboneError, ConfigError, RunError
-from clipada.files import read_json, sha256_of, write_json, write_text, written_aside
+from clipada.files import read_json, sha256_of, write_json, write_text
+from clipada.weights import load_parameters, write_parameters
 
 if TYPE_CHECKING:
     from clipada.model import ClipAda
 
 CONFIG = "config.json"
 ADAPTER = "adapter.safetensors"
+ENCODERS = "encoders.safetensors"
 METRICS = "metrics.json"
 SCORES = "evaluation/scores.jsonl"
 CARD = "README.md"
@@ -71,6 +73,7 @@ class Run:
         training: How it came to be.
         clipada_version: The version that trained it.
         settings: ``config`` as it was written: a later version's new settings are not among them.
+        encoders_sha256: Hash of the file of the tuned encoders; ``None`` where CLIP stayed frozen.
     """
 
     folder: Path
@@ -79,6 +82,7 @@ class Run:
     training: Training
     clipada_version: str
     settings: Mapping[str, Any] = field(repr=False, compare=False)
+    encoders_sha256: str | None = None
 
     @property
     def backbone_label(self) -> str:
@@ -93,11 +97,19 @@ class Run:
         return (self.folder / ADAPTER).stat().st_size
 
     @property
+    def trained_sha256(self) -> str:
+        """Hash of what was trained: the adapter's file, with tuned encoders also theirs."""
+        adapter = sha256_of(self.folder / ADAPTER)
+        if self.encoders_sha256 is None:
+            return adapter
+        return hashlib.sha256(f"{adapter} {self.encoders_sha256}".encode()).hexdigest()
+
+    @property
     def model_sha256(self) -> str:
         """Hash of all that decides its scores: adapter, backbone, and the settings as they were written."""
         deciding = {name: self.settings.get(name) for name in ("model", "prompt", "scoring")}
         deciding |= {"block": self.config.backbone.block, "backbone": self.backbone_sha256}
-        deciding |= {"adapter": sha256_of(self.folder / ADAPTER)}
+        deciding |= {"adapter": self.trained_sha256}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -125,20 +137,24 @@ class Run:
 
 
 def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
-    """Write the adapter and the settings into ``folder``. ``config.json`` comes last: it marks a whole run."""
-    from safetensors.torch import save
+    """Write the adapter, the tuned encoders if any, and the settings into ``folder``.
 
+    ``config.json`` comes last: it marks a whole run.
+    """
+    sha256 = model.clip.origin_sha256
+    write_parameters(folder / ADAPTER, model.adapter_parameters(), backbone_sha256=sha256)
+    encoders = model.encoder_parameters()
+    if encoders:
+        write_parameters(folder / ENCODERS, encoders, backbone_sha256=sha256)
     run = Run(
         folder=folder,
         config=config,
-        backbone_sha256=model.clip.sha256(),
+        backbone_sha256=sha256,
         training=training,
         clipada_version=version("clipada"),
         settings=config.to_dict(),
+        encoders_sha256=sha256_of(folder / ENCODERS) if encoders else None,
     )
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.trained_parameters().items()}
-    with written_aside(folder / ADAPTER) as aside:
-        aside.write_bytes(save(tensors, metadata={"backbone_sha256": run.backbone_sha256}))
     write_json(
         folder / CONFIG,
         {
@@ -147,6 +163,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
             "backbone_sha256": run.backbone_sha256,
             "config": run.settings,
             "training": asdict(training),
+            **({"encoders_sha256": run.encoders_sha256} if encoders else {}),
         },
     )
     return run
@@ -175,8 +192,9 @@ def read_run(folder: Path) -> Run:
     if content.get("format") != FORMAT:
         got = f"format {content.get('format')}"
         raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", got=got, remedy=its_version)
-    if not (folder / ADAPTER).is_file():
-        raise RunError(f"run {folder} is not whole", expected=ADAPTER, got="no such file", remedy=_COPY_AGAIN)
+    for name in (ADAPTER, ENCODERS) if "encoders_sha256" in content else (ADAPTER,):
+        if not (folder / name).is_file():
+            raise RunError(f"run {folder} is not whole", expected=name, got="no such file", remedy=_COPY_AGAIN)
     try:
         return Run(
             folder=folder,
@@ -185,6 +203,7 @@ def read_run(folder: Path) -> Run:
             training=_training(content["training"]),
             clipada_version=str(content["clipada_version"]),
             settings=content["config"],
+            encoders_sha256=content.get("encoders_sha256"),
         )
     except ConfigError as error:
         what = f"{path} cannot be used: {error.what}"
@@ -228,36 +247,19 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
             remedy="pass --backbone with the right checkpoint",
         )
     model = build_model(run.config, clip)
-    _load_adapter(run.folder / ADAPTER, model)
+    load_parameters(run.folder / ADAPTER, model.adapter_parameters(), _COPY_AGAIN)
+    if run.encoders_sha256 is not None:
+        _load_encoders(run, model)
     return model
 
 
-def _load_adapter(path: Path, model: ClipAda) -> None:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"adapter {path} cannot be read", got=str(error), remedy=_COPY_AGAIN) from error
-    parameters = model.trained_parameters()
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    wanted = {name: tuple(value.shape) for name, value in parameters.items()}
-    if found != wanted:
-        raise RunError(
-            f"adapter {path} does not fit its {CONFIG}", expected=str(wanted), got=str(found), remedy=_COPY_AGAIN
-        )
-    broken = [name for name, value in tensors.items() if not value.isfinite().all()]
-    if broken:
-        raise RunError(
-            f"adapter {path} holds values that are not finite",
-            got=", ".join(broken),
-            remedy="train again, with a lower training.learning_rate",
-        )
-    with torch.no_grad():
-        for name, value in parameters.items():
-            value.copy_(tensors[name])
+def _load_encoders(run: Run, model: ClipAda) -> None:
+    path = run.folder / ENCODERS
+    found = sha256_of(path)
+    if found != run.encoders_sha256:
+        what = f"the encoders in {path} are not those this run tuned"
+        raise RunError(what, expected=f"sha256 {run.encoders_sha256}", got=f"sha256 {found}", remedy=_COPY_AGAIN)
+    load_parameters(path, model.encoder_parameters(), _COPY_AGAIN)
 
 
 def _no_run(folder: Path) -> RunError:

@@ -13,9 +13,12 @@ from clipada.config import Config, ModelConfig
 from clipada.prompt import Prompt
 from clipada.randomness import derived_generator
 
+CLIP = "clip."
+"""What the names of CLIP's own parameters begin with."""
+
 
 class ClipAda(nn.Module):
-    """A frozen CLIP, one prompt and a projection per pass.
+    """A frozen CLIP (or one whose encoders are tuned), one prompt and a projection per pass.
 
     Shapes: ``B`` images of ``H x W`` pixels, token grid ``h x w``, vision width ``D``, embedding width ``E``.
 
@@ -79,8 +82,16 @@ class ClipAda(nn.Module):
         return self.clip.normalise(images) * gain
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
-        """What is learned, by name: all of the adapter and nothing of CLIP."""
+        """What is learned, by name: all of the adapter, and of CLIP the encoders that are tuned."""
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
+
+    def adapter_parameters(self) -> dict[str, nn.Parameter]:
+        """What is learned and no part of CLIP, by name."""
+        return {name: value for name, value in self.trained_parameters().items() if not name.startswith(CLIP)}
+
+    def encoder_parameters(self) -> dict[str, nn.Parameter]:
+        """What is learned of CLIP, by name; empty unless ``training.tune`` names an encoder."""
+        return {name: value for name, value in self.trained_parameters().items() if name.startswith(CLIP)}
 
 
 class DotSimilarity(nn.Module):
@@ -117,6 +128,7 @@ def build_model(config: Config, clip: FrozenClip | None = None) -> ClipAda:
         clip: A backbone already loaded; otherwise ``config.backbone`` is.
     """
     clip = load_clip(config.backbone) if clip is None else clip
+    clip.tune(config.training.tune)
     generator = derived_generator(config.training.seed, "initial values")
     prompt = Prompt(clip, config.prompt, generator)
     return ClipAda(clip, prompt, config.model, generator)

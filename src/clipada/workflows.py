@@ -72,7 +72,7 @@ def train(
     """
     from clipada.engines.pytorch import TorchEngine
     from clipada.model import build_model
-    from clipada.training import CHECKPOINT, fit, launch, split_validation, validate
+    from clipada.training import CHECKPOINT, fit, launch, select_share, split_validation, validate
 
     runtime, folder = runtime or RuntimeConfig(), Path(out)
     config = _lasting((resume and begun(folder)) or Config.preset("quick") if config is None else config)
@@ -84,7 +84,8 @@ def train(
         plan.require(Plan.of(config, dataset))
     dataset.require_training()
     model = build_model(config)
-    samples, held_out = split_validation(dataset.train, config)
+    chosen = select_share(dataset.train, config)
+    samples, held_out = split_validation(chosen, config)
     fabric = launch(config.training, runtime, _made(folder))
     if fabric.is_global_zero and plan is None:
         save_plan(folder, Plan.of(config, dataset))
@@ -105,7 +106,7 @@ def train(
             normal_level=normal_level(TorchEngine(model), samples, config.scoring, max(1, runtime.worker_count)),
             validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in held_out_metrics.items()},
         )
-        write_training_sha256s(folder, (sample.path for sample in dataset.train))
+        write_training_sha256s(folder, (sample.path for sample in chosen))
         run = save_run(folder, model, config, record)
         write_text(folder / CARD, model_card(run))
         for name in (CHECKPOINT, PLAN):
@@ -149,7 +150,14 @@ def evaluate(
     )
     evaluation = replace(
         evaluation,
-        protocol={"backbone": description.backbone_label, "engine": inspector.engine_name, **evaluation.protocol},
+        protocol={
+            "backbone": description.backbone_label,
+            "engine": inspector.engine_name,
+            "training_images": sum(description.training.categories.values()),
+            "image_share": description.config.training.image_share,
+            "tuned_encoders": description.config.training.tune,
+            **evaluation.protocol,
+        },
     )
     folder = description.folder
     write_text(folder / SCORES, "".join(json.dumps(record) + "\n" for record in evaluation.scores))

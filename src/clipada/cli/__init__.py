@@ -10,6 +10,7 @@ from rich.logging import RichHandler
 
 from clipada.cli.inspecting import calibrate, evaluate, predict
 from clipada.cli.learning import demo, synthesize, train
+from clipada.cli.reproducing import reproduce
 from clipada.cli.telling import export, info, report
 from clipada.cli.terminal import console, error_console
 from clipada.errors import ClipAdaError
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, synthesize, train, evaluate, calibrate, predict, report, export, info):
+for command in (demo, synthesize, train, evaluate, calibrate, predict, report, export, info, reproduce):
     app.command()(command)
 app.add_typer(history_app, name="history")
 

@@ -15,14 +15,11 @@ from clipada.config.method import (
     BackboneConfig,
     Config,
     Fusion,
-    LossResolution,
     ModelConfig,
-    Precision,
     PromptConfig,
     ScoringConfig,
     Similarity,
     SynthesisConfig,
-    TrainingConfig,
     setting_names,
 )
 from clipada.config.presets import PRESETS, Preset
@@ -36,6 +33,7 @@ from clipada.config.runtime import (
     RuntimeName,
     cores,
 )
+from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
 
 __all__ = [
     "EMBEDDED_BACKBONE",
@@ -70,6 +68,7 @@ __all__ = [
     "Similarity",
     "SynthesisConfig",
     "TrainingConfig",
+    "Tune",
     "ZeroShotConfig",
     "cores",
     "setting_names",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from clipada.config.method import SynthesisConfig, TrainingConfig
+from clipada.config.method import SynthesisConfig
+from clipada.config.training import TrainingConfig
 from clipada.settings import require
 
 

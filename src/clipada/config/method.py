@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_type_hints
 
 from clipada.config.presets import PRESETS, Preset
+from clipada.config.training import TrainingConfig
 from clipada.errors import ConfigError
 from clipada.settings import build, checked, parse, require
 
@@ -18,9 +19,6 @@ Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]
 AttentionSpace = Literal["normalised", "pixel"]
 Fusion = Literal["last", "mean"]
-LossResolution = Literal["image", "patch"]
-Precision = Literal["32-true", "bf16-mixed"]
-
 
 EMBEDDED_BACKBONE = "nano"
 """The name of the small CLIP that comes with the package and needs no download."""
@@ -137,78 +135,6 @@ class SynthesisConfig:
         require(-1 < self.noise_threshold < 1, "synthesis.noise_threshold", "-1 to 1", self.noise_threshold)
         require(0 <= self.blend_limit < 1, "synthesis.blend_limit", "0 to less than 1", self.blend_limit)
         require(0 <= self.augmenters <= 10, "synthesis.augmenters", "0 to 10", self.augmenters)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """Objective and optimiser (section 4.4.1, equations 4 and 6; section 5.1.3)."""
-
-    epochs: int = 800
-    """An epoch draws as many samples as there are training images."""
-
-    batch_size: int = 16
-    """Images per step, over all devices together."""
-
-    learning_rate: float = 1e-3
-    """AdamW's first learning rate. The paper's value is lost."""
-
-    milestones: tuple[int, ...] = (400, 700)
-    """Epochs after which the learning rate is multiplied by ``decay``."""
-
-    decay: float = 0.2
-    """The factor at each milestone."""
-
-    weight_decay: float = 0.01
-    """AdamW's weight decay. The paper names none."""
-
-    refinement_weight: float = 1.0
-    """Lambda of equation 6: the weight of the refinement passes' losses."""
-
-    loss_resolution: LossResolution = "image"
-    """``image``: logits upsampled bilinearly to the image, mean over pixels. ``patch``: the mask averaged over
-    each patch instead."""
-
-    precision: Precision = "32-true"
-    """Arithmetic of the forward pass: float32, or bfloat16 autocast."""
-
-    validation_fraction: float = 0.0
-    """Share of the training images held out and scored with synthetic anomalies: what settings are chosen by."""
-
-    checkpoint_seconds: float = 60.0
-    """A checkpoint is written when this much time has passed since the last."""
-
-    seed: int = 0
-    """Every random draw follows from this number."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            require(getattr(self, name) >= 1, f"training.{name}", "1 or more", getattr(self, name))
-        require(self.learning_rate > 0, "training.learning_rate", "more than 0", self.learning_rate)
-        require(self.decay > 0, "training.decay", "more than 0", self.decay)
-        require(self.weight_decay >= 0, "training.weight_decay", "0 or more", self.weight_decay)
-        require(self.refinement_weight >= 0, "training.refinement_weight", "0 or more", self.refinement_weight)
-        require(
-            list(self.milestones) == sorted(set(self.milestones)) and all(m >= 1 for m in self.milestones),
-            "training.milestones",
-            "epochs from 1 in rising order",
-            self.milestones,
-        )
-        if self.milestones and self.milestones[-1] > self.epochs:
-            raise ConfigError(
-                "setting training.milestones contradicts training.epochs",
-                expected=f"milestones up to {self.epochs}, the last epoch",
-                got=repr(self.milestones),
-                remedy="set both; or scale the milestones along by --epochs, in Python `training.lasting(epochs)`",
-            )
-        require(
-            0 <= self.validation_fraction < 1, "training.validation_fraction", "0 to under 1", self.validation_fraction
-        )
-        require(self.seed >= 0, "training.seed", "0 or more", self.seed)
-
-    def lasting(self, epochs: int) -> TrainingConfig:
-        """The same schedule over another number of epochs: milestones keep their share of the training."""
-        milestones = {max(1, round(milestone * epochs / self.epochs)) for milestone in self.milestones}
-        return replace(self, epochs=epochs, milestones=tuple(sorted(milestones)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ class Export:
         attention: How a map meets the image before the next pass.
         cold_below: Patches whose attention stays below this value, 0..1, need no refinement; 0 where no value was found
             that keeps to ``ExportConfig.shortcut_error``.
-        adapter_sha256: Hash of the adapter that was exported.
+        adapter_sha256: Hash of what was trained, as the run tells it: ``Run.trained_sha256``.
         files: Hash of each of its files.
         clipada_version: The version that wrote it.
     """
@@ -131,7 +131,7 @@ def hashes(folder: Path) -> dict[str, str]:
 def _verified(run: Run, folder: Path) -> Export:
     """The export in ``folder``, if its files are whole and of the run's own adapter."""
     export = _read(folder)
-    if export.adapter_sha256 != sha256_of(run.folder / ADAPTER):
+    if export.adapter_sha256 != run.trained_sha256:
         raise RunError(f"export {folder} is of another adapter than {ADAPTER}", remedy=_REMEDY)
     found = hashes(folder)
     differing = [name for name, digest in export.files.items() if found.get(name) != digest]

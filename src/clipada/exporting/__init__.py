@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clipada.bundle import ADAPTER, Run, load_model, read_run
+from clipada.bundle import Run, load_model, read_run
 from clipada.config import Config, EngineConfig, EnginePrecision, ExportConfig, RuntimeName
 from clipada.data import Dataset, load_dataset, read_batches
 from clipada.engines import Engine
@@ -31,7 +31,7 @@ from clipada.exporting.parity import (
     judged_metrics,
     measure_shortcut,
 )
-from clipada.files import sha256_of, write_json
+from clipada.files import write_json
 from clipada.machine import machine
 from clipada.randomness import derived_generator
 from clipada.synthesis import AnomalySynthesiser, texture_source
@@ -88,7 +88,7 @@ def export(
             shape=graph_shape(reference.model),
             attention=description.config.model.attention,
             cold_below=0.0,
-            adapter_sha256=sha256_of(description.folder / ADAPTER),
+            adapter_sha256=description.trained_sha256,
             files=hashes(folder),
             clipada_version=version("clipada"),
         )

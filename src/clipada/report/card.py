@@ -28,12 +28,15 @@ def run_summary(run: Run) -> dict[str, str]:
         "input": f"{model.image_size} x {model.image_size} pixels",
         "prompt": f"{prompt.length} learned vectors" if prompt.learnable else f"fixed, {prompt.word!r}",
         "refinement": f"{model.refinements} passes, {model.attention} in {model.attention_space} space",
-        "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items()),
+        "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items())
+        + (f", a share of {schedule.image_share:g} of the images" if schedule.image_share < 1 else ""),
         "left out": f"{len(training.unreadable)} unreadable training images",
         "schedule": f"{schedule.epochs} epochs of batch {schedule.batch_size}, seed {schedule.seed}",
         "training": f"{training.seconds:.0f} s at {training.images_per_second:.1f} images/s on {training.machine}",
         "adapter": f"{run.adapter_bytes / 1e6:.2f} MB",
     }
+    if run.encoders_sha256 is not None:
+        summary["tuned encoders"] = f"{schedule.tune}, sha256 {run.encoders_sha256[:12]}"
     if (path := run.folder / CALIBRATION).exists():
         summary["calibration"] = "; ".join(calibration_summary(read_calibration(path)))
     if run.metrics is not None:

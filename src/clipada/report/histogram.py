@@ -60,7 +60,7 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
         thresholds: Scores to mark.
     """
     scores = {kind: values for kind, values in scores.items() if len(values)}
-    ticks = _ticks([*thresholds, *(score for values in scores.values() for score in values)])
+    ticks = round_ticks([*thresholds, *(score for values in scores.values() for score in values)])
     low, high = ticks[0], ticks[-1]
 
     def place(score: float) -> float:
@@ -72,7 +72,7 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
         bars=bars,
         totals={kind: len(values) for kind, values in scores.items()},
         ticks=tuple((f"{tick:.{digits}f}", place(tick)) for tick in ticks),
-        top=_ticks([0, *(bar.share for row in bars.values() for bar in row)])[-1],
+        top=round_ticks([0, *(bar.share for row in bars.values() for bar in row)])[-1],
         thresholds=tuple((f"{value:.3g}", place(value)) for value in sorted(set(thresholds))),
     )
 
@@ -88,7 +88,7 @@ def _bars(scores: Sequence[float], low: float, high: float) -> tuple[Bar, ...]:
     )
 
 
-def _ticks(values: Sequence[float]) -> list[float]:
+def round_ticks(values: Sequence[float]) -> list[float]:
     """Two to eight round numbers, evenly spaced, that the values lie within."""
     low, high = min(values), max(values)
     span = max(high - low, 1e-6)

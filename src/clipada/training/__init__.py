@@ -3,7 +3,8 @@
 from clipada.training.batches import TrainingBatch, TrainingBatches
 from clipada.training.checkpoint import CHECKPOINT
 from clipada.training.loop import Progress, fit, launch
-from clipada.training.validation import split_validation, validate
+from clipada.training.selection import select_share, split_validation
+from clipada.training.validation import validate
 
 __all__ = [
     "CHECKPOINT",
@@ -12,6 +13,7 @@ __all__ = [
     "TrainingBatches",
     "fit",
     "launch",
+    "select_share",
     "split_validation",
     "validate",
 ]

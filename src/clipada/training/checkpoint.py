@@ -29,8 +29,8 @@ def save_checkpoint(folder: Path, model: ClipAda, optimizer: torch.optim.Optimiz
 
     Args:
         folder: The run folder.
-        model: Its trained parameters are kept; CLIP is not.
-        optimizer: Its state per parameter is kept, in the order of ``model.trained_parameters()``.
+        model: Its trained parameters are kept; of CLIP nothing but encoders that are tuned.
+        optimizer: Its state per parameter is kept, in its own order.
         step: Number of steps done.
         identity: ``fingerprint`` of what is being trained.
     """

@@ -115,11 +115,7 @@ def fit(
         DatasetError: No training image can be read.
         RunError: The checkpoint in ``folder`` is damaged or belongs to another training, or the loss is not finite.
     """
-    optimizer = torch.optim.AdamW(
-        model.trained_parameters().values(),
-        lr=config.training.learning_rate,
-        weight_decay=config.training.weight_decay,
-    )
+    optimizer = adamw(model, config.training)
     identity = _identity(model, samples, config)
     module, fabric_optimizer = fabric.setup(model, optimizer)
     done = load_checkpoint(folder, model, optimizer, identity)
@@ -131,7 +127,7 @@ def fit(
     meter = _Meter(config.training, batches, done)
     last_saved = time.monotonic()
     for batch in _stream(fabric, batches, synthesiser, workers, done):
-        _set_learning_rate(optimizer, learning_rate(config.training, meter.epoch))
+        set_learning_rates(optimizer, config.training, meter.epoch)
         losses = pass_losses(module(batch.images), batch.masks, config.training)
         fabric_optimizer.zero_grad()
         fabric.backward(objective(losses, config.training))
@@ -146,6 +142,14 @@ def fit(
     for logger in fabric.loggers:
         logger.finalize("success")
     return meter.note(_gathered(fabric, meter.progress.failures))
+
+
+def adamw(model: ClipAda, config: TrainingConfig) -> torch.optim.AdamW:
+    """The optimiser: the adapter's parameters, then those of the tuned encoders at a rate of their own."""
+    groups = [{"params": list(model.adapter_parameters().values()), "lr": config.learning_rate}]
+    if model.encoder_parameters():
+        groups.append({"params": list(model.encoder_parameters().values()), "lr": config.tune_learning_rate})
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
 
 
 def pass_losses(passes: Sequence[Tensor], masks: Tensor, config: TrainingConfig) -> list[Tensor]:
@@ -174,14 +178,25 @@ def objective(losses: Sequence[Tensor], config: TrainingConfig) -> Tensor:
 
 
 def learning_rate(config: TrainingConfig, epoch: int) -> float:
-    """The learning rate in ``epoch``, counted from 0: multiplied by ``decay`` after each milestone."""
-    return config.learning_rate * config.decay ** sum(epoch >= milestone for milestone in config.milestones)
+    """The adapter's learning rate in ``epoch``, counted from 0: multiplied by ``decay`` after each milestone."""
+    return config.learning_rate * _decayed(config, epoch)
+
+
+def _decayed(config: TrainingConfig, epoch: int) -> float:
+    return config.decay ** sum(epoch >= milestone for milestone in config.milestones)
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrainingConfig, epoch: int) -> None:
+    """Set the rates of ``epoch``: the adapter's, and that of the tuned encoders."""
+    rates = (config.learning_rate, config.tune_learning_rate)
+    for group, rate in zip(optimizer.param_groups, rates, strict=False):
+        group["lr"] = rate * _decayed(config, epoch)
 
 
 def _identity(model: ClipAda, samples: Sequence[Sample], config: Config) -> str:
     """What makes a training this one: settings, images and the backbone's weights, wherever they lie."""
     return fingerprint(
-        config.essence(), [(sample.category, sample.path.name) for sample in samples], model.clip.sha256()
+        config.essence(), [(sample.category, sample.path.name) for sample in samples], model.clip.origin_sha256
     )
 
 
@@ -264,11 +279,6 @@ def _gathered(fabric: Fabric, failures: tuple[Failure, ...]) -> Iterable[Failure
     if fabric.world_size > 1:
         torch.distributed.all_gather_object(everyones, failures)
     return chain.from_iterable(everyones)
-
-
-def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def _log(fabric: Fabric, progress: Progress, optimizer: torch.optim.Optimizer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -22,24 +21,6 @@ Record = tuple[str, Mask, tuple[Map, ...], tuple[float, ...]]
 
 ROUNDS = 4
 """How many synthetic draws each held-out image is scored with."""
-
-
-def split_validation(samples: Sequence[Sample], config: Config) -> tuple[list[Sample], list[Sample]]:
-    """Split normal images into training and held-out ones, category by category, by the seed.
-
-    Returns:
-        The images to train on and those held out: ``validation_fraction`` of each category, rounded.
-    """
-    by_category: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_category[sample.category].append(sample)
-    held_out: set[Sample] = set()
-    for category, members in by_category.items():
-        generator = derived_generator(config.training.seed, "validation split", category)
-        order = torch.randperm(len(members), generator=generator).tolist()
-        count = round(config.training.validation_fraction * len(members))
-        held_out |= {members[i] for i in order[: min(count, len(members) - 1)]}
-    return [s for s in samples if s not in held_out], [s for s in samples if s in held_out]
 
 
 def validate(

@@ -1,0 +1,101 @@
+"""The command that runs the paper's experiments again: reproduce."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from clipada.cli.arguments import Backbone, Category, DataFolder, Device, Layout, Settings
+from clipada.cli.terminal import out_console, read_dataset, say, stages
+from clipada.config import Config, RuntimeConfig
+from clipada.options import asked_config
+
+if TYPE_CHECKING:
+    from clipada.experiments import ReproductionPlan
+
+
+def reproduce(
+    name: Annotated[
+        Literal["mvtec", "visa"], typer.Argument(metavar="mvtec|visa", help="Which of the paper's data sets.")
+    ],
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="The folder for runs, tables and figures; finished runs are used again.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ITEM", help="table1 ... figure6, or ablation (three seeds); may be repeated."),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only list the runs and how long they take here.")] = False,
+    scale: Annotated[
+        float, typer.Option(min=0.0, help="Share of the preset's epochs; milestones scale along, one epoch at least.")
+    ] = 1.0,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of each variant; one by default, three in the ablation.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="The schedule; by default the paper's for this data set.")] = None,
+    backbone: Backbone = None,
+    textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD, as in the paper.")] = None,
+    settings: Settings = None,
+    layout: Layout = "auto",
+    category: Category = None,
+    device: Device = "auto",
+    workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
+    images_per_second: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="With --plan: the training speed with one pass, not measured."),
+    ] = None,
+) -> None:
+    """Train and evaluate what the paper's tables and figures need; write published and measured rows side by side."""
+    from clipada import experiments
+
+    base = Config.preset(preset or name)  # type: ignore[arg-type]
+    epochs = max(1, round(scale * base.training.epochs))
+    config = asked_config(base, settings, epochs, backbone=backbone, textures=textures)
+    dataset = read_dataset(data, layout, category)
+    say(experiments.coverage(dataset, experiments.paper_dataset(name)))
+    runtime = RuntimeConfig(device=device, workers=workers)
+    with stages() as show:
+
+        def report(step: experiments.Step) -> None:
+            show(step.stage, step.done, step.total, step.note)
+
+        if plan:
+            planned = experiments.plan_reproduction(
+                name,
+                dataset,
+                out,
+                config,
+                only=only,
+                seeds=seeds,
+                runtime=runtime,
+                images_per_second=images_per_second,
+                report=report,
+            )
+        else:
+            result = experiments.reproduce(
+                name, dataset, out, config, only=only, seeds=seeds, runtime=runtime, report=report
+            )
+    if plan:
+        _print_plan(planned)
+        return
+    for path in result.files:
+        say(f"wrote {path}")
+    say(f"all of it is in {result.page}")
+
+
+def _print_plan(plan: ReproductionPlan) -> None:
+    table = Table("run", "for", "images", "images/s", "hours", box=None)
+    for run in plan.runs:
+        done = run.experiment.finished
+        table.add_row(
+            Text(run.experiment.label),
+            Text(" ".join(run.items)),
+            f"{run.images:,}",
+            "" if done else f"{run.rate:.1f}",
+            "finished" if done else f"{run.hours:.2f}",
+        )
+    out_console.print(table)
+    say(f"{plan.hours:.1f} hours on one device; {plan.basis}")

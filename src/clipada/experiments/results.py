@@ -1,0 +1,182 @@
+"""What was measured, as rows: means and spreads over seeds, beside rows of other methods measured elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from clipada.bundle import read_run
+from clipada.errors import RunError
+from clipada.experiments.published import MEAN, OURS, PublishedRow
+from clipada.experiments.runs import Experiment
+from clipada.metrics import CategoryMetrics, mean_metrics
+
+Origin = Literal["published", "measured", "difference"]
+
+SHARED_MEAN = "shared mean"
+"""The mean over those of the measured categories that the paper has too."""
+
+METRICS = {"image_auroc": "I-AUC", "pixel_auroc": "P-AUC", "pixel_ap": "P-mAP"}
+"""The paper's metrics, by ``CategoryMetrics`` field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        value: In percent for metrics; a difference in points.
+        spread: Sample standard deviation over seeds; ``None`` for a single one.
+    """
+
+    value: float
+    spread: float | None = None
+
+
+Figures = Mapping[str, Mapping[str, Figure]]
+"""Figures by metric, then by category; ``MEAN`` and ``SHARED_MEAN`` stand among the categories."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        label: What it is, for a person.
+        origin: Published, measured here, or measured less published.
+        variant: The variant of CLIP-ADA; empty for other methods.
+        figures: By metric and category.
+        seeds: Over how many seeds it was measured.
+        runs: Names of the run folders it was measured on.
+    """
+
+    label: str
+    origin: Origin
+    figures: Figures
+    variant: str = ""
+    seeds: int = 1
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredMethod:
+    """Another method, measured on the same images by the same protocol: a row of the first three tables.
+
+    Attributes:
+        name: Its name.
+        metrics: By category, once for each seed.
+    """
+
+    name: str
+    metrics: Sequence[Mapping[str, CategoryMetrics]] = field(repr=False)
+
+
+def published_row(row: PublishedRow, shared: Sequence[str]) -> Row:
+    """A published row; ``shared`` are the categories its shared mean is over."""
+    figures = {
+        metric: {category: Figure(value=value) for category, value in values.items()}
+        | _shared_mean({name: Figure(value=value) for name, value in values.items()}, shared)
+        for metric, values in row.figures.items()
+    }
+    extras = {name: {"": Figure(value=value)} for name, value in row.extras.items()}
+    label = row.method if row.method != OURS or not row.variant else f"{OURS}, {described(row.variant)}"
+    return Row(label=label, origin="published", figures=figures | extras, variant=row.variant)
+
+
+def measured_rows(experiments: Sequence[Experiment], shared: Sequence[str], every_pass: bool = False) -> list[Row]:
+    """One row for each variant, over its seeds.
+
+    Args:
+        experiments: Finished ones.
+        shared: The categories that the shared mean is over.
+        every_pass: Also a row for the last pass alone, where another map counts.
+    """
+    rows: list[Row] = []
+    for variant in dict.fromkeys(experiment.variant for experiment in experiments):
+        group = [experiment for experiment in experiments if experiment.variant == variant]
+        contents = [_metrics(experiment) for experiment in group]
+        names = tuple(experiment.folder.name for experiment in group)
+        label = f"{OURS}, {described(variant)}"
+        figures = seed_figures([_categories(content) for content in contents], shared)
+        rows.append(Row(label=label, origin="measured", figures=figures, variant=variant, seeds=len(group), runs=names))
+        passes = len(contents[0]["passes"])
+        if every_pass and passes > 1 and group[0].config.scoring.fusion != "last":
+            last = seed_figures([_categories(content["passes"][-1]) for content in contents], shared)
+            rows.append(
+                Row(label=f"{label}, last pass alone", origin="measured", figures=last, seeds=len(group), runs=names)
+            )
+    return rows
+
+
+def method_row(method: MeasuredMethod, shared: Sequence[str]) -> Row:
+    """The row of another method that was measured."""
+    figures = seed_figures(method.metrics, shared)
+    return Row(label=method.name, origin="measured", figures=figures, seeds=len(method.metrics))
+
+
+def difference(measured: Row, published: Row, comparable: bool) -> Row:
+    """Measured less published, wherever both have a metric; means over categories only where these are the same."""
+    figures: dict[str, dict[str, Figure]] = {}
+    for metric, values in measured.figures.items():
+        theirs = published.figures.get(metric, {})
+        differing = {
+            category: Figure(value=round(figure.value - theirs[category].value, 6))
+            for category, figure in values.items()
+            if metric in METRICS and category in theirs and (comparable or category != MEAN)
+        }
+        if differing:
+            figures[metric] = differing
+    label = f"{measured.label}: measured less published"
+    return Row(label=label, origin="difference", figures=figures, variant=measured.variant, seeds=measured.seeds)
+
+
+def seed_figures(seeds: Sequence[Mapping[str, CategoryMetrics]], shared: Sequence[str]) -> Figures:
+    """Mean and spread over seeds of every metric, by category and for the means over categories."""
+    means = [
+        {**metrics, MEAN: mean_metrics(metrics.values())}
+        | ({SHARED_MEAN: mean_metrics([metrics[name] for name in shared])} if shared else {})
+        for metrics in seeds
+    ]
+    return {
+        metric: {
+            category: _over_seeds(values)
+            for category in means[0]
+            if None not in (values := [getattr(one[category], metric) for one in means])
+        }
+        for metric in METRICS
+    }
+
+
+def described(variant: str) -> str:
+    """A variant in words."""
+    kind, _, what = variant.partition("-")
+    if kind == "tune":
+        return {"both": "text and image encoder", "none": "no encoder"}.get(what, f"{what} encoder") + " tuned"
+    if kind == "share":
+        return f"{what} % of the training images"
+    return f"R = {kind[1:]}, {what} prompt"
+
+
+def _over_seeds(values: Sequence[float]) -> Figure:
+    percent = [100 * value for value in values]
+    return Figure(value=fmean(percent), spread=stdev(percent) if len(percent) > 1 else None)
+
+
+def _shared_mean(values: Mapping[str, Figure], shared: Sequence[str]) -> dict[str, Figure]:
+    """The mean over the shared categories, if all of them are there."""
+    if not shared or any(name not in values for name in shared):
+        return {}
+    return {SHARED_MEAN: Figure(value=fmean(values[name].value for name in shared))}
+
+
+def _metrics(experiment: Experiment) -> dict[str, Any]:
+    content = read_run(experiment.folder).metrics
+    if content is None:
+        raise RunError(f"run {experiment.folder} was not evaluated", remedy="run `clipada reproduce` again")
+    return content
+
+
+def _categories(content: Mapping[str, Any]) -> dict[str, CategoryMetrics]:
+    return {name: CategoryMetrics(**values) for name, values in content["categories"].items()}

@@ -1,0 +1,159 @@
+"""Which trainings each table and figure needs, and in which folder each is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from clipada.bundle import ADAPTER, CONFIG, METRICS
+from clipada.config import Config
+from clipada.data import Dataset
+from clipada.errors import ConfigError
+from clipada.experiments.published import DatasetName
+
+RUNS = "runs"
+MAIN = "r1-learned"
+"""The variant that the paper calls its method."""
+
+SHARES = (10, 20, 30, 40, 50)
+"""Shares of the training images in figure 6, in percent."""
+
+
+def _passes(refinements: int, learned: bool) -> dict[str, Any]:
+    return {"model.refinements": refinements, "prompt.learnable": learned}
+
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {f"r{r}-{'learned' if learned else 'fixed'}": _passes(r, learned) for r in (0, 1, 2) for learned in (False, True)}
+    | {f"tune-{encoders}": _passes(1, True) | {"training.tune": encoders} for encoders in ("text", "image", "both")}
+    | {f"share-{share}": _passes(1, True) | {"training.image_share": share / 100} for share in SHARES}
+)
+"""What each variant changes of the settings, by dotted name."""
+
+_LEARNED = ("r0-learned", MAIN, "r2-learned")
+_SHARED = tuple(f"share-{share}" for share in SHARES)
+
+NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "table1": (MAIN,),
+        "table2": (MAIN,),
+        "table3": (MAIN,),
+        "table4": ("r0-fixed", "r0-learned", "r1-fixed", MAIN, "r2-fixed", "r2-learned"),
+        "table5": ("tune-both", "tune-image", "tune-text", MAIN),
+        "table6": _LEARNED,
+        "figure3": (MAIN,),
+        "figure4": (MAIN,),
+        "figure5": _LEARNED,
+        "figure6": (*_SHARED, MAIN),
+        "ablation": (*_LEARNED, "r1-fixed"),
+    }
+)
+"""The variants that each item rests on."""
+
+ITEMS: Mapping[DatasetName, tuple[str, ...]] = MappingProxyType(
+    {
+        "mvtec": ("table1", "table2", "figure3", "table4", "table6", "figure5", "table5", "figure6"),
+        "visa": ("table3", "figure4"),
+    }
+)
+"""What the paper shows of each data set, in the order it is made."""
+
+ABLATION = "ablation"
+"""Made only when asked for by name: refinement and prompt over several seeds, on either data set."""
+
+ABLATION_SEEDS = 3
+"""Its number of seeds where none is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One training and what it is evaluated on.
+
+    Attributes:
+        variant: A name in ``VARIANTS``.
+        config: All its settings.
+        folder: Its run folder. The name holds a hash of all that decides the result.
+    """
+
+    variant: str
+    config: Config
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """Variant and seed, for a person."""
+        return f"{self.variant}, seed {self.config.training.seed}"
+
+    @property
+    def trained(self) -> bool:
+        """Whether the training is done."""
+        return (self.folder / CONFIG).exists() and (self.folder / ADAPTER).exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is also evaluated."""
+        return self.trained and (self.folder / METRICS).exists()
+
+
+def chosen_items(name: DatasetName, only: Sequence[str] | None) -> tuple[str, ...]:
+    """The items to make: all of a data set, or those named, in the order they are made.
+
+    Raises:
+        ConfigError: The paper has no such item of this data set.
+    """
+    known = (*ITEMS[name], ABLATION)
+    unknown = [item for item in only or () if item not in known]
+    if unknown:
+        raise ConfigError(
+            f"nothing called {', '.join(unknown)} to reproduce on {name}", expected="one of " + ", ".join(known)
+        )
+    return tuple(item for item in known if item in only) if only else ITEMS[name]
+
+
+def needed_experiments(
+    item: str, base: Config, seeds: int | None, dataset: Dataset, backbone_sha256: str, out: Path
+) -> tuple[Experiment, ...]:
+    """The experiments of an item: every variant for every seed, ``base.training.seed`` and those after it.
+
+    Args:
+        item: A key of ``NEEDS``.
+        base: The settings that the variants change.
+        seeds: How many; ``None`` for one, or ``ABLATION_SEEDS`` in the ablation.
+        dataset: What is trained and evaluated on.
+        backbone_sha256: Hash of the backbone's weights.
+        out: The folder that takes ``runs/``.
+    """
+    count = seeds or (ABLATION_SEEDS if item == ABLATION else 1)
+    numbers = range(base.training.seed, base.training.seed + count)
+    listing = _listing(dataset)
+    return tuple(
+        _experiment(variant, base.updated({**VARIANTS[variant], "training.seed": seed}), listing, backbone_sha256, out)
+        for variant in NEEDS[item]
+        for seed in numbers
+    )
+
+
+def distinct(experiments: Iterable[Experiment]) -> tuple[Experiment, ...]:
+    """Each experiment once, in the order they first come."""
+    return tuple({experiment.folder: experiment for experiment in experiments}.values())
+
+
+def _experiment(variant: str, config: Config, listing: str, backbone_sha256: str, out: Path) -> Experiment:
+    deciding = [config.essence(), listing, backbone_sha256]
+    digest = hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()
+    folder = out / RUNS / f"{variant}-seed{config.training.seed}-{digest[:10]}"
+    return Experiment(variant=variant, config=config, folder=folder)
+
+
+def _listing(dataset: Dataset) -> str:
+    """A hash of which images a data set has, wherever it lies."""
+    images = [
+        (sample.category, sample.split, sample.defect, sample.path.relative_to(dataset.root).as_posix())
+        for sample in dataset.samples
+    ]
+    return hashlib.sha256(json.dumps(images).encode("utf-8", "backslashreplace")).hexdigest()

@@ -1,0 +1,50 @@
+"""Which of a data set's normal images a training uses: a share of each category, and which of these are held out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+
+from clipada.config import Config
+from clipada.randomness import derived_generator
+from clipada.types import Sample
+
+
+def select_share(samples: Sequence[Sample], config: Config) -> list[Sample]:
+    """The share of each category's images that is used, ``training.image_share``, rounded, at least one.
+
+    The draw follows from the seed alone, so a smaller share is a part of a larger one.
+    """
+    kept: set[Sample] = set()
+    for category, members in _by_category(samples).items():
+        count = max(1, round(config.training.image_share * len(members)))
+        kept |= set(_shuffled(members, config, "image share", category)[:count])
+    return [sample for sample in samples if sample in kept]
+
+
+def split_validation(samples: Sequence[Sample], config: Config) -> tuple[list[Sample], list[Sample]]:
+    """Split normal images into training and held-out ones, category by category, by the seed.
+
+    Returns:
+        The images to train on and those held out: ``validation_fraction`` of each category, rounded.
+    """
+    held_out: set[Sample] = set()
+    for category, members in _by_category(samples).items():
+        count = round(config.training.validation_fraction * len(members))
+        held_out |= set(_shuffled(members, config, "validation split", category)[: min(count, len(members) - 1)])
+    return [s for s in samples if s not in held_out], [s for s in samples if s in held_out]
+
+
+def _by_category(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    by_category: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_category[sample.category].append(sample)
+    return by_category
+
+
+def _shuffled(members: Sequence[Sample], config: Config, purpose: str, category: str) -> list[Sample]:
+    """The images of a category in an order that follows from the seed and a purpose."""
+    generator = derived_generator(config.training.seed, purpose, category)
+    return [members[place] for place in torch.randperm(len(members), generator=generator).tolist()]

@@ -1,0 +1,63 @@
+"""Trained parameters in a safetensors file: written whole or not at all, and read back only if they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipada.errors import RunError
+from clipada.files import written_aside
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def write_parameters(path: Path, parameters: Mapping[str, nn.Parameter], **metadata: str) -> None:
+    """Write parameters to ``path`` by name, with ``metadata`` in the file's head."""
+    from safetensors.torch import save
+
+    tensors = {name: value.detach().cpu().contiguous() for name, value in parameters.items()}
+    with written_aside(path) as aside:
+        aside.write_bytes(save(tensors, metadata=metadata))
+
+
+def load_parameters(path: Path, parameters: Mapping[str, nn.Parameter], remedy: str) -> None:
+    """Read the values of ``parameters`` from ``path``.
+
+    Raises:
+        RunError: The file is damaged or holds others or other shapes (then with ``remedy``), or values not finite.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path.stem} {path} cannot be read", got=str(error), remedy=remedy) from error
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    wanted = {name: tuple(value.shape) for name, value in parameters.items()}
+    if found != wanted:
+        raise RunError(
+            f"{path.stem} {path} does not fit its config.json", expected=str(wanted), got=str(found), remedy=remedy
+        )
+    broken = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if broken:
+        raise RunError(
+            f"{path.stem} {path} holds values that are not finite",
+            got=", ".join(broken),
+            remedy="train again, with a lower training.learning_rate",
+        )
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(tensors[name])
+
+
+def count_values(path: Path) -> int:
+    """How many numbers a safetensors file holds; it is not loaded."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118

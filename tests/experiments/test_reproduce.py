@@ -1,0 +1,226 @@
+"""The paper's tables and figures on a tiny CLIP: all of them from one call, the same after kills."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import PIL.Image
+import pytest
+
+from clipada.bundle import ENCODERS, METRICS, read_run
+from clipada.config import Config, RuntimeConfig
+from clipada.errors import ConfigError
+from clipada.experiments import ITEMS, MeasuredMethod, Reproduction, Step, reproduce
+from clipada.experiments.published import published_rows
+from clipada.experiments.runs import MAIN
+from clipada.metrics import CategoryMetrics
+from tiny import tiny_config, write_products
+
+CPU = RuntimeConfig(device="cpu", workers=0)
+TABLES = ("table1", "table2", "table4", "table5", "table6", "figure6")
+
+
+def quick(clip_folder: Path) -> Config:
+    """One epoch; the mean of the passes counts."""
+    return tiny_config(clip_folder).updated(
+        {
+            "training.epochs": 1,
+            "training.milestones": (),
+            "training.checkpoint_seconds": 0.0,
+            "scoring.fusion": "mean",
+        }
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_timing() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clipada.experiments.speed.SECONDS", 0.0)
+        patch.setattr("clipada.experiments.speed.LARGEST_BATCH", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two products, one of them called as one of the paper's is."""
+    root = write_products(tmp_path_factory.mktemp("parts") / "products")
+    (root / "disc").rename(root / "bottle")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, parts: Path, clip_folder: Path) -> Reproduction:
+    """Everything of MVTec AD, never interrupted: to be read only."""
+    return reproduce("mvtec", parts, tmp_path_factory.mktemp("whole"), quick(clip_folder), runtime=CPU)
+
+
+def figures(folder: Path, item: str) -> dict[tuple[str, ...], float]:
+    """Every figure of a table but speeds, by row, origin, metric and category."""
+    with (folder / f"{item}.csv").open(encoding="utf-8") as file:
+        return {
+            (line["row"], line["origin"], line["metric"], line["category"]): float(line["value"])
+            for line in csv.DictReader(file)
+            if "images_per_second" not in line["metric"] and line["metric"] != "best_batch"
+        }
+
+
+def test_every_table_and_figure_is_written(whole: Reproduction) -> None:
+    folder = whole.page.parent
+    expected = {f"{item}.{ending}" for item in TABLES for ending in ("md", "csv", "json")}
+    expected |= {"figure3.png", "figure5.png", "figure6.svg"}
+    assert {path.name for path in whole.files} == expected
+    assert {path.name for path in folder.iterdir()} == {*expected, "README.md", "runs"}
+    assert len(list((folder / "runs").iterdir())) == 14
+    page = whole.page.read_text()
+    for name in ("Table 1", "Table 6", "figure3.png", "figure5.png", "figure6.svg"):
+        assert page.count(name) == 1
+    for name, columns in (("figure3.png", 3), ("figure5.png", 5)):
+        with PIL.Image.open(folder / name) as image:
+            assert image.width > columns * 192
+            assert image.height > 4 * 150  # four scratched parts
+    curves = ET.fromstring((folder / "figure6.svg").read_text())
+    assert len(curves.findall(".//{*}circle")) == 3 * 5
+
+
+def test_tables_hold_what_the_runs_measured_beside_what_the_paper_says(whole: Reproduction) -> None:
+    folder = whole.page.parent
+    (run,) = (folder / "runs").glob("r1-learned-*")
+    metrics = read_run(run).metrics
+    assert metrics is not None
+    bottle = 100 * metrics["categories"]["bottle"]["image_auroc"]
+    table = figures(folder, "table1")
+    label = "CLIP-ADA, R = 1, learned prompt"
+    assert table[label, "measured", "image_auroc", "bottle"] == pytest.approx(bottle, abs=1e-4)
+    assert table[label, "published", "image_auroc", "bottle"] == 99.8
+    differing = f"{label}: measured less published"
+    assert table[differing, "difference", "image_auroc", "bottle"] == pytest.approx(bottle - 99.8, abs=1e-4)
+    assert table[label, "published", "image_auroc", "mean"] == 97.5
+    assert table[label, "published", "image_auroc", "shared mean"] == 99.8
+    # a mean over other categories than the paper's is not compared
+    assert (differing, "difference", "image_auroc", "mean") not in table
+    assert (differing, "difference", "image_auroc", "plate") not in table
+    assert table["DiAD", "published", "image_auroc", "wood"] == 99.7
+
+
+def test_published_and_measured_rows_never_mix(whole: Reproduction) -> None:
+    for item in TABLES:
+        content = json.loads((whole.page.parent / f"{item}.json").read_text())
+        by_origin = {
+            origin: [row for row in content["rows"] if row["origin"] == origin]
+            for origin in ("published", "measured", "difference")
+        }
+        assert len(by_origin["published"]) == len(published_rows(item, MAIN))
+        assert all(row["runs"] and row["row"].startswith("CLIP-ADA") for row in by_origin["measured"])
+        assert not any(row["runs"] for row in by_origin["published"])
+        assert sum(map(len, by_origin.values())) == len(content["rows"])
+
+
+def test_variants_are_what_their_rows_say(whole: Reproduction) -> None:
+    runs = {path.name.rpartition("-seed")[0]: read_run(path) for path in (whole.page.parent / "runs").iterdir()}
+    assert {(runs[f"r{r}-fixed"].config.model.refinements) for r in (0, 1, 2)} == {0, 1, 2}
+    assert not any(runs[f"r{r}-fixed"].config.prompt.learnable for r in (0, 1, 2))
+    assert {name for name, run in runs.items() if (run.folder / ENCODERS).exists()} == {
+        *("tune-text", "tune-image", "tune-both")
+    }
+    shares = [sum(runs[f"share-{share}"].training.categories.values()) for share in (10, 20, 30, 40, 50)]
+    assert shares == [2, 2, 4, 4, 6]
+    hashes = [runs[f"share-{share}"].training_sha256s or frozenset() for share in (10, 30, 50)]
+    assert hashes[0] < hashes[1] < hashes[2]
+    for metric in ("last pass alone", "± "):
+        assert (metric in (whole.page.parent / "table4.md").read_text()) == (metric == "last pass alone")
+    speeds = {
+        line["metric"]
+        for line in csv.DictReader((whole.page.parent / "table6.csv").open(encoding="utf-8"))
+        if line["origin"] == "measured"
+    }
+    assert {"parameters_millions", "images_per_second_batch_1", "images_per_second_best"} <= speeds
+
+
+def test_called_again_nothing_is_trained_or_timed(whole: Reproduction, parts: Path, clip_folder: Path) -> None:
+    folder, steps = whole.page.parent, list[Step]()
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*.*")}
+    page = whole.page.read_text()
+    reproduce("mvtec", parts, folder, quick(clip_folder), runtime=CPU, report=steps.append)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*.*")} == before
+    assert not [step for step in steps if step.stage.startswith(("training", "evaluating"))]
+    assert whole.page.read_text() == page
+
+
+def test_killed_twice_it_ends_the_same(whole: Reproduction, parts: Path, clip_folder: Path, tmp_path: Path) -> None:
+    def kill_in(stage: str, done: int) -> Callable[[Step], None]:
+        def kill(step: Step) -> None:
+            if step.stage.startswith(stage) and step.done == done:
+                raise KeyboardInterrupt
+
+        return kill
+
+    for kill in (kill_in("training r0-learned", 2), kill_in("evaluating tune-image", 1)):
+        with pytest.raises(KeyboardInterrupt):
+            reproduce("mvtec", parts, tmp_path, quick(clip_folder), runtime=CPU, report=kill)
+    killed = reproduce("mvtec", parts, tmp_path, quick(clip_folder), runtime=CPU)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        path.name for path in (whole.page.parent / "runs").iterdir()
+    }
+    for item in TABLES:
+        assert figures(tmp_path, item) == figures(whole.page.parent, item)
+    for name in ("figure3.png", "figure5.png", "figure6.svg"):
+        assert (tmp_path / name).read_bytes() == (whole.page.parent / name).read_bytes()
+    assert killed.tables.keys() == whole.tables.keys()
+
+
+def test_seeds_give_a_mean_and_a_spread(parts: Path, clip_folder: Path, tmp_path: Path) -> None:
+    result = reproduce("mvtec", parts, tmp_path, quick(clip_folder), only=["table1"], seeds=2, runtime=CPU)
+    row = next(row for row in result.tables["table1"].rows if row.origin == "measured")
+    values = [
+        100 * json.loads((tmp_path / "runs" / name / METRICS).read_text())["mean"]["image_auroc"] for name in row.runs
+    ]
+    assert row.seeds == len(values) == 2
+    figure = row.figures["image_auroc"]["mean"]
+    assert figure.value == pytest.approx(sum(values) / 2)
+    assert figure.spread == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert " ± " in (tmp_path / "table1.md").read_text()
+
+
+def test_visa_has_its_own_items_and_other_methods_join(parts: Path, clip_folder: Path, tmp_path: Path) -> None:
+    bank = CategoryMetrics(
+        image_auroc=0.9,
+        pixel_auroc=0.8,
+        pixel_ap=0.5,
+        aupro=None,
+        image_ap=None,
+        image_f1_max=None,
+        pixel_f1_max=None,
+        n_normal=2,
+        n_anomalous=2,
+    )
+    method = MeasuredMethod(name="memory bank", metrics=[{"bottle": bank, "plate": bank}])
+    result = reproduce("visa", parts, tmp_path, quick(clip_folder), runtime=CPU, methods=[method])
+    assert [path.name for path in result.files] == ["table3.md", "table3.csv", "table3.json", "figure4.png"]
+    text = (tmp_path / "table3.md").read_text()
+    assert "| memory bank | measured | 90.0 | 90.0 | 90.0 |" in text
+    assert "shared mean" not in text.split("\n- ")[0]  # no category is the paper's
+    with pytest.raises(ConfigError, match=r"nothing called table1(?s:.*)table3"):
+        reproduce("visa", parts, tmp_path, quick(clip_folder), only=["table1"], runtime=CPU)
+    assert ITEMS["visa"] == ("table3", "figure4")
+
+
+def test_from_the_command_line(
+    clipada: Callable[..., tuple[int, str, str]], parts: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    tiny = ["--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"]
+    words = ["reproduce", "mvtec", parts, "--out", tmp_path / "out", "--backbone", clip_folder, *tiny]
+    words += ["--scale", "0.003", "--set", "training.batch_size=4", "--only", "table1", "--device", "cpu"]
+    code, out, err = clipada(*words, "--workers", "0", "--plan", "--images-per-second", "10")
+    assert code == 0, err
+    assert "r1-learned, seed 0" in out
+    assert "24" in out.split()  # 12 images, 2 of the preset's 800 epochs
+    assert "not MVTec AD as in the paper: 1 of its 15 categories and 1 others" in err
+    assert not (tmp_path / "out").exists()
+    code, out, err = clipada(*words, "--workers", "0")
+    assert code == 0, err
+    assert f"all of it is in {tmp_path / 'out' / 'README.md'}" in err
+    assert "Table 1" in (tmp_path / "out" / "README.md").read_text()
+    assert clipada(*words, "--plan", "--images-per-second", "10")[1].count("finished") == 1
+    assert clipada(*words[:-4], "--only", "table9")[0] == 2
