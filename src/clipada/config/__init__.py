@@ -1,6 +1,7 @@
 """All settings and their defaults: the method's, its presets, and those that are no part of what a run is."""
 
 from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig, HistoryConfig, Keep
+from clipada.config.line import SinkConfig, WatchConfig
 from clipada.config.method import (
     EMBEDDED_BACKBONE,
     Attention,
@@ -57,8 +58,10 @@ __all__ = [
     "RuntimeName",
     "ScoringConfig",
     "Similarity",
+    "SinkConfig",
     "SynthesisConfig",
     "TrainingConfig",
+    "WatchConfig",
     "cores",
     "setting_names",
 ]
