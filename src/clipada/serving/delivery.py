@@ -41,14 +41,13 @@ class Courier:
         self.settings = settings or SinkConfig()
         self._owner = uuid.uuid4().hex
         self._stopped = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._deliver_on, args=(sink,), name=f"clipada-{sink.name}", daemon=True)
-            for sink in self.sinks
-        ]
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
+        for sink in self.sinks:
+            thread = threading.Thread(target=self._deliver_on, args=(sink,), name=f"clipada-{sink.name}", daemon=True)
             thread.start()
+            self._threads.append(thread)
         return self
 
     def __exit__(self, *_: object) -> None:
