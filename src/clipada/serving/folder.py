@@ -12,6 +12,7 @@ from pathlib import Path
 from clipada.config import WatchConfig
 from clipada.images import is_image
 from clipada.serving.seen import Stamp
+from clipada.workflows import MAP, OVERLAY
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,8 @@ AT_ONCE = 500
 class NewFiles:
     """Finds image files below a folder that are complete and were not inspected as they are now.
 
-    Hidden files and folders are skipped, and links to folders are not followed. What is remembered between two looks
-    is bounded by ``settings.backlog``.
+    Hidden files and folders are skipped, and so are pictures that clipada wrote; links to folders are not followed.
+    What is remembered between two looks is bounded by ``settings.backlog``.
 
     Args:
         folder: Where to look, at any depth.
@@ -77,7 +78,7 @@ class NewFiles:
                 if entry.is_dir(follow_symlinks=False):
                     if path.resolve() not in self._excluded:
                         folders.append(path)
-                elif is_image(path):
+                elif is_image(path) and not path.name.endswith((OVERLAY, MAP)):
                     try:
                         yield Stamp.of(path, entry.stat())
                     except OSError:
