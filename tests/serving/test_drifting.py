@@ -15,8 +15,7 @@ from clipada.serving.history import History
 from clipada.serving.line import Line
 
 
-@pytest.fixture(scope="module")
-def calibration() -> Calibration:
+def made_calibration() -> Calibration:
     scores = np.random.default_rng(0).normal(0.3, 0.05, 200)
     images = [CalibrationImage(sha256=str(index), score=float(score), peak=0.5) for index, score in enumerate(scores)]
     return Calibration(
@@ -27,6 +26,11 @@ def calibration() -> Calibration:
         created="",
         command="",
     )
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    return made_calibration()
 
 
 @pytest.fixture
