@@ -61,5 +61,9 @@ class HistoryError(ClipAdaError):
     """The database of verdicts cannot be used as asked."""
 
 
+class SinkError(ClipAdaError):
+    """A sink cannot be used as asked, or has not taken a verdict."""
+
+
 class CalibrationError(ClipAdaError):
     """A calibration cannot promise what is asked, is damaged, or is of another model."""

@@ -166,7 +166,7 @@ def evaluate(
     return evaluation
 
 
-def predict(
+def predict(  # noqa: PLR0913
     run: Path | str,
     images: Path | str | Iterable[Path | str],
     out: Path | str | None = None,
@@ -178,12 +178,14 @@ def predict(
     threshold: float | None = None,
     batch_size: int = 8,
     workers: int = 2,
+    watch_drift: bool = True,
 ) -> Iterable[Verdict | Failure]:
     """Inspect a file or a folder of images, or some of each, one batch after another while the results are taken.
 
     With ``out``, each image's overlay (``NAME.overlay.png``) and 16-bit anomaly map (``NAME.map.png``, value / 65535,
     in its own geometry) are written there as its result is taken, and at the end ``predictions.jsonl``. Such pictures
-    of an earlier time are not inspected. With a calibration, drift among the images is warned of at the end.
+    of an earlier time are not inspected. With a calibration, drift among the images is warned of at the end, unless
+    ``watch_drift`` is false.
 
     Yields:
         A verdict per image in order; a failure for a file that cannot be read.
@@ -201,7 +203,7 @@ def predict(
         run, backbone=backbone, engine=engine, device=device, precision=precision, threshold=threshold
     )
     results = inspector.inspect_files(paths, batch_size=batch_size, workers=workers)
-    if inspector.calibration is not None:
+    if watch_drift and inspector.calibration is not None:
         results = _watched(results, DriftMonitor(inspector.calibration))
     return results if out is None else _written(results, _made(out), _names(paths))
 
@@ -236,6 +238,13 @@ def prediction_record(result: Verdict | Failure) -> dict[str, Any]:
         "time": result.time,
         "latency_ms": result.latency_ms,
     }
+
+
+def write_pictures(path: Path, verdict: Verdict) -> None:
+    """Write a verdict's overlay and 16-bit anomaly map to ``path`` with their endings added."""
+    picture = overlay(verdict.image, verdict.anomaly_map, verdict.threshold)
+    write_png(path.with_name(f"{path.name}{OVERLAY}"), picture)
+    write_png(path.with_name(f"{path.name}{MAP}"), map_to_16bit(verdict.anomaly_map))
 
 
 def report_run(
@@ -344,9 +353,7 @@ def _written(results: Iterable[Verdict | Failure], out: Path, names: dict[Path, 
         for result in results:
             lines.write(json.dumps(prediction_record(result)) + "\n")
             if isinstance(result, Verdict) and result.path is not None:
-                picture = overlay(result.image, result.anomaly_map, result.threshold)
-                write_png(out / f"{names[result.path]}{OVERLAY}", picture)
-                write_png(out / f"{names[result.path]}{MAP}", map_to_16bit(result.anomaly_map))
+                write_pictures(out / names[result.path], result)
             yield result
 
 
@@ -356,9 +363,8 @@ def _watched(results: Iterable[Verdict | Failure], monitor: DriftMonitor) -> Ite
         if isinstance(result, Verdict):
             monitor.watch(result)
         yield result
-    for report in monitor.reports():
-        if report.drifting:
-            log.warning(report.describe())
+    for report in monitor.drifting():
+        log.warning(report.describe())
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, Path]:

@@ -23,7 +23,10 @@ from sqlalchemy import create_engine, text
 from clipada.config import HistoryConfig
 from clipada.errors import ConfigError, HistoryError
 from clipada.images import image_sha256, write_png
+from clipada.serving import seen
+from clipada.serving.drifting import DriftWatch, begin_anew
 from clipada.serving.history import Entry, History
+from clipada.serving.seen import Stamp
 from clipada.types import ModelIdentity, Region, Verdict
 
 MODEL = ModelIdentity(run="line3", sha256="a" * 64, backbone_sha256="b" * 64, engine="torch fp32")
@@ -127,6 +130,39 @@ def test_postgresql_does_all_of_it(postgres: str) -> None:
         check_store_and_find(history)
     with History(HistoryConfig(database=postgres)) as history:  # a second start finds its own schema
         assert all_of(history) == []
+    check_sinks_and_memory(postgres)
+
+
+def check_sinks_and_memory(url: str) -> None:
+    """What every database must do beside a line."""
+    from test_delivery import Listener, delivered
+    from test_drifting import made_calibration
+
+    sink, calibration = Listener(), made_calibration()
+    numbers = delivered(url, sink, store=5)
+    assert [delivery.verdict_id for delivery in sink.taken] == numbers
+    stamps = [Stamp(path=Path(f"/{index}.png"), size=2**40, mtime_ns=2**60) for index in range(2)]
+    with History(HistoryConfig(database=url), sinks=["away"]) as history:
+        history.store(
+            [verdict(calibration=calibration.id)],
+            lambda connection: seen.remember(connection, Path("/"), [(stamps[0], None)]),
+        )
+        assert [(waiting.sink, waiting.verdicts, waiting.failures) for waiting in history.waiting()] == [("away", 1, 0)]
+        with history.connected() as connection:
+            assert seen.unseen(connection, stamps) == stamps[1:]
+        for _ in range(2):
+            watch = DriftWatch(history, calibration)
+            watch.update()
+            watch.keep()
+            assert watch.monitor.parts == 1
+        begin_anew(history)
+        assert DriftWatch(history, calibration).monitor.parts == 0
+        assert history.prune(datetime.now(UTC) + timedelta(days=1)) == 5
+        assert history.abandon("away") == 1
+
+
+def test_sinks_and_memory(url: str) -> None:
+    check_sinks_and_memory(url)
 
 
 def test_a_second_start_finds_everything(history: History, url: str) -> None:
@@ -205,7 +241,8 @@ def test_old_verdicts_go_with_what_belongs_to_them(tmp_path: Path, url: str) -> 
         assert history.prune(datetime.now(UTC) - timedelta(days=30)) == 2
         (entry,) = history.entries()
         assert entry.kept
-        assert list((tmp_path / "kept").rglob("*.png")) == [Path(entry.kept)]
+        kept = Path(entry.kept)
+        assert list((tmp_path / "kept").rglob("*")) == [kept.parent, kept]  # nor are empty folders left
         assert list(history.entries(confirmed=True)) == []
 
 

@@ -8,16 +8,20 @@ keeps its expected capital, and by Ville's inequality the chance that it ever gr
 
 Only parts that pass are watched: those below the threshold, against the calibration images below it, which are
 exchangeable too. So defects that are found are no evidence of drift, however many there are.
+
+Scores are rounded first (``Tally``), so that a stream without end needs bounded room. That costs no validity: rounded
+scores are exchangeable too, and ties are broken at random.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from clipada.calibration.record import Calibration
+from clipada.calibration.tally import Tally
 from clipada.config import DriftConfig
 from clipada.types import Verdict
 
@@ -67,7 +71,7 @@ class DriftReport:
         group: The group whose thresholds counted; ``None`` for those of all calibration images pooled.
         parts: The number of parts judged.
         defective: How many of them were found defective; the others are watched for drift.
-        evidence: The highest value that the martingale reached.
+        evidence: The highest value that the martingale reached; with drift the betting ends.
         limit: The evidence from which there is drift.
         drift_at: Place among the group's parts, from 1, of the first with that evidence; ``None`` without drift.
         higher: Whether the parts' scores lie above those of the calibration.
@@ -121,12 +125,18 @@ class DriftMonitor:
     """
 
     def __init__(self, calibration: Calibration, settings: DriftConfig | None = None) -> None:
-        settings = settings or DriftConfig()
-        generator = np.random.default_rng(settings.seed)
-        limit = (1 + len(calibration.groups)) / settings.false_alarm_chance  # Bonferroni: one test a group
+        self.settings = settings or DriftConfig()
+        generator = np.random.default_rng(self.settings.seed)
+        limit = (1 + len(calibration.groups)) / self.settings.false_alarm_chance  # Bonferroni: one test a group
         self._streams = {
-            group: _Stream(calibration, group, limit, settings.jump, generator) for group in (None, *calibration.groups)
+            group: _Stream(calibration, group, limit, self.settings.jump, generator)
+            for group in (None, *calibration.groups)
         }
+
+    @property
+    def parts(self) -> int:
+        """The number of parts judged, over all groups."""
+        return sum(stream.parts for stream in self._streams.values())
 
     def watch(self, verdict: Verdict) -> None:
         """Take the next verdict into account; one without a calibration is passed over."""
@@ -141,6 +151,29 @@ class DriftMonitor:
         """A report for each group that parts were seen of."""
         return tuple(stream.report() for stream in self._streams.values() if stream.parts)
 
+    def drifting(self) -> tuple[DriftReport, ...]:
+        """A report for each group with drift."""
+        return tuple(stream.report() for stream in self._streams.values() if stream.drift_at is not None)
+
+    def state(self) -> dict[str, Any]:
+        """All that was learnt of the stream, as plain values for ``restore``."""
+        streams = [stream.state() for stream in self._streams.values() if stream.parts]
+        return {"settings": asdict(self.settings), "streams": streams}
+
+    def restore(self, state: dict[str, Any]) -> bool:
+        """Go on where another monitor of the same calibration stood; whether its settings were the same.
+
+        With other settings nothing is taken over. Ties are broken by new draws.
+        """
+        if state["settings"] != asdict(self.settings):
+            return False
+        for stream in state["streams"]:
+            self._streams[stream["group"]].restore(stream)
+        generator = np.random.default_rng((self.settings.seed, self.parts))
+        for own in self._streams.values():
+            own.generator = generator
+        return True
+
 
 class _Stream:
     """One group's parts."""
@@ -150,9 +183,8 @@ class _Stream:
     ) -> None:
         self.group = group
         self.threshold = calibration.limits(group).score
-        self.calibrated = [score for score in calibration.scores(group).tolist() if score < self.threshold]
-        self.pool = list(self.calibrated)
-        self.scores: list[float] = []
+        passing = [score for score in calibration.scores(group).tolist() if score < self.threshold]
+        self.calibrated, self.pool, self.seen = Tally(passing), Tally(passing), Tally()
         self.parts = self.defective = 0
         self.martingale = JumperMartingale(jump)
         self.generator = generator
@@ -165,28 +197,54 @@ class _Stream:
         if score >= self.threshold:
             return
         p_value = self._p_value(score)
-        insort(self.pool, score)
-        self.scores.append(score)
+        self.pool.add(score)
+        self.seen.add(score)
+        if self.drift_at is None:
+            self._bet(p_value)
+
+    def _bet(self, p_value: float) -> None:
         self.martingale.add(p_value)
         self.evidence = max(self.evidence, self.martingale.value)
-        if self.drift_at is None and self.evidence >= self.limit:
+        if self.evidence >= self.limit:
             self.drift_at = self.parts
 
     def _p_value(self, score: float) -> float:
         """``(#{Z > s} + U (1 + #{Z = s})) / (n + 1)`` over all that came before: smoothed, hence exactly uniform."""
-        right = bisect_right(self.pool, score)
-        ties = right - bisect_left(self.pool, score)
-        above = len(self.pool) - right
-        return float((above + self.generator.uniform() * (1 + ties)) / (len(self.pool) + 1))
+        ties, above = self.pool.ties_and_above(score)
+        return float((above + self.generator.uniform() * (1 + ties)) / (self.pool.size + 1))
 
     def _higher(self) -> bool:
         """Whether a part's score lies above a calibration score more often than below."""
-        places = [bisect_left(self.calibrated, score) + bisect_right(self.calibrated, score) for score in self.scores]
-        return sum(places) > len(self.calibrated) * len(self.scores)
+        excess = 0
+        for value, count in zip(self.seen.values, self.seen.counts, strict=True):
+            ties, above = self.calibrated.ties_and_above(value)
+            excess += count * (self.calibrated.size - ties - 2 * above)
+        return excess > 0
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "group": self.group,
+            "parts": self.parts,
+            "defective": self.defective,
+            "evidence": self.evidence,
+            "drift_at": self.drift_at,
+            "steps": self.martingale.steps,
+            "capital": self.martingale.capital,
+            "values": self.seen.values,
+            "counts": self.seen.counts,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.parts, self.defective = state["parts"], state["defective"]
+        self.evidence, self.drift_at = state["evidence"], state["drift_at"]
+        self.martingale.steps, self.martingale.capital = state["steps"], list(state["capital"])
+        for value, count in zip(state["values"], state["counts"], strict=True):
+            self.seen.add(value, count)
+            self.pool.add(value, count)
 
     def report(self) -> DriftReport:
-        both = (self.calibrated, self.scores) if self.calibrated and self.scores else ()
-        quantiles = (np.quantile(scores, QUANTILES).tolist() for scores in both)
+        both = (self.calibrated, self.seen) if self.calibrated.values and self.seen.values else ()
+        quantiles = (tally.quantiles(QUANTILES) for tally in both)
         return DriftReport(
             group=self.group,
             parts=self.parts,

@@ -13,6 +13,7 @@ from clipada.cli.learning import demo, synthesize, train
 from clipada.cli.reproducing import reproduce
 from clipada.cli.telling import export, info, report
 from clipada.cli.terminal import console, error_console
+from clipada.cli.watching import watch
 from clipada.errors import ClipAdaError
 from clipada.serving.commands import history_app
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, synthesize, train, evaluate, calibrate, predict, report, export, info, reproduce):
+for command in (demo, synthesize, train, evaluate, calibrate, predict, watch, report, export, info, reproduce):
     app.command()(command)
 app.add_typer(history_app, name="history")
 
@@ -31,7 +32,7 @@ EXTRAS = {
     **dict.fromkeys(("huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"), "train"),
     **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
     "openvino": "openvino",
-    "sqlalchemy": "serve",
+    **dict.fromkeys(("httpx", "paho", "sqlalchemy"), "serve"),
 }
 """The modules that are not always installed, and the extra of ``clipada`` that brings each."""
 

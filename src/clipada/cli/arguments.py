@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from clipada.config import EngineName, EnginePrecision
+from clipada.config import EngineName, EnginePrecision, Keep
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
 DataFolder = Annotated[
@@ -31,6 +31,20 @@ Streams = Annotated[int, typer.Option(min=1, help="Parts of a batch that an expo
 Shortcut = Annotated[bool, typer.Option("--shortcut", help="Refine only patches whose attention is hot, in an export.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Database = Annotated[
+    str | None, typer.Option(metavar="URL", help="Also store verdicts here, e.g. sqlite:///history.db.")
+]
+KeepImages = Annotated[Keep, typer.Option(help="Which images to keep beside stored verdicts, in clipada-images.")]
+Webhook = Annotated[str | None, typer.Option(metavar="URL", help="Also post each stored verdict there as JSON.")]
+Secret = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A file whose content signs what is posted (HMAC-SHA256).")
+]
+Mqtt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Also publish each stored verdict: mqtt://user@host:port/topic, or mqtts:// for TLS."
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. model.attention=residual; may be repeated."),

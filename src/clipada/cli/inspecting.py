@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,18 +12,23 @@ from clipada.cli.arguments import (
     Backbone,
     BatchSize,
     Category,
+    Database,
     DataFolder,
     Device,
     Engine,
+    KeepImages,
     Layout,
+    Mqtt,
     Precision,
     RunFolder,
+    Secret,
     Shortcut,
     Streams,
     Threads,
+    Webhook,
     Workers,
 )
-from clipada.cli.terminal import print_metrics, progress, read_dataset, say
+from clipada.cli.terminal import Counts, print_metrics, progress, read_dataset, say, tell
 from clipada.config import (
     CalibrationConfig,
     CalibrationMode,
@@ -33,11 +37,12 @@ from clipada.config import (
     EnginePrecision,
     HistoryConfig,
     Keep,
+    SinkConfig,
 )
 from clipada.errors import ConfigError
 
 if TYPE_CHECKING:
-    from clipada.serving.history import History
+    from clipada.serving.line import Line
 
 
 def evaluate(
@@ -66,7 +71,7 @@ def evaluate(
             run,
             dataset,
             backbone=backbone,
-            engine=_engine(engine, precision, device, threads, streams, shortcut),
+            engine=engine_config(engine, precision, device, threads, streams, shortcut),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda _: bar.advance(task),
@@ -121,7 +126,7 @@ def calibrate(
             images or (),
             settings,
             backbone=backbone,
-            engine=_engine(engine, precision, device, threads, streams, shortcut),
+            engine=engine_config(engine, precision, device, threads, streams, shortcut),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda: bar.advance(task),
@@ -149,12 +154,11 @@ def predict(
         typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region; the run's own by default."),
     ] = None,
     engine: Engine = None,
-    database: Annotated[
-        str | None, typer.Option(metavar="URL", help="Also store verdicts here, e.g. sqlite:///history.db.")
-    ] = None,
-    keep_images: Annotated[
-        Keep, typer.Option(help="With --database, which images to keep, in clipada-images.")
-    ] = HistoryConfig.keep,
+    database: Database = None,
+    keep_images: KeepImages = HistoryConfig.keep,
+    webhook: Webhook = None,
+    webhook_secret: Secret = None,
+    mqtt: Mqtt = None,
     device: Device = "auto",
     precision: Precision = None,
     threads: Threads = None,
@@ -165,39 +169,34 @@ def predict(
 ) -> None:
     """Inspect images: one JSON line each on standard output."""
     from clipada import workflows
-    from clipada.types import Failure
+    from clipada.types import Verdict
 
-    unreadable = count = defective = 0
-    calibrated = False
-    history = _history(database, keep_images)
-    for result in workflows.predict(
-        run,
-        images,
-        out,
-        backbone=backbone,
-        engine=_engine(engine, precision, device, threads, streams, shortcut),
-        threshold=threshold,
-        batch_size=batch_size,
-        workers=workers,
-    ):
-        sys.stdout.write(json.dumps(workflows.prediction_record(result)) + "\n")
-        count += 1
-        if isinstance(result, Failure):
-            unreadable += 1
-            say(f"left out: {result.error}", style="yellow")
-        else:
-            defective += bool(result.defective)
-            calibrated = result.calibration is not None
-            if history is not None:
-                history.store([result])
-    where = f"; pictures in {out}" if out else ""
-    found = f", {defective} defective" if calibrated else ""
-    say(f"inspected {count - unreadable} images{found}, left out {unreadable}{where}")
-    if unreadable == count:
+    sinks = SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt)
+    counts = Counts()
+    with _line(run, database, keep_images, sinks) as line:
+        for result in workflows.predict(
+            run,
+            images,
+            out,
+            backbone=backbone,
+            engine=engine_config(engine, precision, device, threads, streams, shortcut),
+            threshold=threshold,
+            batch_size=batch_size,
+            workers=workers,
+            watch_drift=line is None,
+        ):
+            if line is not None and isinstance(result, Verdict):
+                line.history.store([result])
+            tell(result, counts)
+        if line is not None:
+            line.warn_of_drift()
+            line.finish()
+    say(f"{counts}; pictures in {out}" if out else str(counts))
+    if not counts.inspected:
         raise typer.Exit(1)
 
 
-def _engine(
+def engine_config(
     name: EngineName | None,
     precision: EnginePrecision | None,
     device: str,
@@ -205,17 +204,23 @@ def _engine(
     streams: int,
     shortcut: bool,
 ) -> EngineConfig:
+    """The engine's settings, from a command's options."""
     return EngineConfig(
         name=name, precision=precision, device=device, threads=threads, streams=streams, shortcut=shortcut
     )
 
 
-def _history(database: str | None, keep: Keep) -> History | None:
-    """The history to store verdicts in, if one is named."""
-    if database is None and keep != "none":
-        raise ConfigError("images are kept beside their verdicts", got="no --database", remedy="pass --database URL")
+def _line(run: Path, database: str | None, keep: Keep, sinks: SinkConfig) -> AbstractContextManager[Line | None]:
+    """Where verdicts go beside the standard output, if a database is named."""
+    for what, asked in (("images are kept", keep != "none"), ("verdicts wait for sinks", sinks.any)):
+        if asked and database is None:
+            raise ConfigError(f"{what} beside stored verdicts", got="no --database", remedy="pass --database URL")
     if database is None:
-        return None
-    from clipada.serving.history import History
+        return nullcontext()
+    from clipada.bundle import CALIBRATION
+    from clipada.calibration import read_calibration
+    from clipada.serving.line import Line
 
-    return History(HistoryConfig(database=database, keep=keep))
+    path = run / CALIBRATION
+    calibration = read_calibration(path) if path.exists() else None
+    return Line(calibration, HistoryConfig(database=database, keep=keep), sinks)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +26,7 @@ from clipada.config import RuntimeConfig
 if TYPE_CHECKING:
     from clipada.data import Dataset
     from clipada.evaluation import Evaluation
+    from clipada.types import Failure, Verdict
 
 out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -32,6 +36,35 @@ console = Console(stderr=True, quiet=not RuntimeConfig.leads(), markup=False, em
 def say(text: str, style: str | None = None) -> None:
     """Print to standard error, no line broken, so that paths and commands can be copied from a log."""
     console.print(text, style=style, soft_wrap=True)
+
+
+@dataclass
+class Counts:
+    """How many images were inspected, how many of them are defective, and how many files were left out."""
+
+    inspected: int = 0
+    defective: int = 0
+    unreadable: int = 0
+    calibrated: bool = False
+
+    def __str__(self) -> str:
+        found = f", {self.defective} defective" if self.calibrated else ""
+        return f"inspected {self.inspected} images{found}, left out {self.unreadable}"
+
+
+def tell(result: Verdict | Failure, counts: Counts) -> None:
+    """Print a result as a JSON line on standard output and count it; name a file that cannot be read."""
+    from clipada.types import Failure
+    from clipada.workflows import prediction_record
+
+    sys.stdout.write(json.dumps(prediction_record(result)) + "\n")
+    if isinstance(result, Failure):
+        counts.unreadable += 1
+        say(f"left out: {result.error}", style="yellow")
+    else:
+        counts.inspected += 1
+        counts.defective += bool(result.defective)
+        counts.calibrated = result.calibration is not None
 
 
 def read_dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:

@@ -8,6 +8,7 @@ from clipada.config.baselines import (
     ZeroShotConfig,
 )
 from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig, HistoryConfig, Keep
+from clipada.config.line import SinkConfig, WatchConfig
 from clipada.config.method import (
     EMBEDDED_BACKBONE,
     Attention,
@@ -66,9 +67,11 @@ __all__ = [
     "ScheduleConfig",
     "ScoringConfig",
     "Similarity",
+    "SinkConfig",
     "SynthesisConfig",
     "TrainingConfig",
     "Tune",
+    "WatchConfig",
     "ZeroShotConfig",
     "cores",
     "setting_names",

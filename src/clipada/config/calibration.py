@@ -63,7 +63,7 @@ class DriftConfig:
 class HistoryConfig:
     """Where verdicts are stored."""
 
-    database: str = "sqlite:///clipada-history.db"
+    database: str = "sqlite:///history.db"
     """A database URL as SQLAlchemy reads it: an SQLite file, ``postgresql+psycopg://user@host/name``, ..."""
 
     keep: Keep = "none"

@@ -86,10 +86,40 @@ def prune(
     days: Annotated[int, typer.Option(min=0, help="Delete verdicts that are older than so many days.")],
     database: Database = HistoryConfig.database,
 ) -> None:
-    """Delete old verdicts with their feedback and kept images."""
+    """Delete old verdicts with their feedback and kept images; those that a sink has not taken yet stay."""
     with _history(database) as history:
         count = history.prune(datetime.now(UTC) - timedelta(days=days))
     typer.echo(f"deleted {count} verdicts", err=True)
+
+
+@history_app.command()
+def waiting(database: Database = HistoryConfig.database) -> None:
+    """Print what sinks have not taken yet: verdicts, time of the oldest, failed attempts in a row, sink, last error."""
+    with _history(database) as history:
+        for sink in history.waiting():
+            error = " ".join((sink.error or "-").split())
+            typer.echo("\t".join(map(str, (sink.verdicts, sink.oldest, sink.failures, sink.sink, error))))
+
+
+@history_app.command()
+def abandon(
+    sink: Annotated[str, typer.Argument(metavar="SINK", help="A sink's name, as `clipada history waiting` tells it.")],
+    first: Annotated[bool, typer.Option("--first", help="Only the verdict that has waited longest.")] = False,
+    database: Database = HistoryConfig.database,
+) -> None:
+    """Give up what waits for a sink that is gone, or that refuses a verdict for good. The verdicts stay."""
+    with _history(database) as history:
+        count = history.abandon(sink, 1 if first else None)
+    typer.echo(f"{count} verdicts will not be delivered to {sink}", err=True)
+
+
+@history_app.command()
+def mended(database: Database = HistoryConfig.database) -> None:
+    """Say that what had drifted was mended: drift is watched for anew, from the next verdict on."""
+    from clipada.serving.drifting import begin_anew
+
+    with _history(database) as history:
+        begin_anew(history)
 
 
 def _history(database: str) -> History:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +16,10 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from clipada.config import HistoryConfig
 from clipada.errors import HistoryError
-from clipada.files import written_aside
+from clipada.files import sha256_of, written_aside
 from clipada.images import write_png
-from clipada.serving.tables import FEEDBACK, VERDICTS, migrate
+from clipada.serving import outbox, seen
+from clipada.serving.tables import DELIVERIES, FEEDBACK, VERDICTS, migrate
 from clipada.types import Verdict
 from clipada.workflows import prediction_record
 
@@ -68,13 +69,17 @@ class History:
     Args:
         settings: Which database, and which images to keep where.
         create: Whether an SQLite file that does not exist is made.
+        sinks: The names of the sinks that each verdict is queued for as it is stored; a ``Courier`` delivers.
 
     Raises:
         HistoryError: The database cannot be reached, its driver is missing, or it is of a newer version.
     """
 
-    def __init__(self, settings: HistoryConfig | None = None, *, create: bool = True) -> None:
+    def __init__(
+        self, settings: HistoryConfig | None = None, *, create: bool = True, sinks: Sequence[str] = ()
+    ) -> None:
         self.settings = settings or HistoryConfig()
+        self.sinks = tuple(sinks)
         try:
             self._engine = create_engine(self.settings.database)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
@@ -89,7 +94,7 @@ class History:
             if not create and file and not Path(file).is_file():
                 raise HistoryError(f"no history in {file}", remedy="name the one that `predict --database` wrote")
             event.listen(self._engine, "connect", _durable)
-        with self._connected() as connection:
+        with self.connected() as connection:
             migrate(connection)
 
     def __enter__(self) -> Self:
@@ -98,12 +103,21 @@ class History:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def place(self) -> str:
+        """The database's URL, its password hidden."""
+        return make_url(self.settings.database).render_as_string(hide_password=True)
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
 
-    def store(self, verdicts: Sequence[Verdict]) -> list[int]:
-        """Store verdicts, all or none, and their images where the settings say so.
+    def store(self, verdicts: Sequence[Verdict], also: Callable[[Connection], None] | None = None) -> list[int]:
+        """Store verdicts, all or none, queued for each sink, and their images where the settings say so.
+
+        Args:
+            verdicts: What to store.
+            also: Writes what must be stored with them or not at all.
 
         Returns:
             Their numbers, in order, once they are on the disk.
@@ -112,11 +126,25 @@ class History:
             HistoryError: The database cannot be written to.
         """
         rows = [_row(verdict, self._keep(verdict)) for verdict in verdicts]
-        if not rows:
-            return []
+        numbers: list[int] = []
         statement = insert(VERDICTS).returning(VERDICTS.c.id, sort_by_parameter_order=True)
-        with self._connected() as connection:
-            return list(connection.scalars(statement, rows))
+        with self.connected() as connection:
+            if rows:
+                numbers = list(connection.scalars(statement, rows))
+                outbox.queue(connection, numbers, self.sinks)
+            if also is not None:
+                also(connection)
+        return numbers
+
+    def waiting(self) -> list[outbox.Waiting]:
+        """What the sinks have not taken yet, for each sink that anything waits for."""
+        with self.connected() as connection:
+            return outbox.waiting(connection)
+
+    def abandon(self, sink: str, limit: int | None = None) -> int:
+        """Give up what waits for a sink, or only so much of it, the oldest first; return how much that was."""
+        with self.connected() as connection:
+            return outbox.abandon(connection, sink, limit)
 
     def judge(self, verdict_id: int, *, confirmed: bool, reason: str = "") -> None:
         """Add an operator's word on a verdict; the last one counts.
@@ -124,7 +152,7 @@ class History:
         Raises:
             HistoryError: There is no such verdict.
         """
-        with self._connected() as connection:
+        with self.connected() as connection:
             if connection.scalar(select(VERDICTS.c.id).where(VERDICTS.c.id == verdict_id)) is None:
                 raise HistoryError(f"the history has no verdict {verdict_id}", remedy="see `clipada history list`")
             word = {"verdict_id": verdict_id, "time": _now(), "confirmed": confirmed, "reason": reason}
@@ -145,7 +173,7 @@ class History:
             query = query.where(VERDICTS.c.defective.is_(defective))
         if confirmed is not None:
             query = query.where(FEEDBACK.c.confirmed.is_(confirmed))
-        with self._connected() as connection:
+        with self.connected() as connection:
             for row in connection.execution_options(yield_per=500).execute(query.limit(limit)):
                 yield Entry(**row._mapping)
 
@@ -160,43 +188,55 @@ class History:
         return count
 
     def prune(self, before: datetime) -> int:
-        """Delete what is older, feedback and kept images with it; return the number of verdicts deleted."""
-        older = VERDICTS.c.time < before.astimezone(UTC).isoformat(timespec="milliseconds")
-        with self._connected() as connection:
-            kept = set(connection.scalars(select(VERDICTS.c.kept).where(older, VERDICTS.c.kept.is_not(None))))
-            ids = select(VERDICTS.c.id).where(older)
+        """Delete what is older, feedback and kept images with it; return the number of verdicts deleted.
+
+        A verdict that a sink has not taken yet stays. Files of a watched folder that are gone are forgotten too.
+        """
+        limit = before.astimezone(UTC).isoformat(timespec="milliseconds")
+        with self.connected() as connection:
+            older = VERDICTS.c.time < limit, VERDICTS.c.id.not_in(select(DELIVERIES.c.verdict_id))
+            ids = select(VERDICTS.c.id).where(*older)
+            kept = set(connection.scalars(select(VERDICTS.c.kept).where(*older, VERDICTS.c.kept.is_not(None))))
             connection.execute(delete(FEEDBACK).where(FEEDBACK.c.verdict_id.in_(ids)))
-            count = connection.execute(delete(VERDICTS).where(older)).rowcount
+            count = connection.execute(delete(VERDICTS).where(*older)).rowcount
             kept -= set(connection.scalars(select(VERDICTS.c.kept).distinct()))
-        for path in kept:
-            Path(path).unlink(missing_ok=True)
+            seen.forget(connection, limit)
+        for path in map(Path, kept):
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # other images of that folder are kept still
+                path.parent.rmdir()
         return count
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def connected(self) -> Iterator[Connection]:
         """A transaction; what the database raises becomes a ``HistoryError``."""
         try:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            url = make_url(self.settings.database).render_as_string(hide_password=True)
             cause = getattr(error, "orig", None) or error
-            raise HistoryError(f"the history in {url} cannot be used", got=str(cause).strip()) from error
+            raise HistoryError(f"the history in {self.place} cannot be used", got=str(cause).strip()) from error
 
     def _keep(self, verdict: Verdict) -> str | None:
         """Keep the image if the settings say so, under its hash; return where."""
         if self.settings.keep == "none" or (self.settings.keep == "defective" and not verdict.defective):
             return None
-        suffix = verdict.path.suffix.lower() if verdict.path else ".png"
         folder = Path(self.settings.images).absolute() / verdict.image_sha256[:2]
-        place = folder / f"{verdict.image_sha256}{suffix}"
-        if not place.exists():
-            if verdict.path is None:
-                write_png(place, verdict.image)
-            else:
-                with written_aside(place) as aside:
-                    shutil.copyfile(verdict.path, aside)
-        return str(place)
+        pixels = folder / f"{verdict.image_sha256}.png"
+        place = pixels if verdict.path is None else pixels.with_suffix(verdict.path.suffix.lower())
+        if place.exists() or (verdict.path is not None and _copied(verdict.path, place, verdict.image_sha256)):
+            return str(place)
+        write_png(pixels, verdict.image)
+        return str(pixels)
+
+
+def _copied(path: Path, place: Path, sha256: str) -> bool:
+    """Copy an image file; whether it is still there, and still what was looked at."""
+    if not path.is_file() or sha256_of(path) != sha256:
+        return False
+    with written_aside(place) as aside:
+        shutil.copyfile(path, aside)
+    return True
 
 
 def _row(verdict: Verdict, kept: str | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Connection,
@@ -57,16 +58,66 @@ FEEDBACK = Table(
     Column("reason", Text, nullable=False),
 )
 
+DELIVERIES = Table(
+    "deliveries",
+    _METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("verdict_id", Integer, ForeignKey("verdicts.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("sink", String(255), nullable=False, index=True),
+    Column("name", String(32), nullable=False),
+)
+"""One row for each verdict that a sink has not taken yet; its ``name`` stays the same over all attempts."""
+
+SINKS = Table(
+    "sinks",
+    _METADATA,
+    Column("sink", String(255), primary_key=True),
+    Column("owner", String(32)),
+    Column("until", Float, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("error", Text),
+)
+"""Which process delivers to a sink, until which time of the clock, and how often in a row it failed, why."""
+
+WATCHED = Table(
+    "watched",
+    _METADATA,
+    Column("file", String(64), primary_key=True),
+    Column("folder", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("time", String(40), nullable=False, index=True),
+    Column("error", Text),
+)
+"""One row for each file of a watched folder that was inspected, or could not be: hash of its path, state when read."""
+
+DRIFT = Table(
+    "drift",
+    _METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("model_sha256", String(64), nullable=False),
+    Column("calibration", String(12), nullable=False, index=True),
+    Column("beginning", Integer, nullable=False),
+    Column("upto", Integer, nullable=False),
+    Column("state", JSON),
+)
+"""What the watch for drift knows after verdict ``upto``. Of the highest ``beginning``, how often the watch began anew,
+the last row counts."""
+
+
+def _made(*tables: Table) -> tuple[Executable, ...]:
+    """The statements that make tables and their indexes where they are missing."""
+    indexes = (index for table in tables for index in sorted(table.indexes, key=str))
+    return (
+        *(CreateTable(table, if_not_exists=True) for table in tables),
+        *(CreateIndex(index, if_not_exists=True) for index in indexes),
+    )
+
+
 MIGRATIONS: tuple[tuple[Executable, ...], ...] = (
-    (
-        CreateTable(VERDICTS, if_not_exists=True),
-        CreateTable(FEEDBACK, if_not_exists=True),
-        *(
-            CreateIndex(index, if_not_exists=True)
-            for table in (VERDICTS, FEEDBACK)
-            for index in sorted(table.indexes, key=str)
-        ),
-    ),
+    _made(VERDICTS, FEEDBACK),
+    _made(DELIVERIES, SINKS, WATCHED, DRIFT),
 )
 """The statements that lead from each version of the schema to the next, from an empty database on."""
 
