@@ -101,7 +101,8 @@ def normal_edges(size: int) -> NDArray[np.int64]:
     first = np.arange(min(size, int(1 / NORMAL_ERROR)))
     ranks = np.exp(np.arange(int(steps) + 1) * np.log1p(NORMAL_ERROR)) / NORMAL_ERROR
     later = np.ceil(ranks[ranks < size]).astype(np.int64)
-    return np.unique(np.concatenate((first, later, [size])))
+    edges = np.concatenate((first, later, [size]))
+    return edges[np.diff(edges, prepend=-1) > 0]
 
 
 def _coarser_anomalous(moved: Moved) -> Moved:
