@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from clipada.config import ScoringConfig
 from clipada.data import Dataset, load_mask, read_batches
 from clipada.engines import Engine
 from clipada.errors import DatasetError, ImageError
-from clipada.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, evaluate_maps, mean_metrics
+from clipada.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, CategoryTest, mean_metrics
 from clipada.scoring import counting_map, score_passes
 from clipada.types import Failure, Map, Mask, Sample
 
@@ -82,7 +82,8 @@ def evaluate_dataset(
 ) -> Evaluation:
     """Score every test image of a data set and compute each category's metrics.
 
-    Images or masks that cannot be used are named, counted and left out. One category's maps are in memory at a time.
+    Images or masks that cannot be used are named, counted and left out. Maps are not kept: memory is bounded by what
+    ``CategoryTest`` keeps of one category, for every pass.
 
     Args:
         engine: Makes the raw maps.
@@ -101,12 +102,15 @@ def evaluate_dataset(
     failures: list[Failure] = []
     for category in dataset.categories:
         samples = [sample for sample in dataset.test if sample.category == category]
-        scored, masks = _score_category(engine, samples, scoring, (batch_size, workers), failures, on_image)
-        if not scored:
-            continue
-        scores += [_record(image) for image in scored]
-        for index in range(len(scored[0].maps)):
-            views[index][category] = _metrics(scored, masks, index)
+        tests: list[CategoryTest] = []
+        for image, mask in _scored(engine, samples, scoring, (batch_size, workers), failures):
+            on_image(image)
+            scores.append(_record(image))
+            tests = tests or [CategoryTest() for _ in image.maps]
+            for test, score, values in zip(tests, image.scores, image.maps, strict=True):
+                test.update(score, image.sample.anomalous, values, mask)
+        for index, test in enumerate(tests):
+            views[index][category] = test.compute()
     if not scores:
         raise DatasetError(
             f"no test image of {dataset.root} can be used",
@@ -146,17 +150,10 @@ def normal_level(engine: Engine, samples: Sequence[Sample], scoring: ScoringConf
     return float(np.quantile(peaks, 0.95))
 
 
-def _score_category(
-    engine: Engine,
-    samples: Sequence[Sample],
-    scoring: ScoringConfig,
-    pace: tuple[int, int],
-    failures: list[Failure],
-    on_image: Callable[[ScoredImage], None],
-) -> tuple[list[ScoredImage], list[Mask | None]]:
-    """Scores and masks of the images that can be used; the others join ``failures``."""
-    scored: list[ScoredImage] = []
-    masks: list[Mask | None] = []
+def _scored(
+    engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, pace: tuple[int, int], failures: list[Failure]
+) -> Iterator[tuple[ScoredImage, Mask | None]]:
+    """Every image that can be used, scored, and its mask; the others join ``failures``."""
     for batch in read_batches([sample.path for sample in samples], engine.image_size, *pace):
         failures += batch.failures
         if not batch.paths:
@@ -165,23 +162,12 @@ def _score_category(
         for index, (position, size) in enumerate(zip(batch.positions, batch.sizes, strict=True)):
             sample = samples[position]
             try:
-                masks.append(load_mask(sample, engine.image_size, size))
+                mask = load_mask(sample, engine.image_size, size)
             except ImageError as error:
                 failures.append(Failure(path=sample.path, error=error))
                 continue
             views, scores = score_passes(maps[:, index], scoring)
-            scored.append(ScoredImage(sample=sample, scores=scores, maps=views))
-            on_image(scored[-1])
-    return scored, masks
-
-
-def _metrics(scored: Sequence[ScoredImage], masks: Sequence[Mask | None], index: int) -> CategoryMetrics:
-    return evaluate_maps(
-        np.array([image.scores[index] for image in scored]),
-        np.array([image.sample.anomalous for image in scored]),
-        np.stack([image.maps[index] for image in scored]),
-        masks,
-    )
+            yield ScoredImage(sample=sample, scores=scores, maps=views), mask
 
 
 def _record(image: ScoredImage) -> dict[str, Any]:

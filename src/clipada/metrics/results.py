@@ -1,0 +1,59 @@
+"""The figures of a category, and their mean over categories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from clipada.errors import ClipAdaError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryMetrics:
+    """The test result of one category, 0..1; ``None`` where it is undefined, e.g. without masks.
+
+    Attributes:
+        image_auroc: I-AUC: area under the ROC curve of the image scores.
+        pixel_auroc: P-AUC: the same over all pixels.
+        pixel_ap: P-mAP: average precision over all pixels.
+        aupro: Area under the per-region overlap curve up to ``AUPRO_FPR_LIMIT``.
+        image_ap: Average precision of the image scores.
+        image_f1_max: Highest F1 of the image scores over all thresholds.
+        pixel_f1_max: The same over all pixels.
+        n_normal: Number of normal images.
+        n_anomalous: Number of anomalous images.
+    """
+
+    image_auroc: float | None
+    pixel_auroc: float | None
+    pixel_ap: float | None
+    aupro: float | None
+    image_ap: float | None
+    image_f1_max: float | None
+    pixel_f1_max: float | None
+    n_normal: int
+    n_anomalous: int
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """The values by name, in the order above, ready for JSON."""
+        return asdict(self)
+
+
+def mean_metrics(categories: Iterable[CategoryMetrics]) -> CategoryMetrics:
+    """The plain mean over categories of each metric, leaving out categories where it is ``None``; counts are summed.
+
+    Raises:
+        ClipAdaError: There is no category.
+    """
+    rows = [category.to_dict() for category in categories]
+    if not rows:
+        raise ClipAdaError("cannot average metrics", expected="one category or more", got="none")
+    merged: dict[str, Any] = {}
+    for name in rows[0]:
+        values = [value for row in rows if (value := row[name]) is not None]
+        is_count = name.startswith("n_")
+        merged[name] = sum(values) if is_count else float(np.mean(values)) if values else None
+    return CategoryMetrics(**merged)
