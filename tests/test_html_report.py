@@ -22,12 +22,13 @@ from clipada import evaluate, predict, report_run
 from clipada.bundle import METRICS, SCORES, read_run
 from clipada.errors import BackboneError, ClipAdaError, RunError
 from clipada.inspector import Inspector
+from clipada.predicting import prediction_record
 from clipada.report import read_scores, write_report
 from clipada.report.cases import LABELLED_CASES, SIDE, choose_cases
 from clipada.report.histogram import histogram
 from clipada.report.overlays import LINE
 from clipada.report.parts import Part
-from clipada.workflows import REPORT, prediction_record
+from clipada.workflows import REPORT
 from tiny import write_products
 
 VOID = {"meta", "img"}
@@ -161,6 +162,21 @@ def test_names_are_text_and_nothing_else(clipada: Command, evaluated: Path, tmp_
         assert f"{attack}.png" in page.words
         assert any(f"{attack}.png" in str(image["alt"]) for image in page.all("img"))
         assert "{{ 7*7 }}" in page.text
+
+
+def test_verdicts_on_bytes_count_without_a_picture(clipada: Command, finished_run: Path, parts: Path) -> None:
+    """A server inspects what it is sent: such a verdict names no file."""
+    image = parts / "plate" / "test" / "good" / "000.png"
+    inspector = Inspector.load(finished_run, device="cpu")
+    records = [prediction_record(inspector.inspect(source)) for source in (image.read_bytes(), image)]
+    for kept, pictures in ((records, 3), (records[:1], 0)):
+        out = finished_run.parent / "sent.jsonl"
+        out.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        code, _, said = clipada("report", finished_run, out)
+        assert (code, f"reported {len(kept)} images, 0 of those" in said) == (0, True), said
+        page = read(out.with_suffix(".html"))
+        assert f"{len(kept)} inspected: scores" in page.words
+        assert len(page.all("img")) == pictures
 
 
 def test_verdicts_of_an_unlabelled_folder(clipada: Command, finished_run: Path, parts: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def write_chapters(parts: Sequence[Part], inspector: Inspector, image_threshold:
 
 def _chapter(name: str, parts: Sequence[Part], inspector: Inspector, image_threshold: ImageThreshold) -> Chapter:
     cases, failures = with_pictures(choose_cases(parts), inspector)
-    limits = [part.score_threshold if part.kind == "inspected" else image_threshold(part.path) for part in parts]
+    limits = [image_threshold(part.path) if part.path and part.defect else part.score_threshold for part in parts]
     scores = {kind: [part.score for part in parts if part.kind == kind] for kind in KINDS}
     return Chapter(
         name=name,

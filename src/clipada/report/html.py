@@ -125,7 +125,8 @@ def write_report(
 
 def _heading(run: Run, parts: Parts, evaluation: Evaluated | None, command: str) -> dict[str, str]:
     """What the report is about."""
-    data = evaluation.protocol["data"] if evaluation else _folder(parts).name
+    folder = _folder(parts)
+    data = evaluation.protocol["data"] if evaluation else folder.name if folder else "images without files"
     left_out = f", {len(parts.left_out):,} left out" if parts.left_out else ""
     return {
         "run": str(run.folder),
@@ -158,15 +159,16 @@ def _table(title: str, content: dict[str, Any]) -> Table:
     return Table(title=title, rows=tuple(map(tuple, rows)))
 
 
-def _folder(parts: Parts) -> Path:
-    """The folder that all parts lie in."""
-    return Path(os.path.commonpath([part.path.absolute().parent for part in parts.scored]))
+def _folder(parts: Parts) -> Path | None:
+    """The folder that all parts with a file lie in."""
+    folders = {part.path.absolute().parent for part in parts.scored if part.path}
+    return Path(os.path.commonpath(folders)) if folders else None
 
 
 def _names(parts: Parts) -> dict[Path, str]:
     """A part's name in the report: its path below the folder that all share."""
-    shared = _folder(parts)
-    return {part.path: str(part.path.absolute().relative_to(shared)) for part in parts.scored}
+    shared, paths = _folder(parts), (part.path for part in parts.scored)
+    return {path: str(path.absolute().relative_to(shared)) for path in paths if path and shared}
 
 
 def _in_a_line(failure: Failure) -> str:
