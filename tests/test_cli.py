@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from clipada import Inspector, predict, workflows
+from clipada import Inspector, predict
 from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, PLAN
 from clipada.cli import main
 from clipada.config import setting_names
@@ -490,6 +490,9 @@ def test_words_that_mean_nothing_are_refused(
         (["--backbone", "./nowhere"], ["no backbone at ./nowhere"]),
         (["--device", "meta"], ["no device 'meta'", "auto, cpu, cuda, cuda:1"]),
         (["--keep-images", "all"], ["no --database", "pass --database URL"]),
+        (["--shard", "0/4"], ["shard is out of range", "1/4 to 4/4"]),
+        (["--shard", "5/4"], ["shard is out of range", "1/4 to 4/4"]),
+        (["--shard", "4"], ["cannot read the shard", "1/4 for the first of 4"]),
     ],
 )
 def test_words_that_mean_nothing_to_predict(
@@ -512,49 +515,10 @@ def test_other_errors_of_the_machine_are_told_without_a_traceback(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "out/predictions.jsonl")
 
-    monkeypatch.setattr(workflows, "predict", full)
+    monkeypatch.setattr("clipada.predicting.job.Job.run", full)
     outcome = clipada("predict", finished_run, parts)
     assert outcome.code == 2
     assert outcome.err == "error: [Errno 28] No space left on device: 'out/predictions.jsonl'\n"
-
-
-# --- interrupted
-
-
-def test_an_interrupted_predict_leaves_no_half_written_record(finished_run: Path, parts: Path, tmp_path: Path) -> None:
-    """Python's own side of it: a caller who stops listening, and an error on the way."""
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "predictions.jsonl").write_text("the last one\n")
-    results: Iterator[object] = iter(predict(finished_run, parts, out, batch_size=1))
-    next(results)
-    next(results)
-    assert (out / "predictions.jsonl").read_text() == "the last one\n"
-    results.close()  # type: ignore[attr-defined]
-    assert (out / "predictions.jsonl").read_text() == "the last one\n"
-    assert [path.name for path in out.iterdir() if path.is_file()] == ["predictions.jsonl"]
-
-
-def test_a_killed_predict_leaves_no_half_written_record(finished_run: Path, parts: Path, tmp_path: Path) -> None:
-    """A real process, stopped by Ctrl-C while pictures appear."""
-    out = tmp_path / "out"
-    many = [parts / "disc"] + [save_copy(parts, tmp_path / "many" / f"{index}.png") for index in range(300)]
-    with process("predict", finished_run, *many, "--out", out, "--batch-size", 1) as running:
-        assert running.stdout is not None
-        assert running.stdout.readline()
-        running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=120)
-    assert running.returncode not in (0, None)
-    assert "Traceback" not in err
-    assert any(out.rglob("*.overlay.png"))
-    assert not (out / "predictions.jsonl").exists()
-    assert not list(out.glob(".predictions*"))
-
-
-def save_copy(parts: Path, path: Path) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes((parts / "disc" / "test" / "good" / "000.png").read_bytes())
-    return path
 
 
 # --- the functions behind the commands

@@ -15,8 +15,9 @@ from clipada.config import CalibrationConfig, Config, DemoConfig, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.data.demo import PRODUCTS, write_demo, write_demo_held_out
 from clipada.evaluation import Evaluation
+from clipada.predicting import predict
 from clipada.types import Sample, Verdict
-from clipada.workflows import evaluate, predict, report_run, train
+from clipada.workflows import evaluate, report_run, train
 
 if TYPE_CHECKING:
     from clipada.training import Progress

@@ -31,6 +31,7 @@ EXTRAS = {
     **dict.fromkeys(("huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"), "train"),
     **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
     "openvino": "openvino",
+    **dict.fromkeys(("pyarrow", "ray"), "cluster"),
     "sqlalchemy": "serve",
 }
 """The modules that are not always installed, and the extra of ``clipada`` that brings each."""

@@ -29,7 +29,7 @@ Precision = Annotated[
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of an export's runtime; one per core by default.")]
 Streams = Annotated[int, typer.Option(min=1, help="Parts of a batch that an export looks at side by side.")]
 Shortcut = Annotated[bool, typer.Option("--shortcut", help="Refine only patches whose attention is hot, in an export.")]
-Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images.")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images, and for predict as many that write.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Settings = Annotated[
     list[str] | None,

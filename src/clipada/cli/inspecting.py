@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,10 +37,15 @@ from clipada.config import (
     EnginePrecision,
     HistoryConfig,
     Keep,
+    PredictConfig,
+    Shard,
 )
-from clipada.errors import ConfigError
+from clipada.errors import ClipAdaError, ConfigError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from clipada.predicting import Job, Record
     from clipada.serving.history import History
 
 
@@ -143,11 +152,20 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Also write overlays, 16-bit maps and predictions.jsonl here.")
     ] = None,
+    skip_done: Annotated[
+        bool, typer.Option("--skip-done", help="Go on in --out: pass over images that have a verdict there.")
+    ] = False,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Only the I-th of N shares of the images, e.g. 1/4, 2/4, 3/4, 4/4.")
+    ] = str(PredictConfig.shard),
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Inspect on Ray: the cluster that RAY_ADDRESS names, else this machine.")
+    ] = False,
     backbone: Backbone = None,
     threshold: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region; the run's own by default."),
-    ] = None,
+    ] = PredictConfig.threshold,
     engine: Engine = None,
     database: Annotated[
         str | None, typer.Option(metavar="URL", help="Also store verdicts here, e.g. sqlite:///history.db.")
@@ -160,41 +178,99 @@ def predict(
     threads: Threads = None,
     streams: Streams = 1,
     shortcut: Shortcut = False,
-    batch_size: BatchSize = 8,
-    workers: Workers = 2,
+    batch_size: BatchSize = PredictConfig.batch_size,
+    workers: Workers = PredictConfig.workers,
 ) -> None:
     """Inspect images: one JSON line each on standard output."""
-    from clipada import workflows
-    from clipada.types import Failure
-
-    unreadable = count = defective = 0
-    calibrated = False
-    history = _history(database, keep_images)
-    for result in workflows.predict(
-        run,
-        images,
-        out,
-        backbone=backbone,
-        engine=_engine(engine, precision, device, threads, streams, shortcut),
+    settings = PredictConfig(
         threshold=threshold,
         batch_size=batch_size,
         workers=workers,
-    ):
-        sys.stdout.write(json.dumps(workflows.prediction_record(result)) + "\n")
-        count += 1
-        if isinstance(result, Failure):
-            unreadable += 1
-            say(f"left out: {result.error}", style="yellow")
+        skip_done=skip_done,
+        shard=Shard.parse(shard),
+    )
+    chosen = _engine(engine, precision, device, threads, streams, shortcut)
+    history = _history(database, keep_images)
+    with progress("{task.fields[rate]} images/s") as bar:
+        if ray:
+            records = _on_ray(run, images, out, settings, chosen, backbone, history)
         else:
-            defective += bool(result.defective)
-            calibrated = result.calibration is not None
-            if history is not None:
-                history.store([result])
+            records = _here(run, images, out, settings, chosen, backbone, history, bar)
+        count, unreadable, found = _printed(records, bar)
     where = f"; pictures in {out}" if out else ""
-    found = f", {defective} defective" if calibrated else ""
     say(f"inspected {count - unreadable} images{found}, left out {unreadable}{where}")
-    if unreadable == count:
+    if count and unreadable == count:
         raise typer.Exit(1)
+
+
+def _here(
+    run: Path,
+    images: list[Path],
+    out: Path | None,
+    settings: PredictConfig,
+    engine: EngineConfig,
+    backbone: str | None,
+    history: History | None,
+    bar: Progress,
+) -> Iterator[Record]:
+    """The records of images inspected on this machine; the bar learns how many there are while they are inspected."""
+    from clipada.inspector import Inspector
+    from clipada.predicting import Job, find_sources
+    from clipada.types import Verdict
+
+    sources = find_sources(images, out, settings)
+    inspector = Inspector.load(run, backbone=backbone, engine=engine, threshold=settings.threshold)
+    job = Job(inspector, sources, out, settings)
+    if not bar.disable:
+        Thread(target=_count, args=(job, bar), daemon=True).start()
+    for outcome in job.run():
+        if history is not None and isinstance(outcome.result, Verdict):
+            history.store([outcome.result])
+        yield outcome.record
+
+
+def _count(job: Job, bar: Progress) -> None:
+    """Tell the bar how many images there are: the work of a thread, as a million take a while."""
+    with suppress(ClipAdaError):  # inspecting meets it too, and says so
+        bar.update(bar.task_ids[0], total=sum(1 for _ in job.todo()))
+
+
+def _on_ray(
+    run: Path,
+    images: list[Path],
+    out: Path | None,
+    settings: PredictConfig,
+    engine: EngineConfig,
+    backbone: str | None,
+    history: History | None,
+) -> Iterator[Record]:
+    """The records of images inspected on Ray."""
+    from clipada.predicting.cluster import predict_on_ray
+
+    if out is None:
+        raise ConfigError(
+            "a cluster writes into a folder", got="no --out", remedy="pass --out DIR, which all can reach"
+        )
+    if history is not None:
+        raise ConfigError("a cluster stores no verdicts in a database", got="--database", remedy="leave out --ray")
+    return predict_on_ray(run, images, out, settings, backbone=backbone, engine=engine)
+
+
+def _printed(records: Iterator[Record], bar: Progress) -> tuple[int, int, str]:
+    """Print each record; return how many there were, how many of them failures, and how many defects in words."""
+    unreadable = count = defective = 0
+    calibrated = False
+    task, started = bar.add_task("inspecting", total=None, rate="-"), time.monotonic()
+    for count, record in enumerate(records, start=1):
+        sys.stdout.write(json.dumps(record) + "\n")
+        bar.update(task, completed=count, rate=f"{count / (time.monotonic() - started):.1f}")
+        if "error" in record:
+            unreadable += 1
+            say(f"left out: {record['error']}", style="yellow")
+        else:
+            defective += bool(record["defective"])
+            calibrated = record["calibration"] is not None
+    return count, unreadable, f", {defective} defective" if calibrated else ""
 
 
 def _engine(

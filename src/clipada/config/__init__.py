@@ -22,6 +22,7 @@ from clipada.config.method import (
     SynthesisConfig,
     setting_names,
 )
+from clipada.config.predicting import PredictConfig, Shard
 from clipada.config.presets import PRESETS, Preset
 from clipada.config.runtime import (
     DemoConfig,
@@ -58,6 +59,7 @@ __all__ = [
     "MemoryBankConfig",
     "ModelConfig",
     "Precision",
+    "PredictConfig",
     "Preset",
     "PromptConfig",
     "ReconstructionConfig",
@@ -65,6 +67,7 @@ __all__ = [
     "RuntimeName",
     "ScheduleConfig",
     "ScoringConfig",
+    "Shard",
     "Similarity",
     "SynthesisConfig",
     "TrainingConfig",

@@ -18,9 +18,9 @@ from clipada.config import HistoryConfig
 from clipada.errors import HistoryError
 from clipada.files import written_aside
 from clipada.images import write_png
+from clipada.predicting import prediction_record
 from clipada.serving.tables import FEEDBACK, VERDICTS, migrate
 from clipada.types import Verdict
-from clipada.workflows import prediction_record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,18 @@
+"""Verdicts on folders of any size: listed, decoded, inspected, drawn and written at once; on one machine or many."""
+
+from clipada.predicting.job import Job, find_sources, predict
+from clipada.predicting.journal import PREDICTIONS, find_predictions
+from clipada.predicting.records import MAP, OVERLAY, Outcome, Record, prediction_record
+
+__all__ = [
+    "MAP",
+    "OVERLAY",
+    "PREDICTIONS",
+    "Job",
+    "Outcome",
+    "Record",
+    "find_predictions",
+    "find_sources",
+    "predict",
+    "prediction_record",
+]
