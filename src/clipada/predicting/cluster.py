@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +108,8 @@ class Actor:
         self, run: Path, here: Path, out: Path, settings: PredictConfig, backbone: str | None, engine: EngineConfig
     ) -> None:
         self._here, self._out, self._settings = here, out, settings
-        self._inspector = Inspector.load(run, backbone=backbone, engine=engine, threshold=settings.threshold)
+        self._load = partial(Inspector.load, run, backbone=backbone, engine=engine, threshold=settings.threshold)
+        self._inspector: Inspector | None = None
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
         """From columns ``path`` and ``name``, bytes as the file system has them, to the column ``line``."""
@@ -114,6 +117,8 @@ class Actor:
 
         paths, names = ([os.fsdecode(value) for value in table[name].to_pylist()] for name in ("path", "name"))
         sources = (Source(self._here / path, name) for path, name in zip(paths, names, strict=True))
+        if self._inspector is None:  # not in __init__: Ray tries that again and again, and hides what was raised
+            self._inspector = self._load()
         found = outcomes(self._inspector, sources, self._out, self._settings)
         lines = [json.dumps(outcome.record | {"path": path}) for path, outcome in zip(paths, found, strict=True)]
         return pa.table({"line": lines})
@@ -144,11 +149,14 @@ def _inspected(sources: Iterable[Source], asked: dict[str, Any]) -> Iterator[Rec
         **needs,
     )
     data.context.execution_options.preserve_order = True
+    data.context.raise_original_map_exception = True
+    data.context.enable_progress_bars = False
     try:
         for batch in data.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield from map(json.loads, batch["line"].to_pylist())
     except Exception as error:
-        raise _cause(error) from error
+        cause = getattr(error, "cause", None)
+        raise cause if isinstance(cause, ClipAdaError | ModuleNotFoundError) else error from None
 
 
 def _resources(engine: EngineConfig, blocks: int) -> tuple[dict[str, float], int]:
@@ -179,18 +187,14 @@ def _within(engine: EngineConfig) -> EngineConfig:
 @contextmanager
 def _started() -> Iterator[None]:
     """Ray, joined or started; what was started here is stopped in the end."""
-    import logging
-
     import ray
 
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone outside
     ray.init(logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         yield
     finally:
@@ -201,14 +205,3 @@ def _chunks(sources: Iterable[Source], size: int) -> Iterator[list[Source]]:
     """Consecutive sources, ``size`` at a time."""
     rest = iter(sources)
     return iter(lambda: list(islice(rest, size)), [])
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What was raised on the other machine, where it is an error of ours."""
-    inner: BaseException | None = error
-    while inner is not None:
-        cause = getattr(inner, "cause", None)
-        if isinstance(cause, ClipAdaError):
-            return cause
-        inner = cause if isinstance(cause, BaseException) else inner.__cause__
-    return error
