@@ -67,7 +67,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     data: TrainingFolder = None,
     preset: Annotated[
-        str | None, typer.Option(help="quick (minutes on a CPU; the default), or the paper's mvtec or visa.")
+        str | None, typer.Option(help="quick (minutes on a CPU; the default), demo, or the paper's mvtec or visa.")
     ] = None,
     backbone: Backbone = None,
     refinements: Annotated[int | None, typer.Option(help="Refinement passes R.")] = None,
@@ -84,8 +84,9 @@ def train(
 ) -> None:
     """Train ONE model on the good parts of all categories."""
     from clipada import workflows
-    from clipada.plan import begun
+    from clipada.plan import begun, is_finished
 
+    finished = resume and is_finished(out, resume)
     recorded = begun(out) if resume and preset is None else None
     base = recorded or Config.preset(preset or "quick")  # type: ignore[arg-type]
     names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
@@ -113,7 +114,10 @@ def train(
     if run.training.unreadable:
         say(f"left out {len(run.training.unreadable)} training images that could not be read")
     _print_validation(run.training.validation)
-    say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
+    if finished:
+        say(f"{out} holds a finished run: nothing was left to train")
+    else:
+        say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
     say(f"next: clipada evaluate {out} {dataset.root if dataset else 'DATA'}")
 
 
