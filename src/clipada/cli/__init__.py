@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.logging import RichHandler
@@ -16,6 +18,13 @@ from clipada.cli.terminal import console, error_console
 from clipada.errors import ClipAdaError
 from clipada.serving.commands import history_app
 
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clipada {version('clipada')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="clipada",
     help="Visual inspection with one adapter over a frozen CLIP: trained on good parts, one model for all products.",
@@ -23,6 +32,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 for command in (demo, synthesize, train, evaluate, calibrate, predict, report, export, info, reproduce):
     app.command()(command)
 app.add_typer(history_app, name="history")
