@@ -124,7 +124,7 @@ def test_from_good_parts_to_verdicts(clipada: Command, clip_folder: Path, produc
 
     told = clipada("info", run)
     assert told.code == 0
-    for fact in ("disc (6), plate (6)", "32 x 32 pixels", "4 learned vectors", "1 passes, residual", "2 epochs"):
+    for fact in ("disc (6), plate (6)", "32 x 32 pixels", "4 learned vectors", "1 pass, residual", "2 epochs"):
         assert fact in told.out
     assert "mean metrics" not in told.out
 
@@ -214,7 +214,7 @@ def test_brackets_in_names_are_no_markup(clipada: Command, finished_run: Path, t
     clipada("info", folder / "nothing").refused(f"no run in {folder / 'nothing'}")
     run = tmp_path / "[red] a:smile:b [" / "line3"
     run.symlink_to(finished_run)
-    assert "".join(str(run).split()) in "".join(clipada("info", run).out.split())  # however it is folded
+    assert f"run: {run}\n" in clipada("info", run).out  # in one piece, however long
 
 
 def test_settings_reach_the_run_and_the_last_word_counts(
@@ -488,6 +488,7 @@ def test_words_that_mean_nothing_are_refused(
         (["--threshold", "nan"], ["Invalid value for '--threshold'"]),
         (["--batch-size", "0"], ["Invalid value for '--batch-size'"]),
         (["--backbone", "./nowhere"], ["no backbone at ./nowhere"]),
+        (["--precision", "fp16"], ["no precision 'fp16' in torch", "--engine onnx"]),
         (["--device", "meta"], ["no device 'meta'", "auto, cpu, cuda, cuda:1"]),
         (["--keep-images", "all"], ["no --database", "pass --database URL"]),
         (["--shard", "0/4"], ["shard is out of range", "1/4 to 4/4"]),
@@ -645,6 +646,8 @@ def test_resume_goes_on_with_what_was_recorded(clipada: Command, begun: Path) ->
     assert not (begun / PLAN).exists()
     again = clipada("train", "--out", begun, *GO_ON)
     assert again.code == 0, again.err
+    assert "nothing was left to train" in again.err
+    assert "trained in" not in again.err
 
 
 def test_resume_takes_the_same_options_again_and_data_moved_elsewhere(
@@ -673,7 +676,8 @@ def test_options_that_contradict_the_recorded_ones_are_named(
 
 
 def test_resume_says_what_it_lacks(clipada: Command, begun: Path, tmp_path: Path) -> None:
-    clipada("train", "--out", tmp_path / "other", *GO_ON).refused("no data to train on", "--resume")
+    other = tmp_path / "other"
+    clipada("train", "--out", other, *GO_ON).refused(f"no training to go on with in {other}", "mend --out")
     (begun / PLAN).write_text('{"data": ')
     clipada("train", "--out", begun, *GO_ON).refused(f"{begun / PLAN} is damaged", "JSON")
     (begun / PLAN).write_text('{"data": "x"}')

@@ -308,7 +308,7 @@ def test_thresholds_of_the_image_score_are_drawn_and_counted(evaluated: Path, tm
         out,
         read_run(evaluated),
         parts,
-        inspector,
+        inspector.inspect_files,
         command="clipada report",
         image_threshold=lambda path: limits.get(path.parts[-4]),
     )
@@ -339,6 +339,16 @@ def test_histograms_hold_every_part_inside_their_axes(
         assert sum(bar.count for bar in bars) == len(scores[kind])
         assert math.isclose(sum(bar.share for bar in bars), 100)
         assert all(0 < bar.share <= chart.top and 0 <= bar.start < 100 for bar in bars)
+
+
+def test_bars_meet_at_the_thresholds() -> None:
+    """Those to the right are the parts called defective, to the last one; a score at the threshold is not."""
+    scores = [*np.random.default_rng(0).uniform(size=500).tolist(), 0.3712]
+    chart = histogram({"good": scores}, [0.3712, 0.88])
+    for limit, (_, place) in zip([0.3712, 0.88], chart.thresholds, strict=True):
+        left = [bar for bar in chart.bars["good"] if bar.start + bar.width <= place + 0.01]
+        assert all(bar in left or bar.start >= place - 0.01 for bar in chart.bars["good"])
+        assert sum(bar.count for bar in left) == sum(score <= limit for score in scores)
 
 
 def test_bars_stand_where_their_scores_are() -> None:

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def train(
     if is_finished(folder, resume):
         return as_asked(read_run(folder), config)
     plan = read_plan(folder) if resume else None
-    dataset = training_data(data, plan)
+    dataset = training_data(data, plan, folder if resume else None)
     if plan is not None:
         plan.require(Plan.of(config, dataset))
     dataset.require_training()
@@ -164,6 +165,9 @@ def report_run(
     backbone: str | None = None,
     engine: EngineName | EngineConfig | None = None,
     device: str = "auto",
+    precision: EnginePrecision | None = None,
+    batch_size: int = 8,
+    workers: int = 2,
 ) -> Report:
     """Write a self-contained HTML report of a run's last evaluation, or of what ``predict`` said.
 
@@ -178,6 +182,9 @@ def report_run(
         backbone: Where the backbone lies now, if not where it lay at training.
         engine: As for ``Inspector.load``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        precision: ``"fp32"``, ``"bf16"``, or that of an export.
+        batch_size: Images at a time.
+        workers: Threads that decode.
 
     Returns:
         Where the report is, and the parts that could not be shown.
@@ -190,13 +197,13 @@ def report_run(
     description = read_run(Path(run))
     parts = read_scores(description) if verdicts is None else _verdicts(Path(verdicts))
     path = Path(out or (run if verdicts is None else _beside(Path(verdicts))))
-    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device)
+    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device, precision=precision)
     command = shlex.join(["clipada", "report", str(run), *([] if verdicts is None else [str(verdicts)])])
     return write_report(
         path / REPORT if path.is_dir() else path,
         description,
         parts,
-        inspector,
+        partial(inspector.inspect_files, batch_size=batch_size, workers=workers),
         command=command,
         image_threshold=inspector.score_threshold,
     )

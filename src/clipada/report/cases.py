@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 
 import PIL.Image
 
 from clipada.errors import ImageError
 from clipada.images import read_mask
-from clipada.inspector import Inspector
 from clipada.report.overlays import outlined, picture_size, views
 from clipada.report.parts import Part
 from clipada.types import Failure, Image, Prediction
+
+Inspect = Callable[[Iterable[Path]], Iterator[Prediction | Failure]]
+"""Inspects files, one result each, in order: ``Inspector.inspect_files``."""
 
 SIDE = 256
 """A picture's longer side, in pixels."""
@@ -85,14 +88,14 @@ def choose_cases(parts: Sequence[Part]) -> tuple[Cases, ...]:
     return tuple(Cases(title=title, parts=tuple(found)) for title, found in chosen.items() if found)
 
 
-def with_pictures(chosen: Sequence[Cases], inspector: Inspector) -> tuple[tuple[Cases, ...], tuple[Failure, ...]]:
+def with_pictures(chosen: Sequence[Cases], inspect: Inspect) -> tuple[tuple[Cases, ...], tuple[Failure, ...]]:
     """Inspect the chosen parts again and draw them.
 
     Returns:
         The cases with their pictures, and the files that can no longer be read.
     """
     failures: list[Failure] = []
-    results = inspector.inspect_files(part.path for cases in chosen for part in cases.parts if part.path)
+    results = inspect(part.path for cases in chosen for part in cases.parts if part.path)
     drawn = tuple(replace(cases, shown=tuple(_draw(cases.parts, results, failures))) for cases in chosen)
     return drawn, tuple(failures)
 

@@ -15,9 +15,9 @@ from clipada.bundle import METRICS, Run
 from clipada.config import setting_names
 from clipada.errors import RunError
 from clipada.files import write_text
-from clipada.inspector import Inspector
 from clipada.metrics import CategoryMetrics
 from clipada.report.card import LIMITS, run_summary
+from clipada.report.cases import Inspect
 from clipada.report.chapters import ImageThreshold, write_chapters
 from clipada.report.overlays import heat_colours
 from clipada.report.parts import Parts
@@ -85,7 +85,7 @@ def write_report(
     out: Path,
     run: Run,
     parts: Parts,
-    inspector: Inspector,
+    inspect: Inspect,
     *,
     command: str,
     image_threshold: ImageThreshold = lambda _: None,
@@ -96,7 +96,7 @@ def write_report(
         out: The file, written whole or not at all.
         run: The run that scored the parts; its metrics are shown where the parts are those of its evaluation.
         parts: What ``read_scores`` or ``read_verdicts`` read.
-        inspector: Draws the maps of the parts that are shown.
+        inspect: Inspects the parts that are shown.
         command: The command line that makes this report, to be shown in it.
         image_threshold: The image score above which a test image is defective, by its path; verdicts name theirs.
 
@@ -104,7 +104,7 @@ def write_report(
         RunError: The run's metrics are damaged, or its maps are not finite.
     """
     evaluation = _evaluation(run) if parts.labelled else None
-    chapters = write_chapters(parts.scored, inspector, image_threshold)
+    chapters = write_chapters(parts.scored, inspect, image_threshold)
     failures = tuple(failure for chapter in chapters for failure in chapter.failures)
     page = _PAGES.get_template(TEMPLATE).render(
         title=run.folder.resolve().name,
