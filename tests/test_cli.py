@@ -698,7 +698,7 @@ FEW_PARTS = ("--train", "2", "--good", "1", "--defective", "1")
 
 
 def test_the_demo_from_nothing_to_pictures(clipada: Command, clip_folder: Path, tmp_path: Path) -> None:
-    tiny = TINY[: TINY.index("--device")]
+    tiny = [*TINY[: TINY.index("--device")], "--device", "cpu", "--workers", "1"]
     result = clipada("demo", "--out", tmp_path / "demo", "--backbone", clip_folder, *FEW_PARTS, *tiny)
     assert result.code == 0, result.err
     assert all(name in result.out for name in ("fabric", "metal", "tablets", "mean"))

@@ -30,6 +30,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads of an export's
 Streams = Annotated[int, typer.Option(min=1, help="Parts of a batch that an export looks at side by side.")]
 Shortcut = Annotated[bool, typer.Option("--shortcut", help="Refine only patches whose attention is hot, in an export.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images, and for predict as many that write.")]
+TrainingWorkers = Annotated[int | None, typer.Option(help="Processes that decode images, per device.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Settings = Annotated[
     list[str] | None,

@@ -49,7 +49,7 @@ class Journal:
 
     def __init__(self, folder: Path, shard: Shard, *, skip_done: bool) -> None:
         self.path = folder / predictions_name(shard)
-        self.partial = self.path.with_suffix(f".partial{self.path.suffix}")
+        self.partial = _partial(self.path)
         self._basis: dict[str, object] = {}
         self._done = np.empty(0, np.uint64)
         earlier = self.partial if self.partial.exists() else self.path
@@ -123,6 +123,11 @@ class Journal:
         self._done = np.unique(np.frombuffer(done, np.uint64)) if done else self._done
 
 
+def forget_unfinished(folder: Path) -> None:
+    """Delete the lines of a prediction of all images that was not finished, if there are any."""
+    _partial(folder / PREDICTIONS).unlink(missing_ok=True)
+
+
 def find_predictions(folder: Path) -> tuple[list[Path], list[str]]:
     """The finished files of JSON lines in a folder, those of shards in their order; and the names of shards' that lack.
 
@@ -142,6 +147,11 @@ def find_predictions(folder: Path) -> tuple[list[Path], list[str]]:
     names = [PREDICTIONS, *map(predictions_name, shards)]
     there = [folder / name for name in names if folder / name in found]
     return there, [name for name in names[1:] if folder / name not in found]
+
+
+def _partial(path: Path) -> Path:
+    """Where lines lie until the file is whole."""
+    return path.with_suffix(f".partial{path.suffix}")
 
 
 def _key(path: Path | str) -> int:
