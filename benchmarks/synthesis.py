@@ -2,8 +2,8 @@
 
 python benchmarks/synthesis.py [--rounds 15]
 
-DRAEM's recipe with the settings of training, batches of 16 images of 256 pixels, floats 0..1 in and out; textures lie in
-memory on both sides, as decoded images of a folder. ``clipada, procedural`` is what training does by default: textures
+DRAEM's recipe with the settings of training, batches of 16 images of 256 pixels, floats 0..1 in and out; textures lie
+in memory on both sides, as decoded images of a folder. ``clipada, procedural`` is what training does by default: textures
 rendered or taken from other images of the batch, which the plain version has no counterpart for.
 """
 

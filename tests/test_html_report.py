@@ -22,12 +22,13 @@ from clipada import evaluate, predict, report_run
 from clipada.bundle import METRICS, SCORES, read_run
 from clipada.errors import BackboneError, ClipAdaError, RunError
 from clipada.inspector import Inspector
+from clipada.predicting import prediction_record
 from clipada.report import read_scores, write_report
 from clipada.report.cases import LABELLED_CASES, SIDE, choose_cases
 from clipada.report.histogram import histogram
 from clipada.report.overlays import LINE
 from clipada.report.parts import Part
-from clipada.workflows import REPORT, prediction_record
+from clipada.workflows import REPORT
 from tiny import write_products
 
 VOID = {"meta", "img"}
@@ -163,6 +164,21 @@ def test_names_are_text_and_nothing_else(clipada: Command, evaluated: Path, tmp_
         assert "{{ 7*7 }}" in page.text
 
 
+def test_verdicts_on_bytes_count_without_a_picture(clipada: Command, finished_run: Path, parts: Path) -> None:
+    """A server inspects what it is sent: such a verdict names no file."""
+    image = parts / "plate" / "test" / "good" / "000.png"
+    inspector = Inspector.load(finished_run, device="cpu")
+    records = [prediction_record(inspector.inspect(source)) for source in (image.read_bytes(), image)]
+    for kept, pictures in ((records, 3), (records[:1], 0)):
+        out = finished_run.parent / "sent.jsonl"
+        out.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        code, _, said = clipada("report", finished_run, out)
+        assert (code, f"reported {len(kept)} images, 0 of those" in said) == (0, True), said
+        page = read(out.with_suffix(".html"))
+        assert f"{len(kept)} inspected: scores" in page.words
+        assert len(page.all("img")) == pictures
+
+
 def test_verdicts_of_an_unlabelled_folder(clipada: Command, finished_run: Path, parts: Path, tmp_path: Path) -> None:
     """No evaluation is needed; what could not be inspected is counted and named."""
     folder = shutil.copytree(parts / "plate" / "test", tmp_path / "today")
@@ -292,7 +308,7 @@ def test_thresholds_of_the_image_score_are_drawn_and_counted(evaluated: Path, tm
         out,
         read_run(evaluated),
         parts,
-        inspector,
+        inspector.inspect_files,
         command="clipada report",
         image_threshold=lambda path: limits.get(path.parts[-4]),
     )
@@ -323,6 +339,16 @@ def test_histograms_hold_every_part_inside_their_axes(
         assert sum(bar.count for bar in bars) == len(scores[kind])
         assert math.isclose(sum(bar.share for bar in bars), 100)
         assert all(0 < bar.share <= chart.top and 0 <= bar.start < 100 for bar in bars)
+
+
+def test_bars_meet_at_the_thresholds() -> None:
+    """Those to the right are the parts called defective, to the last one; a score at the threshold is not."""
+    scores = [*np.random.default_rng(0).uniform(size=500).tolist(), 0.3712]
+    chart = histogram({"good": scores}, [0.3712, 0.88])
+    for limit, (_, place) in zip([0.3712, 0.88], chart.thresholds, strict=True):
+        left = [bar for bar in chart.bars["good"] if bar.start + bar.width <= place + 0.01]
+        assert all(bar in left or bar.start >= place - 0.01 for bar in chart.bars["good"])
+        assert sum(bar.count for bar in left) == sum(score <= limit for score in scores)
 
 
 def test_bars_stand_where_their_scores_are() -> None:

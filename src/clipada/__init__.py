@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from clipada.exporting import export
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
-    from clipada.workflows import evaluate, info, predict, report_run, synthesize, train
+    from clipada.predicting import predict
+    from clipada.workflows import evaluate, info, report_run, synthesize, train
 
 __all__ = [
     "ClipAda",
@@ -44,7 +45,7 @@ _HOMES = {
     "evaluate": "clipada.workflows",
     "export": "clipada.exporting",
     "info": "clipada.workflows",
-    "predict": "clipada.workflows",
+    "predict": "clipada.predicting",
     "report_run": "clipada.workflows",
     "reproduce": "clipada.experiments",
     "synthesize": "clipada.workflows",

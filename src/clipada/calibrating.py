@@ -22,8 +22,9 @@ from clipada.calibration import (
 from clipada.config import CalibrationConfig, EngineConfig, EngineName, EnginePrecision
 from clipada.errors import CalibrationError, DatasetError, ImageError
 from clipada.files import write_text
-from clipada.images import find_images, image_sha256
+from clipada.images import image_sha256
 from clipada.inspector import Inspector
+from clipada.listing import find_images
 from clipada.report import model_card
 from clipada.types import Failure, Verdict
 

@@ -6,17 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from clipada.bundle import Run
 from clipada.calibrating import calibrate
 from clipada.calibration import Calibration, require_images
-from clipada.config import CalibrationConfig, Config, DemoConfig, RuntimeConfig
+from clipada.config import CalibrationConfig, Config, DemoConfig, PredictConfig, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.data.demo import PRODUCTS, write_demo, write_demo_held_out
 from clipada.evaluation import Evaluation
+from clipada.predicting import forget_unfinished, predict
 from clipada.types import Sample, Verdict
-from clipada.workflows import evaluate, predict, report_run, train
+from clipada.workflows import evaluate, report_run, train
 
 if TYPE_CHECKING:
     from clipada.training import Progress
@@ -108,10 +109,12 @@ def demo(
         resume=True,
         report=lambda now: report(Step(stage="training", done=now.step, total=now.steps, training=now)),
     )
-    calibration = _calibrated(run, folder / HELD_OUT, parts, promise, report)
-    evaluation = _evaluated(run, dataset, report)
-    predictions = _pictured(run, dataset, folder / PICTURES, report)
-    page = report_run(run.folder, out=folder / PAGE).path
+    runtime = runtime or RuntimeConfig()
+    hands = _Hands(device=runtime.device, workers=max(1, runtime.worker_count))
+    calibration = _calibrated(run, folder / HELD_OUT, parts, promise, hands, report)
+    evaluation = _evaluated(run, dataset, hands, report)
+    predictions = _pictured(run, dataset, folder / PICTURES, hands, report)
+    page = report_run(run.folder, out=folder / PAGE, **hands).path
     report(Step(stage="reporting", done=1, total=1))
     return Demo(
         data=folder / DATA,
@@ -124,8 +127,20 @@ def demo(
     )
 
 
+class _Hands(TypedDict):
+    """What looks at images after the training."""
+
+    device: str
+    workers: int
+
+
 def _calibrated(
-    run: Run, images: Path, parts: DemoConfig, promise: CalibrationConfig, report: Callable[[Step], None]
+    run: Run,
+    images: Path,
+    parts: DemoConfig,
+    promise: CalibrationConfig,
+    hands: _Hands,
+    report: Callable[[Step], None],
 ) -> Calibration:
     stage, number = "drawing held-out parts", count(1)
     write_demo_held_out(images, parts, lambda done, total: report(Step(stage=stage, done=done, total=total)))
@@ -133,24 +148,28 @@ def _calibrated(
     def show() -> None:
         report(Step(stage="calibrating", done=next(number), total=parts.held_out * len(PRODUCTS)))
 
-    return calibrate(run.folder, images, promise, on_image=show).calibration
+    return calibrate(run.folder, images, promise, on_image=show, **hands).calibration
 
 
-def _evaluated(run: Run, dataset: Dataset, report: Callable[[Step], None]) -> Evaluation:
+def _evaluated(run: Run, dataset: Dataset, hands: _Hands, report: Callable[[Step], None]) -> Evaluation:
     scored: list[Sample] = []
 
     def show(sample: Sample) -> None:
         scored.append(sample)
         report(Step(stage="evaluating", done=len(scored), total=len(dataset.test)))
 
-    return evaluate(run.folder, dataset, on_image=lambda image: show(image.sample))
+    return evaluate(run.folder, dataset, on_image=lambda image: show(image.sample), **hands)
 
 
-def _pictured(run: Run, dataset: Dataset, out: Path, report: Callable[[Step], None]) -> tuple[Verdict, ...]:
+def _pictured(
+    run: Run, dataset: Dataset, out: Path, hands: _Hands, report: Callable[[Step], None]
+) -> tuple[Verdict, ...]:
     """The verdicts on the first test image of every kind."""
     firsts = {(sample.category, sample.defect): sample.path for sample in reversed(dataset.test)}
     predictions: list[Verdict] = []
-    for result in predict(run.folder, sorted(firsts.values()), out):
+    forget_unfinished(out)
+    settings = PredictConfig(workers=hands["workers"])
+    for result in predict(run.folder, sorted(firsts.values()), out, settings, device=hands["device"]):
         if isinstance(result, Verdict):
             predictions.append(result)
         report(Step(stage="predicting", done=len(predictions), total=len(firsts)))

@@ -30,6 +30,24 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def made_folder(folder: Path) -> Path:
+    """The folder to write into, made if need be.
+
+    Raises:
+        RunError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"cannot write into {folder}",
+            expected="a folder, or a place for a new one",
+            got=error.strerror,
+            remedy="choose another --out",
+        ) from error
+    return folder
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8.
 

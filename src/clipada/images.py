@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 import numpy as np
 import PIL.Image
@@ -26,9 +25,6 @@ from clipada.types import Image, Map, Mask
 log = logging.getLogger(__name__)
 
 _warned_of_darkness = threading.Event()
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-"""File name endings, in lower case, that mark an image in a folder."""
 
 MAX_PIXELS = 178_956_970
 """The largest image that is decoded, in pixels: the size from which Pillow itself refuses."""
@@ -132,55 +128,6 @@ def write_png(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16]) -> None
         )
     with written_aside(path) as aside:
         PIL.Image.fromarray(array).save(aside, format="PNG")
-
-
-def is_image(path: Path) -> bool:
-    """Whether the file's name ends as an image's does, in upper or lower case."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def find_images(paths: Iterable[Path]) -> list[Path]:
-    """List the image files that ``paths`` name, each once.
-
-    Folders are searched as ``images_below`` does. Files named outright are kept whatever their suffix.
-
-    Raises:
-        ImageError: A path does not exist or cannot be listed, or there is no image at all.
-    """
-    paths = list(paths)
-    found: dict[Path, None] = {}
-    for path in paths:
-        if not path.exists():
-            raise ImageError(f"no such file or folder: {path}", expected="image files, or folders that hold some")
-        found.update(dict.fromkeys(images_below(path) if path.is_dir() else [path]))
-    if not found:
-        raise ImageError(
-            "no images found",
-            expected="files ending in " + ", ".join(sorted(IMAGE_SUFFIXES)),
-            got="none in " + (", ".join(map(str, paths)) or "an empty list of paths"),
-        )
-    return list(found)
-
-
-def images_below(folder: Path) -> list[Path]:
-    """List the image files at any depth below ``folder``: its own first, then each subfolder's, sorted by name.
-
-    Hidden files and folders are skipped, and links to folders are not followed.
-
-    Raises:
-        ImageError: A folder cannot be listed.
-    """
-    found = []
-    for where, folders, files in os.walk(folder, onerror=_cannot_list):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        images = sorted(name for name in files if not name.startswith(".") and is_image(Path(name)))
-        found += [Path(where, name) for name in images]
-    return found
-
-
-def _cannot_list(error: OSError) -> NoReturn:
-    """Say which folder is closed to us, where ``os.walk`` would pass over it."""
-    raise ImageError(f"cannot list folder {error.filename}", expected="a folder", got=error.strerror) from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 0.5
 """Map value above which a pixel belongs to a region: where the model finds an anomaly likelier than not."""
+
+
+_Raw = Future[tuple[NDArray[np.float32], float]]
+"""A batch's raw maps to come, ``(passes, B, S, S)``, and the seconds that they took."""
 
 
 class Inspector:
@@ -124,6 +129,11 @@ class Inspector:
         """The image score above which the image at ``path`` is defective; ``None`` without a calibration."""
         return None if self.calibration is None else self.calibration.limits(self._group(path)).score
 
+    def region_level(self, group: str | None) -> float:
+        """The map value above which a pixel of a group's images belongs to a region."""
+        calibration = self.calibration if self._calibrated_regions else None
+        return calibration.limits(group).pixel if calibration else self.threshold
+
     def inspect(self, image: Path | str | bytes | Image, group: str | None = None) -> Verdict:
         """Inspect one image.
 
@@ -149,17 +159,36 @@ class Inspector:
     def inspect_files(
         self, paths: Iterable[Path], *, batch_size: int = 8, workers: int = 2
     ) -> Iterator[Verdict | Failure]:
-        """Inspect many files in batches: one result each, in order; for an unreadable file it is a ``Failure``."""
+        """Inspect many files in batches: one result each, in order; for an unreadable file it is a ``Failure``.
+
+        A batch is looked at while the one before is judged and the next ones are decoded by ``workers`` threads.
+        """
         done = 0
-        for batch in read_batches(paths, self.engine.image_size, batch_size, workers, keep_originals=True):
-            yield from self._results(batch, done)
+        for batch, raw in self._looked_at(paths, batch_size, workers):
+            yield from self._results(batch, raw, done)
             done += len(batch.paths) + len(batch.failures)
 
-    def _results(self, batch: Batch, start: int) -> Iterator[Verdict | Failure]:
-        """The results of a batch whose first file stood at ``start``, in the order of its files."""
+    def _looked_at(self, paths: Iterable[Path], batch_size: int, workers: int) -> Iterator[tuple[Batch, _Raw]]:
+        """Each batch with its raw maps to come; the next batch is under way before one is handed out."""
+        before: tuple[Batch, _Raw] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="clipada-look") as pool:
+            for batch in read_batches(paths, self.engine.image_size, batch_size, workers, keep_originals=True):
+                now = batch, pool.submit(self._look, batch)
+                if before is not None:
+                    yield before
+                before = now
+            if before is not None:
+                yield before
+
+    def _look(self, batch: Batch) -> tuple[NDArray[np.float32], float]:
+        """The raw maps of a batch, ``(passes, B, S, S)``, and the seconds they took."""
         started = time.perf_counter()
         raw = self.engine.localise_passes(batch.images) if batch.paths else np.empty((0, 0), np.float32)
-        inference = time.perf_counter() - started
+        return raw, time.perf_counter() - started
+
+    def _results(self, batch: Batch, looked: _Raw, start: int) -> Iterator[Verdict | Failure]:
+        """The results of a batch whose first file stood at ``start``, in the order of its files."""
+        raw, inference = looked.result()
         failures, places = iter(batch.failures), {position: index for index, position in enumerate(batch.positions)}
         for position in range(start, start + len(batch.paths) + len(batch.failures)):
             if position in places:
@@ -193,7 +222,7 @@ class Inspector:
         smooth = counting_map(raw, self.scoring)
         restored = restore_map(smooth, image.shape[:2])
         score = image_score(smooth, self.scoring)
-        level = self._region_level(group)
+        level = self.region_level(group)
         regions = find_regions(restored, level)
         verdict = Verdict(
             score=score,
@@ -208,11 +237,6 @@ class Inspector:
             model=self.model,
         )
         return verdict if self.calibration is None else _judged(verdict, self.calibration, group)
-
-    def _region_level(self, group: str | None) -> float:
-        """The map value above which a pixel belongs to a region."""
-        calibration = self.calibration if self._calibrated_regions else None
-        return calibration.limits(group).pixel if calibration else self.threshold
 
 
 def _judged(verdict: Verdict, calibration: Calibration, group: str | None) -> Verdict:

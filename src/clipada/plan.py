@@ -95,14 +95,30 @@ def begun(out: Path | str) -> Config | None:
     return None if plan is None else plan.config
 
 
-def training_data(data: Path | str | Dataset | None, plan: Plan | None) -> Dataset:
-    """The data set to train on, read as planned where only its folder is given or nothing at all."""
+def training_data(data: Path | str | Dataset | None, plan: Plan | None, resumed: Path | None = None) -> Dataset:
+    """The data set to train on, read as planned where only its folder is given or nothing at all.
+
+    Raises:
+        DatasetError: There are no images.
+        RunError: There is neither data nor, in ``resumed``, a training to go on with.
+    """
     if isinstance(data, Dataset):
         return data
     if data is not None:
         return load_dataset(Path(data), *((plan.layout, plan.categories) if plan else ()))
+    if plan is None and resumed is not None:
+        raise RunError(
+            f"no training to go on with in {resumed}",
+            expected=f"a folder with {PLAN}, of an unfinished training, or a finished run",
+            got=_what_lies(resumed) if resumed.exists() else "no such folder",
+            remedy="mend --out, or name DATA to begin one there",
+        )
     if plan is None:
-        raise DatasetError("no data to train on", expected="DATA, a folder", remedy="only --resume goes without")
+        raise DatasetError(
+            "no data to train on",
+            expected="DATA, a folder",
+            remedy="only --resume goes without",
+        )
     return plan.load_dataset()
 
 

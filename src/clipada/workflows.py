@@ -1,47 +1,38 @@
-"""The commands as functions: train, evaluate, predict, report, synthesize, info."""
+"""The commands as functions: train, evaluate, report, synthesize, info."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clipada.bundle import CARD, METRICS, PLAN, SCORES, Run, Training, read_run, save_run, write_training_sha256s
-from clipada.calibration import DriftMonitor
 from clipada.config import EMBEDDED_BACKBONE, Config, EngineConfig, EngineName, EnginePrecision, RuntimeConfig
 from clipada.data import Dataset, load_dataset
-from clipada.errors import RunError
 from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
-from clipada.files import write_json, write_text, written_aside
-from clipada.images import find_images, write_png
+from clipada.files import made_folder, write_json, write_text
+from clipada.images import write_png
 from clipada.inspector import Inspector
 from clipada.machine import machine
 from clipada.metrics import mean_metrics
 from clipada.plan import Plan, as_asked, begun, is_finished, read_plan, save_plan, training_data
+from clipada.predicting import find_predictions
 from clipada.report import (
+    Parts,
     Report,
-    map_to_16bit,
     model_card,
-    overlay,
     read_scores,
     read_verdicts,
     run_summary,
     write_report,
 )
-from clipada.scoring import map_statistics
-from clipada.types import Failure, Verdict
+from clipada.types import Failure
 
-log = logging.getLogger(__name__)
-
-PREDICTIONS = "predictions.jsonl"
-OVERLAY = ".overlay.png"
-MAP = ".map.png"
 REPORT = "report.html"
 CONTACT_SHEET = "contact-sheet.png"
 
@@ -79,14 +70,14 @@ def train(
     if is_finished(folder, resume):
         return as_asked(read_run(folder), config)
     plan = read_plan(folder) if resume else None
-    dataset = training_data(data, plan)
+    dataset = training_data(data, plan, folder if resume else None)
     if plan is not None:
         plan.require(Plan.of(config, dataset))
     dataset.require_training()
     model = build_model(config)
     chosen = select_share(dataset.train, config)
     samples, held_out = split_validation(chosen, config)
-    fabric = launch(config.training, runtime, _made(folder))
+    fabric = launch(config.training, runtime, made_folder(folder))
     if fabric.is_global_zero and plan is None:
         save_plan(folder, Plan.of(config, dataset))
     started = time.monotonic()
@@ -166,87 +157,6 @@ def evaluate(
     return evaluation
 
 
-def predict(  # noqa: PLR0913
-    run: Path | str,
-    images: Path | str | Iterable[Path | str],
-    out: Path | str | None = None,
-    *,
-    backbone: str | None = None,
-    engine: EngineName | EngineConfig | None = None,
-    device: str = "auto",
-    precision: EnginePrecision | None = None,
-    threshold: float | None = None,
-    batch_size: int = 8,
-    workers: int = 2,
-    watch_drift: bool = True,
-) -> Iterable[Verdict | Failure]:
-    """Inspect a file or a folder of images, or some of each, one batch after another while the results are taken.
-
-    With ``out``, each image's overlay (``NAME.overlay.png``) and 16-bit anomaly map (``NAME.map.png``, value / 65535,
-    in its own geometry) are written there as its result is taken, and at the end ``predictions.jsonl``. Such pictures
-    of an earlier time are not inspected. With a calibration, drift among the images is warned of at the end, unless
-    ``watch_drift`` is false.
-
-    Yields:
-        A verdict per image in order; a failure for a file that cannot be read.
-
-    Raises:
-        ImageError: A path does not exist, or no image is found.
-        RunError: The run folder is not whole, or ``out`` cannot be written to.
-        BackboneError: The backbone is missing or another one.
-        CalibrationError: The run's ``calibration.json`` is damaged or of another model.
-    """
-    paths = find_images(Path(image) for image in ([images] if isinstance(images, Path | str) else images))
-    if out is not None:
-        paths = [path for path in paths if not path.name.endswith((OVERLAY, MAP))]
-    inspector = Inspector.load(
-        run, backbone=backbone, engine=engine, device=device, precision=precision, threshold=threshold
-    )
-    results = inspector.inspect_files(paths, batch_size=batch_size, workers=workers)
-    if watch_drift and inspector.calibration is not None:
-        results = _watched(results, DriftMonitor(inspector.calibration))
-    return results if out is None else _written(results, _made(out), _names(paths))
-
-
-def prediction_record(result: Verdict | Failure) -> dict[str, Any]:
-    """One JSON line of ``predict``: the verdict, map statistics and regions, or the error."""
-    if isinstance(result, Failure):
-        return {"path": str(result.path), "error": str(result.error)}
-    return {
-        "path": None if result.path is None else str(result.path),
-        "score": result.score,
-        "p_value": result.p_value,
-        "score_threshold": result.score_threshold,
-        "defective": result.defective,
-        "group": result.group,
-        "width": result.size[0],
-        "height": result.size[1],
-        "map": map_statistics(result.anomaly_map, result.threshold),
-        "threshold": result.threshold,
-        "regions": [
-            {
-                "box": list(region.box),
-                "area": region.area,
-                "peak": region.peak,
-                "peak_position": list(region.peak_position),
-            }
-            for region in result.regions
-        ],
-        "calibration": result.calibration,
-        "model": None if result.model is None else asdict(result.model),
-        "image_sha256": result.image_sha256,
-        "time": result.time,
-        "latency_ms": result.latency_ms,
-    }
-
-
-def write_pictures(path: Path, verdict: Verdict) -> None:
-    """Write a verdict's overlay and 16-bit anomaly map to ``path`` with their endings added."""
-    picture = overlay(verdict.image, verdict.anomaly_map, verdict.threshold)
-    write_png(path.with_name(f"{path.name}{OVERLAY}"), picture)
-    write_png(path.with_name(f"{path.name}{MAP}"), map_to_16bit(verdict.anomaly_map))
-
-
 def report_run(
     run: Path | str,
     verdicts: Path | str | None = None,
@@ -255,6 +165,9 @@ def report_run(
     backbone: str | None = None,
     engine: EngineName | EngineConfig | None = None,
     device: str = "auto",
+    precision: EnginePrecision | None = None,
+    batch_size: int = 8,
+    workers: int = 2,
 ) -> Report:
     """Write a self-contained HTML report of a run's last evaluation, or of what ``predict`` said.
 
@@ -262,12 +175,16 @@ def report_run(
 
     Args:
         run: The run folder.
-        verdicts: The JSON lines of ``predict``; ``None`` reports the evaluation.
-        out: The file to write, or a folder to write ``report.html`` into; by default the run folder, or the file beside
-            ``verdicts`` of its name and the ending ``.html``.
+        verdicts: The JSON lines of ``predict``, or the folder that it wrote into, shards and all; ``None`` reports the
+            evaluation.
+        out: The file to write, or a folder to write ``report.html`` into; by default the run folder, the folder of
+            ``verdicts``, or the file beside ``verdicts`` of its name and the ending ``.html``.
         backbone: Where the backbone lies now, if not where it lay at training.
         engine: As for ``Inspector.load``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        precision: ``"fp32"``, ``"bf16"``, or that of an export.
+        batch_size: Images at a time.
+        workers: Threads that decode.
 
     Returns:
         Where the report is, and the parts that could not be shown.
@@ -278,18 +195,28 @@ def report_run(
         BackboneError: The backbone is missing or another one.
     """
     description = read_run(Path(run))
-    parts = read_scores(description) if verdicts is None else read_verdicts(Path(verdicts))
-    path = Path(out or (run if verdicts is None else Path(verdicts).with_suffix(".html")))
-    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device)
+    parts = read_scores(description) if verdicts is None else _verdicts(Path(verdicts))
+    path = Path(out or (run if verdicts is None else _beside(Path(verdicts))))
+    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device, precision=precision)
     command = shlex.join(["clipada", "report", str(run), *([] if verdicts is None else [str(verdicts)])])
     return write_report(
         path / REPORT if path.is_dir() else path,
         description,
         parts,
-        inspector,
+        partial(inspector.inspect_files, batch_size=batch_size, workers=workers),
         command=command,
         image_threshold=inspector.score_threshold,
     )
+
+
+def _verdicts(given: Path) -> Parts:
+    """The verdicts in a file, or in all those in a folder that ``predict`` wrote into."""
+    return read_verdicts(*find_predictions(given)) if given.is_dir() else read_verdicts([given])
+
+
+def _beside(verdicts: Path) -> Path:
+    """Where a report on verdicts lies unless it is said."""
+    return verdicts if verdicts.is_dir() else verdicts.with_suffix(".html")
 
 
 def synthesize(
@@ -319,7 +246,7 @@ def synthesize(
     config = replace(config, training=replace(config.training, batch_size=count))
     synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
     batch = TrainingBatches(dataset.train, config, synthesiser)[0]
-    path = _made(out) / CONTACT_SHEET
+    path = made_folder(Path(out)) / CONTACT_SHEET
     write_png(path, contact_sheet(batch.images, batch.masks))
     return path, batch.failures
 
@@ -331,47 +258,6 @@ def info(run: Path | str) -> dict[str, str]:
         RunError: The run folder is not whole.
     """
     return run_summary(read_run(Path(run)))
-
-
-def _made(out: Path | str) -> Path:
-    """The folder to write into, made if need be."""
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"cannot write into {out}",
-            expected="a folder, or a place for a new one",
-            got=error.strerror,
-            remedy="choose another --out",
-        ) from error
-    return Path(out)
-
-
-def _written(results: Iterable[Verdict | Failure], out: Path, names: dict[Path, Path]) -> Iterator[Verdict | Failure]:
-    """Pass results through, writing each one's pictures and in the end all their records."""
-    with written_aside(out / PREDICTIONS) as aside, aside.open("w", encoding="utf-8") as lines:
-        for result in results:
-            lines.write(json.dumps(prediction_record(result)) + "\n")
-            if isinstance(result, Verdict) and result.path is not None:
-                write_pictures(out / names[result.path], result)
-            yield result
-
-
-def _watched(results: Iterable[Verdict | Failure], monitor: DriftMonitor) -> Iterator[Verdict | Failure]:
-    """Pass results through, and warn in the end if they drift from the calibration."""
-    for result in results:
-        if isinstance(result, Verdict):
-            monitor.watch(result)
-        yield result
-    for report in monitor.drifting():
-        log.warning(report.describe())
-
-
-def _names(paths: Sequence[Path]) -> dict[Path, Path]:
-    """A name for each file's outputs: its path below the folder that all share, its suffix kept to stay unique."""
-    folders = {path: path.parent.resolve() for path in paths}  # a ".." in a name would lead out of the output folder
-    shared = os.path.commonpath(folders.values())
-    return {path: folder.relative_to(shared) / path.name for path, folder in folders.items()}
 
 
 def _lasting(config: Config) -> Config:

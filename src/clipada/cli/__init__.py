@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.logging import RichHandler
 
-from clipada.cli.inspecting import calibrate, evaluate, predict
+from clipada.cli.inspecting import calibrate, evaluate
 from clipada.cli.learning import demo, synthesize, train
+from clipada.cli.predicting import predict
 from clipada.cli.reproducing import reproduce
 from clipada.cli.telling import export, info, report
 from clipada.cli.terminal import console, error_console
 from clipada.cli.watching import watch
 from clipada.errors import ClipAdaError
 from clipada.serving.commands import history_app
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clipada {version('clipada')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="clipada",
@@ -24,6 +34,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 for command in (demo, synthesize, train, evaluate, calibrate, predict, watch, report, export, info, reproduce):
     app.command()(command)
 app.add_typer(history_app, name="history")
@@ -33,6 +54,7 @@ EXTRAS = {
     **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
     "openvino": "openvino",
     **dict.fromkeys(("httpx", "paho", "sqlalchemy"), "serve"),
+    **dict.fromkeys(("pyarrow", "ray"), "cluster"),
 }
 """The modules that are not always installed, and the extra of ``clipada`` that brings each."""
 

@@ -29,7 +29,8 @@ Precision = Annotated[
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of an export's runtime; one per core by default.")]
 Streams = Annotated[int, typer.Option(min=1, help="Parts of a batch that an export looks at side by side.")]
 Shortcut = Annotated[bool, typer.Option("--shortcut", help="Refine only patches whose attention is hot, in an export.")]
-Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images.")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images, and for predict as many that write.")]
+TrainingWorkers = Annotated[int | None, typer.Option(help="Processes that decode images, per device.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Database = Annotated[
     str | None, typer.Option(metavar="URL", help="Also store verdicts here, e.g. sqlite:///history.db.")

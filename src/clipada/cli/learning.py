@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipada.cli.arguments import Backbone, Category, DataFolder, Device, Layout, Settings, TrainingFolder
+from clipada.cli.arguments import (
+    Backbone,
+    Category,
+    DataFolder,
+    Device,
+    Layout,
+    Settings,
+    TrainingFolder,
+    TrainingWorkers,
+)
 from clipada.cli.terminal import console, print_metrics, progress, read_dataset, say, stages
 from clipada.config import Config, DemoConfig, RuntimeConfig
 from clipada.options import asked_config
@@ -35,6 +44,8 @@ def demo(
     backbone: Backbone = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; the preset's milestones scale along.")] = None,
     settings: Settings = None,
+    device: Device = "auto",
+    workers: TrainingWorkers = None,
 ) -> None:
     """See it all work, offline: draw three products, train ONE model on good parts, find defects it never saw."""
     from clipada import demonstration
@@ -50,8 +61,9 @@ def demo(
             say(f"the images are in {data_only}")
             say(f"next: clipada train {data_only} --out runs/parts")
             return
+        runtime = RuntimeConfig(device=device, workers=workers)
         config = asked_config(Config.preset("demo"), settings, epochs, backbone=backbone, seed=seed)
-        result = demonstration.demo(out, config, parts=parts, report=lambda step: show(*_shown(step)))
+        result = demonstration.demo(out, config, parts=parts, runtime=runtime, report=lambda step: show(*_shown(step)))
     print_metrics(result.evaluation)
     say(f"one model for {len(result.evaluation.categories)} products, trained in {result.run.training.seconds:.0f} s")
     for line in calibration_summary(result.calibration):
@@ -67,7 +79,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     data: TrainingFolder = None,
     preset: Annotated[
-        str | None, typer.Option(help="quick (minutes on a CPU; the default), or the paper's mvtec or visa.")
+        str | None, typer.Option(help="quick (minutes on a CPU; the default), demo, or the paper's mvtec or visa.")
     ] = None,
     backbone: Backbone = None,
     refinements: Annotated[int | None, typer.Option(help="Refinement passes R.")] = None,
@@ -79,13 +91,14 @@ def train(
     category: Category = None,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(help="How many such devices train together.")] = 1,
-    workers: Annotated[int | None, typer.Option(help="Processes that decode images, per device.")] = None,
+    workers: TrainingWorkers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training, as it began.")] = False,
 ) -> None:
     """Train ONE model on the good parts of all categories."""
     from clipada import workflows
-    from clipada.plan import begun
+    from clipada.plan import begun, is_finished
 
+    finished = resume and is_finished(out, resume)
     recorded = begun(out) if resume and preset is None else None
     base = recorded or Config.preset(preset or "quick")  # type: ignore[arg-type]
     names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
@@ -113,7 +126,10 @@ def train(
     if run.training.unreadable:
         say(f"left out {len(run.training.unreadable)} training images that could not be read")
     _print_validation(run.training.validation)
-    say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
+    if finished:
+        say(f"{out} holds a finished run: nothing was left to train")
+    else:
+        say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
     say(f"next: clipada evaluate {out} {dataset.root if dataset else 'DATA'}")
 
 

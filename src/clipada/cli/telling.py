@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from clipada.cli.arguments import Backbone, Category, Device, Layout, RunFolder
+from clipada.cli.arguments import Backbone, BatchSize, Category, Device, Engine, Layout, Precision, RunFolder, Workers
 from clipada.cli.terminal import console, out_console, read_dataset, say
 from clipada.config import EnginePrecision, ExportConfig, RuntimeName
 
@@ -16,18 +16,33 @@ from clipada.config import EnginePrecision, ExportConfig, RuntimeName
 def report(
     run: RunFolder,
     verdicts: Annotated[
-        Path | None, typer.Argument(metavar="[VERDICTS]", help="JSON lines of `clipada predict`, to report on these.")
+        Path | None,
+        typer.Argument(metavar="[VERDICTS]", help="JSON lines of `clipada predict`, or its --out folder."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The HTML file, or a folder for it; in RUN or beside VERDICTS by default.")
     ] = None,
     backbone: Backbone = None,
+    engine: Engine = None,
     device: Device = "auto",
+    precision: Precision = None,
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
 ) -> None:
     """Write one self-contained HTML file: metrics, score histograms, best and worst cases."""
     from clipada import workflows
 
-    result = workflows.report_run(run, verdicts, out, backbone=backbone, device=device)
+    result = workflows.report_run(
+        run,
+        verdicts,
+        out,
+        backbone=backbone,
+        engine=engine,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+    )
     for failure in result.failures:
         say(f"not shown: {failure.error}", style="yellow")
     say(
@@ -69,9 +84,14 @@ def info(run: RunFolder) -> None:
     """Show what a run is: settings, backbone, training, metrics."""
     from clipada import workflows
 
+    facts = workflows.info(run)
+    if not out_console.is_terminal:  # a line each, however long, for other programs
+        for name, value in facts.items():
+            out_console.print(f"{name}: {value}", soft_wrap=True)
+        return
     table = Table(show_header=False, box=None)
     table.add_column()
     table.add_column(overflow="fold")
-    for name, value in workflows.info(run).items():
+    for name, value in facts.items():
         table.add_row(name, value)
     out_console.print(table)

@@ -26,7 +26,7 @@ from clipada.config import RuntimeConfig
 if TYPE_CHECKING:
     from clipada.data import Dataset
     from clipada.evaluation import Evaluation
-    from clipada.types import Failure, Verdict
+    from clipada.predicting import Record
 
 out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -52,19 +52,16 @@ class Counts:
         return f"inspected {self.inspected} images{found}, left out {self.unreadable}"
 
 
-def tell(result: Verdict | Failure, counts: Counts) -> None:
-    """Print a result as a JSON line on standard output and count it; name a file that cannot be read."""
-    from clipada.types import Failure
-    from clipada.workflows import prediction_record
-
-    sys.stdout.write(json.dumps(prediction_record(result)) + "\n")
-    if isinstance(result, Failure):
+def tell(record: Record, counts: Counts) -> None:
+    """Print a record as a JSON line on standard output and count it; name a file that cannot be read."""
+    sys.stdout.write(json.dumps(record) + "\n")
+    if "error" in record:
         counts.unreadable += 1
-        say(f"left out: {result.error}", style="yellow")
+        say(f"left out: {record['error']}", style="yellow")
     else:
         counts.inspected += 1
-        counts.defective += bool(result.defective)
-        counts.calibrated = result.calibration is not None
+        counts.defective += bool(record["defective"])
+        counts.calibrated = record["calibration"] is not None
 
 
 def read_dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:

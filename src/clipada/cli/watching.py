@@ -74,10 +74,10 @@ def watch(
 ) -> None:
     """Follow a folder: inspect and store each new image once, and print a JSON line on standard output."""
     from clipada.inspector import Inspector
+    from clipada.predicting import prediction_record, write_pictures
     from clipada.serving.line import Line
     from clipada.serving.watching import FolderWatch
     from clipada.types import Verdict
-    from clipada.workflows import write_pictures
 
     stop = _StopSignals()
     inspector = Inspector.load(
@@ -101,9 +101,9 @@ def watch(
         say(f"watching {folder}; verdicts in {line.history.place}")
         for results in watched.batches(once=once, stopped=lambda: stop.asked):
             for result in results:
-                tell(result, counts)
+                tell(prediction_record(result), counts)
                 if out is not None and isinstance(result, Verdict) and result.path is not None:
-                    write_pictures(out / result.path.relative_to(folder.absolute()), result)
+                    write_pictures(out, str(result.path.relative_to(folder.absolute())), result)
             sys.stdout.flush()
             line.warn_of_drift()
         line.finish(flush=once)

@@ -23,6 +23,7 @@ from clipada.config.method import (
     SynthesisConfig,
     setting_names,
 )
+from clipada.config.predicting import PredictConfig, Shard
 from clipada.config.presets import PRESETS, Preset
 from clipada.config.runtime import (
     DemoConfig,
@@ -59,6 +60,7 @@ __all__ = [
     "MemoryBankConfig",
     "ModelConfig",
     "Precision",
+    "PredictConfig",
     "Preset",
     "PromptConfig",
     "ReconstructionConfig",
@@ -66,6 +68,7 @@ __all__ = [
     "RuntimeName",
     "ScheduleConfig",
     "ScoringConfig",
+    "Shard",
     "Similarity",
     "SinkConfig",
     "SynthesisConfig",

@@ -15,7 +15,7 @@ from clipada.data.categories import category_folders, read_categories
 from clipada.data.dataset import Dataset, Note
 from clipada.data.listing import images_in, name_of, pair_masks, subfolders
 from clipada.errors import DatasetError
-from clipada.images import images_below
+from clipada.listing import images_below
 from clipada.types import Sample
 
 HELD_OUT = 0.2

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from clipada.errors import DatasetError
-from clipada.images import is_image
+from clipada.listing import is_image
 
 _MASK_ENDINGS = ("_mask", "_gt")
 

@@ -29,7 +29,11 @@ class TorchEngine:
 
     def __init__(self, model: ClipAda, device: str = "auto", precision: EnginePrecision = "fp32") -> None:
         if precision not in PRECISIONS:
-            raise ConfigError(f"no precision {precision!r} in torch", expected=" | ".join(PRECISIONS))
+            raise ConfigError(
+                f"no precision {precision!r} in torch",
+                expected=" | ".join(PRECISIONS),
+                remedy="pass --engine onnx or --engine openvino, whose exports may have it",
+            )
         self.precision = precision
         self.device = find_device(device)
         self.model = model.to(self.device).eval()

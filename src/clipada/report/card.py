@@ -27,7 +27,7 @@ def run_summary(run: Run) -> dict[str, str]:
         "backbone": f"{run.backbone_label}, block {run.config.backbone.block}",
         "input": f"{model.image_size} x {model.image_size} pixels",
         "prompt": f"{prompt.length} learned vectors" if prompt.learnable else f"fixed, {prompt.word!r}",
-        "refinement": f"{model.refinements} passes, {model.attention} in {model.attention_space} space",
+        "refinement": f"{_counted(model.refinements)}, {model.attention} in {model.attention_space} space",
         "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items())
         + (f", a share of {schedule.image_share:g} of the images" if schedule.image_share < 1 else ""),
         "left out": f"{len(training.unreadable)} unreadable training images",
@@ -83,3 +83,8 @@ def _metrics_section(metrics: dict[str, Any] | None) -> str:
 Percent, at {protocol["image_size"]} pixels; {protocol["masks"]}; AUPRO up to a false-positive rate of
 {protocol["aupro_fpr_limit"]}.
 """
+
+
+def _counted(passes: int) -> str:
+    """A number of passes in words."""
+    return "1 pass" if passes == 1 else f"{passes} passes"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 
 import PIL.Image
 
 from clipada.errors import ImageError
 from clipada.images import read_mask
-from clipada.inspector import Inspector
 from clipada.report.overlays import outlined, picture_size, views
 from clipada.report.parts import Part
 from clipada.types import Failure, Image, Prediction
+
+Inspect = Callable[[Iterable[Path]], Iterator[Prediction | Failure]]
+"""Inspects files, one result each, in order: ``Inspector.inspect_files``."""
 
 SIDE = 256
 """A picture's longer side, in pixels."""
@@ -70,8 +73,8 @@ class Cases:
 
 
 def choose_cases(parts: Sequence[Part]) -> tuple[Cases, ...]:
-    """Choose the best and the worst cases of one category; no part is chosen twice."""
-    ranked = sorted(parts, key=lambda part: -part.score)
+    """Choose the best and the worst cases of one category; no part is chosen twice, nor one without a file."""
+    ranked = sorted((part for part in parts if part.path), key=lambda part: -part.score)
     anomalous = [part for part in ranked if part.kind == "anomalous"]
     good = [part for part in ranked if part.kind == "good"]
     inspected = [part for part in ranked if part.kind == "inspected"]
@@ -85,21 +88,21 @@ def choose_cases(parts: Sequence[Part]) -> tuple[Cases, ...]:
     return tuple(Cases(title=title, parts=tuple(found)) for title, found in chosen.items() if found)
 
 
-def with_pictures(chosen: Sequence[Cases], inspector: Inspector) -> tuple[tuple[Cases, ...], tuple[Failure, ...]]:
+def with_pictures(chosen: Sequence[Cases], inspect: Inspect) -> tuple[tuple[Cases, ...], tuple[Failure, ...]]:
     """Inspect the chosen parts again and draw them.
 
     Returns:
         The cases with their pictures, and the files that can no longer be read.
     """
     failures: list[Failure] = []
-    results = inspector.inspect_files(part.path for cases in chosen for part in cases.parts)
+    results = inspect(part.path for cases in chosen for part in cases.parts if part.path)
     drawn = tuple(replace(cases, shown=tuple(_draw(cases.parts, results, failures))) for cases in chosen)
     return drawn, tuple(failures)
 
 
 def _draw(parts: Iterable[Part], results: Iterator[Prediction | Failure], failures: list[Failure]) -> Iterator[Case]:
     """Draw each part with the next result; what cannot be read joins ``failures``."""
-    for part in parts:
+    for part, path in ((part, part.path) for part in parts if part.path):
         result = next(results)
         if isinstance(result, Failure):
             failures.append(result)
@@ -107,7 +110,7 @@ def _draw(parts: Iterable[Part], results: Iterator[Prediction | Failure], failur
         try:
             pictures = tuple(_pictures(part, result))
         except ImageError as error:
-            failures.append(Failure(path=part.path, error=error))
+            failures.append(Failure(path=path, error=error))
         else:
             yield Case(part=part, pictures=pictures)
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from clipada.inspector import Inspector
-from clipada.report.cases import Cases, choose_cases, with_pictures
+from clipada.report.cases import Cases, Inspect, choose_cases, with_pictures
 from clipada.report.histogram import Histogram, histogram
 from clipada.report.parts import Kind, Part
 from clipada.types import Failure
@@ -40,17 +39,17 @@ class Chapter:
     failures: tuple[Failure, ...]
 
 
-def write_chapters(parts: Sequence[Part], inspector: Inspector, image_threshold: ImageThreshold) -> tuple[Chapter, ...]:
+def write_chapters(parts: Sequence[Part], inspect: Inspect, image_threshold: ImageThreshold) -> tuple[Chapter, ...]:
     """One chapter for each category, in the order the parts come."""
     names = dict.fromkeys(part.category for part in parts)
     return tuple(
-        _chapter(name, [part for part in parts if part.category == name], inspector, image_threshold) for name in names
+        _chapter(name, [part for part in parts if part.category == name], inspect, image_threshold) for name in names
     )
 
 
-def _chapter(name: str, parts: Sequence[Part], inspector: Inspector, image_threshold: ImageThreshold) -> Chapter:
-    cases, failures = with_pictures(choose_cases(parts), inspector)
-    limits = [part.score_threshold if part.kind == "inspected" else image_threshold(part.path) for part in parts]
+def _chapter(name: str, parts: Sequence[Part], inspect: Inspect, image_threshold: ImageThreshold) -> Chapter:
+    cases, failures = with_pictures(choose_cases(parts), inspect)
+    limits = [image_threshold(part.path) if part.path and part.defect else part.score_threshold for part in parts]
     scores = {kind: [part.score for part in parts if part.kind == kind] for kind in KINDS}
     return Chapter(
         name=name,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipada.report.parts import Kind
 
@@ -66,7 +68,8 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
     def place(score: float) -> float:
         return round(100 * (score - low) / (high - low), 3)
 
-    bars = {kind: _bars(values, low, high) for kind, values in scores.items()}
+    edges = _edges(low, high, thresholds)
+    bars = {kind: _bars(values, edges, thresholds) for kind, values in scores.items()}
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     return Histogram(
         bars=bars,
@@ -77,13 +80,26 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
     )
 
 
-def _bars(scores: Sequence[float], low: float, high: float) -> tuple[Bar, ...]:
-    inside = np.clip(scores, low, high)  # a round number, computed, can lie a rounding error within the scores
-    counts = np.histogram(inside, BINS, (low, high))[0]
-    width = 100 / BINS
+def _edges(low: float, high: float, thresholds: Sequence[float]) -> NDArray[np.float64]:
+    """Where bars begin and end: at each threshold, and about evenly between, so that no bar lies on both sides."""
+    marks = sorted({low, high, *thresholds})
+    counts = [max(1, round(BINS * (end - start) / (high - low))) for start, end in pairwise(marks)]
+    parts = [
+        np.linspace(start, end, count, endpoint=False)
+        for (start, end), count in zip(pairwise(marks), counts, strict=True)
+    ]
+    return np.array([*np.concatenate(parts), marks[-1]])
+
+
+def _bars(scores: Sequence[float], edges: NDArray[np.float64], thresholds: Sequence[float]) -> tuple[Bar, ...]:
+    inside = np.clip(scores, edges[0], edges[-1])  # a round number, computed, can lie an error within
+    limits = np.where(np.isin(edges, thresholds), np.nextafter(edges, np.inf), edges)  # a score at one is not above it
+    limits[0] = edges[0]
+    counts = np.histogram(inside, limits)[0]
+    places = 100 * (edges - edges[0]) / (edges[-1] - edges[0])
     return tuple(
-        Bar(start=round(index * width, 3), width=width, share=100 * count / len(scores), count=int(count))
-        for index, count in enumerate(counts)
+        Bar(start=round(start, 3), width=round(end - start, 3), share=100 * count / len(scores), count=int(count))
+        for (start, end), count in zip(pairwise(places.tolist()), counts, strict=True)
         if count
     )
 

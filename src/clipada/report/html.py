@@ -15,9 +15,9 @@ from clipada.bundle import METRICS, Run
 from clipada.config import setting_names
 from clipada.errors import RunError
 from clipada.files import write_text
-from clipada.inspector import Inspector
 from clipada.metrics import CategoryMetrics
 from clipada.report.card import LIMITS, run_summary
+from clipada.report.cases import Inspect
 from clipada.report.chapters import ImageThreshold, write_chapters
 from clipada.report.overlays import heat_colours
 from clipada.report.parts import Parts
@@ -85,7 +85,7 @@ def write_report(
     out: Path,
     run: Run,
     parts: Parts,
-    inspector: Inspector,
+    inspect: Inspect,
     *,
     command: str,
     image_threshold: ImageThreshold = lambda _: None,
@@ -96,7 +96,7 @@ def write_report(
         out: The file, written whole or not at all.
         run: The run that scored the parts; its metrics are shown where the parts are those of its evaluation.
         parts: What ``read_scores`` or ``read_verdicts`` read.
-        inspector: Draws the maps of the parts that are shown.
+        inspect: Inspects the parts that are shown.
         command: The command line that makes this report, to be shown in it.
         image_threshold: The image score above which a test image is defective, by its path; verdicts name theirs.
 
@@ -104,7 +104,7 @@ def write_report(
         RunError: The run's metrics are damaged, or its maps are not finite.
     """
     evaluation = _evaluation(run) if parts.labelled else None
-    chapters = write_chapters(parts.scored, inspector, image_threshold)
+    chapters = write_chapters(parts.scored, inspect, image_threshold)
     failures = tuple(failure for chapter in chapters for failure in chapter.failures)
     page = _PAGES.get_template(TEMPLATE).render(
         title=run.folder.resolve().name,
@@ -125,7 +125,8 @@ def write_report(
 
 def _heading(run: Run, parts: Parts, evaluation: Evaluated | None, command: str) -> dict[str, str]:
     """What the report is about."""
-    data = evaluation.protocol["data"] if evaluation else _folder(parts).name
+    folder = _folder(parts)
+    data = evaluation.protocol["data"] if evaluation else folder.name if folder else "images without files"
     left_out = f", {len(parts.left_out):,} left out" if parts.left_out else ""
     return {
         "run": str(run.folder),
@@ -158,15 +159,16 @@ def _table(title: str, content: dict[str, Any]) -> Table:
     return Table(title=title, rows=tuple(map(tuple, rows)))
 
 
-def _folder(parts: Parts) -> Path:
-    """The folder that all parts lie in."""
-    return Path(os.path.commonpath([part.path.absolute().parent for part in parts.scored]))
+def _folder(parts: Parts) -> Path | None:
+    """The folder that all parts with a file lie in."""
+    folders = {part.path.absolute().parent for part in parts.scored if part.path}
+    return Path(os.path.commonpath(folders)) if folders else None
 
 
 def _names(parts: Parts) -> dict[Path, str]:
     """A part's name in the report: its path below the folder that all share."""
-    shared = _folder(parts)
-    return {part.path: str(part.path.absolute().relative_to(shared)) for part in parts.scored}
+    shared, paths = _folder(parts), (part.path for part in parts.scored)
+    return {path: str(path.absolute().relative_to(shared)) for path in paths if path and shared}
 
 
 def _in_a_line(failure: Failure) -> str:

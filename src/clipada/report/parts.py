@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ class Part:
     """One scored image.
 
     Attributes:
-        path: The image file.
+        path: The image file; ``None`` for an image that was none.
         category: The product it shows; empty where nobody said.
         score: Image score, 0..1.
         defect: The kind of defect, ``good`` for none, ``None`` where nobody said.
@@ -32,7 +32,7 @@ class Part:
         score_threshold: The image score above which it was called defective; ``None`` where nobody judged it.
     """
 
-    path: Path
+    path: Path | None
     category: str
     score: float
     defect: str | None = None
@@ -79,17 +79,33 @@ def read_scores(run: Run) -> Parts:
         if not (run.folder / name).is_file():
             raise RunError(f"run {run.folder} was not evaluated", expected=name, got="no such file", remedy=remedy)
     parts = _read(run.folder / SCORES, _scored, remedy)
+    if not parts.scored:
+        raise _unfit(run.folder / SCORES, "no scored image", remedy)
     unusable = run.metrics["protocol"].get("left_out", []) if run.metrics else []
     return replace(parts, left_out=(*parts.left_out, *(f"{path} could not be used" for path in unusable)))
 
 
-def read_verdicts(path: Path) -> Parts:
+def read_verdicts(paths: Sequence[Path], lacking: Sequence[str] = ()) -> Parts:
     """Read the JSON lines that ``clipada predict`` wrote.
 
+    An image that was handed over as bytes has no path: its score counts, but it cannot be shown.
+
+    Args:
+        paths: The files, more than one where the images were shared out.
+        lacking: Names of files that should be among them.
+
     Raises:
-        ClipAdaError: The file is missing, or a line is none of its own, or no line has a score.
+        ClipAdaError: A file is missing, or a line is none of its own, or no line has a score.
     """
-    return _read(path, _inspected, "write it with `clipada predict RUN IMAGES > FILE`, or with `--out DIR`")
+    remedy = "write it with `clipada predict RUN IMAGES > FILE`, or with `--out DIR`"
+    read = [_read(path, _inspected, remedy) for path in paths]
+    scored = tuple(part for parts in read for part in parts.scored)
+    if not scored:
+        raise _unfit(", ".join(map(str, paths)), "no scored image", remedy)
+    return Parts(
+        scored=scored,
+        left_out=(*(line for parts in read for line in parts.left_out), *(f"{name} is not there" for name in lacking)),
+    )
 
 
 def _read(path: Path, to_part: Callable[[_Record], Part], remedy: str) -> Parts:
@@ -105,9 +121,11 @@ def _read(path: Path, to_part: Callable[[_Record], Part], remedy: str) -> Parts:
         if isinstance(part, Part) and math.isfinite(part.score):
             scored.append(part)
         else:
-            left_out.append(part if isinstance(part, str) else f"the score of {part.path} is not finite")
-    if not scored:
-        raise _unfit(path, "no scored image", remedy)
+            left_out.append(
+                part
+                if isinstance(part, str)
+                else f"the score of {part.path or 'an image without a file'} is not finite"
+            )
     return Parts(scored=tuple(scored), left_out=tuple(left_out))
 
 
@@ -136,7 +154,7 @@ def _inspected(record: _Record) -> Part:
     """The part of a line of ``predict``, with the thresholds it was judged by."""
     limit = record.get("score_threshold")
     return Part(
-        path=Path(record["path"]),
+        path=None if record["path"] is None else Path(record["path"]),
         category="",
         score=float(record["score"]),
         threshold=float(record["threshold"]),
@@ -145,6 +163,6 @@ def _inspected(record: _Record) -> Part:
     )
 
 
-def _unfit(path: Path, got: str, remedy: str) -> ClipAdaError:
+def _unfit(path: Path | str, got: str, remedy: str) -> ClipAdaError:
     """The error for a file that gives no parts."""
     return ClipAdaError(f"cannot report on {path}", expected="JSON lines as clipada wrote them", got=got, remedy=remedy)

@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 
 from clipada.config import WatchConfig
-from clipada.images import is_image
+from clipada.listing import is_image
+from clipada.predicting import is_picture
 from clipada.serving.seen import Stamp
-from clipada.workflows import MAP, OVERLAY
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class NewFiles:
                 if entry.is_dir(follow_symlinks=False):
                     if path.resolve() not in self._excluded:
                         folders.append(path)
-                elif is_image(path) and not path.name.endswith((OVERLAY, MAP)):
+                elif is_image(path) and not is_picture(path.name):
                     try:
                         yield Stamp.of(path, entry.stat())
                     except OSError:

@@ -18,10 +18,10 @@ from clipada.config import HistoryConfig
 from clipada.errors import HistoryError
 from clipada.files import sha256_of, written_aside
 from clipada.images import write_png
+from clipada.predicting import prediction_record
 from clipada.serving import outbox, seen
 from clipada.serving.tables import DELIVERIES, FEEDBACK, VERDICTS, migrate
 from clipada.types import Verdict
-from clipada.workflows import prediction_record
 
 
 @dataclass(frozen=True, kw_only=True)

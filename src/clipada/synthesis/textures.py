@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 
 from clipada.config import SynthesisConfig
 from clipada.errors import ClipAdaError, DatasetError, ImageError
-from clipada.images import images_below, read_rgb, resize
+from clipada.images import read_rgb, resize
+from clipada.listing import images_below
 from clipada.synthesis.colouring import colour
 from clipada.synthesis.draws import integers
 from clipada.synthesis.families import FAMILIES
