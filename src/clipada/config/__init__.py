@@ -29,6 +29,7 @@ from clipada.config.runtime import (
     RuntimeName,
     cores,
 )
+from clipada.config.serving import ServeConfig
 
 __all__ = [
     "EMBEDDED_BACKBONE",
@@ -56,6 +57,7 @@ __all__ = [
     "RuntimeConfig",
     "RuntimeName",
     "ScoringConfig",
+    "ServeConfig",
     "Similarity",
     "SynthesisConfig",
     "TrainingConfig",

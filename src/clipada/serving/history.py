@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any, Self
 
 from sqlalchemy import Connection, Select, create_engine, delete, event, insert, make_url, select
@@ -17,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from clipada.config import HistoryConfig
 from clipada.errors import HistoryError
 from clipada.files import written_aside
-from clipada.images import write_png
+from clipada.images import read_header, write_png
 from clipada.serving.tables import FEEDBACK, VERDICTS, migrate
 from clipada.types import Verdict
 from clipada.workflows import prediction_record
@@ -75,6 +76,7 @@ class History:
 
     def __init__(self, settings: HistoryConfig | None = None, *, create: bool = True) -> None:
         self.settings = settings or HistoryConfig()
+        self._keeping = Lock()
         try:
             self._engine = create_engine(self.settings.database)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
@@ -102,8 +104,12 @@ class History:
         """Let go of the database."""
         self._engine.dispose()
 
-    def store(self, verdicts: Sequence[Verdict]) -> list[int]:
+    def store(self, verdicts: Sequence[Verdict], contents: Sequence[bytes] | None = None) -> list[int]:
         """Store verdicts, all or none, and their images where the settings say so.
+
+        Args:
+            verdicts: The verdicts.
+            contents: The content of each one's image file, where it does not lie at the verdict's path.
 
         Returns:
             Their numbers, in order, once they are on the disk.
@@ -111,7 +117,8 @@ class History:
         Raises:
             HistoryError: The database cannot be written to.
         """
-        rows = [_row(verdict, self._keep(verdict)) for verdict in verdicts]
+        files = contents or [None] * len(verdicts)
+        rows = [_row(verdict, self._keep(verdict, file)) for verdict, file in zip(verdicts, files, strict=True)]
         if not rows:
             return []
         statement = insert(VERDICTS).returning(VERDICTS.c.id, sort_by_parameter_order=True)
@@ -130,17 +137,32 @@ class History:
             word = {"verdict_id": verdict_id, "time": _now(), "confirmed": confirmed, "reason": reason}
             connection.execute(insert(FEEDBACK).values(word))
 
+    def find(self, verdict_id: int) -> tuple[Entry, dict[str, Any]] | None:
+        """A verdict, and the whole of it as ``predict`` prints it; ``None`` if there is none of that number."""
+        with self._connected() as connection:
+            row = connection.execute(_latest().where(VERDICTS.c.id == verdict_id)).one_or_none()
+            record = connection.scalar(select(VERDICTS.c.record).where(VERDICTS.c.id == verdict_id))
+            return None if row is None or record is None else (Entry(**row._mapping), record)
+
     def entries(
-        self, *, defective: bool | None = None, confirmed: bool | None = None, limit: int | None = None
+        self,
+        *,
+        defective: bool | None = None,
+        confirmed: bool | None = None,
+        before: int | None = None,
+        limit: int | None = None,
     ) -> Iterator[Entry]:
         """The verdicts, newest first.
 
         Args:
             defective: Only those that found a defect, or that did not.
             confirmed: Only those that an operator confirmed, or rejected.
+            before: Only those with a smaller number: what comes after a page that ended with it.
             limit: At most so many.
         """
         query = _latest()
+        if before is not None:
+            query = query.where(VERDICTS.c.id < before)
         if defective is not None:
             query = query.where(VERDICTS.c.defective.is_(defective))
         if confirmed is not None:
@@ -183,20 +205,32 @@ class History:
             cause = getattr(error, "orig", None) or error
             raise HistoryError(f"the history in {url} cannot be used", got=str(cause).strip()) from error
 
-    def _keep(self, verdict: Verdict) -> str | None:
+    def _keep(self, verdict: Verdict, content: bytes | None) -> str | None:
         """Keep the image if the settings say so, under its hash; return where."""
         if self.settings.keep == "none" or (self.settings.keep == "defective" and not verdict.defective):
             return None
-        suffix = verdict.path.suffix.lower() if verdict.path else ".png"
+        if content is not None:
+            suffix = read_header(content).suffix
+        else:
+            suffix = verdict.path.suffix.lower() if verdict.path else ".png"
         folder = Path(self.settings.images).absolute() / verdict.image_sha256[:2]
         place = folder / f"{verdict.image_sha256}{suffix}"
-        if not place.exists():
-            if verdict.path is None:
-                write_png(place, verdict.image)
-            else:
-                with written_aside(place) as aside:
-                    shutil.copyfile(verdict.path, aside)
+        with self._keeping:
+            if not place.exists():
+                _write_image(place, verdict, content)
         return str(place)
+
+
+def _write_image(place: Path, verdict: Verdict, content: bytes | None) -> None:
+    """Write the image of a verdict: its file as it came where there is one."""
+    if content is None and verdict.path is None:
+        write_png(place, verdict.image)
+        return
+    with written_aside(place) as aside:
+        if content is not None:
+            aside.write_bytes(content)
+        elif verdict.path is not None:
+            shutil.copyfile(verdict.path, aside)
 
 
 def _row(verdict: Verdict, kept: str | None) -> dict[str, Any]:
