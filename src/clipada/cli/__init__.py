@@ -10,6 +10,7 @@ from rich.logging import RichHandler
 
 from clipada.cli.inspecting import calibrate, evaluate, predict
 from clipada.cli.learning import demo, synthesize, train
+from clipada.cli.serving import serve
 from clipada.cli.telling import export, info, report
 from clipada.cli.terminal import console, error_console
 from clipada.errors import ClipAdaError
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, synthesize, train, evaluate, calibrate, predict, report, export, info):
+for command in (demo, synthesize, train, evaluate, calibrate, predict, report, export, info, serve):
     app.command()(command)
 app.add_typer(history_app, name="history")
 
@@ -30,7 +31,7 @@ EXTRAS = {
     **dict.fromkeys(("huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"), "train"),
     **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
     "openvino": "openvino",
-    "sqlalchemy": "serve",
+    **dict.fromkeys(("fastapi", "prometheus_client", "python_multipart", "sqlalchemy", "uvicorn"), "serve"),
 }
 """The modules that are not always installed, and the extra of ``clipada`` that brings each."""
 

@@ -23,14 +23,12 @@ from clipada.cli.arguments import (
     Streams,
     Threads,
     Workers,
+    engine_config,
 )
 from clipada.cli.terminal import print_metrics, progress, read_dataset, say
 from clipada.config import (
     CalibrationConfig,
     CalibrationMode,
-    EngineConfig,
-    EngineName,
-    EnginePrecision,
     HistoryConfig,
     Keep,
 )
@@ -66,7 +64,7 @@ def evaluate(
             run,
             dataset,
             backbone=backbone,
-            engine=_engine(engine, precision, device, threads, streams, shortcut),
+            engine=engine_config(engine, precision, device, threads, streams, shortcut),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda _: bar.advance(task),
@@ -121,7 +119,7 @@ def calibrate(
             images or (),
             settings,
             backbone=backbone,
-            engine=_engine(engine, precision, device, threads, streams, shortcut),
+            engine=engine_config(engine, precision, device, threads, streams, shortcut),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda: bar.advance(task),
@@ -175,7 +173,7 @@ def predict(
         images,
         out,
         backbone=backbone,
-        engine=_engine(engine, precision, device, threads, streams, shortcut),
+        engine=engine_config(engine, precision, device, threads, streams, shortcut),
         threshold=threshold,
         batch_size=batch_size,
         workers=workers,
@@ -195,19 +193,6 @@ def predict(
     say(f"inspected {count - unreadable} images{found}, left out {unreadable}{where}")
     if unreadable == count:
         raise typer.Exit(1)
-
-
-def _engine(
-    name: EngineName | None,
-    precision: EnginePrecision | None,
-    device: str,
-    threads: int | None,
-    streams: int,
-    shortcut: bool,
-) -> EngineConfig:
-    return EngineConfig(
-        name=name, precision=precision, device=device, threads=threads, streams=streams, shortcut=shortcut
-    )
 
 
 def _history(database: str | None, keep: Keep) -> History | None:

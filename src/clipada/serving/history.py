@@ -117,7 +117,7 @@ class History:
         Raises:
             HistoryError: The database cannot be written to.
         """
-        files = contents or [None] * len(verdicts)
+        files: Sequence[bytes | None] = contents or [None] * len(verdicts)
         rows = [_row(verdict, self._keep(verdict, file)) for verdict, file in zip(verdicts, files, strict=True)]
         if not rows:
             return []
