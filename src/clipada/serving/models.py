@@ -156,7 +156,8 @@ class ServedModel:
 def shown_name(name: str | None) -> str | None:
     """A file name that a caller sent, fit to be stored and shown: no folders, nothing that does not print."""
     last = PureWindowsPath(name or "").name  # takes both kinds of slashes
-    return "".join(character for character in last if character.isprintable())[:NAME_LENGTH] or None
+    shown = "".join(character for character in last if character.isprintable())[:NAME_LENGTH]
+    return None if shown in ("", ".", "..") else shown
 
 
 def _named(result: Verdict | ClipAdaError, job: Job) -> Verdict | ClipAdaError:

@@ -73,14 +73,14 @@ def named_runs(runs: Sequence[str]) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for text in runs:
         name, equals, folder = text.partition("=")
-        path = Path(folder if equals and not Path(text).exists() else text)
-        name = name if str(path) != str(Path(text)) else path.resolve().name
+        if not equals or Path(text).exists():
+            name, folder = Path(text).resolve().name, text
         if not _NAME.fullmatch(name):
             expected = "letters, digits, dots, dashes and underscores"
             raise ConfigError(f"{name!r} cannot name a model", expected=expected, remedy="pass NAME=RUN")
         if name in folders:
             raise ConfigError(f"two models are named {name}", remedy="pass NAME=RUN for one of them")
-        folders[name] = path
+        folders[name] = Path(folder)
     return folders
 
 
