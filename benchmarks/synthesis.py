@@ -3,8 +3,8 @@
 python benchmarks/synthesis.py [--rounds 15]
 
 DRAEM's recipe with the settings of training, batches of 16 images of 256 pixels, floats 0..1 in and out; textures lie
-in memory on both sides, as decoded images of a folder. ``clipada, procedural`` is what training does by default: textures
-rendered or taken from other images of the batch, which the plain version has no counterpart for.
+in memory on both sides, as decoded images of a folder. ``clipada, procedural`` is what training does by default:
+textures rendered or taken from other images of the batch, which the plain version has no counterpart for.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def plain_synthesis(
         image = np.asarray(turned, np.float32) / 255
     if rng.random() >= config.anomaly_probability:
         return image, np.zeros((SIDE, SIDE), np.bool_)
-    noise = plain_perlin(*(2 ** rng.integers(0, config.lattice_exponents, 2)), rng)
+    rows, columns = (2 ** rng.integers(0, config.lattice_exponents, 2)).tolist()
+    noise = plain_perlin(rows, columns, rng)
     noise = np.asarray(Image.fromarray(noise).rotate(rng.uniform(-90, 90), Image.Resampling.BILINEAR))
     mask = noise > config.noise_threshold
     texture = Image.fromarray(textures[rng.integers(len(textures))])
@@ -80,8 +81,8 @@ def plain_perlin(rows: int, columns: int, rng: Generator) -> NDArray[np.float32]
     gradients = np.stack((np.cos(angles), np.sin(angles)), axis=-1)
     spread = gradients.repeat(cell[0], axis=0).repeat(cell[1], axis=1)
     top, bottom = spread[: -cell[0]], spread[cell[0] :]
-    corners = ((top[:, : -cell[1]], (0, 0)), (bottom[:, : -cell[1]], (1, 0)))
-    corners += ((top[:, cell[1] :], (0, 1)), (bottom[:, cell[1] :], (1, 1)))
+    left = ((top[:, : -cell[1]], (0, 0)), (bottom[:, : -cell[1]], (1, 0)))
+    corners = (*left, (top[:, cell[1] :], (0, 1)), (bottom[:, cell[1] :], (1, 1)))
     n00, n10, n01, n11 = (((grid - corner) * gradient).sum(axis=2) for gradient, corner in corners)
     t = 6 * grid**5 - 15 * grid**4 + 10 * grid**3
     upper = n00 * (1 - t[:, :, 0]) + t[:, :, 0] * n10

@@ -41,6 +41,14 @@ class ImageError(ClipAdaError):
     """An image or mask file is missing, damaged, or of a kind that cannot be inspected."""
 
 
+class ImageKindError(ImageError):
+    """A file is no image of a kind that is read."""
+
+
+class ImageSizeError(ImageError):
+    """An image has more pixels than are decoded."""
+
+
 class DatasetError(ClipAdaError):
     """A folder does not hold a data set that can be used as asked."""
 

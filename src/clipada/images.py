@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -18,7 +19,7 @@ import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
-from clipada.errors import ImageError
+from clipada.errors import ImageError, ImageKindError, ImageSizeError
 from clipada.files import written_aside
 from clipada.types import Image, Map, Mask
 
@@ -32,9 +33,43 @@ MAX_PIXELS = 178_956_970
 TWELVE_BITS = 2**12 - 1
 """A 16-bit image whose values all lie up to here is likely a camera's, not scaled to its file's range."""
 
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
+_FORMATS = tuple(_SUFFIXES)
 _PILLOW_MODULES = r"PIL\."
 _EIGHT_BIT_REMEDY = "save it as 8-bit, or as 16-bit grey that uses the full range"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What an image file tells before it is decoded.
+
+    Attributes:
+        width: In pixels, as stored: EXIF may turn the image.
+        height: The same.
+        suffix: The file name ending of its kind, whatever the file is called.
+        media_type: Its kind as HTTP names it.
+    """
+
+    width: int
+    height: int
+    suffix: str
+    media_type: str
+
+
+def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
+    """Read an image file's header and decode nothing.
+
+    Raises:
+        ImageError: The file is missing, empty or damaged.
+        ImageKindError: It is no image.
+        ImageSizeError: It has more than ``max_pixels`` pixels.
+    """
+    name = _name(source)
+    with _explained(name), _opened(source) as file, _header(file, name, max_pixels) as image:
+        kind = image.format if image.format in _SUFFIXES else "JPEG"  # a JPEG with several pictures calls itself MPO
+        return Header(
+            width=image.width, height=image.height, suffix=_SUFFIXES[kind], media_type=f"image/{kind.lower()}"
+        )
 
 
 def read_rgb(source: Path | bytes) -> Image:
@@ -134,19 +169,25 @@ def write_png(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16]) -> None
 def _decoded(source: Path | bytes) -> Iterator[PIL.Image.Image]:
     """Open and decode an image; whatever Pillow raises on the way, here or in the block, becomes an ``ImageError``."""
     name = _name(source)
+    with _explained(name), _opened(source) as file, _header(file, name, MAX_PIXELS) as image:
+        image.load()
+        PIL.ImageOps.exif_transpose(image, in_place=True)
+        yield image
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn whatever Pillow raises on a file into an ``ImageError``."""
     try:
-        with _opened(source) as file, _header(file, name) as image:
-            image.load()
-            PIL.ImageOps.exif_transpose(image, in_place=True)
-            yield image
+        yield
     except ImageError:
         raise
     except PIL.UnidentifiedImageError:
-        raise ImageError(
+        raise ImageKindError(
             f"cannot read image {name}", expected=", ".join(_FORMATS), got="another kind of file"
         ) from None
     except PIL.Image.DecompressionBombError as error:
-        raise _too_large(name, str(error)) from error
+        raise _too_large(name, str(error), MAX_PIXELS) from error
     except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them meet.
         raise ImageError(
             f"cannot read image {name}",
@@ -172,12 +213,12 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _header(file: IO[bytes], name: str) -> PIL.Image.Image:
+def _header(file: IO[bytes], name: str, max_pixels: int) -> PIL.Image.Image:
     """Open an image without decoding it, and refuse it if it is too large."""
     _mute_pillow()
     image = PIL.Image.open(file, formats=_FORMATS)
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_large(name, f"{image.width} x {image.height} = {image.width * image.height:,} pixels")
+    if image.width * image.height > max_pixels:
+        raise _too_large(name, f"{image.width} x {image.height} = {image.width * image.height:,} pixels", max_pixels)
     return image
 
 
@@ -191,11 +232,11 @@ def _mute_pillow() -> None:
         warnings.filterwarnings("ignore", module=_PILLOW_MODULES)
 
 
-def _too_large(name: str, got: str) -> ImageError:
+def _too_large(name: str, got: str, max_pixels: int) -> ImageSizeError:
     """The error for an image that is not worth its memory."""
-    return ImageError(
+    return ImageSizeError(
         f"image {name} is too large",
-        expected=f"at most {MAX_PIXELS:,} pixels",
+        expected=f"at most {max_pixels:,} pixels",
         got=got,
         remedy="scale it down, or cut it into parts",
     )

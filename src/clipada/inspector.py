@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -33,6 +33,16 @@ DEFAULT_THRESHOLD = 0.5
 
 _Raw = Future[tuple[NDArray[np.float32], float]]
 """A batch's raw maps to come, ``(passes, B, S, S)``, and the seconds that they took."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """One image read: its own pixels, those at the model's input size, its hash, and its file if it came from one."""
+
+    image: Image
+    small: Image
+    sha256: str
+    path: Path | None
 
 
 class Inspector:
@@ -62,7 +72,7 @@ class Inspector:
         model: ModelIdentity | None = None,
         calibration: Calibration | None = None,
     ) -> None:
-        self._calibrated_regions = threshold is None and calibration is not None
+        self._calibrated_regions = threshold is None
         if threshold is None:
             threshold = DEFAULT_THRESHOLD if run is None else run.training.normal_level
         if not 0 <= threshold <= 1:
@@ -125,6 +135,14 @@ class Inspector:
         scoring = description.config.scoring
         return cls(opened, scoring, threshold, description, model=identity, calibration=calibration)
 
+    def recalibrate(self, calibration: Calibration) -> None:
+        """Judge by another calibration from the next image on.
+
+        Raises:
+            CalibrationError: It is of another model.
+        """
+        self.calibration = _fitting(calibration, self.model)
+
     def score_threshold(self, path: Path) -> float | None:
         """The image score above which the image at ``path`` is defective; ``None`` without a calibration."""
         return None if self.calibration is None else self.calibration.limits(self._group(path)).score
@@ -149,12 +167,47 @@ class Inspector:
             RunError: The run's training diverged: its maps are not finite.
         """
         started = time.perf_counter()
-        source = Path(image) if isinstance(image, str) else image
-        pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source)
-        small = resize(pixels, (self.engine.image_size,) * 2)
-        raw = self.engine.localise_passes(small[np.newaxis])[:, 0]
-        path = source if isinstance(source, Path) else None
-        return self._verdict(raw, pixels, path, started, image_sha256(source), group or self._group(path))
+        read = self._read(image)
+        raw = self.engine.localise_passes(read.small[np.newaxis])[:, 0]
+        return self._verdict(raw, read.image, read.path, started, read.sha256, group or self._group(read.path))
+
+    def inspect_batch(
+        self,
+        images: Sequence[Path | str | bytes | Image],
+        groups: Sequence[str | None] | None = None,
+        *,
+        workers: int = 2,
+    ) -> list[Verdict | ImageError]:
+        """Inspect some images at once.
+
+        Args:
+            images: As for ``inspect``.
+            groups: The group of each; by default those that the files' paths tell.
+            workers: Threads that decode and judge.
+
+        Returns:
+            One result each, in order; for an image that cannot be read, its error.
+
+        Raises:
+            RunError: The run's training diverged: its maps are not finite.
+        """
+        with ThreadPoolExecutor(workers, thread_name_prefix="clipada-inspect") as pool:
+            reads = list(pool.map(self._try_read, images))
+            good = [index for index, read in enumerate(reads) if isinstance(read, _Read)]
+            started = time.perf_counter()
+            small = [read.small for read in reads if isinstance(read, _Read)]
+            raw = self.engine.localise_passes(np.stack(small)) if small else np.empty((0, 0), np.float32)
+            inference = time.perf_counter() - started
+
+            def judge(index: int, read: _Read | ImageError) -> Verdict | ImageError:
+                if isinstance(read, ImageError):
+                    return read
+                group = groups[index] if groups else None
+                began = time.perf_counter() - inference
+                maps = raw[:, good.index(index)]
+                return self._verdict(maps, read.image, read.path, began, read.sha256, group or self._group(read.path))
+
+            return list(pool.map(judge, range(len(reads)), reads))
 
     def inspect_files(
         self, paths: Iterable[Path], *, batch_size: int = 8, workers: int = 2
@@ -167,6 +220,22 @@ class Inspector:
         for batch, raw in self._looked_at(paths, batch_size, workers):
             yield from self._results(batch, raw, done)
             done += len(batch.paths) + len(batch.failures)
+
+    def _read(self, image: Path | str | bytes | Image) -> _Read:
+        source = Path(image) if isinstance(image, str) else image
+        pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source)
+        return _Read(
+            image=pixels,
+            small=resize(pixels, (self.engine.image_size,) * 2),
+            sha256=image_sha256(source),
+            path=source if isinstance(source, Path) else None,
+        )
+
+    def _try_read(self, image: Path | str | bytes | Image) -> _Read | ImageError:
+        try:
+            return self._read(image)
+        except ImageError as error:
+            return error
 
     def _looked_at(self, paths: Iterable[Path], batch_size: int, workers: int) -> Iterator[tuple[Batch, _Raw]]:
         """Each batch with its raw maps to come; the next batch is under way before one is handed out."""

@@ -3,13 +3,9 @@
 import csv
 import io
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -30,7 +26,6 @@ from clipada.serving.seen import Stamp
 from clipada.types import ModelIdentity, Region, Verdict
 
 MODEL = ModelIdentity(run="line3", sha256="a" * 64, backbone_sha256="b" * 64, engine="torch fp32")
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
 def verdict(score: float = 0.25, path: Path | None = None, days_old: float = 0, **changes: object) -> Verdict:
@@ -100,28 +95,6 @@ def check_store_and_find(history: History) -> None:
 
 def test_store_and_find(history: History) -> None:
     check_store_and_find(history)
-
-
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    """A PostgreSQL server of its own, on a socket in a temporary folder."""
-    pytest.importorskip("psycopg", reason="no PostgreSQL driver: pip install 'psycopg[binary]'")
-    if not POSTGRES:
-        pytest.skip("no PostgreSQL server: apt-get install postgresql")
-    binaries, user = POSTGRES[-1].parent, {"user": "postgres"} if os.getuid() == 0 else {}  # it refuses to be root
-    with tempfile.TemporaryDirectory(prefix="clipada-pg-") as folder:
-        if user:
-            shutil.chown(folder, "postgres")
-        subprocess.run(
-            [binaries / "initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "clipada"], check=True, **user
-        )
-        command = [binaries / "postgres", "-D", f"{folder}/data", "-k", folder, "-c", "listen_addresses="]
-        with subprocess.Popen(command, **user) as server:
-            while subprocess.run([binaries / "pg_isready", "-q", "-h", folder], check=False).returncode:
-                assert server.poll() is None, "the server ended"
-                time.sleep(0.1)
-            yield f"postgresql+psycopg://clipada@/postgres?host={folder}"
-            server.send_signal(signal.SIGINT)
 
 
 @pytest.mark.slow

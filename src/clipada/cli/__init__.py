@@ -14,6 +14,7 @@ from clipada.cli.inspecting import calibrate, evaluate
 from clipada.cli.learning import demo, synthesize, train
 from clipada.cli.predicting import predict
 from clipada.cli.reproducing import reproduce
+from clipada.cli.serving import serve
 from clipada.cli.telling import export, info, report
 from clipada.cli.terminal import console, error_console
 from clipada.cli.watching import watch
@@ -45,7 +46,7 @@ def options(
     """Take the options that stand before a command."""
 
 
-for command in (demo, synthesize, train, evaluate, calibrate, predict, watch, report, export, info, reproduce):
+for command in (demo, synthesize, train, evaluate, calibrate, predict, watch, serve, report, export, info, reproduce):
     app.command()(command)
 app.add_typer(history_app, name="history")
 
@@ -53,7 +54,9 @@ EXTRAS = {
     **dict.fromkeys(("huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"), "train"),
     **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
     "openvino": "openvino",
-    **dict.fromkeys(("httpx", "paho", "sqlalchemy"), "serve"),
+    **dict.fromkeys(
+        ("fastapi", "httpx", "paho", "prometheus_client", "python_multipart", "sqlalchemy", "uvicorn"), "serve"
+    ),
     **dict.fromkeys(("pyarrow", "ray"), "cluster"),
 }
 """The modules that are not always installed, and the extra of ``clipada`` that brings each."""

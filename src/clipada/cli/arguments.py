@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from clipada.config import EngineName, EnginePrecision, Keep
+from clipada.config import EngineConfig, EngineName, EnginePrecision, Keep
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
 DataFolder = Annotated[
@@ -50,3 +50,17 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. model.attention=residual; may be repeated."),
 ]
+
+
+def engine_config(
+    name: EngineName | None,
+    precision: EnginePrecision | None,
+    device: str,
+    threads: int | None,
+    streams: int,
+    shortcut: bool,
+) -> EngineConfig:
+    """What looks, as the options above say."""
+    return EngineConfig(
+        name=name, precision=precision, device=device, threads=threads, streams=streams, shortcut=shortcut
+    )

@@ -1,4 +1,4 @@
-"""Commands that look at images with a run: evaluate, calibrate, predict."""
+"""Commands that look at images with a run: evaluate, calibrate."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ from clipada.cli.arguments import (
     Streams,
     Threads,
     Workers,
+    engine_config,
 )
 from clipada.cli.terminal import print_metrics, progress, read_dataset, say
 from clipada.config import (
     CalibrationConfig,
     CalibrationMode,
-    EngineConfig,
-    EngineName,
-    EnginePrecision,
 )
 
 
@@ -127,17 +125,3 @@ def calibrate(
     for line in calibration_summary(report.calibration):
         say(line)
     say(f"kept in {run / CALIBRATION}")
-
-
-def engine_config(
-    name: EngineName | None,
-    precision: EnginePrecision | None,
-    device: str,
-    threads: int | None,
-    streams: int,
-    shortcut: bool,
-) -> EngineConfig:
-    """The engine's settings, from a command's options."""
-    return EngineConfig(
-        name=name, precision=precision, device=device, threads=threads, streams=streams, shortcut=shortcut
-    )

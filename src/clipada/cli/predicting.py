@@ -27,8 +27,8 @@ from clipada.cli.arguments import (
     Threads,
     Webhook,
     Workers,
+    engine_config,
 )
-from clipada.cli.inspecting import engine_config
 from clipada.cli.terminal import Counts, progress, say, tell
 from clipada.config import EngineConfig, HistoryConfig, Keep, PredictConfig, Shard, SinkConfig
 from clipada.errors import ClipAdaError, ConfigError

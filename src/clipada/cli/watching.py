@@ -22,8 +22,8 @@ from clipada.cli.arguments import (
     Streams,
     Threads,
     Workers,
+    engine_config,
 )
-from clipada.cli.inspecting import engine_config
 from clipada.cli.terminal import Counts, say, tell
 from clipada.config import HistoryConfig, SinkConfig, WatchConfig
 

@@ -35,6 +35,7 @@ from clipada.config.runtime import (
     RuntimeName,
     cores,
 )
+from clipada.config.serving import ServeConfig
 from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "RuntimeName",
     "ScheduleConfig",
     "ScoringConfig",
+    "ServeConfig",
     "Shard",
     "Similarity",
     "SinkConfig",

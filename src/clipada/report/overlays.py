@@ -79,10 +79,21 @@ def blend_heat(image: Image, heat: NDArray[np.floating[Any]]) -> Image:
     Returns:
         ``(H, W, 3)`` uint8.
     """
-    value = np.clip(heat, 0, 1)[..., np.newaxis]
-    opacity = HEAT_OPACITY * value**2 * (3 - 2 * value)
+    opacity = _opacity(heat)[..., np.newaxis]
     blended: Image = ((1 - opacity) * image + opacity * heat_colours(heat)).round().astype(np.uint8)
     return blended
+
+
+def heat_layer(heat: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Heat by itself, ``(H, W, 4)`` RGBA: laid over an image it looks as ``blend_heat`` does."""
+    opacity = np.rint(255 * _opacity(heat)).astype(np.uint8)
+    return np.concatenate([heat_colours(heat), opacity[..., np.newaxis]], axis=-1)
+
+
+def _opacity(heat: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    value = np.clip(heat, 0, 1)
+    opacity: NDArray[np.floating[Any]] = HEAT_OPACITY * value**2 * (3 - 2 * value)
+    return opacity
 
 
 def relative_heat(anomaly_map: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.floating[Any]]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any, Self
 
 from sqlalchemy import Connection, Select, create_engine, delete, event, insert, make_url, select
@@ -17,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from clipada.config import HistoryConfig
 from clipada.errors import HistoryError
 from clipada.files import sha256_of, written_aside
-from clipada.images import write_png
+from clipada.images import read_header, write_png
 from clipada.predicting import prediction_record
 from clipada.serving import outbox, seen
 from clipada.serving.tables import DELIVERIES, FEEDBACK, VERDICTS, migrate
@@ -80,6 +81,7 @@ class History:
     ) -> None:
         self.settings = settings or HistoryConfig()
         self.sinks = tuple(sinks)
+        self._keeping = Lock()
         try:
             self._engine = create_engine(self.settings.database)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
@@ -112,11 +114,17 @@ class History:
         """Let go of the database."""
         self._engine.dispose()
 
-    def store(self, verdicts: Sequence[Verdict], also: Callable[[Connection], None] | None = None) -> list[int]:
+    def store(
+        self,
+        verdicts: Sequence[Verdict],
+        contents: Sequence[bytes] | None = None,
+        also: Callable[[Connection], None] | None = None,
+    ) -> list[int]:
         """Store verdicts, all or none, queued for each sink, and their images where the settings say so.
 
         Args:
-            verdicts: What to store.
+            verdicts: The verdicts.
+            contents: The content of each one's image file, where it does not lie at the verdict's path.
             also: Writes what must be stored with them or not at all.
 
         Returns:
@@ -125,7 +133,8 @@ class History:
         Raises:
             HistoryError: The database cannot be written to.
         """
-        rows = [_row(verdict, self._keep(verdict)) for verdict in verdicts]
+        files: Sequence[bytes | None] = contents or [None] * len(verdicts)
+        rows = [_row(verdict, self._keep(verdict, file)) for verdict, file in zip(verdicts, files, strict=True)]
         numbers: list[int] = []
         statement = insert(VERDICTS).returning(VERDICTS.c.id, sort_by_parameter_order=True)
         with self.connected() as connection:
@@ -158,17 +167,32 @@ class History:
             word = {"verdict_id": verdict_id, "time": _now(), "confirmed": confirmed, "reason": reason}
             connection.execute(insert(FEEDBACK).values(word))
 
+    def find(self, verdict_id: int) -> tuple[Entry, dict[str, Any]] | None:
+        """A verdict, and the whole of it as ``predict`` prints it; ``None`` if there is none of that number."""
+        with self.connected() as connection:
+            row = connection.execute(_latest().where(VERDICTS.c.id == verdict_id)).one_or_none()
+            record = connection.scalar(select(VERDICTS.c.record).where(VERDICTS.c.id == verdict_id))
+            return None if row is None or record is None else (Entry(**row._mapping), record)
+
     def entries(
-        self, *, defective: bool | None = None, confirmed: bool | None = None, limit: int | None = None
+        self,
+        *,
+        defective: bool | None = None,
+        confirmed: bool | None = None,
+        before: int | None = None,
+        limit: int | None = None,
     ) -> Iterator[Entry]:
         """The verdicts, newest first.
 
         Args:
             defective: Only those that found a defect, or that did not.
             confirmed: Only those that an operator confirmed, or rejected.
+            before: Only those with a smaller number: what comes after a page that ended with it.
             limit: At most so many.
         """
         query = _latest()
+        if before is not None:
+            query = query.where(VERDICTS.c.id < before)
         if defective is not None:
             query = query.where(VERDICTS.c.defective.is_(defective))
         if confirmed is not None:
@@ -217,17 +241,29 @@ class History:
             cause = getattr(error, "orig", None) or error
             raise HistoryError(f"the history in {self.place} cannot be used", got=str(cause).strip()) from error
 
-    def _keep(self, verdict: Verdict) -> str | None:
+    def _keep(self, verdict: Verdict, content: bytes | None) -> str | None:
         """Keep the image if the settings say so, under its hash; return where."""
         if self.settings.keep == "none" or (self.settings.keep == "defective" and not verdict.defective):
             return None
         folder = Path(self.settings.images).absolute() / verdict.image_sha256[:2]
-        pixels = folder / f"{verdict.image_sha256}.png"
-        place = pixels if verdict.path is None else pixels.with_suffix(verdict.path.suffix.lower())
-        if place.exists() or (verdict.path is not None and _copied(verdict.path, place, verdict.image_sha256)):
-            return str(place)
-        write_png(pixels, verdict.image)
-        return str(pixels)
+        with self._keeping:
+            return str(_kept(folder, verdict, content))
+
+
+def _kept(folder: Path, verdict: Verdict, content: bytes | None) -> Path:
+    """The image in ``folder``, put there if need be: its file as it came, or the pixels that were judged."""
+    pixels = folder / f"{verdict.image_sha256}.png"
+    if content is not None:
+        place = pixels.with_suffix(read_header(content).suffix)
+        if not place.exists():
+            with written_aside(place) as aside:
+                aside.write_bytes(content)
+        return place
+    place = pixels if verdict.path is None else pixels.with_suffix(verdict.path.suffix.lower())
+    if place.exists() or (verdict.path is not None and _copied(verdict.path, place, verdict.image_sha256)):
+        return place
+    write_png(pixels, verdict.image)
+    return pixels
 
 
 def _copied(path: Path, place: Path, sha256: str) -> bool:

@@ -115,7 +115,7 @@ class FolderWatch:
         """Store verdicts and the memory of files, all or nothing."""
         errors = [(stamp, str(result.error) if isinstance(result, Failure) else None) for stamp, result in taken]
         verdicts = [result for _, result in taken if isinstance(result, Verdict)]
-        self.history.store(verdicts, lambda connection: seen.remember(connection, self.files.folder, errors))
+        self.history.store(verdicts, also=lambda connection: seen.remember(connection, self.files.folder, errors))
 
     def _unseen(self, stamps: Sequence[Stamp]) -> list[Stamp]:
         with self.history.connected() as connection:

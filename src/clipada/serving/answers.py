@@ -1,0 +1,104 @@
+"""What the server answers when it does not do as asked: JSON that says what, expected, got, remedy."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from clipada.errors import (
+    ClipAdaError,
+    ConfigError,
+    HistoryError,
+    ImageError,
+    ImageKindError,
+    ImageSizeError,
+)
+
+log = logging.getLogger(__name__)
+
+_STATUSES: tuple[tuple[type[ClipAdaError], int], ...] = (
+    (ImageSizeError, 413),
+    (ImageKindError, 415),
+    (ImageError, 422),
+    (ConfigError, 422),
+    (HistoryError, 503),
+)
+
+
+class Problem(BaseModel):
+    """Why something was not done."""
+
+    error: str
+    expected: str | None = None
+    got: str | None = None
+    remedy: str | None = None
+
+
+class RefusedError(ClipAdaError):
+    """A request that is not served.
+
+    Args:
+        status: The HTTP status that says why.
+        what: As for every error, with ``expected``, ``got`` and ``remedy``.
+        retry_after: Seconds after which it may be.
+        challenge: Whether to say that a token is wanted.
+    """
+
+    def __init__(
+        self, status: int, what: str, *, retry_after: int | None = None, challenge: bool = False, **parts: str | None
+    ) -> None:
+        super().__init__(what, **parts)
+        self.status = status
+        self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
+        self.headers |= {"WWW-Authenticate": "Bearer"} if challenge else {}
+
+
+def problem(error: ClipAdaError) -> dict[str, str | None]:
+    """An error as JSON."""
+    return {"error": error.what, "expected": error.expected, "got": error.got, "remedy": error.remedy}
+
+
+def refused(error: ClipAdaError) -> JSONResponse:
+    """The answer to a request that met an error."""
+    if isinstance(error, RefusedError):
+        return JSONResponse(problem(error), error.status, error.headers)
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    if status >= 500:
+        log.error("%s", error)
+    return JSONResponse(problem(error), status, {"Retry-After": "5"} if status == 503 else None)
+
+
+def explain_errors(app: FastAPI) -> None:
+    """Let an application answer every error in the same form."""
+    app.add_exception_handler(ClipAdaError, _clipada_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _clipada_error(_: Request, error: Any) -> JSONResponse:
+    return refused(error)
+
+
+async def _invalid(_: Request, error: Any) -> JSONResponse:
+    first = error.errors()[0]
+    where = " ".join(str(part) for part in first["loc"])
+    return refused(RefusedError(422, f"cannot use {where}", expected=first["msg"], got=repr(first.get("input"))[:200]))
+
+
+async def _http_error(request: Request, error: Any) -> JSONResponse:
+    what = f"{request.method} {request.url.path[:200]}: {error.detail}"
+    answer = refused(RefusedError(error.status_code, what, remedy="GET /openapi.json tells what there is"))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _unexpected(request: Request, _: Exception) -> JSONResponse:
+    remedy = "the server's log tells what happened"
+    return refused(RefusedError(500, f"{request.method} {request.url.path[:200]} failed", remedy=remedy))

@@ -1,0 +1,121 @@
+"""What Prometheus reads, in a registry of each application's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clipada.types import Verdict
+
+_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 32)
+
+
+class Instruments:
+    """Counts, latencies and scores."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        model = ["model"]
+        self._images = Counter("clipada_images", "Images by what became of them.", ["model", "result"], registry=None)
+        self._scores = Histogram("clipada_score", "Image scores.", model, buckets=_SHARES, registry=None)
+        self._p_values = Histogram("clipada_p_value", "P-values.", model, buckets=_SHARES, registry=None)
+        self._sizes = Histogram("clipada_batch_images", "Images in a batch.", model, buckets=_SIZES, registry=None)
+        self._inspecting = _seconds("clipada_inspect_seconds", "Inspecting a batch.")
+        self._storing = _seconds("clipada_store_seconds", "Storing a batch's verdicts.")
+        self._answering = _seconds("clipada_answer_seconds", "From accepting an image to its answer.")
+        self._responses = Counter("clipada_responses", "Answers by route, status.", ["route", "status"], registry=None)
+        for own in (
+            *(self._images, self._scores, self._p_values, self._sizes, self._inspecting),
+            *(self._storing, self._answering, self._responses),
+        ):
+            self.registry.register(own)
+
+    def batch(self, model: str, images: int, inspecting: float, storing: float) -> None:
+        """A batch was worked on, in so many seconds."""
+        self._sizes.labels(model).observe(images)
+        self._inspecting.labels(model).observe(inspecting)
+        self._storing.labels(model).observe(storing)
+
+    def verdict(self, model: str, verdict: Verdict) -> None:
+        """A verdict was stored."""
+        result = {True: "defective", False: "good", None: "uncalibrated"}[verdict.defective]
+        self._images.labels(model, result).inc()
+        self._scores.labels(model).observe(verdict.score)
+        if verdict.p_value is not None:
+            self._p_values.labels(model).observe(verdict.p_value)
+
+    def unreadable(self, model: str) -> None:
+        """An image could not be decoded."""
+        self._images.labels(model, "unreadable").inc()
+
+    def answered(self, model: str, seconds: float) -> None:
+        """An accepted image was answered."""
+        self._answering.labels(model).observe(seconds)
+
+    def response(self, route: str, status: int) -> None:
+        """A request was answered."""
+        self._responses.labels(route, str(status)).inc()
+
+    def gauge(
+        self, name: str, text: str, labels: list[str], read: Callable[[], Iterable[tuple[list[str], float]]]
+    ) -> None:
+        """Show what ``read`` gives, label values and value, at the time of asking."""
+        self.registry.register(_Gauge(name, text, labels, read))
+
+
+def _seconds(name: str, text: str) -> Histogram:
+    return Histogram(name, text, ["model"], buckets=_SECONDS, registry=None)
+
+
+class _Gauge(Collector):
+    def __init__(
+        self, name: str, text: str, labels: list[str], read: Callable[[], Iterable[tuple[list[str], float]]]
+    ) -> None:
+        self._about = (name, text)
+        self._labels = labels
+        self._read = read
+
+    def describe(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(*self._about, labels=self._labels)
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(*self._about, labels=self._labels)
+        for labels, value in self._read():
+            family.add_metric(labels, value)
+        yield family
+
+
+class Counted:
+    """Counts every answer of an application by route and status.
+
+    Args:
+        app: What lies behind.
+        instruments: Where it is counted.
+    """
+
+    def __init__(self, app: ASGIApp, instruments: Instruments) -> None:
+        self.app = app
+        self.instruments = instruments
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on and count."""
+        status = 500
+
+        async def seen(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, seen)
+        finally:
+            if scope["type"] == "http":
+                self.instruments.response(getattr(scope.get("route"), "path", "none"), status)

@@ -1,0 +1,37 @@
+"""A stand-in for the model, and images to send to it."""
+
+import io
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import PIL.Image
+from starlette.testclient import TestClient
+
+Started = Callable[..., TestClient]
+"""Starts an application with settings of `ServeConfig`, `token` and `models`, and hands over a client of it."""
+
+
+class StandIn:
+    """Finds what is red, and works only while ``open`` is set; ``batches`` tells how many images came together."""
+
+    image_size = 64
+    passes = 1
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.batches: list[int] = []
+
+    def localise_passes(self, images: np.ndarray) -> np.ndarray:
+        assert self.open.wait(20)
+        self.batches.append(len(images))
+        return images[np.newaxis, ..., 0].astype(np.float32) / 255
+
+
+def encoded(height: int = 20, width: int = 30, seed: int = 0, kind: str = "PNG") -> bytes:
+    """An image file of noise."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(file, format=kind)
+    return file.getvalue()
