@@ -15,7 +15,7 @@ from clipada.errors import ConfigError
 
 
 def test_the_papers_width_gives_the_papers_size() -> None:
-    """97.42 million parameters, as reported for the authors' code."""
+    """97.42 million parameters, as the authors' code has."""
     with torch.device("meta"):
         networks = [ReconstructiveNetwork(128), DiscriminativeNetwork(64)]
     sizes = [sum(parameter.numel() for parameter in network.parameters()) for network in networks]
