@@ -244,3 +244,41 @@ def test_evaluate_works_where_torch_is_not_installed(changed: Path) -> None:
     done = without_torch("evaluate", changed, data, "--engine", "onnx")
     assert done.returncode == 0, done.stderr
     assert json.loads((changed / "metrics.json").read_text())["protocol"]["engine"] == "onnx fp32"
+
+
+def test_a_line_runs_where_torch_is_not_installed(changed: Path, photos: list[Path], tmp_path: Path) -> None:
+    """Calibrated, inspected, stored, reported and told of: all that a machine beside the camera does."""
+    folder, out, database = photos[0].parent, tmp_path / "out", f"sqlite:///{tmp_path / 'history.db'}"
+    promise = ("--false-alarm-rate", "0.5", "--mode", "marginal")
+    for words, said in (
+        (("calibrate", changed, folder, *promise, "--engine", "onnx"), "calibration.json"),
+        (("predict", changed, folder, "--out", out, "--engine", "onnx", "--database", database), "inspected 5 images"),
+        (("predict", changed, folder, "--out", out, "--engine", "onnx", "--skip-done"), "inspected 0 images"),
+        (("report", changed, out, "--engine", "onnx", "--batch-size", 2, "--workers", 1), "reported 5 images"),
+        (("history", "list", "--database", database), str(photos[4])),
+        (("info", changed), "refinement: 1 pass"),
+    ):
+        done = without_torch(*words)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout + done.stderr
+    assert json.loads((out / "predictions.jsonl").read_text().splitlines()[0])["calibration"]
+
+
+UNNEEDED = (
+    *("torch", "transformers", "kornia", "lightning_fabric", "onnx", "openvino", "ray", "pyarrow", "pandas"),
+    *("matplotlib", "sklearn", "sqlalchemy", "scipy.stats", "scipy.optimize", "scipy.sparse", "scipy.signal"),
+)
+
+
+def test_predict_starts_without_what_it_does_not_need(exported: Path, photos: list[Path]) -> None:
+    """Each would add to the time before the first verdict; `docs/performance.md` has the figures."""
+    code = f"""
+import atexit, sys
+atexit.register(lambda: sys.stderr.write(repr([name for name in {UNNEEDED} if name in sys.modules])))
+from clipada.cli import main
+main()
+"""
+    words = [sys.executable, "-c", code, "predict", str(exported), str(photos[0]), "--engine", "onnx"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == ["inspected 1 images, left out 0", "[]"]
