@@ -12,7 +12,7 @@ import pytest
 from clipada import Inspector, calibrate, predict
 from clipada.bundle import CALIBRATION, CARD, TRAINED_ON, read_run
 from clipada.calibration import read_calibration
-from clipada.config import CalibrationConfig
+from clipada.config import CalibrationConfig, PredictConfig
 from clipada.errors import CalibrationError, ConfigError, DatasetError
 from clipada.types import Failure, Verdict
 from tiny import save
@@ -96,7 +96,7 @@ def test_a_verdict_is_the_same_whatever_way_the_image_comes_in(run_folder: Path,
 
 def test_regions_go_by_the_users_threshold_where_one_is_given(run_folder: Path, parts: Path) -> None:
     calibrate(run_folder, parts, HALF, device="cpu")
-    (verdict, *_) = predict(run_folder, parts, threshold=0.25, device="cpu")
+    (verdict, *_) = predict(run_folder, parts, settings=PredictConfig(threshold=0.25), device="cpu")
     assert not isinstance(verdict, Failure)
     assert verdict.threshold == 0.25
     assert verdict.defective is not None

@@ -118,7 +118,7 @@ def check_sinks_and_memory(url: str) -> None:
     with History(HistoryConfig(database=url), sinks=["away"]) as history:
         history.store(
             [verdict(calibration=calibration.id)],
-            lambda connection: seen.remember(connection, Path("/"), [(stamps[0], None)]),
+            also=lambda connection: seen.remember(connection, Path("/"), [(stamps[0], None)]),
         )
         assert [(waiting.sink, waiting.verdicts, waiting.failures) for waiting in history.waiting()] == [("away", 1, 0)]
         with history.connected() as connection:

@@ -15,6 +15,9 @@ from clipada.report.parts import Kind
 BINS = 32
 """Bars across the range of the scores."""
 
+NEAR = 1e-4
+"""Share of the axis that cannot be told from nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
@@ -81,8 +84,15 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
 
 
 def _edges(low: float, high: float, thresholds: Sequence[float]) -> NDArray[np.float64]:
-    """Where bars begin and end: at each threshold, and about evenly between, so that no bar lies on both sides."""
-    marks = sorted({low, high, *thresholds})
+    """Where bars begin and end: at each threshold, and about evenly between, so that no bar lies on both sides.
+
+    Thresholds too near to one another or to an end for a bar to be seen between them count as one mark.
+    """
+    marks = [low]
+    for threshold in sorted(thresholds):
+        if min(threshold - marks[-1], high - threshold) > NEAR * (high - low):
+            marks.append(threshold)
+    marks.append(high)
     counts = [max(1, round(BINS * (end - start) / (high - low))) for start, end in pairwise(marks)]
     parts = [
         np.linspace(start, end, count, endpoint=False)
