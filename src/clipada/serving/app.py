@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from clipada.config import ServeConfig
 from clipada.inspector import Inspector
-from clipada.serving import inspecting, looking_back, telling
+from clipada.serving import inspecting, looking_back, page, telling
 from clipada.serving.answers import explain_errors
 from clipada.serving.gate import BodyLimit, Origins, TokenGate
 from clipada.serving.history import History
@@ -44,7 +44,7 @@ def create_app(
         title="clipada", version=version("clipada"), description=_ABOUT, docs_url=None, redoc_url=None, lifespan=_life
     )
     app.state.service = service
-    for room in (inspecting, looking_back, telling):
+    for room in (page, inspecting, looking_back, telling):
         app.include_router(room.router)
     explain_errors(app)
     telling.show_gauges(service)

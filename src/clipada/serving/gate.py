@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clipada.serving import page
 from clipada.serving.answers import RefusedError, refused
 
-OPEN = frozenset({"/healthz", "/readyz"})
+OPEN = frozenset({"/healthz", "/readyz", *page.FILES})
 """Paths that need no token."""
 
 OTHER_BYTES = 100_000
