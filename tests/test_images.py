@@ -61,7 +61,7 @@ def noise(height: int = 5, width: int = 7, seed: int = 0) -> np.ndarray:
 )
 def test_a_header_tells_size_and_kind_and_decodes_nothing(kind, suffix):
     content = encoded(PIL.Image.fromarray(noise(50, 70)), kind)
-    header = read_header(content[: len(content) - 20] if kind != "TIFF" else content)  # its directory may come last
+    header = read_header(content[:-20] if kind in ("PNG", "JPEG", "BMP") else content)  # the others are read to the end
     assert (header.width, header.height, header.suffix, header.media_type) == (70, 50, suffix, f"image/{kind.lower()}")
     with pytest.raises(ImageSizeError, match="at most 3,499 pixels"):
         read_header(content, 3499)
