@@ -175,12 +175,13 @@ def main() -> None:
     parser.add_argument("--overload-seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--database", help="a URL; by default SQLite in a temporary folder")
-    parser.add_argument("serve", nargs="*", help="options of `clipada serve`, after --")
-    options = parser.parse_args()
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    options, serve = parser.parse_args(words[:end]), words[end + 1 :]
     contents = [path.read_bytes() for path in find_images([options.images])]
     with tempfile.TemporaryDirectory() as temporary:
         database = options.database or f"sqlite:///{temporary}/history.db"
-        server = Server(options.run, database, options.serve)
+        server = Server(options.run, database, serve)
         try:
             phases = [load(server, Phase(f"{options.clients} callers", options.seconds), contents, options.clients)]
             rate = OVERLOAD * phases[0].rate

@@ -18,8 +18,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipada import images
-from clipada.errors import ImageError
+from clipada.errors import ImageError, ImageKindError, ImageSizeError
 from clipada.images import (
+    read_header,
     read_mask,
     read_rgb,
     resize,
@@ -50,6 +51,19 @@ def noise(height: int = 5, width: int = 7, seed: int = 0) -> np.ndarray:
 
 
 # --- what is read
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("PNG", ".png"), ("JPEG", ".jpg"), ("BMP", ".bmp"), ("TIFF", ".tif"), ("WEBP", ".webp")]
+)
+def test_a_header_tells_size_and_kind_and_decodes_nothing(kind, suffix):
+    content = encoded(PIL.Image.fromarray(noise(50, 70)), kind)
+    header = read_header(content[:-20] if kind in ("PNG", "JPEG", "BMP") else content)  # the others are read to the end
+    assert (header.width, header.height, header.suffix, header.media_type) == (70, 50, suffix, f"image/{kind.lower()}")
+    with pytest.raises(ImageSizeError, match="at most 3,499 pixels"):
+        read_header(content, 3499)
+    with pytest.raises(ImageKindError):
+        read_header(b"no image")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])

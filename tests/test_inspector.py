@@ -10,7 +10,7 @@ import pytest
 
 from clipada import Inspector
 from clipada.config import ScoringConfig
-from clipada.errors import BackboneError, ConfigError, ImageError, RunError
+from clipada.errors import BackboneError, ConfigError, ImageError, ImageKindError, RunError
 from clipada.images import resize
 from clipada.types import Failure, Prediction
 from tiny import save
@@ -61,6 +61,20 @@ def test_path_text_bytes_and_array_are_one_image(inspector: Inspector, tmp_path:
     for prediction in predictions:
         assert_same(prediction, predictions[0])
     assert [prediction.path for prediction in predictions] == [path, path, None, None]
+
+
+def test_a_batch_gives_what_each_image_gives_alone(inspector: Inspector, tmp_path: Path) -> None:
+    arrays = [noise(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+    save(tmp_path / "part.png", arrays[0])
+    images = [tmp_path / "part.png", b"no image", *arrays[1:], tmp_path / "missing.png"]
+    first, bad, *others, missing = inspector.inspect_batch(images)
+    for result, array in zip([first, *others], arrays, strict=True):
+        assert isinstance(result, Prediction)
+        assert_same(result, inspector.inspect(array), tolerance=1e-6)
+    assert isinstance(bad, ImageError)
+    assert isinstance(missing, ImageError)
+    assert [type(one) for one in inspector.inspect_batch([b"", b"x"])] == [ImageError, ImageKindError]
+    assert inspector.inspect_batch([]) == []
 
 
 def test_the_score_tells_images_apart(inspector: Inspector) -> None:

@@ -24,7 +24,7 @@ from clipada.report import (
     metrics_table,
     overlay,
 )
-from clipada.report.overlays import BACKGROUND, LINE, SIDES, line_width, picture_size, relative_heat
+from clipada.report.overlays import BACKGROUND, LINE, SIDES, heat_layer, line_width, picture_size, relative_heat
 
 UNIT = st.floats(0, 1, width=32)
 
@@ -77,6 +77,14 @@ def test_heat_grows_more_opaque(anomaly_map, value):
     gap, full = np.abs(blended - image).max(axis=2), np.abs(heat_colours(anomaly_map).astype(float) - image).max(axis=2)
     opacity = 0.8 * anomaly_map**2 * (3 - 2 * anomaly_map)
     np.testing.assert_allclose(gap, opacity * full, atol=0.5001)
+
+
+def test_a_heat_layer_laid_over_an_image_looks_like_the_blend():
+    rng = np.random.default_rng(0)
+    image, heat = rng.integers(0, 256, (9, 7, 3), dtype=np.uint8), rng.random((9, 7)).astype(np.float32)
+    layer = PilImage.fromarray(heat_layer(heat))
+    laid = PilImage.alpha_composite(PilImage.fromarray(image).convert("RGBA"), layer).convert("RGB")
+    np.testing.assert_allclose(np.asarray(laid).astype(int), blend_heat(image, heat).astype(int), atol=2)
 
 
 @settings(max_examples=40, deadline=None)

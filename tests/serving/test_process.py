@@ -1,59 +1,19 @@
 """`clipada serve` as a process, told to stop or killed under load: what it acknowledged is in the database."""
 
-import os
-import re
 import signal
 import socket
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
+from processes import ready, serving
 from stand_in import encoded
 
 from clipada.config import HistoryConfig
 from clipada.serving.history import History
-
-SOURCE = Path(__file__).parents[2] / "src"
-
-
-@contextmanager
-def serving(run: Path, database: str, *words: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server process that is ready, and its address."""
-    command = [sys.executable, "-m", "clipada", "serve", run, "--port", 0, "--database", database, *words]
-    environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    with subprocess.Popen(
-        [str(word) for word in command], stderr=subprocess.PIPE, text=True, env=environment, cwd=run
-    ) as server:
-        try:
-            assert server.stderr is not None
-            said = ""
-            while not (found := re.search(r"http://\S+", said)):
-                line = server.stderr.readline()
-                assert line, said
-                said += line
-            threading.Thread(target=server.stderr.read, daemon=True).start()
-            deadline = time.monotonic() + 60
-            while not ready(found[0]):
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            yield server, found[0]
-        finally:
-            server.kill()
-
-
-def ready(address: str) -> bool:
-    try:
-        return httpx2.get(f"{address}/readyz").status_code == 200
-    except httpx2.TransportError:
-        return False
 
 
 def acknowledged(server: subprocess.Popen[str], address: str, send_signal: int, callers: int = 8) -> set[int]:
