@@ -131,22 +131,23 @@ def test_slow_writing_holds_back_what_comes_before(
 ) -> None:
     """However slow the disk, no more than a few images wait for it; and their order stays."""
     verdict = Inspector.load(finished_run, device="cpu").inspect(photos / "1.png")
-    gate = threading.Semaphore(0)
+    gates = [threading.Event() for _ in range(20)]
     written = []
 
     def wait(_out: Path, name: str, _verdict: object) -> None:
-        gate.acquire()
+        gates[int(name)].wait(60)
         written.append(name)
 
     monkeypatch.setattr("clipada.predicting.pipeline.write_pictures", wait)
     inspector, settings = Slow(verdict), PredictConfig(workers=2)
     endless = (Source(photos / "1.png", str(index)) for index in range(10**9))
     results = outcomes(inspector, endless, tmp_path, settings)  # type: ignore[arg-type]
-    for _ in range(5):
-        gate.release()
+    for gate in gates[:5]:
+        gate.set()
         next(results)
     assert inspector.asked <= 5 + WRITES_AHEAD * settings.workers + 1
-    gate.release(100)
+    for gate in gates:
+        gate.set()
     results.close()  # type: ignore[attr-defined]
     assert {"0", "1", "2", "3", "4"} <= set(written)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("clipada-")]
