@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from processes import ready, serving
 from stand_in import encoded
+from test_delivery import Receiver, eventually
 
 from clipada.config import HistoryConfig
 from clipada.serving.history import History
@@ -79,3 +80,11 @@ def test_a_request_that_trickles_in_is_ended(finished_run: Path, url: str) -> No
             caller.sendall(f"{head}Content-Length: 1000\r\n\r\n".encode() + b"slow")
             assert b" 408 " in caller.recv(4000).partition(b"\r\n")[0]
         assert ready(address)
+
+
+def test_sinks_are_told_of_what_the_server_judged(finished_run: Path, tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        database = f"sqlite:///{tmp_path / 'history.db'}"
+        with serving(finished_run, database, "--webhook", receiver.url) as (_, address):
+            numbers = [httpx2.post(f"{address}/v1/inspect", files={"file": encoded()}).json()["id"] for _ in range(3)]
+            eventually(lambda: receiver.taken == numbers)

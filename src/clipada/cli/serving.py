@@ -7,9 +7,21 @@ from typing import Annotated
 
 import typer
 
-from clipada.cli.arguments import Backbone, Device, Engine, Precision, Shortcut, Streams, Threads, engine_config
+from clipada.cli.arguments import (
+    Backbone,
+    Device,
+    Engine,
+    Mqtt,
+    Precision,
+    Secret,
+    Shortcut,
+    Streams,
+    Threads,
+    Webhook,
+    engine_config,
+)
 from clipada.cli.terminal import say
-from clipada.config import HistoryConfig, Keep, ServeConfig
+from clipada.config import HistoryConfig, Keep, ServeConfig, SinkConfig
 
 TOKEN = "serve.token"  # noqa: S105 - the name of a file
 """Where a token that was made is kept, in the user's folder for settings."""
@@ -48,6 +60,9 @@ def serve(
     stop_seconds: Annotated[
         float, typer.Option(help="Time to answer what was accepted when told to stop.")
     ] = ServeConfig.stop_seconds,
+    webhook: Webhook = None,
+    webhook_secret: Secret = None,
+    mqtt: Mqtt = None,
     backbone: Backbone = None,
     engine: Engine = None,
     device: Device = "auto",
@@ -79,6 +94,7 @@ def serve(
         runs,
         settings,
         HistoryConfig(database=database, keep=keep_images),
+        SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt),
         token=_token(token, not settings.loopback if auth is None else auth),
         engine=engine_config(engine, precision, device, threads, streams, shortcut),
         backbone=backbone,

@@ -11,11 +11,11 @@ from types import FrameType
 
 import uvicorn
 
-from clipada.config import EngineConfig, HistoryConfig, ServeConfig
+from clipada.config import EngineConfig, HistoryConfig, ServeConfig, SinkConfig
 from clipada.errors import ConfigError
 from clipada.inspector import Inspector
 from clipada.serving.app import create_app
-from clipada.serving.history import History
+from clipada.serving.line import Line
 from clipada.serving.service import Service
 
 KEEP_ALIVE_SECONDS = 30
@@ -27,6 +27,7 @@ def serve(
     runs: Sequence[str],
     settings: ServeConfig,
     storage: HistoryConfig,
+    sinks: SinkConfig | None = None,
     *,
     token: str | None = None,
     engine: EngineConfig | None = None,
@@ -39,6 +40,7 @@ def serve(
         runs: Run folders, each ``NAME=FOLDER`` or a folder, which is then named as the folder is.
         settings: Where to listen, what to take.
         storage: Where verdicts go.
+        sinks: Who else is told of them.
         token: What callers must show; ``None`` lets anyone in.
         engine: What looks.
         backbone: Where the backbone lies now, if not where it lay at training.
@@ -48,13 +50,13 @@ def serve(
         ConfigError: A name is no name, or two runs have the same.
         RunError: A folder holds no run.
         HistoryError: The history cannot be used.
+        SinkError: A sink's address or secret cannot be used.
         OSError: The address cannot be listened on.
     """
     folders = named_runs(runs)
-    history = History(storage)
-    with _listening(settings) as listener:
+    with Line(None, storage, sinks) as line, _listening(settings) as listener:
         models = {name: Inspector.load(run, engine=engine, backbone=backbone) for name, run in folders.items()}
-        app = create_app(models, settings, history, token=token)
+        app = create_app(models, settings, line.history, token=token)
         host, port = listener.getsockname()[:2]
         say(f"serving {', '.join(models)} on http://{f'[{host}]' if ':' in host else host}:{port}")
         config = uvicorn.Config(
@@ -66,6 +68,7 @@ def serve(
             timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
         )
         _Server(config, app.state.service).run(sockets=[listener])
+        line.finish(flush=False)
 
 
 def named_runs(runs: Sequence[str]) -> dict[str, Path]:
