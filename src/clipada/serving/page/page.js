@@ -259,7 +259,7 @@ async function showStatus() {
   const own = models.find((one) => one.name === $("model").value);
   $("state").textContent = own ? `${own.ready ? "ready" : "not ready"}, ${own.waiting} waiting` : "";
   const told = (own?.drift ?? []).map((one) => one.description);
-  $("drift").textContent = told.length ? `Drift: ${told.join(" ")}` : "Drift: no part judged since the start.";
+  $("drift").textContent = told.length ? `Drift: ${told.join("; ")}.` : "Drift: no part judged since the start.";
   if (own && state.model.calibration?.id !== (own.calibration ?? undefined)) await chooseModel();
 }
 
