@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,27 @@ def broker(folder: Path, port: int, *lines: str) -> Iterator[None]:
     settings = [f"listener {port} 127.0.0.1", *(lines or ["allow_anonymous true"])]
     settings += ["persistence true", f"persistence_location {folder}/", "autosave_interval 1", "user root"]
     (folder / "mosquitto.conf").write_text("\n".join(settings) + "\n")
-    with subprocess.Popen([str(MOSQUITTO), "-c", folder / "mosquitto.conf"], stderr=subprocess.PIPE) as process:
-        eventually(lambda: _listens(port) or process.poll() is not None)
-        assert process.poll() is None, (process.stderr and process.stderr.read()) or ""
-        yield
+    log = folder / "mosquitto.log"
+    with (
+        log.open("ab") as said,
+        subprocess.Popen([str(MOSQUITTO), "-c", folder / "mosquitto.conf"], stderr=said) as process,
+    ):
+        try:
+            eventually(lambda: _listens(port) or process.poll() is not None)
+            assert process.poll() is None, log.read_text()
+            yield
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end until it does: a signal between two waits of its own may go unheard."""
+    for _ in range(100):
         process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
+            return
+    process.kill()
 
 
 def _listens(port: int) -> bool:
