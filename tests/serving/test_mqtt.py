@@ -44,10 +44,10 @@ def broker(folder: Path, port: int, *lines: str) -> Iterator[None]:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """Ask it to end until it does: a signal between two waits of its own may go unheard."""
-    for _ in range(100):
+    for _ in range(10):
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(0.2)
+            process.wait(2)
             return
     process.kill()
 
@@ -91,14 +91,19 @@ def test_each_verdict_arrives_in_order(url: str, tmp_path: Path) -> None:
 
 def test_a_broker_that_is_down_first_and_again_in_between(url: str, tmp_path: Path) -> None:
     port = free_port()
-    sink = MqttSink(f"mqtt://127.0.0.1:{port}/line3")
+    address = f"mqtt://127.0.0.1:{port}/line3"
     ids: list[int] = []
     numbers: list[int] = []
-    with opened(url, sink) as history, Courier(history, [sink], HASTY):
+    with opened(url, MqttSink(address)) as history:
         for _ in range(2):
             numbers += history.store([verdict() for _ in range(10)])
-            eventually(lambda: any(waiting.failures for waiting in history.waiting()))
-            with broker(tmp_path, port), subscriber(port, "line3") as arrived:
+            with Courier(history, [MqttSink(address)], HASTY):
+                eventually(lambda: any(waiting.failures for waiting in history.waiting()))
+            with (
+                broker(tmp_path, port),
+                subscriber(port, "line3") as arrived,
+                Courier(history, [MqttSink(address)], HASTY),
+            ):
                 eventually(lambda: history.waiting() == [])
                 eventually(lambda seen=arrived: len(seen) >= 10)  # type: ignore[misc]
                 ids += [content["id"] for content in arrived]
