@@ -54,10 +54,11 @@ def products(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Path:
-    """A run on two products, evaluated by nobody. Shared by all tests: to be read only."""
+    """A run on two products, with prototypes, evaluated by nobody. Shared by all tests: to be read only."""
     folder = tmp_path_factory.mktemp("finished")
     runtime = RuntimeConfig(device="cpu", workers=0)
-    train(write_products(folder / "products"), folder / "line3", tiny_config(clip_folder), runtime=runtime)
+    config = tiny_config(clip_folder).updated({"model.prototypes": 6})
+    train(write_products(folder / "products"), folder / "line3", config, runtime=runtime)
     return folder / "line3"
 
 

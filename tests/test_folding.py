@@ -16,6 +16,7 @@ from clipada.engines.pytorch import TorchEngine
 from clipada.exporting.folding import FoldedLook
 from clipada.model import ClipAda, build_model
 from clipada.model import upsample as torch_upsample
+from clipada.prototypes import Prototypes
 from tiny import make_clip
 
 SETTINGS = list(product(("dot", "cosine"), ("product", "residual"), ("normalised", "pixel"), (0, 1, 2)))
@@ -87,6 +88,23 @@ def test_long_embeddings_fold_to_fewer_rows(tmp_path: Path, clip_folder: Path) -
     assert FoldedLook(long).heads.factors.out_features == 2 * 9  # embedding 16 > width 8 + 1
     expected = TorchEngine(long, "cpu").localise_passes(photos(2, 48))
     np.testing.assert_allclose(folded_engine(long).localise_passes(photos(2, 48)), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["product", "residual"])
+@pytest.mark.parametrize("refinements", [0, 2])
+def test_prototypes_fold_too(clip_folder: Path, attention: str, refinements: int) -> None:
+    model = model_of(clip_folder, "cosine", attention, "normalised", refinements)
+    images = photos(2, 48)
+    plain = folded_engine(model).localise_passes(images)
+    normal = torch.from_numpy(photos(6, 48)[2:]).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        tokens = model.clip(model.clip.normalise(normal)).flatten(0, 1)
+    model.prototypes = Prototypes.found_among(tokens, 5, torch.Generator().manual_seed(0))
+    expected = TorchEngine(model, "cpu").localise_passes(images)
+    assert np.abs(expected - plain).max() > 1e-2  # prototypes that say something
+    for cold_below in (0.0, 1e-9):
+        folded = folded_engine(model, cold_below).localise_passes(images)
+        np.testing.assert_allclose(folded, expected, rtol=0, atol=1e-5)
 
 
 def test_the_text_tower_and_the_projections_stay_behind(clip_folder: Path) -> None:

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 from clipada.config import Config
 from clipada.errors import BackboneError, ConfigError, RunError
 from clipada.files import read_json, sha256_of, write_json, write_text
-from clipada.weights import load_parameters, write_parameters
+from clipada.weights import load_parameters, read_tensors, write_parameters
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from clipada.model import ClipAda
 
 CONFIG = "config.json"
 ADAPTER = "adapter.safetensors"
 ENCODERS = "encoders.safetensors"
+PROTOTYPES = "prototypes.safetensors"
 METRICS = "metrics.json"
 SCORES = "evaluation/scores.jsonl"
 CARD = "README.md"
@@ -29,6 +32,9 @@ PLAN = "training.json"
 CALIBRATION = "calibration.json"
 TRAINED_ON = "training-images.sha256"
 FORMAT = 1
+
+_BESIDE = {"encoders_sha256": ENCODERS, "prototypes_sha256": PROTOTYPES}
+"""What some runs hold beside the adapter, by the name of its hash."""
 
 _COPY_AGAIN = "copy the whole run folder again, or train again"
 
@@ -74,6 +80,7 @@ class Run:
         clipada_version: The version that trained it.
         settings: ``config`` as it was written: a later version's new settings are not among them.
         encoders_sha256: Hash of the file of the tuned encoders; ``None`` where CLIP stayed frozen.
+        prototypes_sha256: Hash of the file of the normal prototypes; ``None`` where there are none.
     """
 
     folder: Path
@@ -83,6 +90,7 @@ class Run:
     clipada_version: str
     settings: Mapping[str, Any] = field(repr=False, compare=False)
     encoders_sha256: str | None = None
+    prototypes_sha256: str | None = None
 
     @property
     def backbone_label(self) -> str:
@@ -98,11 +106,10 @@ class Run:
 
     @property
     def trained_sha256(self) -> str:
-        """Hash of what was trained: the adapter's file, with tuned encoders also theirs."""
+        """Hash of what the training left: the adapter's file, with tuned encoders and prototypes also theirs."""
         adapter = sha256_of(self.folder / ADAPTER)
-        if self.encoders_sha256 is None:
-            return adapter
-        return hashlib.sha256(f"{adapter} {self.encoders_sha256}".encode()).hexdigest()
+        others = [sha256 for sha256 in (self.encoders_sha256, self.prototypes_sha256) if sha256 is not None]
+        return hashlib.sha256(" ".join([adapter, *others]).encode()).hexdigest() if others else adapter
 
     @property
     def model_sha256(self) -> str:
@@ -137,15 +144,17 @@ class Run:
 
 
 def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
-    """Write the adapter, the tuned encoders if any, and the settings into ``folder``.
+    """Write the adapter, the tuned encoders and the prototypes if any, and the settings into ``folder``.
 
     ``config.json`` comes last: it marks a whole run.
     """
     sha256 = model.clip.origin_sha256
+    prototypes = {} if model.prototypes is None else model.prototypes.tensors()
     write_parameters(folder / ADAPTER, model.adapter_parameters(), backbone_sha256=sha256)
-    encoders = model.encoder_parameters()
-    if encoders:
-        write_parameters(folder / ENCODERS, encoders, backbone_sha256=sha256)
+    beside: dict[str, Mapping[str, Tensor]] = {ENCODERS: model.encoder_parameters(), PROTOTYPES: prototypes}
+    for name, tensors in beside.items():
+        if tensors:
+            write_parameters(folder / name, tensors, backbone_sha256=sha256)
     run = Run(
         folder=folder,
         config=config,
@@ -153,8 +162,10 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
         training=training,
         clipada_version=version("clipada"),
         settings=config.to_dict(),
-        encoders_sha256=sha256_of(folder / ENCODERS) if encoders else None,
+        encoders_sha256=sha256_of(folder / ENCODERS) if beside[ENCODERS] else None,
+        prototypes_sha256=sha256_of(folder / PROTOTYPES) if prototypes else None,
     )
+    others = {key: getattr(run, key) for key in _BESIDE if getattr(run, key) is not None}
     write_json(
         folder / CONFIG,
         {
@@ -163,7 +174,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
             "backbone_sha256": run.backbone_sha256,
             "config": run.settings,
             "training": asdict(training),
-            **({"encoders_sha256": run.encoders_sha256} if encoders else {}),
+            **others,
         },
     )
     return run
@@ -192,7 +203,7 @@ def read_run(folder: Path) -> Run:
     if content.get("format") != FORMAT:
         got = f"format {content.get('format')}"
         raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", got=got, remedy=its_version)
-    for name in (ADAPTER, ENCODERS) if "encoders_sha256" in content else (ADAPTER,):
+    for name in (ADAPTER, *(name for key, name in _BESIDE.items() if key in content)):
         if not (folder / name).is_file():
             raise RunError(f"run {folder} is not whole", expected=name, got="no such file", remedy=_COPY_AGAIN)
     try:
@@ -203,7 +214,7 @@ def read_run(folder: Path) -> Run:
             training=_training(content["training"]),
             clipada_version=str(content["clipada_version"]),
             settings=content["config"],
-            encoders_sha256=content.get("encoders_sha256"),
+            **{key: content.get(key) for key in _BESIDE},
         )
     except ConfigError as error:
         what = f"{path} cannot be used: {error.what}"
@@ -225,6 +236,7 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
     """
     from clipada.backbone import load_clip
     from clipada.model import build_model
+    from clipada.prototypes import Prototypes
 
     settings = run.config.backbone if backbone is None else replace(run.config.backbone, name=backbone)
     try:
@@ -249,17 +261,21 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
     model = build_model(run.config, clip)
     load_parameters(run.folder / ADAPTER, model.adapter_parameters(), _COPY_AGAIN)
     if run.encoders_sha256 is not None:
-        _load_encoders(run, model)
+        load_parameters(_verified(run, ENCODERS, run.encoders_sha256), model.encoder_parameters(), _COPY_AGAIN)
+    if run.prototypes_sha256 is not None:
+        path = _verified(run, PROTOTYPES, run.prototypes_sha256)
+        model.prototypes = Prototypes(**read_tensors(path, _COPY_AGAIN))
     return model
 
 
-def _load_encoders(run: Run, model: ClipAda) -> None:
-    path = run.folder / ENCODERS
+def _verified(run: Run, name: str, sha256: str) -> Path:
+    """The path of a file of the run, if its bytes are those that the training left."""
+    path = run.folder / name
     found = sha256_of(path)
-    if found != run.encoders_sha256:
-        what = f"the encoders in {path} are not those this run tuned"
-        raise RunError(what, expected=f"sha256 {run.encoders_sha256}", got=f"sha256 {found}", remedy=_COPY_AGAIN)
-    load_parameters(path, model.encoder_parameters(), _COPY_AGAIN)
+    if found != sha256:
+        what = f"the {path.stem} in {path} are not those of this run"
+        raise RunError(what, expected=f"sha256 {sha256}", got=f"sha256 {found}", remedy=_COPY_AGAIN)
+    return path
 
 
 def _no_run(folder: Path) -> RunError:

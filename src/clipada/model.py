@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from clipada.backbone import FrozenClip, load_clip
 from clipada.config import Config, ModelConfig
 from clipada.prompt import Prompt
+from clipada.prototypes import Prototypes
 from clipada.randomness import derived_generator
 
 CLIP = "clip."
@@ -38,6 +39,7 @@ class ClipAda(nn.Module):
             _linear(clip.width, clip.embedding_width, generator) for _ in range(config.refinements + 1)
         )
         self.similarity = CosineSimilarity() if config.similarity == "cosine" else DotSimilarity()
+        self.prototypes: Prototypes | None = None
 
     def forward(self, images: Tensor, text: Tensor | None = None) -> list[Tensor]:
         """The logits of every pass, coarse first.
@@ -47,19 +49,23 @@ class ClipAda(nn.Module):
             text: ``t_hat``, ``(E,)``, where it is already known; it does not depend on the images.
 
         Returns:
-            ``R + 1`` tensors ``S_i``, ``(B, h, w)``; ``sigmoid(S_i)`` is the anomaly probability ``M_i``.
+            ``R + 1`` tensors ``S_i``, ``(B, h, w)``; ``sigmoid(S_i)`` is the anomaly probability ``M_i``. With
+            prototypes ``w u(F_0)`` is added to each, which no pass attends with.
         """
         text = self.text_vector() if text is None else text
         height, width = self.clip.grid(images.shape[-2:])
         inputs = self.clip.normalise(images)
         passes: list[Tensor] = []
+        raised: Tensor | None = None
         for projection in self.projections:
             if passes:
                 inputs = self.attend(images, passes[-1].sigmoid())  # X_i
             tokens = self.clip(inputs)  # F_i
+            if self.prototypes is not None and raised is None:
+                raised = self.config.prototype_weight * self.prototypes(tokens).reshape(-1, height, width)
             logits = self.similarity(projection(tokens), text)  # S_i = V_i t_hat
             passes.append(logits.unflatten(1, (height, width)))
-        return passes
+        return passes if raised is None else [logits + raised for logits in passes]
 
     def text_vector(self) -> Tensor:
         """The prompt's embedding at unit length: ``t_hat = t / |t|``, ``(E,)``."""

@@ -11,10 +11,10 @@ from clipada.errors import RunError
 from clipada.files import written_aside
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
-def write_parameters(path: Path, parameters: Mapping[str, nn.Parameter], **metadata: str) -> None:
+def write_parameters(path: Path, parameters: Mapping[str, Tensor], **metadata: str) -> None:
     """Write parameters to ``path`` by name, with ``metadata`` in the file's head."""
     from safetensors.torch import save
 
@@ -30,6 +30,25 @@ def load_parameters(path: Path, parameters: Mapping[str, nn.Parameter], remedy: 
         RunError: The file is damaged or holds others or other shapes (then with ``remedy``), or values not finite.
     """
     import torch
+
+    tensors = read_tensors(path, remedy)
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    wanted = {name: tuple(value.shape) for name, value in parameters.items()}
+    if found != wanted:
+        raise RunError(
+            f"{path.stem} {path} does not fit its config.json", expected=str(wanted), got=str(found), remedy=remedy
+        )
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(tensors[name])
+
+
+def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
+    """Read all values of a file by name.
+
+    Raises:
+        RunError: The file is damaged (then with ``remedy``), or holds values that are not finite.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -37,12 +56,6 @@ def load_parameters(path: Path, parameters: Mapping[str, nn.Parameter], remedy: 
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path.stem} {path} cannot be read", got=str(error), remedy=remedy) from error
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    wanted = {name: tuple(value.shape) for name, value in parameters.items()}
-    if found != wanted:
-        raise RunError(
-            f"{path.stem} {path} does not fit its config.json", expected=str(wanted), got=str(found), remedy=remedy
-        )
     broken = [name for name, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise RunError(
@@ -50,9 +63,7 @@ def load_parameters(path: Path, parameters: Mapping[str, nn.Parameter], remedy: 
             got=", ".join(broken),
             remedy="train again, with a lower training.learning_rate",
         )
-    with torch.no_grad():
-        for name, value in parameters.items():
-            value.copy_(tensors[name])
+    return tensors
 
 
 def count_values(path: Path) -> int:

@@ -63,6 +63,8 @@ def train(
     """
     from clipada.engines.pytorch import TorchEngine
     from clipada.model import build_model
+    from clipada.prototypes import find_prototypes
+    from clipada.randomness import derived_generator
     from clipada.training import CHECKPOINT, fit, launch, select_share, split_validation, validate
 
     runtime, folder = runtime or RuntimeConfig(), Path(out)
@@ -83,6 +85,15 @@ def train(
     started = time.monotonic()
     progress = fit(fabric, model, samples, config, folder, workers=runtime.worker_count, report=report)
     if fabric.is_global_zero:
+        if config.model.prototypes:
+            model.prototypes = find_prototypes(
+                model.clip,
+                samples,
+                config.model.prototypes,
+                config.model.image_size,
+                derived_generator(config.training.seed, "prototypes"),
+                max(1, runtime.worker_count),
+            )
         counts = {name: sum(sample.category == name for sample in samples) for name in dataset.categories}
         held_out_metrics = validate(model, held_out, config, max(1, runtime.worker_count)) if held_out else {}
         record = Training(

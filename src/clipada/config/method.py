@@ -91,9 +91,18 @@ class ModelConfig:
     detach_attention: bool = False
     """Whether to cut the gradient from a refinement pass into the map it attends with. The paper trains end to end."""
 
+    prototypes: int = 0
+    """How many typical patches of normal images the trained model remembers. What is like none of them counts as more
+    anomalous. Beyond the paper, which has none."""
+
+    prototype_weight: float = 0.5
+    """How much each deviation from the usual distance to the nearest prototype adds to a map's logits."""
+
     def __post_init__(self) -> None:
         require(self.image_size >= 32, "model.image_size", "32 or more", self.image_size)
         require(self.refinements >= 0, "model.refinements", "0 or more", self.refinements)
+        require(self.prototypes >= 0, "model.prototypes", "0 or more", self.prototypes)
+        require(self.prototype_weight >= 0, "model.prototype_weight", "0 or more", self.prototype_weight)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "quick": {
         "model.similarity": "cosine",
         "model.attention": "residual",
+        "model.prototypes": 512,
         "scoring.fusion": "mean",
         "training.epochs": 8,
         "training.batch_size": 16,

@@ -21,7 +21,8 @@ TOKEN_STEP = 32
 """Numbers of looking tokens are rounded up to multiples of this: runtimes prepare for every new shape."""
 
 Looked = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Every head's map at the tokens that looked, ``(B, P, K)``, values 0..1; and their memory, ``(L, B, K, 2 D)``."""
+"""Every head's map at the tokens that looked, ``(B, P, K)``, values 0..1, with prototypes one row more, which is added
+to the maps' logits; and their memory, ``(L, B, K, 2 D)``."""
 
 
 OUTPUTS = ["maps", "looked"]
@@ -60,6 +61,7 @@ class GraphShape:
         blocks: Number ``L`` of vision blocks.
         width: Their width ``D``.
         passes: Number ``P`` of maps: the coarse one and the refined ones.
+        prototypes: Whether a further row says what the maps' logits are raised by.
     """
 
     image_size: int
@@ -67,6 +69,7 @@ class GraphShape:
     blocks: int
     width: int
     passes: int
+    prototypes: bool = False
 
     @property
     def tokens(self) -> int:
@@ -112,18 +115,19 @@ class GraphEngine:
             ``(passes, B, S, S)`` float32, values 0..1: ``up(M_i)``, coarse pass first.
         """
         first = self._looked(first_look(images, np.ones(images.shape[:3], np.float32), self.shape))
-        maps = np.empty((self.passes, *images.shape[:3]), np.float32)
-        maps[0] = self._upsampled(first[0][:, 0])
+        small = [first[0][:, 0]]
         for index in range(1, self.passes):
-            attended = gain(maps[index - 1], self.attention)
+            attention = self._upsampled(small[-1])
+            attended = gain(attention, self.attention)
             if self.cold_below:
                 cold = first if self.attention == "residual" else self._blank_look(len(images))
-                hot = hot_patches(maps[index - 1], self.shape.grid, self.cold_below)
-                small = self._refined(images, attended, hot, cold, index)
+                hot = hot_patches(attention, self.shape.grid, self.cold_below)
+                small.append(self._refined(images, attended, hot, cold, index))
             else:
-                small = self._looked(first_look(images, attended, self.shape))[0][:, index]
-            maps[index] = self._upsampled(small)
-        return maps
+                small.append(self._looked(first_look(images, attended, self.shape))[0][:, index])
+        if self.shape.prototypes:
+            small = [raised(one, first[0][:, self.passes]) for one in small]
+        return np.stack([self._upsampled(one) for one in small])
 
     def with_shortcut(self, cold_below: float) -> GraphEngine:
         """The same engine with another bound on what counts as cold."""
@@ -230,6 +234,12 @@ def looking_tokens(hot: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
 def gain(attention: NDArray[np.float32], kind: Attention) -> NDArray[np.float32]:
     """What a refinement pass's image is multiplied by: ``A`` or ``1 + A``, ``(B, S, S)``."""
     return attention if kind == "product" else np.add(attention, 1, dtype=np.float32)
+
+
+def raised(maps: NDArray[np.float32], by: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps 0..1 with ``by`` added to their logits: ``sigmoid(logit(m) + by)``, of any shape."""
+    hot, cold = maps, (1 - maps) * np.exp(-by.clip(-80, 80))
+    return cast("NDArray[np.float32]", hot / np.maximum(hot + cold, np.finfo(np.float32).tiny))
 
 
 def upsample(maps: NDArray[np.float32], side: int) -> NDArray[np.float32]:

@@ -63,7 +63,8 @@ class FoldedLook(nn.Module):
             bias: Added to attention scores, ``(B, M + K)``.
 
         Returns:
-            maps: ``(B, P, K)``, values 0..1; index ``i`` is ``M_i`` if ``gain`` is pass ``i``'s.
+            maps: ``(B, P, K)``, values 0..1; index ``i`` is ``M_i`` if ``gain`` is pass ``i``'s. With prototypes one
+                row more: what they add to every pass's logits if ``gain`` is the coarse pass's.
             memory: Keys and values of the tokens that looked, ``(L, B, K, 2 D)``.
         """
         pixels, gain = images.permute(0, 3, 1, 2).float(), gain.unsqueeze(1)
@@ -81,8 +82,7 @@ class FoldedLook(nn.Module):
         for block, known in zip(self.blocks, memory.to(dtype).unbind(0), strict=True):
             hidden, own = block(hidden, known, raised)
             remembered.append(own)
-        logits: Tensor = self.heads(hidden.float()).transpose(1, 2)
-        return logits.sigmoid(), torch.stack(remembered).float()
+        return self.heads(hidden.float()).transpose(1, 2), torch.stack(remembered).float()
 
 
 class FoldedBlock(nn.Module):
@@ -152,9 +152,16 @@ class FoldedHeads(nn.Module):
         self.passes = len(projections)
         self.register_buffer("bias", bias)
         self.vectors = _linear_of(folded)
+        self.prototypes, self.prototype_weight = model.prototypes, model.config.prototype_weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits ``(B, N, P)`` of patch tokens ``(B, N, D)``."""
+        """Maps ``(B, N, P)`` of patch tokens ``(B, N, D)``; with prototypes one column more: what logits gain."""
+        maps = self._logits(tokens).sigmoid()
+        if self.prototypes is None:
+            return maps
+        return torch.cat((maps, self.prototype_weight * self.prototypes(tokens).unsqueeze(2)), dim=2)
+
+    def _logits(self, tokens: Tensor) -> Tensor:
         products: Tensor = self.vectors(tokens)
         if not self.cosine:
             return products
@@ -173,6 +180,7 @@ def graph_shape(model: ClipAda) -> GraphShape:
         blocks=len(vision.encoder.layers),
         width=model.clip.width,
         passes=len(model.projections),
+        prototypes=model.prototypes is not None,
     )
 
 

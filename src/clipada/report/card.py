@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipada.bundle import CALIBRATION, Run
+from clipada.bundle import CALIBRATION, PROTOTYPES, Run
 from clipada.calibration import read_calibration
 from clipada.metrics import CategoryMetrics
 from clipada.report.promise import calibration_summary
@@ -35,6 +35,9 @@ def run_summary(run: Run) -> dict[str, str]:
         "training": f"{training.seconds:.0f} s at {training.images_per_second:.1f} images/s on {training.machine}",
         "adapter": f"{run.adapter_bytes / 1e6:.2f} MB",
     }
+    if run.prototypes_sha256 is not None:
+        size = (run.folder / PROTOTYPES).stat().st_size
+        summary["prototypes"] = f"up to {model.prototypes}, weight {model.prototype_weight:g}, {size / 1e6:.2f} MB"
     if run.encoders_sha256 is not None:
         summary["tuned encoders"] = f"{schedule.tune}, sha256 {run.encoders_sha256[:12]}"
     if (path := run.folder / CALIBRATION).exists():

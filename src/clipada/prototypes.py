@@ -1,0 +1,148 @@
+"""Normal prototypes: how unfamiliar a patch is, beside how anomalous the prompt finds it. They go beyond the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+import torch
+from torch import Generator, Tensor, nn
+
+from clipada.backbone import FrozenClip
+from clipada.data import read_batches
+from clipada.errors import DatasetError
+from clipada.types import Sample
+
+MOST_TOKENS = 65_536
+"""Prototypes are found among at most this many patches, as many of each image: memory is bounded for any data set."""
+
+LEAST_MEMBERS = 16
+"""There is at most one prototype for this many patches, or a few images would be learned by heart."""
+
+ROUNDS = 10
+"""Rounds of k-means."""
+
+BATCH = 16
+"""Images at a time."""
+
+_ROWS = 8192
+"""Patches whose distances are held at a time."""
+
+
+class Prototypes(nn.Module):
+    """Typical patches of normal images; what is like none of them is unfamiliar.
+
+    Of the tokens that the maps are read from, with every channel at unit deviation (a few would drown the others):
+    ``u(F) = (min_k |F - C_k| - mean) / std``, mean and deviation those of the normal patches the prototypes were found
+    among. Shapes: ``K`` prototypes of width ``D``.
+
+    Args:
+        centres: ``C``, ``(K, D)``, in channels of mean 0 and deviation 1. Rounded to half precision, as they are kept.
+        channel_mean: ``(D,)``.
+        channel_std: ``(D,)``, more than 0.
+        distance_mean: A normal patch's distance to the nearest prototype, a scalar.
+        distance_std: Its standard deviation, a scalar more than 0.
+    """
+
+    centres: Tensor
+    channel_mean: Tensor
+    channel_std: Tensor
+    distance_mean: Tensor
+    distance_std: Tensor
+
+    def __init__(
+        self, centres: Tensor, channel_mean: Tensor, channel_std: Tensor, distance_mean: Tensor, distance_std: Tensor
+    ) -> None:
+        super().__init__()
+        self.register_buffer("centres", centres.half().float())
+        for name, value in (
+            ("channel_mean", channel_mean),
+            ("channel_std", channel_std),
+            ("distance_mean", distance_mean),
+            ("distance_std", distance_std),
+        ):
+            self.register_buffer(name, value.float())
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """How many deviations further patches ``(B, N, D)`` lie from all prototypes than normal ones: ``(B, N)``."""
+        return (self.distances(tokens) - self.distance_mean) / self.distance_std
+
+    def distances(self, tokens: Tensor) -> Tensor:
+        """The distance of patches ``(..., D)`` to the nearest prototype, ``(...)``, 0 or more."""
+        scaled = (tokens - self.channel_mean) / self.channel_std
+        with torch.autocast(tokens.device.type, enabled=False):  # differences of large squares
+            nearest: Tensor = _squared(scaled.float(), self.centres).amin(-1)
+        return nearest.clamp_min(0).sqrt()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All values by name, the centres in half precision."""
+        return {name: value.half() if name == "centres" else value for name, value in self.named_buffers()}
+
+    @classmethod
+    def found_among(cls, tokens: Tensor, count: int, generator: Generator) -> Self:
+        """Find prototypes among normal patches by k-means.
+
+        Args:
+            tokens: ``(N, D)``.
+            count: How many; fewer if there are not ``LEAST_MEMBERS`` patches for each.
+            generator: Draws the first centres, on the CPU.
+        """
+        mean, std = tokens.mean(0), tokens.std(0, correction=0).clamp_min(1e-6)
+        centres = _k_means((tokens - mean) / std, max(1, min(count, len(tokens) // LEAST_MEMBERS)), generator)
+        plain = cls(centres, mean, std, torch.zeros(()), torch.ones(()))
+        distances = torch.cat([plain(rows) for rows in torch.split(tokens, _ROWS)])
+        return cls(centres, mean, std, distances.mean(), distances.std(correction=0).clamp_min(1e-6))
+
+
+@torch.inference_mode()
+def find_prototypes(
+    clip: FrozenClip, samples: Sequence[Sample], count: int, size: int, generator: Generator, workers: int = 2
+) -> Prototypes:
+    """Find prototypes among the patches of normal images, as the coarse pass sees them.
+
+    Args:
+        clip: Makes the tokens.
+        samples: Normal images; at most ``MOST_TOKENS`` of their patches are looked at, drawn at random.
+        count: How many prototypes.
+        size: Side of the square that images are resized to, in pixels.
+        generator: Source of all draws, on the CPU.
+        workers: Threads that decode.
+
+    Raises:
+        DatasetError: No image can be read.
+    """
+    found = list(_drawn_tokens(clip, samples, size, generator, workers))
+    if not found:
+        raise DatasetError("no normal image can be read to find prototypes in", remedy="check the files")
+    return Prototypes.found_among(torch.cat(found), count, generator).to(clip.mean.device)
+
+
+def _drawn_tokens(
+    clip: FrozenClip, samples: Sequence[Sample], size: int, generator: Generator, workers: int
+) -> Iterator[Tensor]:
+    """Some patch tokens of every image, ``(n, D)`` on the CPU, evenly shared out."""
+    chosen = samples[:: -(-len(samples) // MOST_TOKENS)]
+    share = MOST_TOKENS // len(chosen)
+    for batch in read_batches([sample.path for sample in chosen], size, BATCH, workers):
+        if not batch.paths:
+            continue
+        pixels = torch.from_numpy(batch.images).to(clip.mean.device).permute(0, 3, 1, 2).float() / 255
+        for tokens in clip(clip.normalise(pixels)).float().cpu():
+            yield tokens[torch.randperm(len(tokens), generator=generator)[:share]]
+
+
+def _k_means(points: Tensor, count: int, generator: Generator) -> Tensor:
+    """Lloyd's k-means: ``count`` centres ``(K, D)`` of points ``(N, D)``. A centre that loses all its points stays."""
+    centres = points[torch.randperm(len(points), generator=generator)[:count]].clone()
+    for _ in range(ROUNDS):
+        nearest = torch.cat([_squared(rows, centres).argmin(1) for rows in torch.split(points, _ROWS)])
+        members = torch.bincount(nearest, minlength=count)[:, None]
+        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+        centres = torch.where(members > 0, sums / members.clamp_min(1), centres)
+    return centres
+
+
+def _squared(points: Tensor, centres: Tensor) -> Tensor:
+    """Squared distances ``(..., K)`` of points ``(..., D)`` to centres ``(K, D)``, below 0 at most by rounding."""
+    squared: Tensor = points.square().sum(-1, keepdim=True) - 2 * points @ centres.T + centres.square().sum(-1)
+    return squared
