@@ -25,6 +25,9 @@ ROUNDS = 10
 BATCH = 16
 """Images at a time."""
 
+STEPS = 16
+"""Prototypes are kept in 8 bits, in 16ths of a channel's deviation."""
+
 _ROWS = 8192
 """Patches whose distances are held at a time."""
 
@@ -37,7 +40,7 @@ class Prototypes(nn.Module):
     among. Shapes: ``K`` prototypes of width ``D``.
 
     Args:
-        centres: ``C``, ``(K, D)``, in channels of mean 0 and deviation 1. Rounded to half precision, as they are kept.
+        centres: ``C``, ``(K, D)`` int8, in 16ths of the channels' deviations, from their means.
         channel_mean: ``(D,)``.
         channel_std: ``(D,)``, more than 0.
         distance_mean: A normal patch's distance to the nearest prototype, a scalar.
@@ -54,14 +57,11 @@ class Prototypes(nn.Module):
         self, centres: Tensor, channel_mean: Tensor, channel_std: Tensor, distance_mean: Tensor, distance_std: Tensor
     ) -> None:
         super().__init__()
-        self.register_buffer("centres", centres.half().float())
-        for name, value in (
-            ("channel_mean", channel_mean),
-            ("channel_std", channel_std),
-            ("distance_mean", distance_mean),
-            ("distance_std", distance_std),
-        ):
-            self.register_buffer(name, value.float())
+        self.register_buffer("centres", centres.float() / STEPS)
+        self.register_buffer("channel_mean", channel_mean)
+        self.register_buffer("channel_std", channel_std)
+        self.register_buffer("distance_mean", distance_mean)
+        self.register_buffer("distance_std", distance_std)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """How many deviations further patches ``(B, N, D)`` lie from all prototypes than normal ones: ``(B, N)``."""
@@ -75,8 +75,8 @@ class Prototypes(nn.Module):
         return nearest.clamp_min(0).sqrt()
 
     def tensors(self) -> dict[str, Tensor]:
-        """All values by name, the centres in half precision."""
-        return {name: value.half() if name == "centres" else value for name, value in self.named_buffers()}
+        """The arguments that make them, by name."""
+        return {name: _in_steps(value) if name == "centres" else value for name, value in self.named_buffers()}
 
     @classmethod
     def found_among(cls, tokens: Tensor, count: int, generator: Generator) -> Self:
@@ -88,7 +88,8 @@ class Prototypes(nn.Module):
             generator: Draws the first centres, on the CPU.
         """
         mean, std = tokens.mean(0), tokens.std(0, correction=0).clamp_min(1e-6)
-        centres = _k_means((tokens - mean) / std, max(1, min(count, len(tokens) // LEAST_MEMBERS)), generator)
+        found = _k_means((tokens - mean) / std, max(1, min(count, len(tokens) // LEAST_MEMBERS)), generator)
+        centres = _in_steps(found)
         plain = cls(centres, mean, std, torch.zeros(()), torch.ones(()))
         distances = torch.cat([plain(rows) for rows in torch.split(tokens, _ROWS)])
         return cls(centres, mean, std, distances.mean(), distances.std(correction=0).clamp_min(1e-6))
@@ -140,6 +141,11 @@ def _k_means(points: Tensor, count: int, generator: Generator) -> Tensor:
         sums = torch.zeros_like(centres).index_add_(0, nearest, points)
         centres = torch.where(members > 0, sums / members.clamp_min(1), centres)
     return centres
+
+
+def _in_steps(centres: Tensor) -> Tensor:
+    """Centres in 8 bits; beyond 8 deviations they are cut off."""
+    return (centres * STEPS).round().clamp(-127, 127).to(torch.int8)
 
 
 def _squared(points: Tensor, centres: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "quick": {
         "model.similarity": "cosine",
         "model.attention": "residual",
-        "model.prototypes": 512,
+        "model.prototypes": 1024,
         "scoring.fusion": "mean",
         "training.epochs": 8,
         "training.batch_size": 16,
