@@ -616,7 +616,7 @@ def test_pictures_of_an_earlier_time_are_not_inspected(clipada: Command, finishe
 
 
 def test_regions_begin_where_good_parts_end_unless_told(clipada: Command, finished_run: Path, parts: Path) -> None:
-    level = json.loads((finished_run / "config.json").read_text())["training"]["normal_level"]
+    level = json.loads((finished_run / "config.json").read_text())["training"]["normal_levels"]["disc"]
     (own,) = clipada("predict", finished_run, parts / "disc" / "test" / "scratch" / "000.png").records
     (told,) = clipada(
         "predict", finished_run, parts / "disc" / "test" / "scratch" / "000.png", "--threshold", "0.9"

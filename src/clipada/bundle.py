@@ -52,6 +52,7 @@ class Training:
         losses: Last loss of each pass, coarse first.
         machine: Processor or GPU it ran on.
         normal_level: Map value, 0..1, that the peaks of 95 % of the training images stay below.
+        normal_levels: The same of each category by itself.
         validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
         data: The data set's folder.
     """
@@ -66,6 +67,7 @@ class Training:
     normal_level: float
     validation: dict[str, dict[str, float | None]] = field(default_factory=dict)
     data: str = ""
+    normal_levels: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,27 +127,43 @@ def evaluate_dataset(
     )
 
 
-def normal_level(engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int = 2) -> float:
-    """The map value that the peaks of 95 % of normal images stay below: where a picture begins to deserve a look.
-
-    Not a calibrated threshold: the images may be those the model was trained on.
+def normal_peaks(
+    engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int = 2
+) -> dict[str, list[float]]:
+    """The peaks of normal images' anomaly maps, by category: see ``normal_level``.
 
     Args:
         engine: Makes the raw maps.
-        samples: Normal images; at most 200, evenly spaced, are scored.
+        samples: Normal images; about 200, evenly spaced, are scored, but at least 20 of a category that has as many.
         scoring: How maps are smoothed.
         workers: Threads that decode.
+    """
+    by_category: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_category[sample.category].append(sample)
+    share = max(20, 200 // len(by_category))
+    return {
+        category: list(_peaks(engine, members[:: -(-len(members) // share)], scoring, workers))
+        for category, members in by_category.items()
+    }
+
+
+def normal_level(peaks: Sequence[float]) -> float:
+    """The map value that the peaks of 95 % of normal images stay below: where a picture begins to deserve a look.
+
+    Not a calibrated threshold: the images may be those the model was trained on. 1/2 where there are none.
 
     Returns:
         0..1.
     """
-    chosen = samples[:: max(1, -(-len(samples) // 200))]
-    peaks: list[float] = []
-    for batch in read_batches([sample.path for sample in chosen], engine.image_size, 8, workers):
+    return float(np.quantile(peaks, 0.95)) if len(peaks) else 0.5
+
+
+def _peaks(engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int) -> Iterator[float]:
+    for batch in read_batches([sample.path for sample in samples], engine.image_size, 8, workers):
         if batch.paths:
             raw = engine.localise_passes(batch.images)
-            peaks += [float(counting_map(one, scoring).max()) for one in raw.swapaxes(0, 1)]
-    return float(np.quantile(peaks, 0.95))
+            yield from (float(counting_map(one, scoring).max()) for one in raw.swapaxes(0, 1))
 
 
 def _scored(

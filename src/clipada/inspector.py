@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.bundle import CALIBRATION, Run, read_run
-from clipada.calibration import Calibration, group_of, read_calibration
+from clipada.calibration import PRODUCT, Calibration, group_of, read_calibration
 from clipada.config import EngineConfig, EngineName, EnginePrecision, ScoringConfig
 from clipada.data import Batch, read_batches
 from clipada.engines import Engine
@@ -52,7 +52,7 @@ class Inspector:
         engine: Makes raw anomaly maps.
         scoring: How maps are smoothed and scored.
         threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
-            run's ``normal_level``, else 1/2.
+            run's ``normal_levels`` for the product that the file's path tells, else its ``normal_level``, else 1/2.
         run: The run the engine was loaded from.
         model: Which model the verdicts name.
         calibration: What verdicts beyond the score rest on.
@@ -72,7 +72,8 @@ class Inspector:
         model: ModelIdentity | None = None,
         calibration: Calibration | None = None,
     ) -> None:
-        self._calibrated_regions = threshold is None
+        self._own_level = threshold is not None
+        self._normal_levels = {} if run is None or self._own_level else run.training.normal_levels
         if threshold is None:
             threshold = DEFAULT_THRESHOLD if run is None else run.training.normal_level
         if not 0 <= threshold <= 1:
@@ -111,7 +112,7 @@ class Inspector:
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
             precision: ``"fp32"``, ``"bf16"``, or that of an export.
             threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
-                run's ``normal_level``.
+                run's own: ``normal_levels``, ``normal_level``.
             calibrated: Whether to go by the run's ``calibration.json``, if it has one.
 
         Raises:
@@ -149,8 +150,11 @@ class Inspector:
 
     def region_level(self, group: str | None) -> float:
         """The map value above which a pixel of a group's images belongs to a region."""
-        calibration = self.calibration if self._calibrated_regions else None
-        return calibration.limits(group).pixel if calibration else self.threshold
+        if self._own_level:
+            return self.threshold
+        if self.calibration is not None:
+            return self.calibration.limits(group).pixel
+        return self._normal_levels.get(group or "", self.threshold)
 
     def inspect(self, image: Path | str | bytes | Image, group: str | None = None) -> Verdict:
         """Inspect one image.
@@ -269,8 +273,8 @@ class Inspector:
                 yield next(failures)
 
     def _group(self, path: Path | None) -> str | None:
-        """The group that a path tells."""
-        return group_of(path, self.calibration.settings.per) if path and self.calibration else None
+        """The group that a path tells: the product, where no calibration says what makes a group."""
+        return group_of(path, self.calibration.settings.per if self.calibration else PRODUCT) if path else None
 
     def _verdict(
         self,
@@ -304,6 +308,7 @@ class Inspector:
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             latency_ms=round(1000 * (time.perf_counter() - started), 3),
             model=self.model,
+            group=group if group in self._normal_levels else None,
         )
         return verdict if self.calibration is None else _judged(verdict, self.calibration, group)
 

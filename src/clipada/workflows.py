@@ -14,7 +14,7 @@ from typing import Any
 from clipada.bundle import CARD, METRICS, PLAN, SCORES, Run, Training, read_run, save_run, write_training_sha256s
 from clipada.config import EMBEDDED_BACKBONE, Config, EngineConfig, EngineName, EnginePrecision, RuntimeConfig
 from clipada.data import Dataset, load_dataset
-from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level
+from clipada.evaluation import Evaluation, ScoredImage, evaluate_dataset, normal_level, normal_peaks
 from clipada.files import made_folder, write_json, write_text
 from clipada.images import write_png
 from clipada.inspector import Inspector
@@ -96,6 +96,7 @@ def train(
             )
         counts = {name: sum(sample.category == name for sample in samples) for name in dataset.categories}
         held_out_metrics = validate(model, held_out, config, max(1, runtime.worker_count)) if held_out else {}
+        peaks = normal_peaks(TorchEngine(model), samples, config.scoring, max(1, runtime.worker_count))
         record = Training(
             categories=counts,
             layout=dataset.layout,
@@ -105,7 +106,8 @@ def train(
             images_per_second=round(progress.images_per_second, 2),
             losses=progress.losses,
             machine=machine(fabric.device.type),
-            normal_level=normal_level(TorchEngine(model), samples, config.scoring, max(1, runtime.worker_count)),
+            normal_level=normal_level([peak for some in peaks.values() for peak in some]),
+            normal_levels={name: normal_level(some) for name, some in peaks.items()},
             validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in held_out_metrics.items()},
         )
         write_training_sha256s(folder, (sample.path for sample in chosen))

@@ -75,10 +75,20 @@ def test_the_command_line_keeps_its_promise_on_its_own_images(
 
 
 def test_without_a_calibration_nothing_is_decided(finished_run: Path, parts: Path) -> None:
-    verdict = Inspector.load(finished_run, device="cpu").inspect(parts / "plate" / "good" / "000.png")
+    inspector = Inspector.load(finished_run, device="cpu")
+    verdict = inspector.inspect(parts / "plate" / "good" / "000.png")
     assert (verdict.p_value, verdict.defective, verdict.score_threshold, verdict.calibration) == (None,) * 4
-    assert verdict.threshold == read_run(finished_run).training.normal_level
     assert verdict.latency_ms > 0
+    levels = read_run(finished_run).training.normal_levels
+    assert (verdict.group, verdict.threshold) == ("plate", levels["plate"])
+
+
+def test_regions_of_no_known_product_begin_at_the_level_of_all(finished_run: Path, parts: Path) -> None:
+    training = read_run(finished_run).training
+    inspector = Inspector.load(finished_run, device="cpu")
+    verdict = inspector.inspect((parts / "plate" / "good" / "000.png").read_bytes())
+    assert (verdict.group, verdict.threshold) == (None, training.normal_level)
+    assert min(training.normal_levels.values()) < training.normal_level
 
 
 def test_a_verdict_is_the_same_whatever_way_the_image_comes_in(run_folder: Path, parts: Path) -> None:

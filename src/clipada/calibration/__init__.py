@@ -8,7 +8,7 @@ from clipada.calibration.conformal import (
     threshold_rank,
 )
 from clipada.calibration.drift import DriftMonitor, DriftReport, JumperMartingale
-from clipada.calibration.groups import group_of
+from clipada.calibration.groups import PRODUCT, group_of
 from clipada.calibration.record import (
     Calibration,
     CalibrationImage,
@@ -19,6 +19,7 @@ from clipada.calibration.record import (
 )
 
 __all__ = [
+    "PRODUCT",
     "Calibration",
     "CalibrationImage",
     "DriftMonitor",
