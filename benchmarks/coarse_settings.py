@@ -4,7 +4,7 @@ python benchmarks/coarse_settings.py DATA --backbone NAME 'backbone.block=6' 'ba
 
 Every argument after DATA is one head: settings that differ from the quick preset, apart by spaces. Heads share the
 frozen features and the synthetic draws; 15 % of the training images, held out, are scored with synthetic anomalies, and
-with small defects that share nothing with them.
+with small defects that share nothing with them. Prototypes are found when the training is done.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from clipada.config import Config
 from clipada.data import load_dataset, read_batches
 from clipada.metrics import CategoryMetrics, evaluate_maps, mean_metrics
 from clipada.model import ClipAda, build_model, upsample
+from clipada.prototypes import Prototypes, find_prototypes
 from clipada.randomness import derived_generator
 from clipada.scoring import anomaly_map, image_score
 from clipada.synthesis import AnomalySynthesiser, texture_source
@@ -52,9 +53,10 @@ class Head:
 
     def logits(self, tokens: Tensor, size: Sequence[int]) -> Tensor:
         """``S_0`` from the tokens of this head's block, ``(B, h, w)``."""
-        values = self.model.similarity(self.model.projections[0](tokens), self.model.text_vector())
-        logits: Tensor = values.unflatten(1, self.model.clip.grid(size))
-        return logits
+        logits: Tensor = self.model.similarity(self.model.projections[0](tokens), self.model.text_vector())
+        if self.model.prototypes is not None:
+            logits = logits + self.config.model.prototype_weight * self.model.prototypes(tokens)
+        return logits.reshape(-1, *self.model.clip.grid(size))
 
     def learn(self, tokens: Tensor, masks: Tensor, epoch: int) -> None:
         """One optimiser step."""
@@ -95,6 +97,18 @@ def train(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, cl
         tokens = features(clip, batch.images)
         for head in heads.values():
             head.learn(tokens[head.config.backbone.block], batch.masks, batch.step // batches.steps_per_epoch)
+
+
+def remember(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config) -> None:
+    """Find the prototypes of those heads that have some, the same for heads of one block and number."""
+    found: dict[tuple[int, int], Prototypes] = {}
+    for head in heads.values():
+        block, count = head.config.backbone.block, head.config.model.prototypes
+        if count and (block, count) not in found:
+            generator = derived_generator(base.training.seed, "prototypes")
+            clip = load_clip(head.config.backbone)
+            found[block, count] = find_prototypes(clip, samples, count, base.model.image_size, generator)
+        head.model.prototypes = found.get((block, count))
 
 
 def synthetic(images: Tensor, base: Config, draw: int, index: int) -> tuple[Tensor, Tensor]:
@@ -159,6 +173,7 @@ def main() -> None:
     heads = {settings: build_head(config, clip) for settings, config in configs.items()}
     samples, held_out = split_validation(load_dataset(options.data).train, base)
     train(heads, samples, base, clip)
+    remember(heads, samples, base)
     for title, anomalies in (("synthetic anomalies", synthetic), ("small defects", small)):
         found = validate(heads, held_out, base, clip, anomalies)
         Console().print(_table(f"held out, {title}; {Path(options.backbone).name}, {options.size} px", found))

@@ -121,7 +121,7 @@ def find_prototypes(
 def _drawn_tokens(
     clip: FrozenClip, samples: Sequence[Sample], size: int, generator: Generator, workers: int
 ) -> Iterator[Tensor]:
-    """Some patch tokens of every image, ``(n, D)`` on the CPU, evenly shared out."""
+    """Some patch tokens of every image that can be read, ``(n, D)`` on the CPU, evenly shared out."""
     chosen = samples[:: -(-len(samples) // MOST_TOKENS)]
     share = MOST_TOKENS // len(chosen)
     for batch in read_batches([sample.path for sample in chosen], size, BATCH, workers):
