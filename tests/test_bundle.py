@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection, CLIPVisionModel
 
 from clipada.backbone import FrozenClip
-from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, Training, load_model, read_run, save_run
+from clipada.bundle import ADAPTER, CARD, CONFIG, METRICS, PROTOTYPES, Training, load_model, read_run, save_run
 from clipada.config import Config, RuntimeConfig
 from clipada.engines.pytorch import TorchEngine
 from clipada.errors import BackboneError, ClipAdaError, RunError
 from clipada.model import ClipAda, build_model
+from clipada.prototypes import Prototypes
 from clipada.report import model_card, run_summary
 from clipada.training import CHECKPOINT
 from clipada.workflows import train
@@ -105,7 +106,7 @@ def test_a_run_folder_is_whole_and_holds_no_clip(finished_run: Path, clip_folder
 
 
 def test_the_adapter_of_vit_b16_is_a_few_megabytes(clip_folder: Path, tmp_path: Path) -> None:
-    """R = 1: 789,504 float32 values, 3.2 MB, beside a CLIP of 600 MB."""
+    """R = 1: 789,504 float32 values, 3.2 MB, and 1,024 prototypes in 8 bits, beside a CLIP of 600 MB."""
     vision = {"hidden_size": 768, "num_hidden_layers": 1, "patch_size": 16, "projection_dim": 512}
     text = {"hidden_size": 512, "num_hidden_layers": 1, "projection_dim": 512, "vocab_size": 20}
     clip_config = CLIPConfig(projection_dim=512, vision_config=vision, text_config=text)
@@ -115,8 +116,12 @@ def test_the_adapter_of_vit_b16_is_a_few_megabytes(clip_folder: Path, tmp_path: 
         AutoTokenizer.from_pretrained(clip_folder),
     )
     config = Config().updated({"prompt.prefix": "a photo of a", "backbone.block": 1})
-    run = save_run(tmp_path, build_model(config, clip), config, RECORD)
-    assert 4 * 789_504 < run.adapter_bytes < 4_000_000
+    model = build_model(config, clip)
+    one, channels = torch.tensor(1.0), torch.ones(768)
+    model.prototypes = Prototypes(torch.zeros(1024, 768, dtype=torch.int8), channels, channels, one, one)
+    run = save_run(tmp_path, model, config, RECORD)
+    assert run.adapter_bytes > 4 * 789_504
+    assert run.adapter_bytes + (tmp_path / PROTOTYPES).stat().st_size < 4_000_000
 
 
 def test_the_backbone_may_have_moved(run_folder: Path, clip_folder: Path) -> None:
