@@ -10,6 +10,7 @@ with small defects that share nothing with them. Prototypes are found when the t
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,7 +177,9 @@ def main() -> None:
     remember(heads, samples, base)
     for title, anomalies in (("synthetic anomalies", synthetic), ("small defects", small)):
         found = validate(heads, held_out, base, clip, anomalies)
-        Console().print(_table(f"held out, {title}; {Path(options.backbone).name}, {options.size} px", found))
+        Console(width=None if sys.stdout.isatty() else 160).print(
+            _table(f"held out, {title}; {Path(options.backbone).name}, {options.size} px", found)
+        )
 
 
 def _table(title: str, found: Mapping[str, Mapping[str, CategoryMetrics]]) -> Table:
