@@ -175,6 +175,7 @@ def main() -> None:
     samples, held_out = split_validation(load_dataset(options.data).train, base)
     train(heads, samples, base, clip)
     remember(heads, samples, base)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     for title, anomalies in (("synthetic anomalies", synthetic), ("small defects", small)):
         found = validate(heads, held_out, base, clip, anomalies)
         Console(width=None if sys.stdout.isatty() else 160).print(
