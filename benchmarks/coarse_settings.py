@@ -178,9 +178,7 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     for title, anomalies in (("synthetic anomalies", synthetic), ("small defects", small)):
         found = validate(heads, held_out, base, clip, anomalies)
-        Console(width=None if sys.stdout.isatty() else 160).print(
-            _table(f"held out, {title}; {Path(options.backbone).name}, {options.size} px", found)
-        )
+        console.print(_table(f"held out, {title}; {Path(options.backbone).name}, {options.size} px", found))
 
 
 def _table(title: str, found: Mapping[str, Mapping[str, CategoryMetrics]]) -> Table:
