@@ -28,6 +28,22 @@ def test_the_core_set_covers_at_most_twice_as_far_as_the_best_one(seed: int, cou
     assert radius(features, greedy_coreset(features, count, generator)) <= 2 * best + 1e-5
 
 
+@pytest.mark.parametrize(("pool", "at_once"), [(3, 7), (50, 400), (1000, 10**6)])
+def test_the_core_set_is_the_greedy_one_however_few_are_looked_at(
+    pool: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the definition, with all distances in memory."""
+    monkeypatch.setattr("clipada.baselines.coreset.POOL", pool)
+    monkeypatch.setattr("clipada.baselines.coreset.DISTANCES_AT_ONCE", at_once)
+    features = torch.randn(300, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    chosen = greedy_coreset(features, 200, torch.Generator().manual_seed(1))
+    distances = torch.cdist(features, features)
+    expected = [int(chosen[0])]
+    while len(expected) < 200:
+        expected.append(int(distances[:, expected].amin(dim=1).argmax()))
+    assert chosen.tolist() == expected
+
+
 def test_the_core_set_takes_nothing_twice_even_among_equals() -> None:
     features = torch.ones(6, 3)
     features[3:] += 1

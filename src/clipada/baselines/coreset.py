@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-DISTANCES_AT_ONCE = 2**24
-"""How many distances are in memory at a time: 64 MiB of them."""
+DISTANCES_AT_ONCE = 2**22
+"""How many distances are in memory at a time: 16 MiB of them, about what a processor's cache holds."""
+
+POOL = 4096
+"""How many of the features farthest from the core-set are looked at one choice after another."""
 
 
 def project(features: Tensor, dimensions: int, generator: Generator) -> Tensor:
@@ -33,6 +36,10 @@ def greedy_coreset(features: Tensor, count: int, generator: Generator) -> Tensor
     The largest distance of any feature to the nearest chosen one is at most twice what the best choice of as many
     could reach (Gonzalez, 1985), whichever comes first.
 
+    Most features are only looked at once for many choices: while the farthest of the ``POOL`` farthest ones is no
+    nearer than any other feature was at the start, it is the farthest of all, since distances never grow. What was
+    chosen in that time then meets all features in one matrix product.
+
     Args:
         features: ``(N, D)``.
         count: How many, up to ``N``.
@@ -41,24 +48,58 @@ def greedy_coreset(features: Tensor, count: int, generator: Generator) -> Tensor
     Returns:
         ``(count,)`` int64, positions in the order in which they were chosen, none twice.
     """
-    chosen = torch.empty(count, dtype=torch.long, device=features.device)
     squares = features.square().sum(dim=1)
     nearest = torch.full_like(squares, float("inf"))
-    position = torch.randint(len(features), (), generator=generator).to(features.device)
-    for place in range(count):
-        chosen[place] = position
-        distances = squares + squares[position] - 2 * (features @ features[position])
-        nearest = torch.minimum(nearest, distances.clamp(min=0))
-        nearest[position] = -1
-        position = nearest.argmax()
+    chosen = torch.randint(len(features), (1,), generator=generator).to(features.device)
+    fresh = chosen
+    while len(chosen) < count:
+        _draw_nearer(nearest, features, squares, fresh)
+        distances, pool = nearest.topk(min(POOL, len(nearest)))
+        fresh = pool[_farthest(features[pool], squares[pool], distances, count - len(chosen))]
+        chosen = torch.cat([chosen, fresh])
     return chosen
+
+
+def _draw_nearer(nearest: Tensor, features: Tensor, squares: Tensor, fresh: Tensor) -> None:
+    """Lower ``nearest``, ``(N,)`` squared distances, to those to ``fresh`` choices; of the choices themselves, to -1."""
+    rows = max(1, DISTANCES_AT_ONCE // len(fresh))
+    others, their_squares = features[fresh].T, squares[fresh]
+    for part, known, own in zip(features.split(rows), nearest.split(rows), squares.split(rows), strict=True):
+        least = torch.addmm(their_squares, part, others, alpha=-2).amin(dim=1)
+        torch.minimum(known, least.add_(own).clamp_(min=0), out=known)
+    nearest[fresh] = -1
+
+
+def _farthest(features: Tensor, squares: Tensor, nearest: Tensor, limit: int) -> Tensor:
+    """Choose the farthest, one after another, while it is no nearer than the last of ``nearest`` was at first.
+
+    Args:
+        features: ``(P, D)``.
+        squares: ``(P,)``, their squared norms.
+        nearest: ``(P,)``, squared distances to the nearest choice, falling.
+        limit: How many at most.
+
+    Returns:
+        Positions, at least one.
+    """
+    bound = float(nearest[-1])
+    chosen: list[int] = []
+    while len(chosen) < limit:
+        value, position = nearest.max(dim=0)
+        if chosen and float(value) < bound:
+            break
+        chosen.append(int(position))
+        distances = torch.addmv(squares, features, features[position], alpha=-2).add_(squares[position])
+        nearest = torch.minimum(nearest, distances.clamp_(min=0))
+        nearest[position] = -1
+    return torch.tensor(chosen, device=features.device)
 
 
 def nearest_neighbours(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest bank feature of each query.
 
-    Candidates are compared by matrix products; the distance to the one found is then taken exactly, so that a query
-    that is in the bank has distance 0.
+    Candidates are compared by matrix products, ``|m|^2 / 2 - q m``; the distance to the one found is then taken
+    exactly, so that a query that is in the bank has distance 0.
 
     Args:
         queries: ``(Q, D)``.
@@ -69,5 +110,8 @@ def nearest_neighbours(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
         positions: ``(Q,)`` int64, in the bank.
     """
     rows = max(1, DISTANCES_AT_ONCE // len(bank))
-    positions = torch.cat([torch.cdist(chunk, bank).argmin(dim=1) for chunk in torch.split(queries, rows)])
+    half_squares, columns = bank.square().sum(dim=1) / 2, bank.T
+    positions = torch.cat(
+        [torch.addmm(half_squares, chunk, columns, alpha=-1).argmin(dim=1) for chunk in torch.split(queries, rows)]
+    )
     return (queries - bank[positions]).norm(dim=1), positions
