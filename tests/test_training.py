@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,7 +31,7 @@ from clipada.training.loop import learning_rate, objective, pass_losses
 from clipada.types import Sample
 from tiny import save
 
-CPU = RuntimeConfig(device="cpu")
+CPU = RuntimeConfig(device="cpu", workers=0)
 
 
 def run(
@@ -39,10 +40,10 @@ def run(
     config: Config,
     folder: Path,
     report: Callable[[Progress], None] = lambda _: None,
-    workers: int = 0,
+    runtime: RuntimeConfig = CPU,
 ) -> None:
-    fabric = launch(config.training, CPU, folder)
-    fit(fabric, model, samples, config, folder, workers=workers, report=report)
+    fabric = launch(config.training, runtime, folder)
+    fit(fabric, model, samples, config, folder, runtime=runtime, report=report)
 
 
 def values(model: ClipAda) -> dict[str, torch.Tensor]:
@@ -58,9 +59,9 @@ def samples(products: Path) -> tuple[Sample, ...]:
     return load_dataset(products).train
 
 
-def trained(config: Config, samples: tuple[Sample, ...], folder: Path, workers: int = 0) -> ClipAda:
+def trained(config: Config, samples: tuple[Sample, ...], folder: Path, runtime: RuntimeConfig = CPU) -> ClipAda:
     model = build_model(config)
-    run(model, samples, config, folder, workers=workers)
+    run(model, samples, config, folder, runtime=runtime)
     return model
 
 
@@ -159,7 +160,7 @@ class TestFit:
         self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
     ) -> None:
         first = trained(config, samples, tmp_path / "a")
-        second = trained(config, samples, tmp_path / "b", workers=2)
+        second = trained(config, samples, tmp_path / "b", RuntimeConfig(device="cpu", workers=2))
         assert bit_equal(values(first), values(second))
         other = trained(config.updated({"training.seed": 1}), samples, tmp_path / "c")
         assert not bit_equal(values(first), values(other))
@@ -236,6 +237,46 @@ class TestFit:
         with pytest.raises(ConfigError, match=f"no device '{device}'"):
             launch(config.training, RuntimeConfig(device=device), tmp_path)
 
+    def test_where_images_lie_in_memory_changes_rounding_alone(
+        self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
+    ) -> None:
+        first = values(trained(config, samples, tmp_path / "planes"))
+        runtime = RuntimeConfig(device="cpu", workers=0, channels_last=True)
+        second = values(trained(config, samples, tmp_path / "pixels", runtime))
+        for name, value in first.items():
+            torch.testing.assert_close(second[name], value, rtol=0, atol=1e-5)
+
+    @pytest.mark.slow
+    def test_compiled_it_learns_the_same_but_for_rounding(
+        self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
+    ) -> None:
+        """Parameters are of about 0.1 and move by about 0.01."""
+        first = values(trained(config, samples, tmp_path / "eager"))
+        runtime = RuntimeConfig(device="cpu", workers=0, compile=True)
+        model = trained(config, samples, tmp_path / "compiled", runtime)
+        for name, value in values(model).items():
+            torch.testing.assert_close(value, first[name], rtol=0, atol=1e-5)
+        assert len(model(torch.rand(1, 3, 32, 32))) == config.model.refinements + 1  # itself it stays as it was
+
+    def test_processes_that_a_launcher_started_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert RuntimeConfig(devices=2).together == (2, 1)
+        with pytest.raises(ConfigError, match=r"nodes is out of range\n.*1, unless torchrun or SLURM"):
+            _ = RuntimeConfig(nodes=2).together
+        slurm = {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}
+        torchrun = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}
+        for environment in (slurm, torchrun, slurm | torchrun):
+            with monkeypatch.context() as patch:
+                for name, value in environment.items():
+                    patch.setenv(name, value)
+                assert RuntimeConfig().together == (4, 2)
+                assert RuntimeConfig(devices=4, nodes=2).together == (4, 2)
+                with pytest.raises(ConfigError, match=r"devices, nodes is out of range\n.*as they were started"):
+                    _ = RuntimeConfig(devices=8).together
+        with monkeypatch.context() as patch:  # a shell that salloc or srun --pty opened
+            for name, value in (slurm | {"SLURM_JOB_NAME": "interactive"}).items():
+                patch.setenv(name, value)
+            assert RuntimeConfig().together == (1, 1)
+
     def test_one_of_several_devices_is_one(self) -> None:
         with pytest.raises(ConfigError, match=r"devices is out of range\n.*1 with cuda:1"):
             RuntimeConfig(device="cuda:1", devices=2)
@@ -306,15 +347,19 @@ def test_killed_in_mid_epoch_and_resumed_gives_the_same_adapter(config: Config, 
     assert not (killed / PLAN).exists()
 
 
+def training_words(config: Config, data: Path, out: Path) -> list[str]:
+    return [
+        *("train", str(data), "--backbone", config.backbone.name, "--set", "backbone.block=2"),
+        *("--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32", "--set", "training.batch_size=4"),
+        *("--epochs", "3", "--device", "cpu", "--workers", "0", "--out", str(out)),
+    ]
+
+
 def trained_together(
     devices: int, config: Config, data: Path, out: Path, *program: str
 ) -> subprocess.CompletedProcess[str]:
-    command = [
-        *(sys.executable, *(program or ("-m", "clipada")), "train", str(data), "--backbone", config.backbone.name),
-        *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),
-        *("--set", "training.batch_size=4", "--epochs", "3", "--device", "cpu", "--devices", str(devices)),
-        *("--workers", "0", "--out", str(out)),
-    ]
+    words = training_words(config, data, out)
+    command = [sys.executable, *(program or ("-m", "clipada")), *words, "--devices", str(devices)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=500)
 
@@ -336,6 +381,29 @@ def test_two_processes_train_the_same_adapter_as_one(config: Config, products: P
     for name in ("1", "2"):
         assert set(read_run(tmp_path / name).training.unreadable) == set(map(str, unreadable))
     assert read_run(tmp_path / "2").training.losses == pytest.approx(read_run(tmp_path / "1").training.losses, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_train_the_same_adapter_as_one(config: Config, products: Path, tmp_path: Path) -> None:
+    """Two processes as on two machines, each its own agent: gloo on the CPU; equal within 1e-6."""
+    result = trained_together(1, config, products, tmp_path / "one")
+    assert result.returncode == 0, result.stderr
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{probe.getsockname()[1]}"
+    agents = []
+    for rank in (0, 1):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+        launcher += [f"--node-rank={rank}", f"--master-addr={meeting[:9]}", f"--master-port={meeting[10:]}"]
+        command = [*launcher, "-m", "clipada", *training_words(config, products, tmp_path / "two")]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        agents.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    errors = [agent.communicate(timeout=500)[1] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], errors
+    assert sum(error.count("trained in") for error in errors) == 1
+    one, two = (load_file(tmp_path / name / "adapter.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -374,7 +442,7 @@ def test_learns_to_see_defects_it_never_saw(shared: Path, tmp_path: Path) -> Non
             "training.learning_rate": 3e-3,
         }
     )
-    model = trained(config, dataset.train[:96], tmp_path, workers=1)
+    model = trained(config, dataset.train[:96], tmp_path, RuntimeConfig(device="cpu", workers=1))
     evaluation = evaluate_dataset(TorchEngine(model, "cpu"), dataset, config.scoring)
     bottle = evaluation.categories["bottle"]
     assert bottle.image_auroc is not None

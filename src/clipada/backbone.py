@@ -176,7 +176,7 @@ def load_clip(config: BackboneConfig) -> FrozenClip:
         ConfigError: The vision tower has fewer blocks than asked for.
     """
     name = _resolved(config.name)
-    clip_config = _configuration(name)
+    clip_config = read_configuration(name)
     blocks = clip_config.vision_config.num_hidden_layers
     if config.block > blocks:
         raise ConfigError("setting backbone.block is out of range", expected=f"1 to {blocks}", got=str(config.block))
@@ -198,7 +198,7 @@ def load_whole_clip(name: str) -> tuple[FrozenClip, nn.Linear]:
         BackboneError: As ``load_clip``.
     """
     name = _resolved(name)
-    clip_config = _configuration(name)
+    clip_config = read_configuration(name)
     clip_config.vision_config.projection_dim = clip_config.projection_dim
     tower = _load(
         "vision tower", CLIPVisionModelWithProjection, name, config=clip_config.vision_config, dtype=torch.float32
@@ -207,9 +207,9 @@ def load_whole_clip(name: str) -> tuple[FrozenClip, nn.Linear]:
     return _frozen(name, clip_config, tower.vision_model), projection
 
 
-def _configuration(name: str) -> Any:
-    """The checkpoint's configuration, if it is a CLIP's."""
-    config = _load("configuration", CLIPConfig, name)
+def read_configuration(name: str) -> Any:
+    """A checkpoint's configuration in ``transformers``' own words; raises ``BackboneError`` unless it is a CLIP's."""
+    config = _load("configuration", CLIPConfig, _resolved(name))
     if config.model_type != "clip":
         raise BackboneError(f"backbone {name} is no CLIP", expected="model_type 'clip'", got=config.model_type)
     return config

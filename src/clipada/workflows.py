@@ -83,7 +83,7 @@ def train(
     if fabric.is_global_zero and plan is None:
         save_plan(folder, Plan.of(config, dataset))
     started = time.monotonic()
-    progress = fit(fabric, model, samples, config, folder, workers=runtime.worker_count, report=report)
+    progress = fit(fabric, model, samples, config, folder, runtime=runtime, report=report)
     if fabric.is_global_zero:
         if config.model.prototypes:
             model.prototypes = find_prototypes(

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from clipada.config import Config, Preset
 from clipada.data import Dataset, load_dataset
-from clipada.experiments import coverage, paper_dataset
+from clipada.experiments import coverage, paper_dataset, plan_reproduction
 
 MVTEC = {
     "bottle": (209, 20, {"broken_large": 20, "broken_small": 22, "contamination": 21}),
@@ -126,6 +127,10 @@ def visa(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def without_backbone(preset: Preset) -> Config:
+    return Config.preset(preset).updated({"backbone.name": "/nowhere"})
+
+
 def every_anomalous_image_has_its_mask(dataset: Dataset) -> bool:
     return all(
         sample.mask is not None and sample.mask.stem.removesuffix("_mask") == sample.path.stem
@@ -146,6 +151,14 @@ def test_mvtec_ad(mvtec: Path) -> None:
     assert every_anomalous_image_has_its_mask(dataset)
     assert not dataset.notes
     assert coverage(dataset, paper_dataset("mvtec")).startswith("MVTec AD whole: 15 categories, 3,629 training")
+    plan = plan_reproduction("mvtec", dataset, mvtec / "out", without_backbone("mvtec"), images_per_second=300)
+    images = {run.experiment.label: run.images for run in plan.runs}
+    assert images["r1-learned, seed 0"] == 800 * 227 * 16
+    assert images["draem, seed 0"] == 700 * 454 * 8
+    assert len(images) == 14 + 4
+    hours = {run.experiment.label: run.hours for run in plan.runs}
+    assert hours["r1-learned, seed 0"] == pytest.approx((800 * 227 * 16 / 300 + 1725 / 450) / 3600)
+    assert plan.hours == pytest.approx(sum(hours.values()))
 
 
 def test_visa(visa: Path) -> None:
@@ -160,4 +173,7 @@ def test_visa(visa: Path) -> None:
     assert sum(sample.anomalous for sample in dataset.test) == 1200
     assert every_anomalous_image_has_its_mask(dataset)
     assert coverage(dataset, paper_dataset("visa")).startswith("VisA whole: 12 categories, 8,659 training")
+    plan = plan_reproduction("visa", dataset, visa / "out", without_backbone("visa"), images_per_second=300)
+    assert [run.images for run in plan.runs][:2] == [500 * 136 * 64, 8659]
+    assert len(plan.runs) == 1 + 4
     assert coverage(dataset.of("candle"), paper_dataset("visa")).startswith("not VisA as in the paper: 1 of its 12")

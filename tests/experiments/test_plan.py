@@ -5,13 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from clipada.config import Config, RuntimeConfig
+from clipada.baselines import BASELINES
+from clipada.config import BaselinesConfig, Config, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import BackboneError, ConfigError, DatasetError
 from clipada.experiments import plan_reproduction
-from clipada.experiments.plan import cost_of, make_plan, scaled_rates
-from clipada.experiments.runs import ITEMS, VARIANTS, chosen_items, distinct, needed_experiments
+from clipada.experiments.contenders import needed_contenders
+from clipada.experiments.operations import baseline_operations, look_operations
+from clipada.experiments.pace import ScaledPace
+from clipada.experiments.plan import make_plan
+from clipada.experiments.runs import ITEMS, chosen_items, distinct, needed_experiments
 from clipada.types import Sample
+from experiments.test_reproduce import BASELINE_SIZES
 
 CPU = RuntimeConfig(device="cpu", workers=0)
 
@@ -58,8 +63,7 @@ def test_hours_are_images_over_images_per_second(config: Config, tmp_path: Path)
     dataset = Dataset(root=Path(), layout="mvtec", samples=tuple(samples))
     config = config.updated({"training.epochs": 10, "training.batch_size": 16, "training.milestones": ()})
     needed = {item: needed_experiments(item, config, 1, dataset, "", tmp_path) for item in ("table1", "figure6")}
-    rates = scaled_rates(2.0, needed["table1"])
-    plan = make_plan(needed, dataset, rates, "given")
+    plan = make_plan(needed, dataset, ScaledPace(2.0, dataset))
     by_variant = {run.experiment.variant: run for run in plan.runs}
     main, tenth = by_variant["r1-learned"], by_variant["share-10"]
     assert (main.images, tenth.images) == (7 * 16 * 10, 16 * 10)  # whole batches
@@ -71,15 +75,15 @@ def test_hours_are_images_over_images_per_second(config: Config, tmp_path: Path)
 
 def test_speeds_of_the_variants_follow_from_one(config: Config, dataset: Dataset, tmp_path: Path) -> None:
     runs = [one for item in ITEMS["mvtec"] for one in needed_experiments(item, config, 1, dataset, "", tmp_path)]
-    rates = scaled_rates(30.0, runs)
-    speeds = {name: rates[cost_of(config.updated(VARIANTS[name]))] for name in VARIANTS}
+    pace = ScaledPace(30.0, dataset)
+    speeds = {run.variant: pace.rates(run).learning for run in runs}
     assert speeds["r1-learned"] == speeds["r1-fixed"] == speeds["share-10"] == speeds["tune-text"] == 30
     assert speeds["r0-learned"] == 90  # one look instead of two there and one back
     assert speeds["r2-learned"] == 18
     assert speeds["tune-image"] == speeds["tune-both"] == 15
     detached = config.updated({"model.detach_attention": True})
     (run,) = needed_experiments("table1", detached, 1, dataset, "", tmp_path)
-    assert scaled_rates(30.0, [run]) == {cost_of(run.config): 30}
+    assert pace.rates(run).learning == 30
 
 
 def test_a_plan_needs_neither_images_nor_backbone_when_the_speed_is_given(
@@ -87,25 +91,51 @@ def test_a_plan_needs_neither_images_nor_backbone_when_the_speed_is_given(
 ) -> None:
     for path in products.rglob("*.png"):
         path.write_bytes(b"")
-    gone = config.updated({"backbone.name": str(tmp_path / "gone")})
-    plan = plan_reproduction("mvtec", products, tmp_path / "out", gone, images_per_second=100, runtime=CPU)
-    assert len(plan.runs) == 14
-    assert plan.hours > 0
+    gone = config.updated({"backbone.name": str(tmp_path / "gone"), "model.image_size": 256})
+    plan = plan_reproduction("mvtec", products, tmp_path / "out", gone, images_per_second=100)
+    assert len(plan.runs) == 14 + 4
+    assert all(run.hours > 0 for run in plan.runs)
     assert not (tmp_path / "out").exists()
+    arguments = "mvtec", products, tmp_path / "out"
     with pytest.raises(BackboneError):
         plan_reproduction("mvtec", products, tmp_path / "out", gone, runtime=CPU)
     with pytest.raises(DatasetError, match="can be read"):
-        plan_reproduction("mvtec", products, tmp_path / "out", config, only=["table1"], runtime=CPU)
+        plan_reproduction(*arguments, config, only=["table1"], runtime=CPU, baselines=BASELINE_SIZES)
 
 
 def test_a_plan_measures_each_kind_of_training_once(config: Config, products: Path, tmp_path: Path) -> None:
     timed: list[str] = []
     plan = plan_reproduction(
-        "mvtec", products, tmp_path / "out", config, runtime=CPU, report=lambda step: timed.append(step.stage)
+        *("mvtec", products, tmp_path / "out", config),
+        runtime=CPU,
+        baselines=BASELINE_SIZES,
+        report=lambda step: timed.append(step.stage),
     )
-    assert timed == [f"timing {name}" for name in ("r1-learned", "r0-fixed", "r2-fixed", *TUNED)]
+    assert timed == [f"timing {name}" for name in ("r1-learned", *BASELINES, "r0-fixed", "r2-fixed", *TUNED)]
     assert all(run.rate > 0 and run.hours > 0 for run in plan.runs)
     assert not (tmp_path / "out").exists()
+    seen = {run.experiment.label: run.images for run in plan.runs if run.items == ("table1", "table2")}
+    assert seen == {"memory-bank, seed 0": 12, "zero-shot": 0, "reconstruction, seed 0": 24, "draem, seed 0": 24}
+
+
+def test_baselines_cost_what_they_compute(dataset: Dataset, config: Config, tmp_path: Path) -> None:
+    """Beside ViT-B/16's 12 blocks, known to take 17.6 GMAC of 224 pixels with its ends."""
+    vit = replace(config.backbone, name="/nowhere", block=12)
+    assert look_operations(vit, 224) / 2e9 == pytest.approx(17.4, abs=0.2)
+    papers = BaselinesConfig()
+    costs = {name: baseline_operations(name, papers, vit, 256, dataset) for name in BASELINES}
+    look = look_operations(vit, 256)
+    assert costs["memory-bank"].learning == look
+    assert costs["reconstruction"].learning < 2 * look < 6 * look < costs["draem"].scoring
+    assert costs["draem"].learning == 3 * costs["draem"].scoring
+    assert costs["zero-shot"].scoring == pytest.approx(look * (1 + (225 * 5 + 196 * 10) / 257), rel=0.05)
+    halved = replace(papers.draem, width=64)
+    half = baseline_operations("draem", replace(papers, draem=halved), vit, 256, dataset)
+    assert half.scoring == pytest.approx(costs["draem"].scoring / 4, rel=0.05)
+    (run,) = needed_contenders(replace(papers, include=("draem",)), config, 1, dataset, "", tmp_path)
+    at_256 = replace(run, config=run.config.updated({"model.image_size": 256, "backbone.name": "/nowhere"}))
+    at_256 = replace(at_256, config=at_256.config.updated({"backbone.block": 12}))
+    assert ScaledPace(30.0, dataset).rates(at_256).learning == pytest.approx(30 * 3 * look / costs["draem"].learning)
 
 
 TUNED = ("tune-both", "tune-image", "tune-text")

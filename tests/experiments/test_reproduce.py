@@ -3,22 +3,44 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import PIL.Image
 import pytest
 
+from clipada.baselines import BASELINES
 from clipada.bundle import ENCODERS, METRICS, read_run
-from clipada.config import Config, RuntimeConfig
+from clipada.config import (
+    BaselinesConfig,
+    Config,
+    DraemConfig,
+    MemoryBankConfig,
+    ReconstructionConfig,
+    RuntimeConfig,
+    ScheduleConfig,
+)
 from clipada.errors import ConfigError
 from clipada.experiments import ITEMS, MeasuredMethod, Reproduction, Step, reproduce
+from clipada.experiments.contenders import NAMES
 from clipada.experiments.published import published_rows
 from clipada.experiments.runs import MAIN
 from clipada.metrics import CategoryMetrics
 from tiny import tiny_config, write_products
 
 CPU = RuntimeConfig(device="cpu", workers=0)
+BRIEF = ScheduleConfig(epochs=2, batch_size=4, learning_rate=1e-3, milestones=(1,), decay=0.1)
+BASELINE_SIZES = BaselinesConfig(
+    memory_bank=MemoryBankConfig(share=0.5),
+    reconstruction=ReconstructionConfig(
+        width=16, heads=2, feedforward=16, encoder_layers=1, decoder_layers=1, neighbourhood=3, schedule=BRIEF
+    ),
+    draem=DraemConfig(width=4, schedule=BRIEF),
+)
+"""Each baseline in a second."""
+
+NO_BASELINES = BaselinesConfig(include=())
 TABLES = ("table1", "table2", "table4", "table5", "table6", "figure6")
 
 
@@ -53,7 +75,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, parts: Path, clip_folder: Path) -> Reproduction:
     """Everything of MVTec AD, never interrupted: to be read only."""
-    return reproduce("mvtec", parts, tmp_path_factory.mktemp("whole"), quick(clip_folder), runtime=CPU)
+    out = tmp_path_factory.mktemp("whole")
+    return reproduce("mvtec", parts, out, quick(clip_folder), runtime=CPU, baselines=BASELINE_SIZES)
 
 
 def figures(folder: Path, item: str) -> dict[tuple[str, ...], float]:
@@ -71,7 +94,7 @@ def test_every_table_and_figure_is_written(whole: Reproduction) -> None:
     expected = {f"{item}.{ending}" for item in TABLES for ending in ("md", "csv", "json")}
     expected |= {"figure3.png", "figure5.png", "figure6.svg"}
     assert {path.name for path in whole.files} == expected
-    assert {path.name for path in folder.iterdir()} == {*expected, "README.md", "runs"}
+    assert {path.name for path in folder.iterdir()} == {*expected, "README.md", "baselines", "runs"}
     assert len(list((folder / "runs").iterdir())) == 14
     page = whole.page.read_text()
     for name in ("Table 1", "Table 6", "figure3.png", "figure5.png", "figure6.svg"):
@@ -112,9 +135,31 @@ def test_published_and_measured_rows_never_mix(whole: Reproduction) -> None:
             for origin in ("published", "measured", "difference")
         }
         assert len(by_origin["published"]) == len(published_rows(item, MAIN))
-        assert all(row["runs"] and row["row"].startswith("CLIP-ADA") for row in by_origin["measured"])
+        assert all(row["runs"] for row in by_origin["measured"])
+        others = [row["row"] for row in by_origin["measured"] if not row["row"].startswith("CLIP-ADA")]
+        assert others == (list(NAMES.values()) if item in ("table1", "table2") else [])
         assert not any(row["runs"] for row in by_origin["published"])
         assert sum(map(len, by_origin.values())) == len(content["rows"])
+
+
+def test_baselines_are_scored_by_the_same_protocol_each_in_a_folder_of_its_own(whole: Reproduction) -> None:
+    folder = whole.page.parent
+    kept = {
+        path.name.partition("-seed")[0]: json.loads((path / METRICS).read_text())
+        for path in (folder / "baselines").iterdir()
+    }
+    assert set(kept) == set(BASELINES)
+    (run,) = (folder / "runs").glob("r1-learned-*")
+    protocol = (read_run(run).metrics or {})["protocol"]
+    for name, content in kept.items():
+        for same in ("data", "categories", "image_size", "masks", "sigma", "top_pixels", "left_out"):
+            assert content["protocol"][same] == protocol[same]
+        assert len(content["passes"]) == 2  # its paper's own image score, and the map that counts
+        assert content["protocol"]["fusion"] == "last"
+        value = figures(folder, "table1")[NAMES[name], "measured", "image_auroc", "bottle"]
+        assert value == pytest.approx(100 * content["categories"]["bottle"]["image_auroc"], abs=1e-4)
+    assert not list((folder / "baselines").rglob("*.safetensors"))
+    assert "width 4, 2 epochs of batch 4" in (folder / "table1.md").read_text()
 
 
 def test_variants_are_what_their_rows_say(whole: Reproduction) -> None:
@@ -140,15 +185,17 @@ def test_variants_are_what_their_rows_say(whole: Reproduction) -> None:
 
 def test_called_again_nothing_is_trained_or_timed(whole: Reproduction, parts: Path, clip_folder: Path) -> None:
     folder, steps = whole.page.parent, list[Step]()
-    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*.*")}
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/**/*.*")}
     page = whole.page.read_text()
-    reproduce("mvtec", parts, folder, quick(clip_folder), runtime=CPU, report=steps.append)
-    assert {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*.*")} == before
-    assert not [step for step in steps if step.stage.startswith(("training", "evaluating"))]
+    reproduce("mvtec", parts, folder, quick(clip_folder), runtime=CPU, baselines=BASELINE_SIZES, report=steps.append)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/**/*.*")} == before
+    assert not [step for step in steps if not step.stage.startswith(("timing", "writing"))]
     assert whole.page.read_text() == page
 
 
-def test_killed_twice_it_ends_the_same(whole: Reproduction, parts: Path, clip_folder: Path, tmp_path: Path) -> None:
+def test_killed_thrice_it_ends_the_same(
+    whole: Reproduction, parts: Path, clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def kill_in(stage: str, done: int) -> Callable[[Step], None]:
         def kill(step: Step) -> None:
             if step.stage.startswith(stage) and step.done == done:
@@ -156,10 +203,17 @@ def test_killed_twice_it_ends_the_same(whole: Reproduction, parts: Path, clip_fo
 
         return kill
 
-    for kill in (kill_in("training r0-learned", 2), kill_in("evaluating tune-image", 1)):
+    def again(report: Callable[[Step], None] = lambda _: None) -> Reproduction:
+        return reproduce(
+            "mvtec", parts, tmp_path, quick(clip_folder), runtime=CPU, baselines=BASELINE_SIZES, report=report
+        )
+
+    monkeypatch.setattr("clipada.config.TrainingConfig.checkpoint_seconds", 0.0)  # the baselines' networks
+    kills = ("draem, seed 0: training", 4), ("training r0-learned", 2), ("evaluating tune-image", 1)
+    for kill in (kill_in(*where) for where in kills):
         with pytest.raises(KeyboardInterrupt):
-            reproduce("mvtec", parts, tmp_path, quick(clip_folder), runtime=CPU, report=kill)
-    killed = reproduce("mvtec", parts, tmp_path, quick(clip_folder), runtime=CPU)
+            again(kill)
+    killed = again()
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
         path.name for path in (whole.page.parent / "runs").iterdir()
     }
@@ -171,7 +225,13 @@ def test_killed_twice_it_ends_the_same(whole: Reproduction, parts: Path, clip_fo
 
 
 def test_seeds_give_a_mean_and_a_spread(parts: Path, clip_folder: Path, tmp_path: Path) -> None:
-    result = reproduce("mvtec", parts, tmp_path, quick(clip_folder), only=["table1"], seeds=2, runtime=CPU)
+    both = replace(BASELINE_SIZES, include=("memory-bank", "zero-shot"))
+    result = reproduce(
+        "mvtec", parts, tmp_path, quick(clip_folder), only=["table1"], seeds=2, runtime=CPU, baselines=both
+    )
+    *_, bank, zero_shot = (row for row in result.tables["table1"].rows if row.origin == "measured")
+    assert (bank.seeds, zero_shot.seeds) == (2, 1)  # nothing of the prompts is drawn
+    assert len(list((tmp_path / "baselines").iterdir())) == 3
     row = next(row for row in result.tables["table1"].rows if row.origin == "measured")
     values = [
         100 * json.loads((tmp_path / "runs" / name / METRICS).read_text())["mean"]["image_auroc"] for name in row.runs
@@ -196,13 +256,16 @@ def test_visa_has_its_own_items_and_other_methods_join(parts: Path, clip_folder:
         n_anomalous=2,
     )
     method = MeasuredMethod(name="memory bank", metrics=[{"bottle": bank, "plate": bank}])
-    result = reproduce("visa", parts, tmp_path, quick(clip_folder), runtime=CPU, methods=[method])
+    result = reproduce(
+        "visa", parts, tmp_path, quick(clip_folder), runtime=CPU, methods=[method], baselines=NO_BASELINES
+    )
     assert [path.name for path in result.files] == ["table3.md", "table3.csv", "table3.json", "figure4.png"]
     text = (tmp_path / "table3.md").read_text()
     assert "| memory bank | measured | 90.0 | 90.0 | 90.0 |" in text
     assert "shared mean" not in text.split("\n- ")[0]  # no category is the paper's
     with pytest.raises(ConfigError, match=r"nothing called table1(?s:.*)table3"):
         reproduce("visa", parts, tmp_path, quick(clip_folder), only=["table1"], runtime=CPU)
+    assert not (tmp_path / "baselines").exists()
     assert ITEMS["visa"] == ("table3", "figure4")
 
 
@@ -212,15 +275,23 @@ def test_from_the_command_line(
     tiny = ["--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"]
     words = ["reproduce", "mvtec", parts, "--out", tmp_path / "out", "--backbone", clip_folder, *tiny]
     words += ["--scale", "0.003", "--set", "training.batch_size=4", "--only", "table1", "--device", "cpu"]
-    code, out, err = clipada(*words, "--workers", "0", "--plan", "--images-per-second", "10")
+    code, out, err = clipada(*words, "--baselines", "none", "--plan", "--images-per-second", "10")
     assert code == 0, err
     assert "r1-learned, seed 0" in out
     assert "24" in out.split()  # 12 images, 2 of the preset's 800 epochs
     assert "not MVTec AD as in the paper: 1 of its 15 categories and 1 others" in err
     assert not (tmp_path / "out").exists()
-    code, out, err = clipada(*words, "--workers", "0")
+    code, out, err = clipada(*words, "--workers", "0", "--baselines", "memory-bank")
     assert code == 0, err
     assert f"all of it is in {tmp_path / 'out' / 'README.md'}" in err
     assert "Table 1" in (tmp_path / "out" / "README.md").read_text()
-    assert clipada(*words, "--plan", "--images-per-second", "10")[1].count("finished") == 1
+    assert "memory bank, after PatchCore | measured" in (tmp_path / "out" / "table1.md").read_text()
+    planned = "--baselines", "memory-bank,zero-shot", "--plan", "--images-per-second", "10"
+    assert clipada(*words, *planned)[1].count("finished") == 2
+    code, _, err = clipada(*words, "--baselines", "patchcore")
+    assert code == 2
+    assert "memory-bank, zero-shot" in err
+    code, _, err = clipada(*words)
+    assert code == 2
+    assert "reconstruction.neighbourhood does not suit" in err  # 4 x 4 tokens; before anything is trained
     assert clipada(*words[:-4], "--only", "table9")[0] == 2

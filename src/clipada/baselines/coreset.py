@@ -61,10 +61,11 @@ def greedy_coreset(features: Tensor, count: int, generator: Generator) -> Tensor
 
 
 def _draw_nearer(nearest: Tensor, features: Tensor, squares: Tensor, fresh: Tensor) -> None:
-    """Lower ``nearest``, ``(N,)`` squared distances, to those to ``fresh`` choices; of the choices themselves, to -1."""
+    """Lower ``nearest``, ``(N,)`` squared distances, to those to ``fresh`` choices; to -1 for these themselves."""
     rows = max(1, DISTANCES_AT_ONCE // len(fresh))
     others, their_squares = features[fresh].T, squares[fresh]
-    for part, known, own in zip(features.split(rows), nearest.split(rows), squares.split(rows), strict=True):
+    parts = (torch.split(values, rows) for values in (features, nearest, squares))
+    for part, known, own in zip(*parts, strict=True):
         least = torch.addmm(their_squares, part, others, alpha=-2).amin(dim=1)
         torch.minimum(known, least.add_(own).clamp_(min=0), out=known)
     nearest[fresh] = -1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from kornia.metrics import ssim
 from torch import Tensor, nn
 
 from clipada.baselines.engine import BaselineEngine, Detector, Findings
-from clipada.baselines.fitting import Report, lent_global_draws, train_network, unreported
+from clipada.baselines.fitting import Keep, Report, lent_global_draws, train_network, unreported
 from clipada.config import BackboneConfig, DraemConfig
 from clipada.data import Dataset
 from clipada.errors import ConfigError
@@ -147,6 +149,17 @@ def focal_loss(logits: Tensor, masks: Tensor, gamma: float) -> Tensor:
     return -((1 - true.exp()) ** gamma * true).mean()
 
 
+def require_halving(image_size: int) -> None:
+    """Raise ``ConfigError`` unless the networks can halve an image of this side as often as they must."""
+    if image_size % SMALLEST_STEP:
+        raise ConfigError(
+            "DRAEM's networks cannot take the image",
+            expected=f"a multiple of {SMALLEST_STEP} pixels",
+            got=str(image_size),
+            remedy="set model.image_size, or leave this baseline out",
+        )
+
+
 def fit_draem(
     dataset: Dataset,
     _backbone: BackboneConfig,
@@ -158,6 +171,7 @@ def fit_draem(
     device: str = "auto",
     workers: int = 0,
     report: Report = unreported,
+    checkpoints: Path | None = None,
 ) -> BaselineEngine:
     """Train both networks on the images of all categories; see ``Fit`` for the arguments. No backbone is used.
 
@@ -168,12 +182,7 @@ def fit_draem(
     """
     dataset.require_training()
     config = DraemConfig() if settings is None else settings
-    if image_size % SMALLEST_STEP:
-        raise ConfigError(
-            "DRAEM's networks cannot take the image",
-            expected=f"a multiple of {SMALLEST_STEP} pixels",
-            got=str(image_size),
-        )
+    require_halving(image_size)
     place = find_device(device)
     synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
     with lent_global_draws(seed, torch.device("cpu")):
@@ -197,5 +206,6 @@ def fit_draem(
         device=place,
         workers=workers,
         report=report,
+        keep=None if checkpoints is None else Keep(folder=checkpoints, deciding=[asdict(config)]),
     )
     return BaselineEngine(detector, image_size, place)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from clipada.baselines.engine import BaselineEngine
-from clipada.config import BackboneConfig, Config, ModelConfig, ScheduleConfig
+from clipada.config import BackboneConfig, Config, ModelConfig, ScheduleConfig, TrainingConfig
 from clipada.data import Dataset, read_batches
 from clipada.errors import DatasetError, RunError
 from clipada.randomness import derived_generator
 from clipada.training import TrainingBatch, TrainingBatches
+from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from clipada.training.loop import learning_rate
 from clipada.types import Failure, Sample
 
@@ -63,6 +65,7 @@ class Fit(Protocol):
         device: str = "auto",
         workers: int = 0,
         report: Report = ...,
+        checkpoints: Path | None = None,
     ) -> BaselineEngine:
         """Fit it.
 
@@ -74,6 +77,8 @@ class Fit(Protocol):
             device: A name that ``find_device`` knows.
             workers: Threads or processes that decode images beside this one.
             report: Called as the fitting goes on.
+            checkpoints: Where a training keeps its checkpoint, so that it goes on after a kill and ends the same;
+                by default it keeps none. What learns without a training has none.
         """
         ...
 
@@ -113,6 +118,7 @@ def train_network(
     device: torch.device,
     workers: int,
     report: Report,
+    keep: Keep | None = None,
 ) -> None:
     """Train a network on normal images, in the order and batches in which the method itself would see them.
 
@@ -126,9 +132,10 @@ def train_network(
         device: Where it is trained.
         workers: Processes that decode images; 0 does so in this one.
         report: Called after every step.
+        keep: Where it keeps a checkpoint, if it is to.
 
     Raises:
-        RunError: The loss is not finite.
+        RunError: The loss is not finite, or the checkpoint is damaged or another training's.
         DatasetError: No image can be read.
     """
     training = schedule.training(seed)
@@ -138,12 +145,18 @@ def train_network(
     optimizer = torch.optim.AdamW(
         network.to(device).train().parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
+    identity = [asdict(training), image_size, [(sample.category, sample.path.name) for sample in samples]]
+    keeper = None if keep is None else _Keeper(keep, network, optimizer, identity)
+    steps = range(0 if keeper is None else keeper.load(), len(batches))
     known: set[Path] = set()
+    pinned = device.type != "cpu"
     with lent_global_draws(seed, device):
-        for batch in DataLoader(batches, batch_size=None, num_workers=workers):
+        for batch in DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=pinned):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(training, batch.step // batches.steps_per_epoch)
-            value = loss(batch.to(device))
+            seed_global_draws(seed, batch.step)
+            with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16-mixed"):
+                value = loss(batch.to(device))
             optimizer.zero_grad()
             value.backward()  # type: ignore[no-untyped-call]
             if schedule.gradient_norm is not None:
@@ -151,15 +164,64 @@ def train_network(
             optimizer.step()
             _tell(batch.failures, known)
             report(_trained(batch.step, len(batches), value.item()))
+            if keeper is not None:
+                keeper.note(batch.step + 1, last=batch.step + 1 == len(batches))
     network.eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """Where a network's training keeps a checkpoint.
+
+    Attributes:
+        folder: Takes it.
+        deciding: What makes it this training beside schedule and images, as plain values: a checkpoint of another one
+            is refused.
+    """
+
+    folder: Path
+    deciding: Sequence[object]
+
+
+class _Keeper:
+    """Keeps a network's checkpoint: from time to time, and at the end.
+
+    Args:
+        keep: Where.
+        network: All of its state is kept, statistics of its norms included.
+        optimizer: Of its parameters.
+        identity: Schedule and images.
+    """
+
+    def __init__(
+        self, keep: Keep, network: nn.Module, optimizer: torch.optim.Optimizer, identity: Sequence[object]
+    ) -> None:
+        self.folder, self.network, self.optimizer = keep.folder, network, optimizer
+        self.identity = fingerprint(*identity, *keep.deciding)
+        self.saved = time.monotonic()
+
+    def load(self) -> int:
+        """Bring back what is kept; the number of steps done."""
+        return load_checkpoint(self.folder, self.network.state_dict(), self.optimizer, self.identity)
+
+    def note(self, step: int, *, last: bool) -> None:
+        """Keep the state after ``step`` steps, if it is time."""
+        if last or time.monotonic() - self.saved >= TrainingConfig.checkpoint_seconds:
+            save_checkpoint(self.folder, self.network.state_dict(), self.optimizer, step, self.identity)
+            self.saved = time.monotonic()
 
 
 @contextmanager
 def lent_global_draws(seed: int, device: torch.device) -> Iterator[None]:
     """Seed PyTorch's global draws, and put them back after: dropout takes no generator of its own."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derived_generator(seed, "global draws").initial_seed())
+        seed_global_draws(seed)
         yield
+
+
+def seed_global_draws(seed: int, *purpose: int) -> None:
+    """Let PyTorch's global draws follow from ``seed``, in each step anew, so that a training can go on at any."""
+    torch.manual_seed(derived_generator(seed, "global draws", *purpose).initial_seed())
 
 
 def _trained(step: int, steps: int, loss: float) -> FitProgress:

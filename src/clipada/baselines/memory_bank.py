@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -109,6 +111,7 @@ def fit_memory_bank(
     device: str = "auto",
     workers: int = 0,
     report: Report = unreported,
+    checkpoints: Path | None = None,  # noqa: ARG001
 ) -> BaselineEngine:
     """Fill one bank with tokens of all categories and keep its core-set; see ``Fit`` for the arguments.
 
@@ -131,10 +134,11 @@ def fit_memory_bank(
         )
         count = min(len(candidates), max(config.reweighting, round(config.share * len(candidates))))
         generator = derived_generator(seed, "memory bank", "core-set")
-        kept = greedy_coreset(project(candidates, config.projection, generator), count, generator)
-        bank = candidates[kept]
+        if count < len(candidates):
+            kept = greedy_coreset(project(candidates, config.projection, generator), count, generator)
+            candidates = candidates[kept]
     report(FitProgress(stage="core-set", done=count, total=count))
-    return BaselineEngine(MemoryBank(clip, bank, config), image_size, place)
+    return BaselineEngine(MemoryBank(clip, candidates, config), image_size, place)
 
 
 def _some(tokens: Tensor, quota: int, generator: Generator) -> Tensor:

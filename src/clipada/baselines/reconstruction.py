@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from clipada.backbone import FrozenClip, load_clip
 from clipada.baselines.engine import BaselineEngine, Detector, Findings, to_unit
-from clipada.baselines.fitting import Report, image_batches, lent_global_draws, train_network, unreported
+from clipada.baselines.fitting import Keep, Report, image_batches, lent_global_draws, train_network, unreported
 from clipada.config import BackboneConfig, ReconstructionConfig
 from clipada.data import Dataset
 from clipada.errors import ConfigError
@@ -237,6 +239,7 @@ def fit_reconstruction(
     device: str = "auto",
     workers: int = 0,
     report: Report = unreported,
+    checkpoints: Path | None = None,
 ) -> BaselineEngine:
     """Train one transformer on the tokens of all categories; see ``Fit`` for the arguments.
 
@@ -275,5 +278,6 @@ def fit_reconstruction(
         device=place,
         workers=workers,
         report=report,
+        keep=None if checkpoints is None else Keep(folder=checkpoints, deciding=[asdict(config), clip.sha256()]),
     )
     return BaselineEngine(detector, image_size, place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -185,6 +187,7 @@ def fit_zero_shot(
     device: str = "auto",
     workers: int = 0,  # noqa: ARG001
     report: Report = unreported,
+    checkpoints: Path | None = None,  # noqa: ARG001
 ) -> BaselineEngine:
     """Embed the prompts; no image is looked at, nothing is drawn, and ``backbone.block`` does not matter.
 

@@ -31,6 +31,9 @@ Streams = Annotated[int, typer.Option(min=1, help="Parts of a batch that an expo
 Shortcut = Annotated[bool, typer.Option("--shortcut", help="Refine only patches whose attention is hot, in an export.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images, and for predict as many that write.")]
 TrainingWorkers = Annotated[int | None, typer.Option(help="Processes that decode images, per device.")]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the model first: pays in trainings of an hour and more on a GPU.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Database = Annotated[
     str | None, typer.Option(metavar="URL", help="Also store verdicts here, e.g. sqlite:///history.db.")

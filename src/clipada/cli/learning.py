@@ -10,6 +10,7 @@ import typer
 from clipada.cli.arguments import (
     Backbone,
     Category,
+    Compile,
     DataFolder,
     Device,
     Layout,
@@ -90,8 +91,10 @@ def train(
     layout: Layout = "auto",
     category: Category = None,
     device: Device = "auto",
-    devices: Annotated[int, typer.Option(help="How many such devices train together.")] = 1,
+    devices: Annotated[int, typer.Option(help="How many such devices train together on a machine.")] = 1,
+    nodes: Annotated[int, typer.Option(help="How many machines; torchrun or SLURM starts the processes.")] = 1,
     workers: TrainingWorkers = None,
+    compiled: Compile = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training, as it began.")] = False,
 ) -> None:
     """Train ONE model on the good parts of all categories."""
@@ -104,7 +107,7 @@ def train(
     names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
     config = asked_config(base, settings, epochs, **names)
     dataset = _training_data(data, out if resume else None, layout, category)
-    runtime = RuntimeConfig(device=device, devices=devices, workers=workers)
+    runtime = RuntimeConfig(device=device, devices=devices, nodes=nodes, workers=workers, compile=compiled)
     with progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar:
         task = bar.add_task("training", total=None, loss="-", rate="-")
 

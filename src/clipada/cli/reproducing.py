@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,9 +10,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from clipada.cli.arguments import Backbone, Category, DataFolder, Device, Layout, Settings
+from clipada.cli.arguments import Backbone, Category, Compile, DataFolder, Device, Layout, Settings
 from clipada.cli.terminal import out_console, read_dataset, say, stages
-from clipada.config import Config, RuntimeConfig
+from clipada.config import BASELINE_NAMES, BaselineName, BaselinesConfig, Config, RuntimeConfig
 from clipada.options import asked_config
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def reproduce(
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only list the runs and how long they take here.")] = False,
     scale: Annotated[
-        float, typer.Option(min=0.0, help="Share of the preset's epochs; milestones scale along, one epoch at least.")
+        float, typer.Option(min=0.0, help="Share of all epochs, baselines' too; milestones scale along, one at least.")
     ] = 1.0,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Trainings of each variant; one by default, three in the ablation.")
@@ -38,25 +39,32 @@ def reproduce(
     preset: Annotated[str | None, typer.Option(help="The schedule; by default the paper's for this data set.")] = None,
     backbone: Backbone = None,
     textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD, as in the paper.")] = None,
+    baselines: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="For tables 1 to 3: all, none, or e.g. memory-bank,zero-shot."),
+    ] = "all",
     settings: Settings = None,
     layout: Layout = "auto",
     category: Category = None,
     device: Device = "auto",
     workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
+    compiled: Compile = False,
     images_per_second: Annotated[
         float | None,
-        typer.Option(min=0.001, help="With --plan: the training speed with one pass, not measured."),
+        typer.Option(min=0.001, help="With --plan: the training speed with one pass, instead of measuring."),
     ] = None,
 ) -> None:
     """Train and evaluate what the paper's tables and figures need; write published and measured rows side by side."""
     from clipada import experiments
 
     base = Config.preset(preset or name)  # type: ignore[arg-type]
+    sizes = BaselinesConfig.preset(preset or name).scaled(scale)  # type: ignore[arg-type]
+    compared = replace(sizes, include=_named(baselines))
     epochs = max(1, round(scale * base.training.epochs))
     config = asked_config(base, settings, epochs, backbone=backbone, textures=textures)
     dataset = read_dataset(data, layout, category)
     say(experiments.coverage(dataset, experiments.paper_dataset(name)))
-    runtime = RuntimeConfig(device=device, workers=workers)
+    runtime = RuntimeConfig(device=device, workers=workers, compile=compiled)
     with stages() as show:
 
         def report(step: experiments.Step) -> None:
@@ -70,13 +78,22 @@ def reproduce(
                 config,
                 only=only,
                 seeds=seeds,
+                baselines=compared,
                 runtime=runtime,
                 images_per_second=images_per_second,
                 report=report,
             )
         else:
             result = experiments.reproduce(
-                name, dataset, out, config, only=only, seeds=seeds, runtime=runtime, report=report
+                name,
+                dataset,
+                out,
+                config,
+                only=only,
+                seeds=seeds,
+                baselines=compared,
+                runtime=runtime,
+                report=report,
             )
     if plan:
         _print_plan(planned)
@@ -84,6 +101,13 @@ def reproduce(
     for path in result.files:
         say(f"wrote {path}")
     say(f"all of it is in {result.page}")
+
+
+def _named(baselines: str) -> tuple[BaselineName, ...]:
+    """The baselines asked for, by name."""
+    if baselines in ("all", "none"):
+        return BASELINE_NAMES if baselines == "all" else ()
+    return tuple(name.strip() for name in baselines.split(",") if name.strip())  # type: ignore[misc]
 
 
 def _print_plan(plan: ReproductionPlan) -> None:

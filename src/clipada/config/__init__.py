@@ -1,6 +1,9 @@
 """All settings and their defaults: the method's, its presets, the baselines', and those that are no part of a run."""
 
 from clipada.config.baselines import (
+    BASELINE_NAMES,
+    BaselineName,
+    BaselinesConfig,
     DraemConfig,
     MemoryBankConfig,
     ReconstructionConfig,
@@ -39,11 +42,14 @@ from clipada.config.serving import ServeConfig
 from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
 
 __all__ = [
+    "BASELINE_NAMES",
     "EMBEDDED_BACKBONE",
     "PRESETS",
     "Attention",
     "AttentionSpace",
     "BackboneConfig",
+    "BaselineName",
+    "BaselinesConfig",
     "CalibrationConfig",
     "CalibrationMode",
     "Config",

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from clipada.config.method import SynthesisConfig
-from clipada.config.training import TrainingConfig
+from clipada.config.presets import PRESETS, Preset
+from clipada.config.training import Precision, TrainingConfig
+from clipada.errors import ConfigError
 from clipada.settings import require
+
+BaselineName = Literal["memory-bank", "zero-shot", "reconstruction", "draem"]
+
+BASELINE_NAMES: tuple[BaselineName, ...] = get_args(BaselineName)
+"""What the baselines are called."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +96,9 @@ class ScheduleConfig:
     gradient_norm: float | None = None
     """Gradients of a greater norm than this are scaled down to it. ``None``: never."""
 
+    precision: Precision = "32-true"
+    """Arithmetic of the forward pass: float32, or bfloat16 autocast."""
+
     def __post_init__(self) -> None:
         self.training(seed=0)
         limit = self.gradient_norm
@@ -102,6 +113,7 @@ class ScheduleConfig:
             milestones=self.milestones,
             decay=self.decay,
             weight_decay=self.weight_decay,
+            precision=self.precision,
             seed=seed,
         )
 
@@ -196,3 +208,65 @@ class DraemConfig:
         require(self.width >= 2 and self.width % 2 == 0, "draem.width", "an even number", self.width)
         require(self.focal_gamma >= 0, "draem.focal_gamma", "0 or more", self.focal_gamma)
         require(self.smoothing >= 1, "draem.smoothing", "1 or more", self.smoothing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselinesConfig:
+    """Which baselines are compared with, and all their settings."""
+
+    include: tuple[BaselineName, ...] = BASELINE_NAMES
+    """Their names."""
+
+    memory_bank: MemoryBankConfig = field(default_factory=MemoryBankConfig)
+    zero_shot: ZeroShotConfig = field(default_factory=ZeroShotConfig)
+    reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
+    draem: DraemConfig = field(default_factory=DraemConfig)
+
+    def __post_init__(self) -> None:
+        known = all(name in BASELINE_NAMES for name in self.include)
+        require(known, "baselines.include", "some of " + ", ".join(BASELINE_NAMES), ", ".join(self.include))
+
+    @classmethod
+    def preset(cls, name: Preset) -> BaselinesConfig:
+        """The settings that go with a preset of the method: the papers', or for ``quick`` and ``demo`` small ones.
+
+        The small ones learn for minutes on two CPU cores, with rates for so few steps. Nothing of them was chosen by
+        what they score.
+        """
+        if name in ("mvtec", "visa"):
+            return cls()
+        if name not in PRESETS:
+            raise ConfigError(f"no preset {name!r}", expected=" | ".join(PRESETS))
+        return cls(
+            reconstruction=ReconstructionConfig(
+                width=128,
+                feedforward=512,
+                schedule=ScheduleConfig(
+                    epochs=20,
+                    batch_size=16,
+                    learning_rate=1e-3,
+                    milestones=(16,),
+                    decay=0.1,
+                    weight_decay=1e-4,
+                    gradient_norm=0.1,
+                ),
+            ),
+            draem=DraemConfig(
+                width=16,
+                schedule=ScheduleConfig(epochs=4, batch_size=8, learning_rate=1e-3, milestones=(3,), decay=0.1),
+            ),
+        )
+
+    def scaled(self, share: float) -> BaselinesConfig:
+        """The same with a share of every schedule's epochs, one at least."""
+        parts = {
+            name: replace(part, schedule=part.schedule.lasting(max(1, round(share * part.schedule.epochs))))
+            for name, part in (("reconstruction", self.reconstruction), ("draem", self.draem))
+        }
+        return replace(self, **parts)  # type: ignore[arg-type]
+
+    def of(self, name: str) -> MemoryBankConfig | ZeroShotConfig | ReconstructionConfig | DraemConfig:
+        """The settings of one baseline by its name, e.g. ``"memory-bank"``."""
+        settings: MemoryBankConfig | ZeroShotConfig | ReconstructionConfig | DraemConfig
+        settings = getattr(self, name.replace("-", "_"))
+        return settings

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clipada.bundle import ADAPTER, read_run
 from clipada.config import RuntimeConfig
 from clipada.data import Dataset
+from clipada.experiments.contenders import COMPARED, Contender, baseline_notes, measured_methods
 from clipada.experiments.curves import share_curves
 from clipada.experiments.grids import chosen_samples, heat_grid
 from clipada.experiments.published import DatasetName, paper_dataset
-from clipada.experiments.results import MeasuredMethod, described
+from clipada.experiments.results import MeasuredMethod, Report, Step, described
 from clipada.experiments.runs import ABLATION, MAIN, Experiment
 from clipada.experiments.speed import run_speed
 from clipada.experiments.tables import TITLES, Table, build_table
@@ -36,26 +36,7 @@ _PICTURES: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """Where a reproduction stands.
-
-    Attributes:
-        stage: What it does, e.g. ``"training r1-learned, seed 0"``.
-        done: Steps of this stage that are done, of ``total``.
-        total: Steps of this stage in all.
-        note: More, in words.
-    """
-
-    stage: str
-    done: int
-    total: int
-    note: str = ""
-
-
 _CAPTION = "Images drawn by seed, not chosen; heat is centred on the value that good parts stay below in each model."
-
-Report = Callable[[Step], None]
 
 
 def item_table(
@@ -65,6 +46,7 @@ def item_table(
     experiments: Sequence[Experiment],
     runtime: RuntimeConfig,
     methods: Sequence[MeasuredMethod],
+    contenders: Sequence[Contender],
     report: Report,
 ) -> Table | None:
     """The item's table from its finished experiments; ``None`` for a grid of pictures."""
@@ -77,12 +59,14 @@ def item_table(
         notes.append(speed_note)
     if item == "figure6":
         notes.append(SHARE_NOTE)
+    if item in COMPARED:
+        notes += baseline_notes(contenders)
     return build_table(
         item,
         paper_dataset(name),
         dataset.categories,
         experiments,
-        methods=methods if item in ("table1", "table2", "table3") else (),
+        methods=(*measured_methods(contenders), *methods) if item in COMPARED else (),
         extras=extras,
         notes=notes,
     )

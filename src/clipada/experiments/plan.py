@@ -1,34 +1,32 @@
-"""What is to be done before it is done: the trainings, and how long they take at the speed that was measured."""
+"""What is to be done before it is done: the trainings and baselines, and how long they take at a given pace."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from clipada.config import Config, RuntimeConfig
+from clipada.config import Config
 from clipada.data import Dataset
+from clipada.experiments.contenders import Contender
+from clipada.experiments.pace import Pace, Rates
 from clipada.experiments.published import PaperDataset
-from clipada.experiments.runs import MAIN, VARIANTS, Experiment
-from clipada.experiments.speed import training_rate
-
-Cost = tuple[int, str, bool]
-"""What decides a training's cost per image: refinement passes, tuned encoders, whether gradients stop at the maps."""
+from clipada.experiments.runs import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One training and evaluation.
+    """One training and evaluation, or one baseline.
 
     Attributes:
         experiment: What it is.
         items: The tables and figures that rest on it.
-        images: Images it sees: training images times epochs, whole batches.
-        rate: Images per second that are counted on, in training.
+        images: Images it learns from: training images times epochs, whole batches.
+        rate: Images per second that are counted on, while it learns; 0 where it is finished.
         hours: What it takes; 0 where it is finished.
     """
 
-    experiment: Experiment
+    experiment: Experiment | Contender
     items: tuple[str, ...]
     images: int
     rate: float
@@ -53,62 +51,20 @@ class ReproductionPlan:
         return sum(run.hours for run in self.runs)
 
 
-def make_plan(
-    experiments: Mapping[str, Sequence[Experiment]], dataset: Dataset, rates: Mapping[Cost, float], basis: str
-) -> ReproductionPlan:
+def make_plan(needed: Mapping[str, Sequence[Experiment | Contender]], dataset: Dataset, pace: Pace) -> ReproductionPlan:
     """List the runs and their hours.
 
     Args:
-        experiments: By item.
+        needed: What each item rests on.
         dataset: What is trained and evaluated on.
-        rates: Images per second in training, by cost; see ``measured_rates`` and ``scaled_rates``.
-        basis: Where the rates come from, in words.
+        pace: How fast runs go; it is asked only for those not finished.
     """
-    items: dict[Experiment, list[str]] = {}
-    for item, needed in experiments.items():
-        for experiment in needed:
-            items.setdefault(experiment, []).append(item)
-    runs = tuple(_planned(one, tuple(its), dataset, rates) for one, its in items.items())
-    return ReproductionPlan(runs=runs, basis=basis)
-
-
-def measured_rates(
-    experiments: Sequence[Experiment], dataset: Dataset, runtime: RuntimeConfig, report: Callable[[str], None]
-) -> dict[Cost, float]:
-    """Train a few steps for each cost among the unfinished experiments, and tell how fast it went.
-
-    Args:
-        experiments: What is planned.
-        dataset: The images to train on.
-        runtime: Device and workers.
-        report: Called with the variant that is timed.
-    """
-    rates: dict[Cost, float] = {}
-    for experiment in experiments:
-        cost = cost_of(experiment.config)
-        if not experiment.finished and cost not in rates:
-            report(experiment.variant)
-            rates[cost] = training_rate(dataset, experiment.config, runtime)
-    return rates
-
-
-def scaled_rates(images_per_second: float, experiments: Sequence[Experiment]) -> dict[Cost, float]:
-    """The rates that follow from that of the main variant by counting looks at an image.
-
-    Args:
-        images_per_second: Of a training with one refinement pass and frozen encoders.
-        experiments: What is planned.
-    """
-    return {
-        cost: images_per_second * _looks(_main_cost(experiment.config)) / _looks(cost)
-        for experiment in experiments
-        for cost in [cost_of(experiment.config)]
-    }
-
-
-def cost_of(config: Config) -> Cost:
-    """What decides the cost per image of a training."""
-    return config.model.refinements, config.training.tune, config.model.detach_attention
+    items: dict[Experiment | Contender, list[str]] = {}
+    for item, runs in needed.items():
+        for run in runs:
+            items.setdefault(run, []).append(item)
+    planned = tuple(_planned(run, tuple(its), dataset, pace) for run, its in items.items())
+    return ReproductionPlan(runs=planned, basis=pace.basis)
 
 
 def coverage(dataset: Dataset, paper: PaperDataset) -> str:
@@ -124,36 +80,34 @@ def coverage(dataset: Dataset, paper: PaperDataset) -> str:
     )
 
 
-def _main_cost(config: Config) -> Cost:
-    return cost_of(config.updated({**VARIANTS[MAIN], "training.tune": "none"}))
+def _planned(run: Experiment | Contender, items: tuple[str, ...], dataset: Dataset, pace: Pace) -> PlannedRun:
+    images = _images(run, dataset)
+    if run.finished:
+        return PlannedRun(experiment=run, items=items, images=images, rate=0.0, hours=0.0)
+    rates = pace.rates(run)
+    seconds = _learning_seconds(run, images, rates) + len(dataset.test) / rates.scoring
+    return PlannedRun(experiment=run, items=items, images=images, rate=rates.learning, hours=seconds / 3600)
 
 
-def _looks(cost: Cost) -> int:
-    """Passes of an image through the vision tower, there and back, in one training step.
-
-    Each look costs one forward. Back to its input, one more, where a gradient goes on to an earlier map or to weights
-    below; the weights' own gradients, where the image encoder is tuned, another one. The text tower reads one prompt
-    for a whole batch and is not counted.
-    """
-    refinements, tune, detached = cost
-    image_tuned = tune in ("image", "both")
-    looks = refinements + 1
-    back = looks if image_tuned else (0 if detached else refinements)
-    return looks + back + (looks if image_tuned else 0)
+def _learning_seconds(run: Experiment | Contender, images: int, rates: Rates) -> float:
+    if isinstance(run, Experiment) and run.trained:
+        return 0.0
+    return images / rates.learning + rates.once
 
 
-def _planned(
-    experiment: Experiment, items: tuple[str, ...], dataset: Dataset, rates: Mapping[Cost, float]
-) -> PlannedRun:
-    config, cost = experiment.config, cost_of(experiment.config)
-    images = _training_images(dataset, config)
-    seen = ceil(images / config.training.batch_size) * config.training.batch_size * config.training.epochs
-    rate = rates.get(cost, 0.0)
-    scoring = rate * _looks(cost) / (config.model.refinements + 1)
-    seconds = 0.0
-    if not experiment.finished:
-        seconds = (0.0 if experiment.trained else seen / rate) + len(dataset.test) / scoring
-    return PlannedRun(experiment=experiment, items=items, images=seen, rate=rate, hours=seconds / 3600)
+def _images(run: Experiment | Contender, dataset: Dataset) -> int:
+    """How many images it learns from, all epochs together."""
+    if isinstance(run, Experiment):
+        training = run.config.training
+        return _whole_batches(_training_images(dataset, run.config), training.batch_size) * training.epochs
+    schedule = getattr(run.settings.of(run.name), "schedule", None)
+    if schedule is not None:
+        return _whole_batches(len(dataset.train), schedule.batch_size) * int(schedule.epochs)
+    return len(dataset.train) if run.name == "memory-bank" else 0
+
+
+def _whole_batches(images: int, size: int) -> int:
+    return ceil(images / size) * size
 
 
 def _training_images(dataset: Dataset, config: Config) -> int:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clipada.config import Config, RuntimeConfig
+from clipada.baselines import require_size
+from clipada.config import BaselinesConfig, Config, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import BackboneError
-from clipada.experiments.items import PAGE, Report, Step, draw_item, item_table, write_page
-from clipada.experiments.plan import ReproductionPlan, make_plan, measured_rates, scaled_rates
+from clipada.experiments.contenders import COMPARED, Contender, finish_contender, needed_contenders
+from clipada.experiments.items import PAGE, draw_item, item_table, write_page
+from clipada.experiments.pace import MeasuredPace, Pace, ScaledPace
+from clipada.experiments.plan import ReproductionPlan, make_plan
 from clipada.experiments.published import DatasetName
-from clipada.experiments.results import MeasuredMethod
-from clipada.experiments.runs import Experiment, chosen_items, distinct, needed_experiments
+from clipada.experiments.results import MeasuredMethod, Report, Step
+from clipada.experiments.runs import Experiment, chosen_items, needed_experiments
 from clipada.experiments.tables import Table, write_table
-from clipada.machine import find_device, machine
 from clipada.settings import require
 from clipada.workflows import evaluate, train
 
@@ -36,6 +38,14 @@ class Reproduction:
     tables: Mapping[str, Table] = field(repr=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Needed:
+    """What an item rests on."""
+
+    experiments: tuple[Experiment, ...]
+    contenders: tuple[Contender, ...]
+
+
 def plan_reproduction(
     name: DatasetName,
     data: Path | str | Dataset,
@@ -44,6 +54,7 @@ def plan_reproduction(
     *,
     only: Sequence[str] | None = None,
     seeds: int | None = None,
+    baselines: BaselinesConfig | None = None,
     runtime: RuntimeConfig | None = None,
     images_per_second: float | None = None,
     report: Report = lambda _: None,
@@ -57,27 +68,27 @@ def plan_reproduction(
         config: The settings that the variants change; the preset of that name by default.
         only: Items to make, e.g. ``["table4"]``; all of the data set by default.
         seeds: How many seeds; one by default, three in the ablation.
+        baselines: Which stand in the first three tables, and their settings; all by default, at their papers' sizes.
         runtime: Device and workers.
-        images_per_second: The training speed with one refinement pass, that the others are scaled from. By default a
+        images_per_second: The training speed with one refinement pass, that all else is scaled from. By default a
             few steps of each kind of training are timed. With it, neither images nor backbone need be at hand.
         report: Called with what is timed.
 
     Raises:
-        ConfigError: The paper has no such item of this data set.
+        ConfigError: The paper has no such item of this data set, or a baseline cannot take images of this size.
         DatasetError: There is nothing to train or test on, or no image can be read.
         BackboneError: The backbone cannot be loaded.
     """
     runtime, dataset = runtime or RuntimeConfig(), _usable(data)
-    needed = _needed(name, dataset, Path(out), config, only, seeds, lenient=images_per_second is not None)
-    experiments = distinct(one for its in needed.values() for one in its)
+    lenient = images_per_second is not None
+    needed = _needed(name, dataset, Path(out), config, only, seeds, baselines, lenient)
+    runs: dict[str, tuple[Experiment | Contender, ...]]
+    runs = {item: (*its.experiments, *its.contenders) for item, its in needed.items()}
     if images_per_second is not None:
-        rates = scaled_rates(images_per_second, experiments)
-        return make_plan(needed, dataset, rates, f"{images_per_second:g} images/s with one pass, as given, and scaled")
-    rates = measured_rates(
-        experiments, dataset, runtime, lambda what: report(Step(stage=f"timing {what}", done=1, total=1))
-    )
-    basis = f"images/s measured on {machine(find_device(runtime.device).type)}"
-    return make_plan(needed, dataset, rates, basis)
+        pace: Pace = ScaledPace(images_per_second, dataset)
+    else:
+        pace = MeasuredPace(dataset, runtime, lambda what: report(Step(stage=f"timing {what}", done=1, total=1)))
+    return make_plan(runs, dataset, pace)
 
 
 def reproduce(
@@ -88,15 +99,16 @@ def reproduce(
     *,
     only: Sequence[str] | None = None,
     seeds: int | None = None,
+    baselines: BaselinesConfig | None = None,
     runtime: RuntimeConfig | None = None,
     methods: Sequence[MeasuredMethod] = (),
     report: Report = lambda _: None,
 ) -> Reproduction:
     """Train and evaluate what the tables and figures need, and write them.
 
-    Every run has a folder of its own in ``OUT/runs``, named by a hash of all that decides its result: finished ones are
-    used again, an unfinished one goes on, and a kill at any time changes nothing of what comes out but speeds measured
-    afterwards.
+    Every run has a folder of its own in ``OUT/runs``, every baseline one in ``OUT/baselines``, named by a hash of all
+    that decides its result: finished ones are used again, an unfinished one goes on, and a kill at any time changes
+    nothing of what comes out but speeds measured afterwards.
 
     Args:
         name: ``"mvtec"`` or ``"visa"``: which of the paper's data sets.
@@ -105,28 +117,32 @@ def reproduce(
         config: The settings that the variants change; the preset of that name by default.
         only: Items to make, e.g. ``["table4"]``; all of the data set by default.
         seeds: How many seeds; one by default, three in the ablation.
+        baselines: Which stand in the first three tables, and their settings; all by default, at their papers' sizes,
+            which want a GPU.
         runtime: Device and workers; one device.
-        methods: Other methods measured on the same images, for the first three tables.
+        methods: Further methods measured on the same images, for the first three tables.
         report: Called after every step.
 
     Raises:
-        ConfigError: The paper has no such item of this data set.
+        ConfigError: The paper has no such item of this data set, or a baseline cannot take images of this size.
         DatasetError: There is nothing to train or test on.
         BackboneError: The backbone cannot be loaded.
         RunError: A run is damaged, or a training diverged.
     """
     runtime, dataset, folder = runtime or RuntimeConfig(), _usable(data), Path(out)
-    require(runtime.devices == 1, "devices", "1 to reproduce", runtime.devices)
+    require(runtime.together == (1, 1), "devices, nodes", "1 to reproduce", runtime.together)
     files: list[Path] = []
     tables: dict[str, Table] = {}
-    for item, experiments in _needed(name, dataset, folder, config, only, seeds).items():
-        for experiment in experiments:
+    for item, its in _needed(name, dataset, folder, config, only, seeds, baselines).items():
+        for experiment in its.experiments:
             _finish(experiment, dataset, runtime, report)
-        table = item_table(item, name, dataset, experiments, runtime, methods, report)
+        for contender in its.contenders:
+            finish_contender(contender, dataset, runtime, report)
+        table = item_table(item, name, dataset, its.experiments, runtime, methods, its.contenders, report)
         if table is not None:
             tables[item] = table
             files += write_table(folder, table)
-        files += draw_item(item, folder, dataset, experiments, table, runtime)
+        files += draw_item(item, folder, dataset, its.experiments, table, runtime)
         report(Step(stage=f"writing {item}", done=1, total=1))
         write_page(folder, name)
     return Reproduction(page=folder / PAGE, files=tuple(files), tables=tables)
@@ -146,25 +162,41 @@ def _needed(
     config: Config | None,
     only: Sequence[str] | None,
     seeds: int | None,
+    baselines: BaselinesConfig | None,
     lenient: bool = False,
-) -> dict[str, tuple[Experiment, ...]]:
-    """The experiments of each item that is asked for."""
-    base = config or Config.preset(name)
+) -> dict[str, _Needed]:
+    """What each item that is asked for rests on."""
+    base, settings = config or Config.preset(name), baselines or BaselinesConfig()
     items = chosen_items(name, only)
-    sha256 = _backbone_sha256(base, lenient)
-    return {item: needed_experiments(item, base, seeds, dataset, sha256, out) for item in items}
+    if not any(item in COMPARED for item in items):
+        settings = replace(settings, include=())
+    sha256 = _backbone_sha256(base, settings, lenient)
+    contenders = needed_contenders(settings, base, seeds, dataset, sha256, out)
+    return {
+        item: _Needed(
+            experiments=needed_experiments(item, base, seeds, dataset, sha256, out),
+            contenders=contenders if item in COMPARED else (),
+        )
+        for item in items
+    }
 
 
-def _backbone_sha256(config: Config, lenient: bool) -> str:
-    """The hash of the backbone's weights; empty where it is not at hand and need not be."""
+def _backbone_sha256(config: Config, baselines: BaselinesConfig, lenient: bool) -> str:
+    """The hash of the backbone's weights; empty where it is not at hand and need not be.
+
+    Baselines that could not take the images are refused on the way, before anything is trained.
+    """
     from clipada.backbone import load_clip
 
     try:
-        return load_clip(config.backbone).sha256()
+        clip = load_clip(config.backbone)
     except BackboneError:
         if not lenient:
             raise
         return ""
+    for name in baselines.include:
+        require_size(name, baselines, config.model.image_size, clip.grid((config.model.image_size,) * 2))
+    return clip.sha256()
 
 
 def _finish(experiment: Experiment, dataset: Dataset, runtime: RuntimeConfig, report: Report) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -20,6 +20,26 @@ SHARED_MEAN = "shared mean"
 
 METRICS = {"image_auroc": "I-AUC", "pixel_auroc": "P-AUC", "pixel_ap": "P-mAP"}
 """The paper's metrics, by ``CategoryMetrics`` field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Where a reproduction stands.
+
+    Attributes:
+        stage: What it does, e.g. ``"training r1-learned, seed 0"``.
+        done: Steps of this stage that are done, of ``total``.
+        total: Steps of this stage in all.
+        note: More, in words.
+    """
+
+    stage: str
+    done: int
+    total: int
+    note: str = ""
+
+
+Report = Callable[[Step], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +87,12 @@ class MeasuredMethod:
     Attributes:
         name: Its name.
         metrics: By category, once for each seed.
+        runs: Names of the folders that hold them.
     """
 
     name: str
     metrics: Sequence[Mapping[str, CategoryMetrics]] = field(repr=False)
+    runs: tuple[str, ...] = ()
 
 
 def published_row(row: PublishedRow, shared: Sequence[str]) -> Row:
@@ -99,11 +121,11 @@ def measured_rows(experiments: Sequence[Experiment], shared: Sequence[str], ever
         contents = [_metrics(experiment) for experiment in group]
         names = tuple(experiment.folder.name for experiment in group)
         label = f"{OURS}, {described(variant)}"
-        figures = seed_figures([_categories(content) for content in contents], shared)
+        figures = seed_figures([categories_of(content) for content in contents], shared)
         rows.append(Row(label=label, origin="measured", figures=figures, variant=variant, seeds=len(group), runs=names))
         passes = len(contents[0]["passes"])
         if every_pass and passes > 1 and group[0].config.scoring.fusion != "last":
-            last = seed_figures([_categories(content["passes"][-1]) for content in contents], shared)
+            last = seed_figures([categories_of(content["passes"][-1]) for content in contents], shared)
             rows.append(
                 Row(label=f"{label}, last pass alone", origin="measured", figures=last, seeds=len(group), runs=names)
             )
@@ -113,7 +135,7 @@ def measured_rows(experiments: Sequence[Experiment], shared: Sequence[str], ever
 def method_row(method: MeasuredMethod, shared: Sequence[str]) -> Row:
     """The row of another method that was measured."""
     figures = seed_figures(method.metrics, shared)
-    return Row(label=method.name, origin="measured", figures=figures, seeds=len(method.metrics))
+    return Row(label=method.name, origin="measured", figures=figures, seeds=len(method.metrics), runs=method.runs)
 
 
 def difference(measured: Row, published: Row, comparable: bool) -> Row:
@@ -178,5 +200,6 @@ def _metrics(experiment: Experiment) -> dict[str, Any]:
     return content
 
 
-def _categories(content: Mapping[str, Any]) -> dict[str, CategoryMetrics]:
+def categories_of(content: Mapping[str, Any]) -> dict[str, CategoryMetrics]:
+    """Metrics by category from the content of a ``metrics.json``, or of one of its passes."""
     return {name: CategoryMetrics(**values) for name, values in content["categories"].items()}

@@ -128,9 +128,8 @@ def needed_experiments(
         backbone_sha256: Hash of the backbone's weights.
         out: The folder that takes ``runs/``.
     """
-    count = seeds or (ABLATION_SEEDS if item == ABLATION else 1)
-    numbers = range(base.training.seed, base.training.seed + count)
-    listing = _listing(dataset)
+    numbers = seeds_of(base, ABLATION_SEEDS if seeds is None and item == ABLATION else seeds)
+    listing = listing_sha256(dataset)
     return tuple(
         _experiment(variant, base.updated({**VARIANTS[variant], "training.seed": seed}), listing, backbone_sha256, out)
         for variant in NEEDS[item]
@@ -150,7 +149,12 @@ def _experiment(variant: str, config: Config, listing: str, backbone_sha256: str
     return Experiment(variant=variant, config=config, folder=folder)
 
 
-def _listing(dataset: Dataset) -> str:
+def seeds_of(base: Config, count: int | None) -> range:
+    """``base.training.seed`` and those after it; one where no ``count`` is given."""
+    return range(base.training.seed, base.training.seed + (count or 1))
+
+
+def listing_sha256(dataset: Dataset) -> str:
     """A hash of which images a data set has, wherever it lies."""
     images = [
         (sample.category, sample.split, sample.defect, sample.path.relative_to(dataset.root).as_posix())

@@ -123,7 +123,7 @@ def training_rate(dataset: Dataset, config: Config, runtime: RuntimeConfig) -> f
             samples,
             short,
             Path(folder),
-            workers=runtime.worker_count,
+            runtime=runtime,
             report=lambda _: times.append(time.monotonic()),
         )
     timed = times[WARM_UP_STEPS - 1 :]

@@ -1,4 +1,4 @@
-"""Where a training stands: adapter, optimiser and step in one safetensors file, never half-written."""
+"""Where a training stands: what is learned, optimiser and step in one safetensors file, never half-written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from clipada.errors import RunError
 from clipada.files import written_aside
-from clipada.model import ClipAda
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -24,26 +23,28 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def save_checkpoint(folder: Path, model: ClipAda, optimizer: torch.optim.Optimizer, step: int, identity: str) -> None:
+def save_checkpoint(
+    folder: Path, state: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, step: int, identity: str
+) -> None:
     """Write the state after ``step`` steps to ``folder``.
 
     Args:
-        folder: The run folder.
-        model: Its trained parameters are kept; of CLIP nothing but encoders that are tuned.
+        folder: Takes the file.
+        state: What is learned, by name.
         optimizer: Its state per parameter is kept, in its own order.
         step: Number of steps done.
         identity: ``fingerprint`` of what is being trained.
     """
-    tensors = {f"model.{name}": value.detach() for name, value in model.trained_parameters().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    tensors = {f"model.{name}": value.detach() for name, value in state.items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     whole = {name: value.contiguous().cpu() for name, value in tensors.items()}
     with written_aside(folder / CHECKPOINT) as aside:
         aside.write_bytes(save(whole, metadata={"step": str(step), "identity": identity}))
 
 
-def load_checkpoint(folder: Path, model: ClipAda, optimizer: torch.optim.Optimizer, identity: str) -> int:
-    """Bring back the state that ``folder`` holds.
+def load_checkpoint(folder: Path, state: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, identity: str) -> int:
+    """Bring back, in place, the state that ``folder`` holds.
 
     Returns:
         Number of steps already done; 0 where there is no checkpoint.
@@ -68,19 +69,18 @@ def load_checkpoint(folder: Path, model: ClipAda, optimizer: torch.optim.Optimiz
             expected="the same settings, images and backbone as when it was written",
             remedy="resume with the same options as when it began, or train into another folder",
         )
-    _restore(model, optimizer, tensors)
+    _restore(state, optimizer, tensors)
     return int(metadata["step"])
 
 
-def _restore(model: ClipAda, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    parameters = model.trained_parameters()
+def _restore(state: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"model.{name}"])
-    state: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            value.copy_(tensors[f"model.{name}"])
+    moments: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = value
+            moments.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})

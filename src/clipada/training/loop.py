@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,15 +56,18 @@ class Progress:
 
 
 def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabric:
-    """Start the processes that train together, one per device; loggers write into ``folder``.
+    """Start the processes that train together, one per device, or join those that torchrun or SLURM started.
+
+    Loggers write into ``folder``.
 
     Raises:
         ConfigError: This machine has no such device, or not as many, or a batch cannot be shared among them.
     """
-    if config.batch_size % runtime.devices:
+    each, nodes = runtime.together
+    if config.batch_size % (each * nodes):
         raise ConfigError(
             "setting training.batch_size does not suit the devices",
-            expected=f"a multiple of {runtime.devices}, so that each device has as many images",
+            expected=f"a multiple of {each * nodes}, so that each device has as many images",
             got=str(config.batch_size),
         )
     device = find_device(runtime.device)
@@ -71,7 +75,8 @@ def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabr
     try:
         fabric = Fabric(
             accelerator=device.type,
-            devices=runtime.devices if device.index is None or device.type == "cpu" else [device.index],
+            devices=each if device.index is None or device.type == "cpu" else [device.index],
+            num_nodes=nodes,
             precision=config.precision,
             loggers=[
                 CSVLogger(logs, name="csv", flush_logs_every_n_steps=1),
@@ -79,7 +84,7 @@ def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabr
             ],
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"cannot train on {runtime.devices} x {device}", got=str(error).strip()) from error
+        raise ConfigError(f"cannot train on {each * nodes} x {device}", got=str(error).strip()) from error
     fabric.launch()
     return fabric
 
@@ -91,7 +96,7 @@ def fit(
     config: Config,
     folder: Path,
     *,
-    workers: int = 0,
+    runtime: RuntimeConfig | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Train the adapter on normal images and synthetic anomalies; go on from the checkpoint in ``folder`` if any.
@@ -105,7 +110,8 @@ def fit(
         samples: Normal training images.
         config: All settings.
         folder: Takes the checkpoints.
-        workers: Processes per device that decode images, and synthesise for a single CPU; 0 does so in this process.
+        runtime: Processes per device that decode images, and synthesise for a single CPU (by default this one alone);
+            whether the model is compiled, and how images lie in memory.
         report: Called after every step on the first device.
 
     Returns:
@@ -115,10 +121,14 @@ def fit(
         DatasetError: No training image can be read.
         RunError: The checkpoint in ``folder`` is damaged or belongs to another training, or the loss is not finite.
     """
+    runtime = runtime or RuntimeConfig(workers=0)
     optimizer = adamw(model, config.training)
     identity = _identity(model, samples, config)
-    module, fabric_optimizer = fabric.setup(model, optimizer)
-    done = load_checkpoint(folder, model, optimizer, identity)
+    memory = _memory_format(fabric.device, runtime)
+    model.to(memory_format=memory)  # type: ignore[call-overload]
+    compiled: Any = torch.compile(model, dynamic=False) if runtime.compile else model
+    module, fabric_optimizer = fabric.setup(compiled, optimizer)
+    done = load_checkpoint(folder, model.trained_parameters(), optimizer, identity)
     synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
     by_workers = fabric.device.type == "cpu" and fabric.world_size == 1
     batches = TrainingBatches(
@@ -126,9 +136,9 @@ def fit(
     )
     meter = _Meter(config.training, batches, done)
     last_saved = time.monotonic()
-    for batch in _stream(fabric, batches, synthesiser, workers, done):
+    for batch in _stream(fabric, batches, synthesiser, runtime.worker_count, done):
         set_learning_rates(optimizer, config.training, meter.epoch)
-        losses = pass_losses(module(batch.images), batch.masks, config.training)
+        losses = pass_losses(module(batch.images.contiguous(memory_format=memory)), batch.masks, config.training)
         fabric_optimizer.zero_grad()
         fabric.backward(objective(losses, config.training))
         fabric_optimizer.step()
@@ -137,11 +147,17 @@ def fit(
             _log(fabric, progress, optimizer)
             report(progress)
             if time.monotonic() - last_saved >= config.training.checkpoint_seconds:
-                save_checkpoint(folder, model, optimizer, progress.step, identity)
+                save_checkpoint(folder, model.trained_parameters(), optimizer, progress.step, identity)
                 last_saved = time.monotonic()
     for logger in fabric.loggers:
         logger.finalize("success")
     return meter.note(_gathered(fabric, meter.progress.failures))
+
+
+def _memory_format(device: torch.device, runtime: RuntimeConfig) -> torch.memory_format:
+    """How images and convolutions lie in memory."""
+    side_by_side = device.type != "cpu" if runtime.channels_last is None else runtime.channels_last
+    return torch.channels_last if side_by_side else torch.contiguous_format
 
 
 def adamw(model: ClipAda, config: TrainingConfig) -> torch.optim.AdamW:
