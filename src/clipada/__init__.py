@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clipada.inspector import Inspector
     from clipada.model import ClipAda
     from clipada.predicting import predict
+    from clipada.publishing import push_to_hub, save_pretrained
     from clipada.workflows import evaluate, info, report_run, synthesize, train
 
 __all__ = [
@@ -29,8 +30,10 @@ __all__ = [
     "export",
     "info",
     "predict",
+    "push_to_hub",
     "report_run",
     "reproduce",
+    "save_pretrained",
     "synthesize",
     "train",
 ]
@@ -46,8 +49,10 @@ _HOMES = {
     "export": "clipada.exporting",
     "info": "clipada.workflows",
     "predict": "clipada.predicting",
+    "push_to_hub": "clipada.publishing",
     "report_run": "clipada.workflows",
     "reproduce": "clipada.experiments",
+    "save_pretrained": "clipada.publishing",
     "synthesize": "clipada.workflows",
     "train": "clipada.workflows",
 }

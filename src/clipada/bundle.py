@@ -83,6 +83,7 @@ class Run:
         settings: ``config`` as it was written: a later version's new settings are not among them.
         encoders_sha256: Hash of the file of the tuned encoders; ``None`` where CLIP stayed frozen.
         prototypes_sha256: Hash of the file of the normal prototypes; ``None`` where there are none.
+        name: What it is called; empty where that is its folder's name.
     """
 
     folder: Path
@@ -93,6 +94,12 @@ class Run:
     settings: Mapping[str, Any] = field(repr=False, compare=False)
     encoders_sha256: str | None = None
     prototypes_sha256: str | None = None
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.name or self.folder.resolve().name
 
     @property
     def backbone_label(self) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from clipada.engines import Engine
 from clipada.engines.choice import open_engine
 from clipada.errors import CalibrationError, ConfigError, ImageError, RunError
 from clipada.images import image_sha256, read_rgb, resize, restore_map
+from clipada.remote import fetch_run, is_hub_name
 from clipada.scoring import counting_map, find_regions, image_score
 from clipada.types import Failure, Image, ModelIdentity, Verdict
 
@@ -102,10 +103,11 @@ class Inspector:
         threshold: float | None = None,
         calibrated: bool = True,
     ) -> Self:
-        """Load a run folder.
+        """Load a run folder, or a run on the Hugging Face hub.
 
         Args:
-            run: The folder that ``clipada train`` wrote, or what was read of it.
+            run: The folder that ``clipada train`` wrote, or what was read of it; where there is no such folder, the
+                ``owner/name`` of a run on the hub, as ``from_pretrained`` takes it.
             backbone: Where the backbone lies now, if not where it lay at training. An export needs none.
             engine: ``"torch"``, ``"onnx"`` or ``"openvino"``, or all its settings, which then count alone; by default
                 torch if it is installed, else an export that is there.
@@ -121,20 +123,38 @@ class Inspector:
             ConfigError: There is no such device or precision, or the threshold is out of range.
             CalibrationError: The run's ``calibration.json`` is damaged or of another model.
         """
-        description = run if isinstance(run, Run) else read_run(Path(run))
+        if not isinstance(run, Run):
+            run = replace(read_run(fetch_run(str(run))), name=str(run)) if is_hub_name(run) else read_run(Path(run))
         if not isinstance(engine, EngineConfig):
             engine = EngineConfig(name=engine, device=device, precision=precision)
-        opened, name = open_engine(description, engine, backbone)
+        opened, name = open_engine(run, engine, backbone)
         identity = ModelIdentity(
-            run=description.folder.resolve().name,
-            sha256=description.model_sha256,
-            backbone_sha256=description.backbone_sha256,
+            run=run.label,
+            sha256=run.model_sha256,
+            backbone_sha256=run.backbone_sha256,
             engine=name,
         )
-        path = description.folder / CALIBRATION
+        path = run.folder / CALIBRATION
         calibration = read_calibration(path) if calibrated and path.exists() else None
-        scoring = description.config.scoring
-        return cls(opened, scoring, threshold, description, model=identity, calibration=calibration)
+        return cls(opened, run.config.scoring, threshold, run, model=identity, calibration=calibration)
+
+    @classmethod
+    def from_pretrained(cls, name: str, *, revision: str | None = None, **options: Any) -> Self:
+        """Load a run from the Hugging Face hub, or a folder.
+
+        Args:
+            name: ``owner/name`` on the hub, or a folder. A run is downloaded once; without a network the newest that
+                was downloaded counts.
+            revision: A branch, a tag or a commit on the hub; the newest by default.
+            options: As for ``load``. Its backbone is looked for by the name it was trained with.
+
+        Raises:
+            RunError: There is no such run.
+            ClipAdaError: As for ``load``.
+        """
+        if Path(name).is_dir():
+            return cls.load(name, **options)
+        return cls.load(replace(read_run(fetch_run(name, revision)), name=name), **options)
 
     def recalibrate(self, calibration: Calibration) -> None:
         """Judge by another calibration from the next image on.

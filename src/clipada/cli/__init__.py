@@ -15,7 +15,7 @@ from clipada.cli.learning import demo, synthesize, train
 from clipada.cli.predicting import predict
 from clipada.cli.reproducing import reproduce
 from clipada.cli.serving import serve
-from clipada.cli.telling import export, info, report
+from clipada.cli.telling import export, info, push, report
 from clipada.cli.terminal import console, error_console
 from clipada.cli.watching import watch
 from clipada.errors import ClipAdaError
@@ -46,7 +46,21 @@ def options(
     """Take the options that stand before a command."""
 
 
-for command in (demo, synthesize, train, evaluate, calibrate, predict, watch, serve, report, export, info, reproduce):
+for command in (
+    demo,
+    synthesize,
+    train,
+    evaluate,
+    calibrate,
+    predict,
+    watch,
+    serve,
+    report,
+    export,
+    push,
+    info,
+    reproduce,
+):
     app.command()(command)
 app.add_typer(history_app, name="history")
 

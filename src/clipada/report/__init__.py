@@ -5,9 +5,11 @@ from clipada.report.html import Report, write_report
 from clipada.report.overlays import blend_heat, draw_outlines, heat_colours, map_to_16bit, overlay
 from clipada.report.parts import Parts, read_scores, read_verdicts
 from clipada.report.promise import calibration_summary
+from clipada.report.tables import COLUMNS as METRIC_COLUMNS
 from clipada.report.tables import metrics_markdown, metrics_table
 
 __all__ = [
+    "METRIC_COLUMNS",
     "Parts",
     "Report",
     "blend_heat",

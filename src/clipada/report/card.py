@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from clipada.bundle import CALIBRATION, PROTOTYPES, Run
 from clipada.calibration import read_calibration
+from clipada.config import PRESETS, Config, setting_names
 from clipada.metrics import CategoryMetrics
 from clipada.report.promise import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
@@ -33,11 +38,14 @@ def run_summary(run: Run) -> dict[str, str]:
         "left out": f"{len(training.unreadable)} unreadable training images",
         "schedule": f"{schedule.epochs} epochs of batch {schedule.batch_size}, seed {schedule.seed}",
         "training": f"{training.seconds:.0f} s at {training.images_per_second:.1f} images/s on {training.machine}",
+        "command": training_command(run),
         "adapter": f"{run.adapter_bytes / 1e6:.2f} MB",
     }
     if run.prototypes_sha256 is not None:
         size = (run.folder / PROTOTYPES).stat().st_size
         summary["prototypes"] = f"up to {model.prototypes}, weight {model.prototype_weight:g}, {size / 1e6:.2f} MB"
+    if (images := run.training_sha256s) is not None:
+        summary["training data"] = f"{len(images)} different images, fingerprint {images_fingerprint(images)}"
     if run.encoders_sha256 is not None:
         summary["tuned encoders"] = f"{schedule.tune}, sha256 {run.encoders_sha256[:12]}"
     if (path := run.folder / CALIBRATION).exists():
@@ -50,11 +58,42 @@ def run_summary(run: Run) -> dict[str, str]:
     return summary
 
 
-def model_card(run: Run) -> str:
-    """The run folder's ``README.md``: what it is, how it was made, what it scored, its limits."""
-    summary = {name: value.replace("|", r"\|") for name, value in run_summary(run).items() if name != "run"}
-    facts = "\n".join(f"| {name} | {value} |" for name, value in summary.items())
-    return f"""# {run.folder.resolve().name}: a clipada run
+def images_fingerprint(sha256s: Iterable[str]) -> str:
+    """The first digits of a hash of images' hashes: the same for the same images, whatever they are called."""
+    return hashlib.sha256("".join(sorted(sha256s)).encode()).hexdigest()[:12]
+
+
+def training_command(run: Run) -> str:
+    """The command that trains it again: the preset nearest to its settings, and what differs from that."""
+    values = {name: run.config.value(name) for name in setting_names()}
+    differences = {
+        preset: {name: value for name, value in values.items() if value != Config.preset(preset).value(name)}
+        for preset in PRESETS
+    }
+    preset = min(PRESETS, key=lambda one: len(differences[one]))
+    changed = differences[preset]
+    backbone = changed.pop("backbone.name", None)
+    words = ["clipada", "train", "DATA", "--out", run.folder.resolve().name, "--preset", preset]
+    words += (
+        [] if backbone is None else ["--backbone", Path(backbone).name if Path(backbone).is_absolute() else backbone]
+    )
+    for name, value in changed.items():
+        told = Path(value).name if name == "synthesis.textures" and value else value
+        words += ["--set", f"{name}={','.join(map(str, told)) if isinstance(told, tuple) else told}"]
+    return shlex.join(words)
+
+
+def model_card(run: Run, name: str | None = None) -> str:
+    """The run folder's ``README.md``: what it is, how it was made, what it scored, its limits.
+
+    Args:
+        run: The run.
+        name: What others load it by; by default the folder's name.
+    """
+    called = name or run.folder.resolve().name
+    summary = {fact: value.replace("|", r"\|") for fact, value in run_summary(run).items() if fact != "run"}
+    facts = "\n".join(f"| {fact} | {value} |" for fact, value in summary.items())
+    return f"""# {called}: a clipada run
 
 One CLIP-ADA adapter (arXiv 2403.09493) for {len(run.training.categories)} categories: a prompt and a
 projection per pass over a frozen CLIP, trained on normal images and synthetic anomalies.
@@ -63,8 +102,8 @@ projection per pass over a frozen CLIP, trained on normal images and synthetic a
 |---|---|
 {facts}
 
-Use it with `clipada predict {run.folder.resolve().name} IMAGES --out DIR`. The backbone is not part of this folder; its
-hash above is checked when the run is loaded.
+Use it with `clipada predict {called} IMAGES --out DIR`. The backbone is not part of this folder; its hash above is
+checked when the run is loaded.
 {_metrics_section(run.metrics)}
 ## Limits
 

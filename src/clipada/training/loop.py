@@ -124,7 +124,7 @@ def fit(
     runtime = runtime or RuntimeConfig(workers=0)
     optimizer = adamw(model, config.training)
     identity = _identity(model, samples, config)
-    memory = _memory_format(fabric.device, runtime)
+    memory = memory_format(fabric.device, runtime)
     model.to(memory_format=memory)  # type: ignore[call-overload]
     compiled: Any = torch.compile(model, dynamic=False) if runtime.compile else model
     module, fabric_optimizer = fabric.setup(compiled, optimizer)
@@ -154,7 +154,7 @@ def fit(
     return meter.note(_gathered(fabric, meter.progress.failures))
 
 
-def _memory_format(device: torch.device, runtime: RuntimeConfig) -> torch.memory_format:
+def memory_format(device: torch.device, runtime: RuntimeConfig) -> torch.memory_format:
     """How images and convolutions lie in memory."""
     side_by_side = device.type != "cpu" if runtime.channels_last is None else runtime.channels_last
     return torch.channels_last if side_by_side else torch.contiguous_format

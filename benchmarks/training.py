@@ -1,0 +1,223 @@
+"""How fast does training go, what share of the device's matrix units does it use, and where does the time go?
+
+python benchmarks/training.py DATA --backbone NAME_OR_FOLDER [--refinements 1] [--set training.precision=bf16-mixed]
+
+DATA may be left out: then images are random pixels in memory and nothing is read. ``--random-weights`` takes the shapes
+of ViT-B/16 with random weights, to measure speed where no checkpoint is at hand. The steps are those of training; the
+device is waited for between phases, so that each phase's time is its own, and not waited for where images/s are taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from inference import random_models
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from clipada.config import Config, RuntimeConfig
+from clipada.data import load_dataset
+from clipada.machine import machine
+from clipada.model import build_model
+from clipada.options import asked_config
+from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.training import TrainingBatch, TrainingBatches
+from clipada.training.batches import synthesised
+from clipada.training.loop import adamw, launch, memory_format, objective, pass_losses
+
+Clock = dict[str, float]
+"""Seconds by phase."""
+
+
+class Phases:
+    """Times phases one after another, and waits for the device at the end of each.
+
+    Args:
+        device: What is waited for.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: Clock = defaultdict(float)
+        self.since = time.perf_counter()
+
+    def end(self, phase: str) -> None:
+        """What was done since the last phase ended was ``phase``."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now = time.perf_counter()
+        self.seconds[phase] += now - self.since
+        self.since = now
+
+
+class Training:
+    """A training of the method, taken apart into its phases.
+
+    Args:
+        config: All settings.
+        data: The images; ``None`` for random pixels.
+        runtime: Device, workers, compilation, memory.
+        random_weights: Whether the backbone is ViT-B/16 with random weights.
+    """
+
+    def __init__(self, config: Config, data: Path | None, runtime: RuntimeConfig, random_weights: bool) -> None:
+        with TemporaryDirectory() as folder:
+            self.fabric = launch(config.training, runtime, Path(folder))
+        self.config, self.device = config, self.fabric.device
+        self.memory = memory_format(self.device, runtime)
+        self.model = build_model(config, random_models()[1].clip if random_weights else None)
+        self.model.to(memory_format=self.memory)  # type: ignore[call-overload]
+        compiled: Any = torch.compile(self.model, dynamic=False) if runtime.compile else self.model
+        self.module, self.optimizer = self.fabric.setup(compiled, adamw(self.model, config.training))
+        self.synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+        self.by_workers = data is not None and self.device.type == "cpu" and runtime.worker_count > 0
+        self.stream = self._pixels() if data is None else self._images(data, runtime.worker_count)
+
+    def step(self, end: Callable[[str], None]) -> None:
+        """One step; ``end`` hears the name of each phase when it is over."""
+        batch = next(self.stream).to(self.device)
+        end("waiting for the loader" if self.by_workers else "reading")
+        if not self.by_workers:
+            batch = synthesised(batch, self.synthesiser, self.config)
+            end("synthesis, here")
+        hooks = [part.register_forward_hook(_passed(index, end)) for index, part in enumerate(self.model.projections)]
+        losses = pass_losses(
+            self.module(batch.images.contiguous(memory_format=self.memory)), batch.masks, self.config.training
+        )
+        for hook in hooks:
+            hook.remove()
+        loss = objective(losses, self.config.training)
+        end("similarity and loss")
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        end("backward")
+        self.optimizer.step()
+        loss.item()
+        end("optimiser")
+
+    def operations(self) -> float:
+        """Multiplications and additions of matrix products in a step, there and back."""
+        images = torch.rand(self.config.training.batch_size, 3, *[self.config.model.image_size] * 2, device=self.device)
+        masks = torch.zeros_like(images[:, :1])
+        with FlopCounterMode(display=False) as counter:
+            losses = pass_losses(self.model(images), masks, self.config.training)
+            torch.autograd.backward(objective(losses, self.config.training))
+        self.optimizer.zero_grad()
+        return float(counter.get_total_flops())
+
+    def _images(self, data: Path, workers: int) -> Iterator[TrainingBatch]:
+        """The loader as training uses it, epochs without end."""
+        endless = self.config.updated({"training.epochs": 10**6, "training.milestones": ()})
+        drawn = self.synthesiser if self.by_workers else None
+        batches = TrainingBatches(load_dataset(data).train, endless, drawn)
+        pinned = self.device.type != "cpu"
+        return iter(DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pinned))
+
+    def _pixels(self) -> Iterator[TrainingBatch]:
+        size = self.config.training.batch_size
+        levels = torch.randint(256, (size, 3, *[self.config.model.image_size] * 2), dtype=torch.uint8)
+        batch = TrainingBatch(step=0, levels=levels, anomalous=torch.zeros_like(levels[:, :1]).bool(), failures=())
+        return (replace(one, step=step) for step, one in enumerate(repeat(batch)))
+
+
+def _passed(index: int, end: Callable[[str], None]) -> Callable[..., None]:
+    """A hook that ends the phase of a pass's look and projection."""
+    name = "forward, pass 0" if index == 0 else f"forward, refinement {index}"
+    return lambda *_: end(name)
+
+
+def matrix_peak(device: torch.device, bf16: bool) -> float:
+    """Operations per second of the best of several square matrix products, in the arithmetic of training."""
+    side = 8192 if device.type == "cuda" else 2048
+    matrix = torch.randn(side, side, device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
+    times = []
+    for _ in range(8):
+        phases = Phases(device)
+        _ = matrix @ matrix
+        phases.end("product")
+        times.append(phases.seconds["product"])
+    return 2.0 * side**3 / min(times)
+
+
+def rate(training: Training, steps: int) -> float:
+    """Median images/s over five stretches of ``steps`` steps, nothing waited for but the loss of each."""
+    rates = []
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(steps):
+            training.step(lambda _: None)
+        rates.append(steps * training.config.training.batch_size / (time.perf_counter() - started))
+    return statistics.median(rates)
+
+
+def operators(training: Training) -> str:
+    """The operators that took most of a step, by PyTorch's profiler."""
+    on_gpu = training.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiled:
+        training.step(lambda _: None)
+    by = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    return str(profiled.key_averages().table(sort_by=by, row_limit=10, max_name_column_width=45))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--backbone", default=Config().backbone.name)
+    parser.add_argument("--random-weights", action="store_true", help="ViT-B/16 with random weights")
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--refinements", type=int, default=1)
+    parser.add_argument("--set", dest="settings", action="append", metavar="NAME=VALUE")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--steps", type=int, default=4, help="steps in a stretch, and steps that are taken apart")
+    parser.add_argument("--operators", action="store_true", help="also print what PyTorch's profiler says of a step")
+    options = parser.parse_args()
+    config = asked_config(
+        Config.preset(options.preset), options.settings, backbone=options.backbone, refinements=options.refinements
+    )
+    runtime = RuntimeConfig(
+        device=options.device, workers=options.workers, compile=options.compile, channels_last=options.channels_last
+    )
+    training = Training(config, options.data, runtime, options.random_weights)
+    device, bf16 = training.device, config.training.precision == "bf16-mixed"
+    backbone = "ViT-B/16 shapes, random weights" if options.random_weights else Path(options.backbone).name
+    print(f"machine: {machine(device.type)}, {torch.get_num_threads()} threads; torch {torch.__version__}")
+    print(
+        f"backbone {backbone}, block {config.backbone.block}; {config.model.image_size} px, R = {options.refinements}"
+    )
+    print(f"batch {config.training.batch_size}, {config.training.precision}; compiled: {runtime.compile}", end="; ")
+    print(f"channels last: {training.memory == torch.channels_last}")
+    for _ in range(3):
+        training.step(lambda _: None)
+    peak, operations = matrix_peak(device, bf16), training.operations()
+    speed = rate(training, options.steps)
+    used = operations / config.training.batch_size * speed
+    print(f"{speed:.1f} images/s, {operations / config.training.batch_size / 1e9:.2f} GFLOP an image")
+    print(f"{used / 1e9:.0f} GFLOP/s of {peak / 1e9:.0f} measured on matrix products: {100 * used / peak:.0f} %")
+    phases = Phases(device)
+    for _ in range(options.steps):
+        training.step(phases.end)
+    total = sum(phases.seconds.values())
+    for phase, seconds in phases.seconds.items():
+        print(f"  {phase:24s} {1000 * seconds / options.steps:8.1f} ms a step {100 * seconds / total:5.1f} %")
+    if options.operators:
+        print(operators(training))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Runs on the Hugging Face hub: found by their name, downloaded once, and kept in the hub's own cache."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from clipada.bundle import ADAPTER, CALIBRATION, CARD, CONFIG, ENCODERS, METRICS, TRAINED_ON
+from clipada.errors import RunError
+
+PATIENCE = 5.0
+"""Seconds that the hub has to begin to answer."""
+
+RUN_FILES = (CONFIG, ADAPTER, ENCODERS, CALIBRATION, METRICS, CARD, TRAINED_ON)
+"""What of a run folder goes to the hub and comes from it; exports may come along."""
+
+EXPORTS = "exports"
+
+_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+
+
+def is_hub_name(run: Path | str) -> bool:
+    """Whether a run can only be meant as ``owner/name`` on the hub: nothing of that path is there.
+
+    Where the first part is a folder here, such as ``runs``, a mistyped run is not asked for elsewhere.
+    """
+    text = str(run)
+    return bool(_NAME.fullmatch(text)) and not Path(text).exists() and not Path(text).parent.exists()
+
+
+def fetch_run(name: str, revision: str | None = None) -> Path:
+    """Download a run, or find it in the hub's cache where the hub does not answer.
+
+    Args:
+        name: ``owner/name``.
+        revision: A branch, a tag or a commit; the newest by default.
+
+    Returns:
+        Its folder in the cache, to be read only.
+
+    Raises:
+        RunError: The hub has no such run, does not give it, or cannot be reached and nothing is cached.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            name, revision=revision, allow_patterns=[*RUN_FILES, f"{EXPORTS}/*"], etag_timeout=PATIENCE
+        )
+    except Exception as error:  # the hub's own and its HTTP library's, which is another in each of its versions
+        raise RunError(
+            f"no run {name} here, nor on the hub",
+            expected="a run folder, or the owner/name of one on the Hugging Face hub",
+            got=first_line(error),
+            remedy="check the name; for a private one log in with `hf auth login`; without a network, run "
+            f"`hf download {name} --local-dir FOLDER` on a machine that has one, copy FOLDER here and name it instead",
+        ) from error
+    return Path(folder)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or else what it is."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
