@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from inference import random_models
+from measuring import conditions
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
@@ -196,7 +197,7 @@ def main() -> None:
     training = Training(config, options.data, runtime, options.random_weights)
     device, bf16 = training.device, config.training.precision == "bf16-mixed"
     backbone = "ViT-B/16 shapes, random weights" if options.random_weights else Path(options.backbone).name
-    print(f"machine: {machine(device.type)}, {torch.get_num_threads()} threads; torch {torch.__version__}")
+    print(f"{machine(device.type)}; {conditions(torch.get_num_threads(), 'torch')}")
     print(
         f"backbone {backbone}, block {config.backbone.block}; {config.model.image_size} px, R = {options.refinements}"
     )

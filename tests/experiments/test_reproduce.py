@@ -2,6 +2,11 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -295,3 +300,31 @@ def test_from_the_command_line(
     assert code == 2
     assert "reconstruction.neighbourhood does not suit" in err  # 4 x 4 tokens; before anything is trained
     assert clipada(*words[:-4], "--only", "table9")[0] == 2
+
+
+@pytest.mark.slow
+def test_killed_twice_by_the_system_it_ends_the_same(parts: Path, clip_folder: Path, tmp_path: Path) -> None:
+    """Real processes, real SIGKILLs: in a training, and while a baseline is fitted."""
+    words = [sys.executable, "-m", "clipada", "reproduce", "mvtec", str(parts), "--backbone", str(clip_folder)]
+    words += ["--preset", "quick", "--scale", "0.3", "--only", "table1", "--only", "figure5", "--device", "cpu"]
+    words += ["--workers", "0", "--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a"]
+    words += ["--set", "model.image_size=64", "--set", "training.batch_size=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    often = [*words, "--set", "training.checkpoint_seconds=0", "--out", str(killed)]
+    for waiting_for in ("runs/*/checkpoint.safetensors", "baselines/draem-*"):
+        process = subprocess.Popen(often, env=environment, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 300
+        while not list(killed.glob(waiting_for)) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not (killed / "README.md").exists()
+    for command in (often, [*words, "--out", str(whole)]):
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=500)
+    assert figures(killed, "table1") == figures(whole, "table1")
+    for path in whole.glob("runs/*/adapter.safetensors"):
+        assert (killed / path.relative_to(whole)).read_bytes() == path.read_bytes()
+    assert len(list(whole.glob("runs/*/adapter.safetensors"))) == 3
+    assert {path.name for path in killed.glob("baselines/*")} == {path.name for path in whole.glob("baselines/*")}
+    assert (killed / "figure5.png").read_bytes() == (whole / "figure5.png").read_bytes()

@@ -187,6 +187,8 @@ def fit_draem(
     synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
     with lent_global_draws(seed, torch.device("cpu")):
         detector = Draem(config)
+    if place.type != "cpu":
+        detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(batch: TrainingBatch) -> Tensor:
         generator = derived_generator(seed, "synthesis", batch.step, device=place)

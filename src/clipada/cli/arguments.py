@@ -8,6 +8,10 @@ import typer
 from clipada.config import EngineConfig, EngineName, EnginePrecision, Keep
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
+RunOrName = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run folder, or OWNER/NAME of a run on the Hugging Face hub."),
+]
 DataFolder = Annotated[
     Path, typer.Argument(metavar="DATA", help="A data set: MVTec AD or VisA layout, or folders of good parts.")
 ]

@@ -20,7 +20,7 @@ from clipada.cli.arguments import (
     KeepImages,
     Mqtt,
     Precision,
-    RunFolder,
+    RunOrName,
     Secret,
     Shortcut,
     Streams,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: RunFolder,
+    run: RunOrName,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files or folders.")],
     out: Annotated[
         Path | None, typer.Option(help="Also write overlays, 16-bit maps and predictions.jsonl here.")

@@ -16,7 +16,7 @@ from clipada.cli.arguments import (
     Engine,
     KeepImages,
     Precision,
-    RunFolder,
+    RunOrName,
     Secret,
     Shortcut,
     Streams,
@@ -29,7 +29,7 @@ from clipada.config import HistoryConfig, SinkConfig, WatchConfig
 
 
 def watch(
-    run: RunFolder,
+    run: RunOrName,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that cameras drop images into.")],
     database: Annotated[
         str, typer.Option(metavar="URL", help="Where verdicts are stored, and which files were seen.")
