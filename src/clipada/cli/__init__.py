@@ -65,7 +65,8 @@ for command in (
 app.add_typer(history_app, name="history")
 
 EXTRAS = {
-    **dict.fromkeys(("huggingface_hub", "kornia", "lightning_fabric", "tensorboard", "torch", "transformers"), "train"),
+    "huggingface_hub": "hub",
+    **dict.fromkeys(("kornia", "lightning_fabric", "tensorboard", "torch", "transformers"), "train"),
     **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
     "openvino": "openvino",
     **dict.fromkeys(
