@@ -118,7 +118,7 @@ def _print_plan(plan: ReproductionPlan) -> None:
             Text(run.experiment.label),
             Text(" ".join(run.items)),
             f"{run.images:,}",
-            "" if done else f"{run.rate:.1f}",
+            f"{run.rate:.1f}" if run.rate else "",
             "finished" if done else f"{run.hours:.2f}",
         )
     out_console.print(table)

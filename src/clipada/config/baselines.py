@@ -242,10 +242,10 @@ class BaselinesConfig:
                 width=128,
                 feedforward=512,
                 schedule=ScheduleConfig(
-                    epochs=20,
+                    epochs=12,
                     batch_size=16,
                     learning_rate=1e-3,
-                    milestones=(16,),
+                    milestones=(10,),
                     decay=0.1,
                     weight_decay=1e-4,
                     gradient_norm=0.1,

@@ -93,7 +93,7 @@ class ScaledPace:
         per_second = main * look_operations(backbone, size)
         needed = baseline_operations(run.name, run.settings, backbone, size, self.dataset)
         return Rates(
-            learning=per_second / max(needed.learning, 1.0),
+            learning=per_second / (needed.learning or needed.scoring),
             scoring=per_second / needed.scoring,
             once=needed.once / per_second,
         )

@@ -22,7 +22,8 @@ class PlannedRun:
         experiment: What it is.
         items: The tables and figures that rest on it.
         images: Images it learns from: training images times epochs, whole batches.
-        rate: Images per second that are counted on, while it learns; 0 where it is finished.
+        rate: Images per second that are counted on, while it learns; 0 where it is finished or learns
+            nothing.
         hours: What it takes; 0 where it is finished.
     """
 
@@ -86,7 +87,8 @@ def _planned(run: Experiment | Contender, items: tuple[str, ...], dataset: Datas
         return PlannedRun(experiment=run, items=items, images=images, rate=0.0, hours=0.0)
     rates = pace.rates(run)
     seconds = _learning_seconds(run, images, rates) + len(dataset.test) / rates.scoring
-    return PlannedRun(experiment=run, items=items, images=images, rate=rates.learning, hours=seconds / 3600)
+    rate = rates.learning if images else 0.0
+    return PlannedRun(experiment=run, items=items, images=images, rate=rate, hours=seconds / 3600)
 
 
 def _learning_seconds(run: Experiment | Contender, images: int, rates: Rates) -> float:
