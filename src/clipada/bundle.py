@@ -215,6 +215,7 @@ def read_run(folder: Path) -> Run:
     for name in (ADAPTER, *(name for key, name in _BESIDE.items() if key in content)):
         if not (folder / name).is_file():
             raise RunError(f"run {folder} is not whole", expected=name, got="no such file", remedy=_COPY_AGAIN)
+    beside: dict[str, Any] = {key: content.get(key) for key in _BESIDE}
     try:
         return Run(
             folder=folder,
@@ -223,7 +224,7 @@ def read_run(folder: Path) -> Run:
             training=_training(content["training"]),
             clipada_version=str(content["clipada_version"]),
             settings=content["config"],
-            **{key: content.get(key) for key in _BESIDE},
+            **beside,
         )
     except ConfigError as error:
         what = f"{path} cannot be used: {error.what}"

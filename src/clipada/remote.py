@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from clipada.bundle import ADAPTER, CALIBRATION, CARD, CONFIG, ENCODERS, METRICS, TRAINED_ON
+from clipada.bundle import ADAPTER, CALIBRATION, CARD, CONFIG, ENCODERS, METRICS, PROTOTYPES, TRAINED_ON
 from clipada.errors import RunError
 
 PATIENCE = 5.0
 """Seconds that the hub has to begin to answer."""
 
-RUN_FILES = (CONFIG, ADAPTER, ENCODERS, CALIBRATION, METRICS, CARD, TRAINED_ON)
+RUN_FILES = (CONFIG, ADAPTER, ENCODERS, PROTOTYPES, CALIBRATION, METRICS, CARD, TRAINED_ON)
 """What of a run folder goes to the hub and comes from it; exports may come along."""
 
 EXPORTS = "exports"

@@ -139,13 +139,14 @@ def _measurement_notes(experiments: Sequence[Experiment]) -> list[str]:
     seeds = sorted({experiment.config.training.seed for experiment in experiments})
     machines = sorted({read_run(experiment.folder).training.machine for experiment in experiments})
     model, schedule = config.model, config.training
+    beyond = f"; {model.prototypes} normal prototypes, which go beyond the paper" if model.prototypes else ""
     spread = "; ± is the sample standard deviation over seeds" if len(seeds) > 1 else ""
     return [
         f"Measured rows: {first.backbone_label}, block {config.backbone.block}, {model.image_size} x "
         f"{model.image_size} pixels, {model.similarity} similarity, {model.attention} attention, {schedule.epochs} "
         f"epochs of batch {schedule.batch_size}, seeds {', '.join(map(str, seeds))}, trained on {'; '.join(machines)}.",
         f"The map that counts: {'the last pass' if config.scoring.fusion == 'last' else 'the mean of all passes'}; "
-        f"{protocol.get('masks', '')}; percent{spread}.",
+        f"{protocol.get('masks', '')}; percent{spread}{beyond}.",
     ]
 
 
