@@ -16,7 +16,7 @@ from clipada.bundle import METRICS
 from clipada.config import BaselinesConfig, Config, RuntimeConfig
 from clipada.data import Dataset
 from clipada.evaluation import ScoredImage, evaluate_dataset
-from clipada.experiments.results import MeasuredMethod, Report, Step, categories_of
+from clipada.experiments.results import MeasuredMethod, Report, Step, categories_of, lasting
 from clipada.experiments.runs import listing_sha256, seeds_of
 from clipada.files import made_folder, read_json, write_json, write_text
 from clipada.machine import find_device, machine
@@ -75,9 +75,9 @@ class Contender:
         if self.name == "memory-bank":
             return f"core-set of {100 * self.settings.memory_bank.share:g} %"
         if self.name == "reconstruction":
-            return f"width {self.settings.reconstruction.width}, {_lasting(self.settings.reconstruction.schedule)}"
+            return f"width {self.settings.reconstruction.width}, {lasting(self.settings.reconstruction.schedule)}"
         if self.name == "draem":
-            return f"width {self.settings.draem.width}, {_lasting(self.settings.draem.schedule)}"
+            return f"width {self.settings.draem.width}, {lasting(self.settings.draem.schedule)}"
         return ""
 
 
@@ -184,14 +184,10 @@ def baseline_notes(contenders: Sequence[Contender]) -> list[str]:
     sizes = "; ".join(f"{NAMES[name]}: {firsts[name].sizes}" for name in NAMES if name in firsts and firsts[name].sizes)
     note = (
         "Measured rows of other methods: this package's own versions of them, one model for all categories, on the "
-        "same images, input size, frozen backbone and scoring; no rebuilding of their papers' figures"
+        "same images at the same size, scored the same way, CLIP frozen; no rebuilding of their papers' figures"
     )
     return [f"{note} ({sizes})." if sizes else f"{note}."]
 
 
 def _result(one: Contender) -> Mapping[str, Any]:
     return read_json(one.folder / METRICS, "delete it, then run `clipada reproduce` again")
-
-
-def _lasting(schedule: Any) -> str:
-    return f"{schedule.epochs} epochs of batch {schedule.batch_size}"

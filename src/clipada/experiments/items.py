@@ -12,7 +12,7 @@ from clipada.experiments.contenders import COMPARED, Contender, baseline_notes, 
 from clipada.experiments.curves import share_curves
 from clipada.experiments.grids import chosen_samples, heat_grid
 from clipada.experiments.published import DatasetName, paper_dataset
-from clipada.experiments.results import MeasuredMethod, Report, Step, described
+from clipada.experiments.results import MeasuredMethod, Report, Step, described, lasting
 from clipada.experiments.runs import ABLATION, MAIN, Experiment
 from clipada.experiments.speed import run_speed
 from clipada.experiments.tables import TITLES, Table, build_table
@@ -143,8 +143,9 @@ def _measurement_notes(experiments: Sequence[Experiment]) -> list[str]:
     spread = "; ± is the sample standard deviation over seeds" if len(seeds) > 1 else ""
     return [
         f"Measured rows: {first.backbone_label}, block {config.backbone.block}, {model.image_size} x "
-        f"{model.image_size} pixels, {model.similarity} similarity, {model.attention} attention, {schedule.epochs} "
-        f"epochs of batch {schedule.batch_size}, seeds {', '.join(map(str, seeds))}, trained on {'; '.join(machines)}.",
+        f"{model.image_size} pixels, {model.similarity} similarity, {model.attention} attention, "
+        f"{lasting(schedule)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, trained on "
+        f"{'; '.join(machines)}.",
         f"The map that counts: {'the last pass' if config.scoring.fusion == 'last' else 'the mean of all passes'}; "
         f"{protocol.get('masks', '')}; percent{spread}{beyond}.",
     ]

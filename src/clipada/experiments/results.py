@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from clipada.bundle import read_run
+from clipada.config import ScheduleConfig, TrainingConfig
 from clipada.errors import RunError
 from clipada.experiments.published import MEAN, OURS, PublishedRow
 from clipada.experiments.runs import Experiment
@@ -169,6 +170,11 @@ def seed_figures(seeds: Sequence[Mapping[str, CategoryMetrics]], shared: Sequenc
         }
         for metric in METRICS
     }
+
+
+def lasting(schedule: TrainingConfig | ScheduleConfig) -> str:
+    """A schedule in words."""
+    return f"{schedule.epochs} epoch{'s' * (schedule.epochs > 1)} of batch {schedule.batch_size}"
 
 
 def described(variant: str) -> str:
