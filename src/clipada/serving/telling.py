@@ -125,16 +125,11 @@ def _ids(models: Iterable[ServedModel]) -> list[tuple[list[str], float]]:
 
 
 def _drift(models: Iterable[ServedModel]) -> list[tuple[list[str], DriftReport]]:
-    return [
-        ([one.name, report.group or ""], report)
-        for one in models
-        if one.drift is not None
-        for report in one.drift.reports()
-    ]
+    return [([one.name, report.group or ""], report) for one in models for report in one.drift()]
 
 
 def _status(service: Service, served: ServedModel) -> dict[str, Any]:
-    identity, calibration, drift = served.inspector.model, served.inspector.calibration, served.drift
+    identity, calibration = served.inspector.model, served.inspector.calibration
     return {
         "name": served.name,
         "ready": served.batcher.ready,
@@ -145,7 +140,7 @@ def _status(service: Service, served: ServedModel) -> dict[str, Any]:
         "calibration": calibration and calibration.id,
         "drift": [
             asdict(report) | {"drifting": report.drifting, "description": report.describe()}
-            for report in (drift.reports() if drift else ())
+            for report in served.drift()
         ],
     }
 
