@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -59,6 +60,13 @@ class RefusedError(ClipAdaError):
         self.headers |= {"WWW-Authenticate": "Bearer"} if challenge else {}
 
 
+class _Plain(JSONResponse):
+    """JSON in ASCII: an error may repeat what a caller sent, and not all of that is text as UTF-8 knows it."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode("ascii")
+
+
 def problem(error: ClipAdaError) -> dict[str, str | None]:
     """An error as JSON."""
     return {"error": error.what, "expected": error.expected, "got": error.got, "remedy": error.remedy}
@@ -67,11 +75,11 @@ def problem(error: ClipAdaError) -> dict[str, str | None]:
 def refused(error: ClipAdaError) -> JSONResponse:
     """The answer to a request that met an error."""
     if isinstance(error, RefusedError):
-        return JSONResponse(problem(error), error.status, error.headers)
+        return _Plain(problem(error), error.status, error.headers)
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     if status >= 500:
         log.error("%s", error)
-    return JSONResponse(problem(error), status, {"Retry-After": "5"} if status == 503 else None)
+    return _Plain(problem(error), status, {"Retry-After": "5"} if status == 503 else None)
 
 
 def explain_errors(app: FastAPI) -> None:

@@ -109,7 +109,7 @@ class BodyLimit:
             return
         limit = self.limits.get(scope["path"], OTHER_BYTES)
         said = Headers(scope=scope).get("content-length", "0")
-        if not said.isdigit() or int(said) > limit:
+        if not said.isdecimal() or len(said) > 18 or int(said) > limit:
             await refused(_too_large(limit, f"{said[:30]} bytes"))(scope, receive, send)
             return
         came = 0
