@@ -145,6 +145,13 @@ def test_forged_lengths(client: TestClient, said: str) -> None:
     refused(client.post("/v1/inspect", content=iter([encoded()]), headers=headers), 413)
 
 
+def test_two_lengths_smuggle_no_second_request(client: TestClient) -> None:
+    headers = {"Content-Type": "image/png", "Content-Length": "4", "Transfer-Encoding": "chunked"}
+    answer = client.post("/v1/inspect", content=iter([encoded()]), headers=headers)
+    refused(answer, 400, "two ways")
+    assert answer.headers["Connection"] == "close"
+
+
 def test_a_bomb_in_what_comes_with_an_image(client: TestClient) -> None:
     """Texts and colour profiles are compressed too: neither 100 MB of zeros in them is unpacked."""
     zeros = zlib.compress(bytes(100_000_000))[: 2**20]

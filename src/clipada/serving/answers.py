@@ -49,15 +49,24 @@ class RefusedError(ClipAdaError):
         what: As for every error, with ``expected``, ``got`` and ``remedy``.
         retry_after: Seconds after which it may be.
         challenge: Whether to say that a token is wanted.
+        close: Whether to hear no more on this connection.
     """
 
     def __init__(
-        self, status: int, what: str, *, retry_after: int | None = None, challenge: bool = False, **parts: str | None
+        self,
+        status: int,
+        what: str,
+        *,
+        retry_after: int | None = None,
+        challenge: bool = False,
+        close: bool = False,
+        **parts: str | None,
     ) -> None:
         super().__init__(what, **parts)
         self.status = status
         self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
         self.headers |= {"WWW-Authenticate": "Bearer"} if challenge else {}
+        self.headers |= {"Connection": "close"} if close else {}
 
 
 class _Plain(JSONResponse):
