@@ -20,7 +20,7 @@ def at(time: str, score: float = 0.1, **changes: object) -> Verdict:
     return verdict(score, time=f"{time}.000+00:00", **changes)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Each kind of database."""
     if request.param == "postgres":
