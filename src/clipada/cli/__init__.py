@@ -63,7 +63,7 @@ EXTRAS = {
 
 
 def _log_handler() -> logging.Handler:
-    """Colours in a terminal; elsewhere a line for each message, for files, journals and those who search in them."""
+    """Colours in a terminal; elsewhere plain lines that begin with the time and are not broken: for files and journals."""
     if console.is_terminal or console.quiet:
         return RichHandler(console=console, show_path=False)
     handler = logging.StreamHandler()
