@@ -4,9 +4,9 @@ python benchmarks/serving.py RUN --images FOLDER [--seconds 300] [--overload-sec
 
 First ``--clients`` callers send one image after another, each as soon as it has its answer. Then ten times as many send
 at ten times the rate that was answered before, whatever the answers are. In the end the server is told to stop. Printed
-are images answered, the server's processor time for each, latencies as callers see them, answers by status, the server's memory, and the images that were
-answered but are not in the database, of which there must be none. Callers run in a process of their own on the same
-machine, which they share with the server.
+are images answered, the server's processor time for each, latencies as callers see them, answers by status, the
+server's memory, and the images that were answered but are not in the database, of which there must be none. Callers run
+in a process of their own on the same machine, which they share with the server.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ EXTRAS = {
 
 
 def _log_handler() -> logging.Handler:
-    """Colours in a terminal; elsewhere plain lines that begin with the time and are not broken: for files and journals."""
+    """Colours in a terminal; elsewhere, for files and journals, plain lines that are not broken."""
     if console.is_terminal or console.quiet:
         return RichHandler(console=console, show_path=False)
     handler = logging.StreamHandler()
