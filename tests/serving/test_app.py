@@ -134,7 +134,7 @@ def test_what_comes_together_is_looked_at_together(started: Started, engine: Sta
     engine.open.clear()
     with ThreadPoolExecutor(9) as pool:
         answers = [pool.submit(send, client)]
-        until(lambda: waiting(client) == 0)  # the worker holds the first
+        until(lambda: client.app.state.service.held_bytes > 0 and waiting(client) == 0)  # the worker holds the first
         answers += [pool.submit(send, client) for _ in range(8)]
         until(lambda: waiting(client) == 8)
         engine.open.set()
