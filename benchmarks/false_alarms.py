@@ -1,6 +1,7 @@
 """Does the false-alarm promise hold on real parts, and what is still detected? Per category, over repeated splits.
 
 python benchmarks/false_alarms.py RUN DATA [--rate 0.01] [--splits 1000]
+python benchmarks/false_alarms.py RUN DATA --calibrated
 
 The good test images of each category are split at random into two halves, again and again: one calibrates, the other is
 checked. Where a half is too small for the asked rate, the smallest whole per cent that it allows is asked for instead.
@@ -11,6 +12,9 @@ checked. Where a half is too small for the asked rate, the smallest whole per ce
   of its threshold. The splits share their images, so that no such interval holds for the mean.
 - ``detected``: the mean share of defective test images called defective.
 - ``region``: the mean share of checked good parts that show any region at the pixel threshold.
+
+``--calibrated`` goes by the run's own ``calibration.json`` instead: the good test images that it calls defective and
+the defective ones that it does, each with the interval of Clopper and Pearson.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from clipada.calibration import needed_images, threshold, threshold_rank
 from clipada.config import CalibrationConfig
 from clipada.data import load_dataset
 from clipada.inspector import Inspector
+from clipada.report import calibration_summary
 from clipada.types import Verdict
 
 Values = NDArray[np.float64]
@@ -37,11 +42,21 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Parts:
-    """The image scores and map peaks of a category's good test images, and the scores of its defective ones."""
+    """A category's test images.
+
+    Attributes:
+        scores: Image scores of the good ones.
+        peaks: Highest values of their maps.
+        defective: Image scores of the defective ones.
+        alarms: Whether each good one was called defective.
+        found: Whether each defective one was.
+    """
 
     scores: Values
     peaks: Values
     defective: Values
+    alarms: Values
+    found: Values
 
 
 def scored(inspector: Inspector, data: Path) -> dict[str, Parts]:
@@ -49,7 +64,7 @@ def scored(inspector: Inspector, data: Path) -> dict[str, Parts]:
     samples = load_dataset(data).test
     results = inspector.inspect_files([sample.path for sample in samples])
     rows = [
-        (sample.category, sample.anomalous, verdict.score, float(verdict.anomaly_map.max()))
+        (sample.category, sample.anomalous, verdict.score, float(verdict.anomaly_map.max()), bool(verdict.defective))
         for sample, verdict in zip(samples, results, strict=True)
         if isinstance(verdict, Verdict)
     ]
@@ -57,7 +72,8 @@ def scored(inspector: Inspector, data: Path) -> dict[str, Parts]:
     def parts(category: str | None) -> Parts:
         chosen = [row for row in rows if category in (None, row[0])]
         good = np.array([row[2:] for row in chosen if not row[1]])
-        return Parts(good[:, 0], good[:, 1], np.array([row[2] for row in chosen if row[1]]))
+        bad = np.array([row[2:] for row in chosen if row[1]])
+        return Parts(good[:, 0], good[:, 1], bad[:, 0], good[:, 2], bad[:, 2])
 
     categories = sorted({row[0] for row in rows})
     return {name: parts(name) for name in categories} | {"pooled": parts(None)}
@@ -97,6 +113,17 @@ def row(parts: Parts, asked: CalibrationConfig, splits: int) -> list[str]:
     ]
 
 
+def calibrated_row(parts: Parts) -> list[str]:
+    """One category's figures by the run's own calibration."""
+    return [_share(parts.alarms), _share(parts.found)]
+
+
+def _share(called: Values) -> str:
+    interval = binomtest(int(called.sum()), called.size).proportion_ci(method="exact")
+    bounds = f"{100 * interval.low:.1f}-{100 * interval.high:.1f} %"
+    return f"{called.sum():.0f} of {called.size}: {100 * called.mean():.1f} % ({bounds})"
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,12 +132,23 @@ def main() -> None:
     parser.add_argument("--backbone")
     parser.add_argument("--rate", type=float, default=CalibrationConfig.false_alarm_rate)
     parser.add_argument("--splits", type=int, default=1000)
+    parser.add_argument("--calibrated", action="store_true", help="go by the run's calibration.json")
     options = parser.parse_args()
-    inspector = Inspector.load(options.run, backbone=options.backbone, calibrated=False)
-    table = Table(title=f"{read_run(options.run).backbone_label}, {options.splits} splits", title_justify="left")
-    for column in ("category", "mode", "calibrate / check", "asked", "mean", "first split", "detected", "region"):
+    inspector = Inspector.load(options.run, backbone=options.backbone, calibrated=options.calibrated)
+    title = f"{read_run(options.run).backbone_label}, {options.splits} splits"
+    columns = ["mode", "calibrate / check", "asked", "mean", "first split", "detected", "region"]
+    if options.calibrated:
+        if inspector.calibration is None:
+            raise SystemExit(f"{options.run} has no calibration")
+        title = " ".join(calibration_summary(inspector.calibration))
+        columns = ["good parts called defective", "defective parts called defective"]
+    table = Table(title=title, title_justify="left")
+    for column in ("category", *columns):
         table.add_column(column, no_wrap=True)
     for category, parts in scored(inspector, options.data).items():
+        if options.calibrated:
+            table.add_row(category, *calibrated_row(parts))
+            continue
         for mode in ("marginal", "conditional"):
             asked = CalibrationConfig(false_alarm_rate=options.rate, mode=mode)
             table.add_row(category, *row(parts, asked, options.splits))

@@ -4,9 +4,9 @@ python benchmarks/serving.py RUN --images FOLDER [--seconds 300] [--overload-sec
 
 First ``--clients`` callers send one image after another, each as soon as it has its answer. Then ten times as many send
 at ten times the rate that was answered before, whatever the answers are. In the end the server is told to stop. Printed
-are images answered, latencies as callers see them, answers by status, the server's memory, and the images that were
-answered but are not in the database, of which there must be none. Callers run in a process of their own on the same
-machine, which they share with the server.
+are images answered, the server's processor time for each, latencies as callers see them, answers by status, the
+server's memory, and the images that were answered but are not in the database, of which there must be none. Callers run
+in a process of their own on the same machine, which they share with the server.
 """
 
 from __future__ import annotations
@@ -49,12 +49,14 @@ class Phase:
         seconds: How long callers sent.
         answers: Status, seconds to the answer, and the verdict's number if there is one.
         rss: The server's resident memory in bytes, once a second.
+        cpu: Processor time that the server took, in seconds.
     """
 
     name: str
     seconds: float
     answers: list[tuple[int, float, int | None]] = field(default_factory=list)
     rss: list[int] = field(default_factory=list)
+    cpu: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -106,6 +108,11 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return 1024 * int(status.partition("VmRSS:")[2].split()[0])
 
+    def cpu(self) -> float:
+        """Processor time taken so far, in seconds."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> int:
         """Tell it to stop; return its exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -128,7 +135,7 @@ def send(connection: http.client.HTTPConnection, content: bytes) -> tuple[int, f
 
 def load(server: Server, phase: Phase, contents: list[bytes], clients: int, rate: float | None = None) -> Phase:
     """Let callers send for a while: each as soon as it can, or all together at ``rate`` images per second."""
-    end = time.perf_counter() + phase.seconds
+    end, cpu = time.perf_counter() + phase.seconds, server.cpu()
     order = itertools.cycle(contents)
 
     def call(index: int) -> None:
@@ -147,6 +154,7 @@ def load(server: Server, phase: Phase, contents: list[bytes], clients: int, rate
     while any(caller.is_alive() for caller in callers):
         phase.rss.append(server.rss())
         time.sleep(1)
+    phase.cpu = server.cpu() - cpu
     return phase
 
 
@@ -159,6 +167,7 @@ def row(phase: Phase) -> list[str]:
     return [
         phase.name,
         f"{phase.rate:.1f}",
+        f"{1000 * phase.cpu / max(1, len(phase.numbers)):.0f}",
         *(f"{1000 * value:.0f}" for value in np.quantile(answered, [0.5, 0.95, 0.99, 1])),
         f"{1000 * np.quantile(refused, 0.99):.0f}",
         ", ".join(f"{count} x {status or 'broken'}" for status, count in sorted(statuses.items())),
@@ -214,6 +223,7 @@ def show(phases: list[Phase], images: int) -> None:
     heads = (
         "",
         "verdicts/s",
+        "CPU ms each",
         "p50 ms",
         "p95",
         "p99",

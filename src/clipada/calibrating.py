@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from clipada.calibration import (
     require_images,
     write_calibration,
 )
-from clipada.config import CalibrationConfig, EngineConfig, EngineName, EnginePrecision
+from clipada.config import CalibrationConfig, EngineConfig, EngineName
 from clipada.errors import CalibrationError, DatasetError, ImageError
 from clipada.files import write_text
 from clipada.images import image_sha256
@@ -55,10 +55,10 @@ def calibrate(
     images: Path | str | Iterable[Path | str] = (),
     settings: CalibrationConfig | None = None,
     *,
+    rejected: Mapping[Path, str | None] | None = None,
     backbone: str | None = None,
     engine: EngineName | EngineConfig | None = None,
     device: str = "auto",
-    precision: EnginePrecision | None = None,
     batch_size: int = 8,
     workers: int = 2,
     on_image: Callable[[], None] = lambda: None,
@@ -70,16 +70,18 @@ def calibrate(
         images: Images or folders of good parts that the model was not trained on. None at all: the run's present
             calibration is put under the new promise, its groups as they are.
         settings: The promise.
+        rejected: Images of false alarms that join ``images``, and the group of each: their paths tell none. More high
+            scores only raise the thresholds, so that the promise holds; by themselves they are no draw of good parts.
         backbone: Where the backbone lies now, if not where it lay at training.
-        engine: As for ``Inspector.load``. The promise holds for verdicts of the same engine and precision.
+        engine: As for ``Inspector.load``; ``EngineConfig`` names a precision too. The promise holds for verdicts of the
+            same engine and precision.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        precision: ``"fp32"``, ``"bf16"``, or that of an export.
         batch_size: Images at a time.
         workers: Threads that decode.
         on_image: Called after every image.
 
     Raises:
-        CalibrationError: There are too few images for the promise.
+        CalibrationError: There are too few images for the promise, or none but rejected ones.
         ImageError: A path does not exist, or no image is found.
         RunError: The run folder is not whole.
         BackboneError: The backbone is missing or another one.
@@ -87,18 +89,23 @@ def calibrate(
     settings = settings or CalibrationConfig()
     description = read_run(Path(run))
     given = [Path(image) for image in ([images] if isinstance(images, Path | str) else images)]
+    joining = rejected or {}
+    if not given and joining:
+        raise CalibrationError(
+            "rejected alarms alone are no calibration",
+            expected="IMAGES of good parts, which they join",
+            remedy="name the images of the present calibration too",
+        )
     if not given:
         return _promised(description, settings)
     paths = find_images(given)
     _refuse_defects(paths)
-    fresh, trained_on, copies = _sorted_out(paths, description)
+    fresh, trained_on, copies = _sorted_out([*paths, *joining], description)
     left_out = f"; {len(trained_on)} more were trained on, {len(copies)} are copies" if trained_on or copies else ""
     require_images(len(fresh), settings, left_out)
-    inspector = Inspector.load(
-        description, backbone=backbone, engine=engine, device=device, precision=precision, calibrated=False
-    )
+    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device, calibrated=False)
     results = inspector.inspect_files(fresh, batch_size=batch_size, workers=workers)
-    scored, failures = _scored(results, settings.per, on_image)
+    scored, failures = _scored(results, settings.per, joining, on_image)
     calibration = Calibration(
         settings=settings,
         images=scored,
@@ -187,20 +194,31 @@ def _sha256(path: Path) -> str:
 
 
 def _scored(
-    results: Iterable[Verdict | Failure], per: str | None, on_image: Callable[[], None]
+    results: Iterable[Verdict | Failure],
+    per: str | None,
+    rejected: Mapping[Path, str | None],
+    on_image: Callable[[], None],
 ) -> tuple[tuple[CalibrationImage, ...], tuple[Failure, ...]]:
     """What the calibration keeps of each image, by group and rising score; and the images that could not be read."""
     scored: list[CalibrationImage] = []
+    late: list[CalibrationImage] = []
     failures: list[Failure] = []
     for result in results:
         if isinstance(result, Failure):
             failures.append(result)
+        elif result.path is not None and result.path in rejected:
+            late.append(_image(result, rejected[result.path]))
         else:
-            group = group_of(result.path, per) if result.path else None
-            peak = float(result.anomaly_map.max())
-            scored.append(CalibrationImage(sha256=result.image_sha256, score=result.score, peak=peak, group=group))
+            scored.append(_image(result, group_of(result.path, per) if result.path else None))
         on_image()
-    if per is not None and not any(image.group for image in scored):
+    groups = {image.group for image in scored}
+    if per is not None and not any(groups):
         raise CalibrationError(f"no image's path tells a group by {per!r}", remedy="mend --per, or leave it out")
+    scored += [image if image.group in groups else replace(image, group=None) for image in late]
     ordered = sorted(scored, key=lambda image: (image.group or "", image.score, image.sha256))
     return tuple(ordered), tuple(failures)
+
+
+def _image(verdict: Verdict, group: str | None) -> CalibrationImage:
+    peak = float(verdict.anomaly_map.max())
+    return CalibrationImage(sha256=verdict.image_sha256, score=verdict.score, peak=peak, group=group)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 from clipada import Inspector, calibrate, predict
 from clipada.bundle import CALIBRATION, CARD, TRAINED_ON, read_run
 from clipada.calibration import read_calibration
-from clipada.config import CalibrationConfig, PredictConfig
+from clipada.config import CalibrationConfig, HistoryConfig, PredictConfig
 from clipada.errors import CalibrationError, ConfigError, DatasetError
+from clipada.serving.history import History
 from clipada.types import Failure, Verdict
 from tiny import save
 
@@ -159,6 +161,36 @@ def test_a_group_with_too_few_images_falls_back(run_folder: Path, parts: Path) -
         assert verdict.group is None
         assert verdict.score_threshold == calibration.pooled.score
     assert inspector.inspect(plate.read_bytes(), group="plate").group == "plate"
+
+
+def test_rejected_alarms_join_the_calibration_in_their_groups(
+    clipada: Callable[..., tuple[int, str, str]], run_folder: Path, parts: Path, tmp_path: Path
+) -> None:
+    """What a user does on the line: an alarm, kept, rejected; the next calibration lets such parts pass."""
+    url, common = f"sqlite:///{tmp_path / 'history.db'}", ("--device", "cpu")
+    asked = ("--false-alarm-rate", 0.2, "--confidence", 0.8, "--per", "product")
+    assert clipada("calibrate", run_folder, parts, *asked, *common)[0] == 0
+    first = read_calibration(run_folder / CALIBRATION)
+    run = read_run(run_folder)
+    with History(HistoryConfig(database=url, keep="defective", images=str(tmp_path / "kept images"))) as history:
+        inspector = Inspector.load(run, device="cpu")
+        odd = good_parts(tmp_path / "new" / "plate", 4, seed=3)
+        verdicts = [replace(inspector.inspect(path), defective=True) for path in sorted(odd.iterdir())]
+        other = replace(verdicts[0], model=replace(verdicts[0].model, sha256="f" * 64))
+        for number in history.store([*verdicts, other])[1:]:
+            history.judge(number, confirmed=False, reason="only dust")
+    code, _, err = clipada("calibrate", run_folder, parts, *asked, "--rejected", url, *common)
+    assert code == 0, err
+    assert "3 images of rejected alarms" in err  # neither the one without a word nor that of another model
+    second = read_calibration(run_folder / CALIBRATION)
+    assert second.group_sizes == {"disc": 4, "plate": 15}
+    joined = {image.sha256: image for image in second.images}
+    assert {image.sha256 for image in first.images} < set(joined)
+    for verdict in verdicts[1:]:
+        assert joined[verdict.image_sha256].score == pytest.approx(verdict.score, abs=1e-6)
+    code, _, err = clipada("calibrate", run_folder, "--rejected", url, *common)
+    assert code == 2
+    assert "no calibration" in err
 
 
 def test_a_rule_that_finds_no_group_is_refused(run_folder: Path, parts: Path) -> None:

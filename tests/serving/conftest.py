@@ -6,11 +6,13 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 from stand_in import StandIn, Started
 from starlette.testclient import TestClient
 
@@ -27,8 +29,8 @@ def _postgres_binaries() -> Path | None:
     return places[-1].parent if places else None
 
 
-@pytest.fixture
-def postgres() -> Iterator[str]:
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
     """A PostgreSQL server of its own, on a socket in a temporary folder."""
     pytest.importorskip("psycopg", reason="no PostgreSQL driver: pip install 'psycopg[binary]'")
     binaries = _postgres_binaries()
@@ -46,8 +48,19 @@ def postgres() -> Iterator[str]:
             while subprocess.run([binaries / "pg_isready", "-q", "-h", folder], check=False).returncode:
                 assert server.poll() is None, "the server ended"
                 time.sleep(0.1)
-            yield f"postgresql+psycopg://clipada@/postgres?host={folder}"
+            yield f"postgresql+psycopg://clipada@/{{name}}?host={folder}"
             server.send_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """An empty database of that server."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(postgres_server.format(name="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"create database {name}"))
+    engine.dispose()
+    return postgres_server.format(name=name)
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ class StandIn:
         return images[np.newaxis, ..., 0].astype(np.float32) / 255
 
 
-def encoded(height: int = 20, width: int = 30, seed: int = 0, kind: str = "PNG") -> bytes:
-    """An image file of noise."""
+def encoded(height: int = 20, width: int = 30, seed: int = 0, kind: str = "PNG", below: int = 256) -> bytes:
+    """An image file of noise, its values less than ``below``."""
     file = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, below, (height, width, 3), dtype=np.uint8)
     PIL.Image.fromarray(pixels).save(file, format=kind)
     return file.getvalue()

@@ -19,14 +19,15 @@ from starlette.testclient import TestClient
 from clipada import Inspector, calibrate
 from clipada.bundle import CALIBRATION
 from clipada.calibration import Calibration, CalibrationImage, read_calibration, write_calibration
-from clipada.config import CalibrationConfig, DriftConfig, HistoryConfig, ScoringConfig
+from clipada.config import CalibrationConfig, HistoryConfig, ScoringConfig
 from clipada.errors import ConfigError, HistoryError
 from clipada.images import image_sha256
 from clipada.predicting import prediction_record
 from clipada.serving.history import History
-from clipada.serving.models import Drift, shown_name
+from clipada.serving.models import shown_name
 from clipada.serving.running import named_runs
 from clipada.serving.schemas import Record
+from clipada.types import ModelIdentity
 from tiny import save
 
 
@@ -133,7 +134,7 @@ def test_what_comes_together_is_looked_at_together(started: Started, engine: Sta
     engine.open.clear()
     with ThreadPoolExecutor(9) as pool:
         answers = [pool.submit(send, client)]
-        until(lambda: waiting(client) == 0)  # the worker holds the first
+        until(lambda: client.app.state.service.held_bytes > 0 and waiting(client) == 0)  # the worker holds the first
         answers += [pool.submit(send, client) for _ in range(8)]
         until(lambda: waiting(client) == 8)
         engine.open.set()
@@ -303,8 +304,8 @@ def test_a_real_run_with_its_calibration(started: Started, calibrated: Path, tmp
         told["map"]["max"], abs=1e-4
     )
     assert len(client.get("/v1/verdicts").json()["verdicts"]) == 1  # looking again stores nothing
-    (drift,) = client.get("/v1/status").json()["models"][0]["drift"]
-    assert (drift["parts"], drift["drifting"]) == (1, False)
+    until(lambda: drift_of(client)["parts"] == 1)
+    assert drift_of(client)["drifting"] is False
     metrics = client.get("/metrics").text
     result = "defective" if expected.defective else "good"
     assert f'clipada_images_total{{model="line3",result="{result}"}} 1.0' in metrics
@@ -335,11 +336,12 @@ def test_a_new_calibration_counts_without_a_restart(started: Started, calibrated
     until(lambda: client.get("/v1/models/line3").json()["calibration"]["id"] == new.id)
 
 
-# --- drift in bounded memory
+# --- drift
 
 
-def drifting_calibration() -> Calibration:
-    scores = np.random.default_rng(0).uniform(0, 0.3, 200)
+def bright_calibration() -> Calibration:
+    """As if made from parts that are brighter than those of the test."""
+    scores = np.random.default_rng(0).uniform(0.3, 0.9, 200)
     images = tuple(
         CalibrationImage(sha256=f"{index:064}", score=float(score), peak=0.5) for index, score in enumerate(scores)
     )
@@ -349,22 +351,54 @@ def drifting_calibration() -> Calibration:
     )
 
 
-def test_drift_is_found_and_stays_found_over_windows() -> None:
-    from test_history import verdict
+def drift_of(client: TestClient) -> dict[str, object]:
+    """What the server says of it; nothing before a part was seen."""
+    told = client.get("/v1/status").json()["models"][0]["drift"]
+    return told[0] if told else {"parts": 0}
 
-    drift = Drift(drifting_calibration(), window=400, settings=DriftConfig(false_alarm_chance=0.01))
-    rng = np.random.default_rng(1)
-    good = [verdict(float(score), group=None) for score in rng.uniform(0, 0.28, 800)]
-    for one in good:
-        drift.watch(one)
-    assert not any(report.drifting for report in drift.reports())
-    for score in rng.uniform(0.2, 0.28, 400):
-        drift.watch(verdict(float(score), group=None))
-    for one in good:
-        drift.watch(one)
-    (report,) = drift.reports()
-    assert report.drifting
-    assert report.higher
+
+def test_drift_is_warned_of_and_goes_on_over_restarts(
+    started: Started, engine: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = ModelIdentity(run="line3", sha256="a" * 64, backbone_sha256="b" * 64, engine="torch fp32")
+
+    def start() -> TestClient:
+        inspector = Inspector(engine, ScoringConfig(sigma=1.0), model=model, calibration=bright_calibration())
+        return started(models={"line3": inspector})
+
+    def send_dark(client: TestClient) -> None:
+        files = [("files", (f"{index}.png", encoded(seed=index, below=60))) for index in range(12)]
+        assert client.post("/v1/inspect/batch", files=files).status_code == 200
+
+    first = start()
+    send_dark(first)
+    until(lambda: drift_of(first)["parts"] == 12)
+    assert not drift_of(first)["drifting"]
+    second = start()  # of the same database
+    send_dark(second)
+    until(lambda: drift_of(second)["parts"] == 24)
+    assert drift_of(second)["drifting"]
+    assert "scores are lower" in str(drift_of(second)["description"])
+    assert "model line3: drift: since part" in caplog.text
+    assert 'clipada_drift{group="",model="line3"} 1.0' in second.get("/metrics").text
+
+
+def test_without_its_database_a_server_is_blind_to_drift_and_comes_back(
+    started: Started, engine: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = ModelIdentity(run="line3", sha256="a" * 64, backbone_sha256="b" * 64, engine="torch fp32")
+    inspector = Inspector(engine, ScoringConfig(sigma=1.0), model=model, calibration=bright_calibration())
+    client = started(models={"line3": inspector})
+
+    def away(*_: object) -> object:
+        raise HistoryError("the history cannot be used", got="connection refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client.app.state.service.history, "connected", away)
+        until(lambda: "not watched for drift at present" in caplog.text)
+        assert send(client).status_code == 503
+    assert send(client).status_code == 200
+    until(lambda: drift_of(client)["parts"] == 1)
 
 
 # --- names

@@ -97,7 +97,6 @@ def test_store_and_find(history: History) -> None:
     check_store_and_find(history)
 
 
-@pytest.mark.slow
 def test_postgresql_does_all_of_it(postgres: str) -> None:
     with History(HistoryConfig(database=postgres)) as history:
         check_store_and_find(history)

@@ -83,11 +83,51 @@ def test_an_image_gets_a_verdict_heat_and_a_place_in_the_history(page: Any, part
     drawn = "() => [heat.width, heat.height, image.naturalWidth, image.naturalHeight]"
     assert page.evaluate(drawn) == [48, 40, 48, 40]
     alpha = "() => Math.max(...heat.getContext('2d').getImageData(0, 0, 48, 40).data.filter((_, at) => at % 4 == 3))"
-    before = page.evaluate(alpha)
+    assert page.evaluate(alpha) > 0
     page.fill("#opacity", "0")
-    assert page.evaluate(alpha) in (0, 255)  # the contour alone stays
-    assert before > 0
+    seen = "(layer) => getComputedStyle(document.getElementById(layer)).opacity"
+    assert (page.evaluate(seen, "heat"), page.evaluate(seen, "contours")) == ("0", "1")
     page.wait_for_selector("#history button >> text=8.png")
+
+
+def test_contours_are_where_the_map_is_above_the_threshold(page: Any, tmp_path: Path) -> None:
+    """On values that differ in the last of 16 bits; and a large map keeps what is a single pixel of it."""
+    values = np.full((1100, 1300), 32768, np.uint16)
+    values[:40, :50] = 32769
+    values[900, 1200] = 32769
+    channels = np.stack([values >> 8, values & 255, 0 * values], axis=-1).astype(np.uint8)
+    save(tmp_path / "map.png", channels)
+    drawn = page.evaluate(
+        """async (bytes) => {
+            const { drawMap, readMap } = await import("./picture.js");
+            const map = await readMap(new Blob([new Uint8Array(bytes)], { type: "image/png" }));
+            const [heat, contours] = [new OffscreenCanvas(1, 1), new OffscreenCanvas(1, 1)];
+            drawMap(heat, contours, map, 32768.5 / 65535);
+            const { data } = contours.getContext("2d").getImageData(0, 0, map.width, map.height);
+            const marked = [];
+            for (let at = 0; at < data.length / 4; at++)
+              if (data[4 * at + 3]) marked.push([at % map.width, Math.floor(at / map.width)]);
+            return { width: map.width, height: map.height, marked };
+        }""",
+        list((tmp_path / "map.png").read_bytes()),
+    )
+    assert (drawn["width"], drawn["height"]) == (650, 550)  # two pixels a point
+    marked = {tuple(point) for point in drawn["marked"]}
+    assert (600, 450) in marked
+    box = {(x, y) for x in range(25) for y in range(20)}
+    assert marked - box == {(600, 450)}
+    assert {(24, 10), (10, 19), (0, 0)} <= marked
+    assert (12, 10) not in marked
+
+
+def test_charts_tell_the_rate_and_the_drift(page: Any, parts: list[Path]) -> None:
+    inspected(page, *parts[:3])
+    page.wait_for_function("() => document.querySelector('#rates rect') && document.querySelector('#bands svg')")
+    assert "parts defective in the last two days" in page.inner_text("#rate")
+    assert "promised for good parts, 40 %" in page.inner_text("#rate")
+    page.select_option("#by", "minute")
+    page.wait_for_function("() => rate.innerText.includes('in the last hour')")
+    assert "no sign of drift" in page.inner_text("#drift")
 
 
 def test_a_dropped_file_is_inspected(page: Any, parts: list[Path]) -> None:

@@ -52,7 +52,7 @@ def stored(database: str) -> set[int]:
         return {entry.id for entry in history.entries()}
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest) -> str:
     """Each kind of database."""
     return request.getfixturevalue("url" if request.param == "sqlite" else "postgres")  # type: ignore[no-any-return]

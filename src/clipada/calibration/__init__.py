@@ -7,7 +7,7 @@ from clipada.calibration.conformal import (
     threshold,
     threshold_rank,
 )
-from clipada.calibration.drift import DriftMonitor, DriftReport, JumperMartingale
+from clipada.calibration.drift import QUANTILES, DriftMonitor, DriftReport, JumperMartingale
 from clipada.calibration.groups import PRODUCT, group_of
 from clipada.calibration.record import (
     Calibration,
@@ -20,6 +20,7 @@ from clipada.calibration.record import (
 
 __all__ = [
     "PRODUCT",
+    "QUANTILES",
     "Calibration",
     "CalibrationImage",
     "DriftMonitor",

@@ -77,11 +77,18 @@ EXTRAS = {
 """The modules that are not always installed, and the extra of ``clipada`` that brings each."""
 
 
+def _log_handler() -> logging.Handler:
+    """Colours in a terminal; elsewhere, for files and journals, plain lines that are not broken."""
+    if console.is_terminal or console.quiet:
+        return RichHandler(console=console, show_path=False)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return handler
+
+
 def main() -> None:
     """Run the command line; what the user can mend is printed without a traceback and exits with 2."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
-    )
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_log_handler()])
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         app()

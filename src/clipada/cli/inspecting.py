@@ -24,10 +24,7 @@ from clipada.cli.arguments import (
     engine_config,
 )
 from clipada.cli.terminal import print_metrics, progress, read_dataset, say
-from clipada.config import (
-    CalibrationConfig,
-    CalibrationMode,
-)
+from clipada.config import CalibrationConfig, CalibrationMode, HistoryConfig
 
 
 def evaluate(
@@ -88,6 +85,10 @@ def calibrate(
         str | None,
         typer.Option(help="Thresholds of its own for each product, folder, or match of a regex in the path."),
     ] = None,
+    rejected: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Also the kept images of this run's alarms that were rejected in a history."),
+    ] = None,
     backbone: Backbone = None,
     engine: Engine = None,
     device: Device = "auto",
@@ -110,6 +111,7 @@ def calibrate(
             run,
             images or (),
             settings,
+            rejected=None if rejected is None else _false_alarms(rejected, run),
             backbone=backbone,
             engine=engine_config(engine, precision, device, threads, streams, shortcut),
             batch_size=batch_size,
@@ -125,3 +127,14 @@ def calibrate(
     for line in calibration_summary(report.calibration):
         say(line)
     say(f"kept in {run / CALIBRATION}")
+
+
+def _false_alarms(database: str, run: Path) -> dict[Path, str | None]:
+    """The images of a run's rejected alarms, said aloud."""
+    from clipada.bundle import read_run
+    from clipada.serving.history import History
+
+    with History(HistoryConfig(database=database), create=False) as history:
+        found = history.false_alarms(read_run(run).model_sha256)
+    say(f"{len(found)} images of rejected alarms in {history.place}")
+    return found

@@ -133,7 +133,10 @@ def train(
         say(f"{out} holds a finished run: nothing was left to train")
     else:
         say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
-    say(f"next: clipada evaluate {out} {dataset.root if dataset else 'DATA'}")
+    if dataset is not None and not dataset.test:
+        say(f"next: clipada calibrate {out} HELD-OUT-GOOD-PARTS")
+    else:
+        say(f"next: clipada evaluate {out} {dataset.root if dataset else 'DATA'}")
 
 
 def synthesize(

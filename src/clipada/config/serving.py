@@ -54,13 +54,10 @@ class ServeConfig:
     stop_seconds: float = 30.0
     """Time to answer what was accepted when the server is told to stop; the rest is still inspected and stored."""
 
-    drift_window: int = 20_000
-    """Drift is watched for in windows of so many parts, which bounds memory however long the server runs."""
-
     def __post_init__(self) -> None:
         require(bool(self.host), "host", "an address", self.host)
         require(0 <= self.port <= 65535, "port", "0 to 65535", self.port)
-        for name in ("queue_length", "max_batch", "batch_images", "upload_bytes", "max_pixels", "drift_window"):
+        for name in ("queue_length", "max_batch", "batch_images", "upload_bytes", "max_pixels"):
             require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
         for name in ("upload_seconds", "answer_seconds", "stop_seconds"):
             require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -48,15 +49,31 @@ class RefusedError(ClipAdaError):
         what: As for every error, with ``expected``, ``got`` and ``remedy``.
         retry_after: Seconds after which it may be.
         challenge: Whether to say that a token is wanted.
+        close: Whether to hear no more on this connection.
     """
 
     def __init__(
-        self, status: int, what: str, *, retry_after: int | None = None, challenge: bool = False, **parts: str | None
+        self,
+        status: int,
+        what: str,
+        *,
+        retry_after: int | None = None,
+        challenge: bool = False,
+        close: bool = False,
+        **parts: str | None,
     ) -> None:
         super().__init__(what, **parts)
         self.status = status
         self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
         self.headers |= {"WWW-Authenticate": "Bearer"} if challenge else {}
+        self.headers |= {"Connection": "close"} if close else {}
+
+
+class _Plain(JSONResponse):
+    """JSON in ASCII: an error may repeat what a caller sent, and not all of that is text as UTF-8 knows it."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode("ascii")
 
 
 def problem(error: ClipAdaError) -> dict[str, str | None]:
@@ -67,11 +84,11 @@ def problem(error: ClipAdaError) -> dict[str, str | None]:
 def refused(error: ClipAdaError) -> JSONResponse:
     """The answer to a request that met an error."""
     if isinstance(error, RefusedError):
-        return JSONResponse(problem(error), error.status, error.headers)
+        return _Plain(problem(error), error.status, error.headers)
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     if status >= 500:
         log.error("%s", error)
-    return JSONResponse(problem(error), status, {"Retry-After": "5"} if status == 503 else None)
+    return _Plain(problem(error), status, {"Retry-After": "5"} if status == 503 else None)
 
 
 def explain_errors(app: FastAPI) -> None:

@@ -80,4 +80,5 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     yield
     for served in service.models.values():
         await run_in_threadpool(served.batcher.close)
+        await run_in_threadpool(served.finish)
     service.history.close()

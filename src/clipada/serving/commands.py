@@ -74,11 +74,15 @@ def export(
 
 @history_app.command("false-alarms")
 def false_alarms(database: Database = HistoryConfig.database) -> None:
-    """Print where the images of rejected alarms are kept, for the next calibration."""
+    """Print where the images of rejected alarms are kept; `clipada calibrate --rejected` takes them from there."""
     with _history(database) as history:
-        for entry in history.entries(defective=True, confirmed=False):
-            if entry.kept:
-                typer.echo(entry.kept)
+        alarms = list(history.entries(defective=True, confirmed=False))
+    for entry in alarms:
+        if entry.kept:
+            typer.echo(entry.kept)
+    lost = sum(1 for entry in alarms if not entry.kept)
+    if lost:
+        typer.echo(f"of {lost} more no image was kept: inspect with --keep-images defective", err=True)
 
 
 @history_app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select
@@ -35,12 +36,13 @@ class DriftWatch:
         self.settings = settings or DriftConfig()
         self._key = {"model_sha256": calibration.model_sha256, "calibration": calibration.id}
         self._beginning, self._upto, self._kept = -1, 0, 0
+        self._lock = Lock()
         with history.connected() as connection:
             self._go_on(connection)
 
     def update(self) -> tuple[DriftReport, ...]:
         """Take what was stored since into account; report each group that drifts, once."""
-        with self.history.connected() as connection:
+        with self.history.connected() as connection, self._lock:
             self._go_on(connection)
             if (connection.scalar(select(func.max(VERDICTS.c.id))) or 0) < self._upto:
                 self._upto = 0  # all were pruned: SQLite gives numbers again
@@ -52,6 +54,11 @@ class DriftWatch:
         new = tuple(report for report in self.monitor.drifting() if report.group not in self._told)
         self._told |= {report.group for report in new}
         return new
+
+    def reports(self) -> tuple[DriftReport, ...]:
+        """How each group looked at the last update; any thread may ask."""
+        with self._lock:
+            return self.monitor.reports()
 
     def keep(self) -> None:
         """Keep what was learnt in the history."""

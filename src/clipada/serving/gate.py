@@ -91,7 +91,7 @@ class TokenGate:
 
 
 class BodyLimit:
-    """Refuses requests that are too large, by what they say of themselves and by what comes.
+    """Refuses requests that are too large, by what they say of themselves and by what comes; and those of two lengths.
 
     Args:
         app: What lies behind.
@@ -108,8 +108,12 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         limit = self.limits.get(scope["path"], OTHER_BYTES)
-        said = Headers(scope=scope).get("content-length", "0")
-        if not said.isdigit() or int(said) > limit:
+        headers = Headers(scope=scope)
+        if {"content-length", "transfer-encoding"} <= set(headers.keys()):
+            await refused(_TWO_LENGTHS)(scope, receive, send)
+            return
+        said = headers.get("content-length", "0")
+        if not said.isdecimal() or len(said) > 18 or int(said) > limit:
             await refused(_too_large(limit, f"{said[:30]} bytes"))(scope, receive, send)
             return
         came = 0
@@ -123,6 +127,15 @@ class BodyLimit:
             return message
 
         await self.app(scope, counted, send)
+
+
+_TWO_LENGTHS = RefusedError(
+    400,
+    "the request tells its length in two ways",  # a proxy may believe the other, and be smuggled a second request
+    expected="Content-Length or Transfer-Encoding",
+    got="both",
+    close=True,
+)
 
 
 def _too_large(limit: int, got: str) -> RefusedError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
@@ -17,10 +16,9 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from clipada.config import HistoryConfig
 from clipada.errors import HistoryError
-from clipada.files import sha256_of, written_aside
-from clipada.images import read_header, write_png
 from clipada.predicting import prediction_record
 from clipada.serving import outbox, seen
+from clipada.serving.keeping import keep_image
 from clipada.serving.tables import DELIVERIES, FEEDBACK, VERDICTS, migrate
 from clipada.types import Verdict
 
@@ -201,6 +199,11 @@ class History:
             for row in connection.execution_options(yield_per=500).execute(query.limit(limit)):
                 yield Entry(**row._mapping)
 
+    def false_alarms(self, model_sha256: str) -> dict[Path, str | None]:
+        """The kept images of a model's alarms that operators rejected, and the group of each."""
+        alarms = self.entries(defective=True, confirmed=False)
+        return {Path(one.kept): one.group_name for one in alarms if one.kept and one.model_sha256 == model_sha256}
+
     def export_csv(self, file: IO[str]) -> int:
         """Write every entry as CSV, newest first, under a head of the names of ``Entry``; return their number."""
         names = [field.name for field in fields(Entry)]
@@ -247,32 +250,7 @@ class History:
             return None
         folder = Path(self.settings.images).absolute() / verdict.image_sha256[:2]
         with self._keeping:
-            return str(_kept(folder, verdict, content))
-
-
-def _kept(folder: Path, verdict: Verdict, content: bytes | None) -> Path:
-    """The image in ``folder``, put there if need be: its file as it came, or the pixels that were judged."""
-    pixels = folder / f"{verdict.image_sha256}.png"
-    if content is not None:
-        place = pixels.with_suffix(read_header(content).suffix)
-        if not place.exists():
-            with written_aside(place) as aside:
-                aside.write_bytes(content)
-        return place
-    place = pixels if verdict.path is None else pixels.with_suffix(verdict.path.suffix.lower())
-    if place.exists() or (verdict.path is not None and _copied(verdict.path, place, verdict.image_sha256)):
-        return place
-    write_png(pixels, verdict.image)
-    return pixels
-
-
-def _copied(path: Path, place: Path, sha256: str) -> bool:
-    """Copy an image file; whether it is still there, and still what was looked at."""
-    if not path.is_file() or sha256_of(path) != sha256:
-        return False
-    with written_aside(place) as aside:
-        shutil.copyfile(path, aside)
-    return True
+            return str(keep_image(folder, verdict, content))
 
 
 def _row(verdict: Verdict, kept: str | None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,11 +11,12 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from clipada.bundle import CALIBRATION
-from clipada.calibration import Calibration, DriftMonitor, DriftReport, read_calibration
-from clipada.config import DriftConfig, ServeConfig, cores
-from clipada.errors import CalibrationError, ClipAdaError
+from clipada.calibration import DriftReport, read_calibration
+from clipada.config import ServeConfig, cores
+from clipada.errors import CalibrationError, ClipAdaError, HistoryError
 from clipada.inspector import Inspector
 from clipada.serving.batching import Answer, Batcher, Job
+from clipada.serving.drifting import DriftWatch
 from clipada.serving.history import History
 from clipada.serving.instruments import Instruments
 from clipada.types import Verdict
@@ -24,48 +24,6 @@ from clipada.types import Verdict
 log = logging.getLogger(__name__)
 
 NAME_LENGTH = 255
-
-
-class Drift:
-    """Drift of one calibration's parts, watched for in windows, so that memory is bounded.
-
-    Window ``k`` may give a false alarm with a chance of ``a / (k (k + 1))``; over all windows, however many, that is
-    ``a``. What was once found stays until there is a new calibration.
-
-    Args:
-        calibration: What the verdicts rest on.
-        window: Parts in a window.
-        settings: The chance ``a``, and the seed.
-    """
-
-    def __init__(self, calibration: Calibration, window: int, settings: DriftConfig | None = None) -> None:
-        self._calibration = calibration
-        self._window = window
-        self._settings = settings or DriftConfig()
-        self._lock = threading.Lock()
-        self._found: dict[str | None, DriftReport] = {}
-        self._number = 0
-        self._start()
-
-    def watch(self, verdict: Verdict) -> None:
-        """Take a verdict into account."""
-        with self._lock:
-            self._monitor.watch(verdict)
-            self._parts += 1
-            if self._parts >= self._window:
-                self._found |= {report.group: report for report in self._monitor.reports() if report.drifting}
-                self._start()
-
-    def reports(self) -> tuple[DriftReport, ...]:
-        """For each group that parts were seen of: what was found, else how the present window looks."""
-        with self._lock:
-            return tuple(({report.group: report for report in self._monitor.reports()} | self._found).values())
-
-    def _start(self) -> None:
-        self._number += 1
-        chance = self._settings.false_alarm_chance / (self._number * (self._number + 1))
-        self._monitor = DriftMonitor(self._calibration, replace(self._settings, false_alarm_chance=chance))
-        self._parts = 0
 
 
 class ServedModel:
@@ -84,22 +42,37 @@ class ServedModel:
     ) -> None:
         self.name = name
         self.inspector = inspector
-        self.drift: Drift | None = None
         self.batcher = Batcher(self, settings, name)
-        self._settings = settings
         self._history = history
         self._instruments = instruments
         self._path = None if inspector.run is None else inspector.run.folder / CALIBRATION
         self._seen = _stamp(self._path)
-        self._follow(inspector.calibration)
+        self._drift: DriftWatch | None = None
+        self._blind = False
 
     def prepare(self) -> None:
-        """Look at a blank image: the first look takes longer than those after it."""
+        """Look at a blank image, as the first look takes longer than those after it; read what was stored before."""
         side = self.inspector.engine.image_size
         self.inspector.engine.localise_passes(np.zeros((1, side, side, 3), np.uint8))
+        self._watch_drift()
 
     def refresh(self) -> None:
-        """Judge by the run's ``calibration.json`` if it has changed; keep the present one if the new is no good."""
+        """Judge by the run's calibration of today, and look whether the parts stored since drift from it."""
+        self._recalibrate()
+        self._watch_drift()
+
+    def finish(self) -> None:
+        """Keep what was learnt of drift, after the last batch."""
+        self._watch_drift()
+        if self._drift is not None and not self._blind:
+            self._drift.keep()
+
+    def drift(self) -> tuple[DriftReport, ...]:
+        """For each group that parts were seen of: do they look like those of the calibration?"""
+        return () if self._drift is None else self._drift.reports()
+
+    def _recalibrate(self) -> None:
+        """Take up ``calibration.json`` if it has changed; keep the present one if the new is no good."""
         stamp = _stamp(self._path)
         if self._path is None or stamp == self._seen:
             return
@@ -115,8 +88,24 @@ class ServedModel:
         except CalibrationError as error:
             log.error("model %s goes on with the calibration it has: %s", self.name, error)
             return
-        self._follow(calibration)
+        self._drift = None
         log.warning("model %s judges by calibration %s from now on", self.name, calibration.id)
+
+    def _watch_drift(self) -> None:
+        """Take the verdicts stored since into account, and warn of drift once; a database that is away can wait."""
+        calibration = self.inspector.calibration
+        if calibration is None:
+            return
+        try:
+            self._drift = self._drift or DriftWatch(self._history, calibration)
+            for report in self._drift.update():
+                log.warning("model %s: %s", self.name, report.describe())
+        except HistoryError as error:
+            if not self._blind:
+                log.error("model %s is not watched for drift at present: %s", self.name, error)
+            self._blind = True
+        else:
+            self._blind = False
 
     def work(self, jobs: Sequence[Job]) -> list[Answer | ClipAdaError]:
         """Inspect a batch and store its verdicts in one transaction."""
@@ -138,19 +127,11 @@ class ServedModel:
             if isinstance(result, Verdict):
                 answers.append(Answer(verdict=result, id=next(numbers) if job.store else None))
                 if job.store:
-                    self._count(result)
+                    self._instruments.verdict(self.name, result)
             else:
                 answers.append(result)
                 self._instruments.unreadable(self.name)
         return answers
-
-    def _count(self, verdict: Verdict) -> None:
-        self._instruments.verdict(self.name, verdict)
-        if self.drift is not None:
-            self.drift.watch(verdict)
-
-    def _follow(self, calibration: Calibration | None) -> None:
-        self.drift = None if calibration is None else Drift(calibration, self._settings.drift_window)
 
 
 def shown_name(name: str | None) -> str | None:

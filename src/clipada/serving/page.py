@@ -1,4 +1,4 @@
-"""The page that people inspect with: three files, served as they are, that call the API as programs do."""
+"""The page that people inspect with: five files, served as they are, that call the API as programs do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import FileResponse
 
 FOLDER = Path(__file__).parent / "page"
 
-FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+FILES = {"/": "index.html"} | {f"/{name}": name for name in ("page.css", "page.js", "picture.js", "charts.js")}
 """By path, the file that is answered. They hold nothing that is to be kept from anyone."""
 
 _HEADERS = {

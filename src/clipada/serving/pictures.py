@@ -24,10 +24,14 @@ def map_png(verdict: Verdict, kind: MapKind) -> bytes:
     Args:
         verdict: The verdict.
         kind: ``heat``: colours on the scale that has the threshold in its middle, with transparency, to be laid over
-            the image. ``values``: 16-bit grey, ``round(65535 map)``, in the image's own geometry.
+            the image. ``values``: 16-bit grey, ``round(65535 map)``, in the image's own geometry. ``channels``: these
+            values as ``256 red + green``, for browsers, which read 8 bits of a channel.
     """
     if kind == "values":
         return png(map_to_16bit(verdict.anomaly_map))
+    if kind == "channels":
+        values = map_to_16bit(verdict.anomaly_map)
+        return png(np.stack([values >> 8, values & 255, np.zeros_like(values)], axis=-1).astype(np.uint8))
     small = restore_map(verdict.anomaly_map, picture_size(verdict.anomaly_map.shape, (1, LONGEST_SIDE)))
     return png(heat_layer(relative_heat(small, verdict.threshold)))
 

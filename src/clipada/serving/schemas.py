@@ -19,15 +19,16 @@ def _storable(text: str) -> str:
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
 Text = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_storable)]
-MapKind = Literal["heat", "values"]
+MapKind = Literal["heat", "values", "channels"]
 ModelName = Annotated[str | None, Query(description="Which model inspects; needed where there are several.")]
 Group = Annotated[Line | None, Query(description="The group whose thresholds count, where the calibration has groups.")]
 MapChoice = Annotated[
     MapKind | None,
     Query(
         alias="map",
-        description="Also the anomaly map as base64 PNG: `heat`, colours with transparency to lay over the image; or "
-        "`values`, grey of 16 bits, value / 65535, in the image's own geometry.",
+        description="Also the anomaly map as base64 PNG: `heat`, colours with transparency to lay over the image; "
+        "`values`, grey of 16 bits, value / 65535, in the image's own geometry; or `channels`, the same as "
+        "(256 red + green) / 65535, for what reads 8 bits a channel.",
     ),
 ]
 
@@ -185,6 +186,14 @@ class CalibrationAnswer(BaseModel):
     groups: dict[str, GroupAnswer]
 
 
+class Quantile(BaseModel):
+    """The score that a share `level` of the parts does not exceed, at calibration and among those seen that pass."""
+
+    level: float
+    calibrated: float
+    seen: float
+
+
 class DriftAnswer(BaseModel):
     """Whether a group's parts still look like those of the calibration."""
 
@@ -194,6 +203,7 @@ class DriftAnswer(BaseModel):
     defective: int
     evidence: float
     limit: float
+    quantiles: list[Quantile]
     description: str
 
 
@@ -216,6 +226,23 @@ class Status(BaseModel):
     version: str
     uptime_seconds: float
     models: list[ModelStatus]
+
+
+class RateAnswer(BaseModel):
+    """Parts of one minute, hour or day, which began at `time`: all, those judged, those called defective."""
+
+    time: str
+    inspected: int
+    judged: int
+    defective: int
+
+
+class Rates(BaseModel):
+    """How many parts were called defective over time, and the rate that is promised for good parts."""
+
+    by: Literal["minute", "hour", "day"]
+    promised: float | None
+    rates: list[RateAnswer]
 
 
 class ModelAnswer(BaseModel):

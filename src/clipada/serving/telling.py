@@ -7,19 +7,21 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from clipada.bundle import CARD
+from clipada.calibration import QUANTILES as DRIFT_QUANTILES
 from clipada.calibration import Calibration, DriftReport, rate_bound, threshold
 from clipada.report import calibration_summary
 from clipada.serving.answers import Problem, RefusedError
 from clipada.serving.models import ServedModel
-from clipada.serving.schemas import ModelAnswer, Ready, Status
+from clipada.serving.rates import Step, rates
+from clipada.serving.schemas import ModelAnswer, ModelName, Rates, Ready, Status
 from clipada.serving.service import Served, Service
 
 router = APIRouter(tags=["server"])
@@ -61,6 +63,22 @@ def status(service: Served) -> Any:
         "version": version("clipada"),
         "uptime_seconds": round(time.time() - service.started, 1),
         "models": [_status(service, served) for served in service.models.values()],
+    }
+
+
+@router.get("/v1/rates", response_model=Rates, responses={404: {"model": Problem}})
+def rates_over_time(
+    service: Served,
+    model: ModelName = None,
+    by: Annotated[Step, Query(description="Of the last hour, two days or 60 days.")] = "hour",
+) -> Any:
+    """How many parts of a model were called defective, in each minute, hour or day that some were inspected in."""
+    inspector = service.model(model).inspector
+    sha256 = None if inspector.model is None else inspector.model.sha256
+    return {
+        "by": by,
+        "promised": inspector.calibration and inspector.calibration.settings.false_alarm_rate,
+        "rates": [asdict(rate) for rate in rates(service.history, by, sha256)],
     }
 
 
@@ -125,16 +143,11 @@ def _ids(models: Iterable[ServedModel]) -> list[tuple[list[str], float]]:
 
 
 def _drift(models: Iterable[ServedModel]) -> list[tuple[list[str], DriftReport]]:
-    return [
-        ([one.name, report.group or ""], report)
-        for one in models
-        if one.drift is not None
-        for report in one.drift.reports()
-    ]
+    return [([one.name, report.group or ""], report) for one in models for report in one.drift()]
 
 
 def _status(service: Service, served: ServedModel) -> dict[str, Any]:
-    identity, calibration, drift = served.inspector.model, served.inspector.calibration, served.drift
+    identity, calibration = served.inspector.model, served.inspector.calibration
     return {
         "name": served.name,
         "ready": served.batcher.ready,
@@ -143,11 +156,17 @@ def _status(service: Service, served: ServedModel) -> dict[str, Any]:
         "engine": served.inspector.engine_name,
         "model_sha256": identity and identity.sha256,
         "calibration": calibration and calibration.id,
-        "drift": [
-            asdict(report) | {"drifting": report.drifting, "description": report.describe()}
-            for report in (drift.reports() if drift else ())
-        ],
+        "drift": [_drift_answer(report) for report in served.drift()],
     }
+
+
+def _drift_answer(report: DriftReport) -> dict[str, Any]:
+    quantiles = [
+        {"level": level, "calibrated": calibrated, "seen": seen}
+        for level, (calibrated, seen) in zip(DRIFT_QUANTILES, report.quantiles, strict=False)
+    ]
+    words = {"drifting": report.drifting, "description": report.describe(), "quantiles": quantiles}
+    return asdict(report) | words
 
 
 def _calibration(calibration: Calibration) -> dict[str, Any]:

@@ -50,7 +50,8 @@ async def read_uploads(request: Request, field_name: str, most: int, seconds: fl
         One at least.
 
     Raises:
-        RefusedError: There is none, something else, or too many; the request comes too slowly (408).
+        RefusedError: There is none, something else, or too many; the request comes too slowly (408); its names cannot
+            be decoded.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -59,6 +60,8 @@ async def read_uploads(request: Request, field_name: str, most: int, seconds: fl
         raise RefusedError(
             408, "the request came too slowly", expected=f"all of it within {seconds:g} s", remedy="send it again"
         ) from None
+    except UnicodeError as error:  # the form names an encoding, and it is another
+        raise RefusedError(422, "the form's names cannot be read", expected="UTF-8", got=str(error)[:200]) from None
     except ClientDisconnect:
         raise RefusedError(400, "the sender went away") from None
 

@@ -1,6 +1,9 @@
 // The inspection page: every figure on it comes from the API that programs use.
+import { drawDrift, drawRates, drawScores } from "./charts.js";
+import { drawMap, readMap } from "./picture.js";
+
 const $ = (id) => document.getElementById(id);
-const state = { model: null, shown: null, values: null, entries: [], next: null };
+const state = { model: null, shown: null, map: null, entries: [], next: null };
 const POLL = 3000;
 const PAGE = 50;
 
@@ -86,7 +89,7 @@ async function inspect(files) {
   for (const file of files) {
     const form = new FormData();
     form.append("file", file);
-    const query = new URLSearchParams({ model: $("model").value, map: "values" });
+    const query = new URLSearchParams({ model: $("model").value, map: "channels" });
     if ($("group").value) query.set("group", $("group").value);
     $("state").textContent = `inspecting ${file.name}`;
     const record = await json(`v1/inspect?${query}`, { method: "POST", body: form });
@@ -102,7 +105,7 @@ async function show(record, image, map) {
   $("image").src = image ? URL.createObjectURL(image) : "";
   $("image").alt = record.path ? `inspected image ${record.path}` : "inspected image";
   $("picture").hidden = !image;
-  state.values = map ? await readValues(map) : null;
+  state.map = map && (await readMap(map));
   $("shown").hidden = false;
   $("verdict").textContent = `${mean(record)}: ${record.path ?? `verdict ${record.id}`}`;
   $("verdict").className = tone(record);
@@ -122,47 +125,12 @@ function region({ box: [left, top, right, bottom], area, peak }) {
   return item;
 }
 
-async function readValues(blob) {
-  const picture = await createImageBitmap(blob);
-  const canvas = new OffscreenCanvas(picture.width, picture.height);
-  const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0);
-  const { data } = context.getImageData(0, 0, picture.width, picture.height);
-  const values = new Uint8Array(picture.width * picture.height);
-  for (let index = 0; index < values.length; index++) values[index] = data[4 * index];
-  return { values, width: picture.width, height: picture.height };
-}
-
-const STOPS = [[40, 10, 90], [190, 50, 90], [250, 140, 20], [255, 250, 160]];
-
-function colour(value) {
-  const place = (value / 255) * (STOPS.length - 1);
-  const first = Math.min(Math.floor(place), STOPS.length - 2);
-  return STOPS[first].map((start, channel) => start + (place - first) * (STOPS[first + 1][channel] - start));
-}
-
 function draw() {
-  const canvas = $("heat");
-  if (!state.values) {
-    canvas.hidden = true;
-    return;
-  }
-  const { values, width, height } = state.values;
-  const edge = 255 * state.shown.threshold;
-  Object.assign(canvas, { width, height, hidden: false });
-  const context = canvas.getContext("2d");
-  const heat = context.createImageData(width, height);
-  const opacity = Number($("opacity").value) / 100;
-  const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && values[y * width + x] > edge;
-  for (let y = 0; y < height; y++)
-    for (let x = 0; x < width; x++) {
-      const at = y * width + x;
-      const rim = inside(x, y) && !(inside(x - 1, y) && inside(x + 1, y) && inside(x, y - 1) && inside(x, y + 1));
-      const [red, green, blue] = rim ? [0, 230, 255] : colour(values[at]);
-      heat.data.set([red, green, blue, rim ? 255 : 255 * opacity * Math.min(1, values[at] / 128)], 4 * at);
-    }
-  context.putImageData(heat, 0, 0);
+  for (const layer of ["heat", "contours"]) $(layer).hidden = !state.map;
+  if (state.map) drawMap($("heat"), $("contours"), state.map, state.shown.threshold);
 }
+
+const fade = () => { $("heat").style.opacity = Number($("opacity").value) / 100; };
 
 // --- history
 
@@ -173,6 +141,7 @@ async function refresh() {
   state.entries = verdicts;
   state.next = next;
   listEntries();
+  await showRates();
   await showStatus();
 }
 
@@ -190,7 +159,7 @@ function listEntries() {
   $("history").replaceChildren(...state.entries.map(row));
   if (focused) document.querySelector(`#history [data-id="${focused}"]`)?.focus();
   $("more").hidden = !state.next || state.entries.length < PAGE;
-  chart();
+  $("scores").setAttribute("aria-label", drawScores($("scores"), state.entries));
 }
 
 function row(entry) {
@@ -215,7 +184,7 @@ function row(entry) {
 async function recall(entry) {
   const record = await json(`v1/verdicts/${entry.id}`);
   const found = (part) => call(`v1/verdicts/${entry.id}/${part}`).then((answer) => answer.blob(), () => null);
-  const [image, map] = entry.kept ? await Promise.all([found("image"), found("map?kind=values")]) : [null, null];
+  const [image, map] = entry.kept ? await Promise.all([found("image"), found("map?kind=channels")]) : [null, null];
   await show({ ...record, id: entry.id }, image, map);
   listEntries();
 }
@@ -228,38 +197,19 @@ async function judge(confirmed) {
   await refresh();
 }
 
-function mark(name, attributes) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
-
-function chart() {
-  const entries = [...state.entries].reverse();
-  const top = Math.max(0.05, ...entries.map((entry) => Math.max(entry.score, entry.score_threshold ?? 0)));
-  const place = (index) => (600 * (index + 0.5)) / entries.length;
-  const level = (score) => 115 - (110 * score) / top;
-  const dots = entries.map((entry, index) => {
-    const fill = { bad: "var(--bad)", good: "var(--good)" }[tone(entry)] ?? "var(--faint)";
-    return mark("rect", { x: place(index) - 3, y: level(entry.score) - 3, width: 6, height: 6, fill });
-  });
-  const limit = entries.map((entry, index) =>
-    mark("rect", { x: place(index) - 300 / entries.length, y: level(entry.score_threshold ?? -1), height: 1,
-      width: 600 / entries.length, fill: "var(--faint)" }));
-  $("chart").replaceChildren(...limit, ...dots);
-  const judged = entries.filter((entry) => entry.defective !== null);
-  const defective = judged.filter((entry) => entry.defective).length;
-  const text = judged.length ? `${defective} of the ${judged.length} listed are defective` : "nothing judged yet";
-  $("rate").textContent = `${text}; each mark is a part's score, oldest left, the line its threshold.`;
-  $("chart").setAttribute("aria-label", text);
+async function showRates() {
+  const query = new URLSearchParams({ model: $("model").value, by: $("by").value });
+  $("rate").textContent = drawRates($("rates"), await json(`v1/rates?${query}`));
 }
 
 async function showStatus() {
   const { models } = await json("v1/status");
   const own = models.find((one) => one.name === $("model").value);
   $("state").textContent = own ? `${own.ready ? "ready" : "not ready"}, ${own.waiting} waiting` : "";
-  const told = (own?.drift ?? []).map((one) => one.description);
-  $("drift").textContent = told.length ? `Drift: ${told.join("; ")}.` : "Drift: no part judged since the start.";
+  const drift = own?.drift ?? [];
+  $("drift").textContent = drift.length ? drift.map((one) => `${one.description}.`).join("\n") : "No part seen yet.";
+  $("drift").className = drift.some((one) => one.drifting) ? "bad" : "";
+  drawDrift($("bands"), drift);
   if (own && state.model.calibration?.id !== (own.calibration ?? undefined)) await chooseModel();
 }
 
@@ -273,11 +223,12 @@ $("drop").addEventListener("drop", (event) => {
   $("drop").classList.remove("over");
   attempt(() => inspect([...event.dataTransfer.files]));
 });
-$("model").addEventListener("change", () => attempt(chooseModel));
+$("model").addEventListener("change", () => attempt(async () => { await chooseModel(); await refresh(); }));
+$("by").addEventListener("change", () => attempt(showRates));
 $("group").addEventListener("change", () => { state.shown ??= null; resetThreshold(); });
 $("threshold").addEventListener("input", showThreshold);
 $("reset").addEventListener("click", resetThreshold);
-$("opacity").addEventListener("input", draw);
+$("opacity").addEventListener("input", fade);
 $("more").addEventListener("click", () => attempt(older));
 for (const name of ["defective", "confirmed"]) $(name).addEventListener("change", () => attempt(refresh));
 $("feedback").addEventListener("submit", (event) => {
@@ -292,4 +243,5 @@ $("login").addEventListener("submit", (event) => {
 setInterval(() => document.hidden || !state.model || state.entries.length > PAGE || refresh().catch(() => {
   $("state").textContent = "the server does not answer";
 }), POLL);
+fade();
 attempt(start);
