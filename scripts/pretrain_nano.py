@@ -3,13 +3,16 @@
 Two courses, one after the other: scenes of every kind, then parts that are seen with a defect and without.
 `OUT/nano` is the finished `transformers` folder, `OUT/figures.json` what it, the network after the first course and the
 untrained one know, `OUT/scenes/log.csv` and `OUT/parts/log.csv` the losses. A killed run goes on where its checkpoint
-stands when the same command is given again.
+stands when the same command is given again; networks whose figures are known are not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,29 +30,47 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="steps of the first course")
     parser.add_argument("--parts-steps", type=int, default=Recipe.steps, help="steps of the second course")
     parser.add_argument("--start", type=Path, help="a finished first course, instead of training it")
+    parser.add_argument(
+        "--ablation-steps", type=int, default=0, help="steps of two more, to compare objectives"
+    )
     parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--captions-only", action="store_true", help="the ablation: no patch objective")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    shared = {"learning_rate": options.learning_rate, "seed": options.seed, "patch_words": not options.captions_only}
+    figures = _known(options.out / FIGURES)
+    for name, probe in _networks(options):
+        if name not in figures:
+            figures[name] = measure(probe).to_dict()
+            write_json(options.out / FIGURES, figures)
+    for figure, value in figures["nano"].items():
+        print(f"{figure}: {value}, untrained {figures['untrained'][figure]}")
+
+
+def _networks(options: argparse.Namespace) -> Iterator[tuple[str, Probe]]:
+    """Each network by the name of its figures, trained where it is not yet."""
+    shared = {"learning_rate": options.learning_rate, "seed": options.seed}
     start = options.start
     if start is None:
         start = options.out / "scenes" / EXPORT
         export(train(Recipe(steps=options.steps, **shared), options.out / "scenes"), start)
     recipe = Recipe(course="parts", steps=options.parts_steps, **shared)
     export(train(recipe, options.out / "parts", start=start), options.out / EXPORT)
+    yield "nano", Probe.load(options.out / EXPORT)
+    yield "first course", Probe.load(start)
     untrained = build_learner(options.seed)
-    probes = {
-        "nano": Probe.load(options.out / EXPORT),
-        "first course": Probe.load(start),
-        "untrained": Probe(untrained.clip, untrained.tokenizer),
-    }
-    figures = {name: measure(probe).to_dict() for name, probe in probes.items()}
-    write_json(options.out / FIGURES, figures)
-    for figure, value in figures["nano"].items():
-        print(f"{figure}: {value}, untrained {figures['untrained'][figure]}")
+    yield "untrained", Probe(untrained.clip, untrained.tokenizer)
+    if steps := options.ablation_steps:
+        for patches, name in ((True, "patch words"), (False, "captions only")):
+            recipe = Recipe(steps=steps, patch_words=patches, **shared)
+            learner = train(recipe, options.out / name.replace(" ", "-"))
+            yield f"{name}, {steps} steps", Probe(learner.clip, learner.tokenizer)
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """The figures of ``path``, by network; none if there is no such file."""
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return known
 
 
 if __name__ == "__main__":
