@@ -1,9 +1,9 @@
 """Pre-train nano, the embedded CLIP, on procedural captioned images, from nothing, and print what it knows.
 
-Two courses, one after the other: scenes of every kind, then parts that are seen with a defect and without.
-`OUT/nano` is the finished `transformers` folder, `OUT/figures.json` what it, the network after the first course and the
-untrained one know, `OUT/scenes/log.csv` and `OUT/parts/log.csv` the losses. A killed run goes on where its checkpoint
-stands when the same command is given again; networks whose figures are known are not measured again.
+`OUT/nano` is the finished `transformers` folder, `OUT/figures.json` what it and the untrained network know,
+`OUT/scenes/log.csv` the losses. `--parts-steps` adds a second course, of parts that are seen with a defect and without,
+which the embedded nano did not take. A killed run goes on where its checkpoint stands when the same command is given
+again; networks whose figures are known are not measured again.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from nano.probes import Probe, measure
 
 FIGURES = "figures.json"
 
+PARTS_DECAY = 0.3
+"""The share of the second course's steps in which its rate falls."""
+
 
 def main() -> None:
     """Train, or go on; write the `transformers` folder and the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for checkpoints, logs, figures and the finished model")
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="steps of the first course")
-    parser.add_argument("--parts-steps", type=int, default=Recipe.steps, help="steps of the second course")
+    parser.add_argument("--parts-steps", type=int, default=0, help="steps of the second course")
     parser.add_argument("--start", type=Path, help="a finished first course, instead of training it")
-    parser.add_argument(
-        "--ablation-steps", type=int, default=0, help="steps of two more, to compare objectives"
-    )
+    parser.add_argument("--ablation-steps", type=int, default=0, help="steps of two more, to compare objectives")
     parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=1)
@@ -50,14 +51,17 @@ def main() -> None:
 def _networks(options: argparse.Namespace) -> Iterator[tuple[str, Probe]]:
     """Each network by the name of its figures, trained where it is not yet."""
     shared = {"learning_rate": options.learning_rate, "seed": options.seed}
-    start = options.start
-    if start is None:
-        start = options.out / "scenes" / EXPORT
-        export(train(Recipe(steps=options.steps, **shared), options.out / "scenes"), start)
-    recipe = Recipe(course="parts", steps=options.parts_steps, **shared)
-    export(train(recipe, options.out / "parts", start=start), options.out / EXPORT)
-    yield "nano", Probe.load(options.out / EXPORT)
-    yield "first course", Probe.load(start)
+    first = options.start
+    if first is None:
+        first = options.out / ("scenes" if options.parts_steps else ".") / EXPORT
+        export(train(Recipe(steps=options.steps, **shared), options.out / "scenes"), first)
+    if options.parts_steps:
+        recipe = Recipe(course="parts", steps=options.parts_steps, decay=PARTS_DECAY, **shared)
+        export(train(recipe, options.out / "parts", start=first), options.out / EXPORT)
+        yield "nano", Probe.load(options.out / EXPORT)
+        yield "first course", Probe.load(first)
+    else:
+        yield "nano", Probe.load(first)
     untrained = build_learner(options.seed)
     yield "untrained", Probe(untrained.clip, untrained.tokenizer)
     if steps := options.ablation_steps:
