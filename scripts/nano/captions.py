@@ -99,7 +99,7 @@ def _caption(scenes: Scenes, index: int, kinds: list[int], generator: Generator)
         text += f", {EXPOSURES[int(scenes.exposures[index])]}, {LIGHTS[int(scenes.lights[index])]}"
     if not kinds:
         return text + (f", {one_of(SOUND)}" if now_and_then(0.6) else "")
-    if now_and_then(0.25):
+    if now_and_then(0.25) or max(kinds) >= len(DEFECTS):
         return f"{text}, {one_of(SPOILED)}"
     return f"{text}, with a " + " and a ".join(DEFECTS[kind] for kind in kinds)
 
@@ -118,6 +118,7 @@ def patch_words(scenes: Scenes, patch: int = 16) -> PatchWords:
     defective = (scenes.defects >= 0).float()[:, None]
     amount = F.avg_pool2d(defective, patch)[:, 0].flatten(1)
     kind = F.max_pool2d(scenes.defects.float()[:, None], patch)[:, 0].flatten(1).long()
+    kind = torch.where(kind < len(DEFECTS), kind, -100)
     spoiled = amount >= 0.03
     kind = torch.where(spoiled, kind, torch.where(amount == 0, len(GROUPS["defect"]) - 1, -100))
     shape = torch.where(share > 0.3, scenes.shapes[:, None], torch.where(share < 0.05, len(SHAPES), -100))

@@ -6,92 +6,20 @@ A defect takes a ``Spot`` and returns ``(paint (n, 3, H, W), opacity (n, H, W))`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from clipada.synthesis.draws import chance, log_uniform, per_image, uniform
-from clipada.synthesis.families import gaussian_noise
+from clipada.synthesis.draws import per_image, uniform
 from nano.draws import hashed, pixels
-
-
-@dataclass(frozen=True)
-class Spot:
-    """Where defects are drawn.
-
-    Attributes:
-        image: What is there now, ``(n, 3, H, W)``.
-        behind: What lies behind objects, ``(n, 3, H, W)``.
-        y, x: Pixel offsets from each defect's centre along its own, randomly turned axes, ``(n, H, W)``.
-        generator: Source of all randomness.
-    """
-
-    image: Tensor
-    behind: Tensor
-    y: Tensor
-    x: Tensor
-    generator: Generator
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def uniform(self, low: float, high: float) -> Tensor:
-        """One draw for each image, ``(n, 1, 1)``."""
-        return per_image(uniform(low, high, (len(self),), self.generator))
-
-    def log_uniform(self, low: float, high: float) -> Tensor:
-        """One draw for each image, ``(n, 1, 1)``."""
-        return per_image(log_uniform(low, high, (len(self),), self.generator))
-
-    def chance(self, probability: float) -> Tensor:
-        """One draw for each image, ``(n, 1, 1)``."""
-        return per_image(chance(probability, (len(self),), self.generator))
-
-    def colour(self) -> Tensor:
-        """Any colour, ``(n, 3, 1, 1)``."""
-        return uniform(0, 1, (len(self), 3, 1, 1), self.generator)
-
-    def noise(self, slope: float) -> Tensor:
-        """Gaussian noise ``(n, H, W)`` of a spectrum ``1 / f^slope``."""
-        return gaussian_noise(torch.full((len(self),), slope), (self.y.shape[1], self.y.shape[2]), self.generator)
-
-    def toned(self, low: float, high: float) -> Tensor:
-        """The image, darker or lighter by a factor; very dark images are lifted instead."""
-        factor = self.uniform(low, high)[:, None]
-        return (self.image * factor + (factor - 1).clamp(min=0) * 0.25).clamp(0, 1)
-
-    def moved(self, down: Tensor, across: Tensor) -> Tensor:
-        """The image with its content taken from ``(down, across)`` pixels away, each ``(n, H, W)``."""
-        height, width = self.y.shape[1:]
-        y, x = pixels((height, width))
-        grid = torch.stack(((x + across + 0.5) * 2 / width - 1, (y + down + 0.5) * 2 / height - 1), dim=-1)
-        return F.grid_sample(self.image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-
-
-Painted = tuple[Tensor, Tensor]
-Defect = Callable[[Spot], Painted]
-
-
-def _line(across: Tensor, along: Tensor, width: Tensor, length: Tensor) -> Tensor:
-    """Opacity of a line with soft edges and pointed ends."""
-    taper = (1 - (2 * along / length) ** 2).clamp(min=0)
-    return ((width * taper.sqrt() / 2 - across.abs()) + 0.5).clamp(0, 1) * (taper > 0)
-
-
-def _patch(spot: Spot, low: float, high: float, roughness: float) -> Tensor:
-    """Signed depth in pixels inside an irregular, elongated patch of radius ``low`` to ``high``."""
-    radius, stretch = spot.log_uniform(low, high), spot.log_uniform(1, 2.2)
-    away = ((spot.y / stretch) ** 2 + (spot.x * stretch) ** 2).sqrt()
-    return radius * (1 + roughness * spot.noise(2.2).clamp(-2, 2)) - away
+from nano.spots import Defect, Painted, Spot, line, patch
 
 
 def scratch(spot: Spot) -> Painted:
     """A thin, slightly bent line, lighter or darker."""
     bent = spot.x - spot.uniform(-0.006, 0.006) * spot.y**2
-    opacity = _line(bent, spot.y, spot.log_uniform(0.8, 2.6), spot.log_uniform(14, 100)) * spot.uniform(0.5, 1)
+    opacity = line(bent, spot.y, spot.log_uniform(0.8, 2.6), spot.log_uniform(14, 100)) * spot.uniform(0.5, 1)
     lighter = spot.chance(0.6)[:, None]
     return torch.where(lighter, spot.toned(1.25, 1.9), spot.toned(0.35, 0.75)), opacity
 
@@ -105,14 +33,14 @@ def crack(spot: Spot) -> Painted:
         steps = steps - steps[:, 128:129]
         index = (spot.y.round().long() + 128).clamp(0, 255)
         path = steps.gather(1, index.flatten(1)).view_as(spot.y) + lean * spot.y.clamp(min=0)
-        opacity = torch.maximum(opacity, _line(spot.x - path, spot.y, width * (1 - 0.4 * lean), length))
+        opacity = torch.maximum(opacity, line(spot.x - path, spot.y, width * (1 - 0.4 * lean), length))
     return spot.toned(0.05, 0.4), opacity
 
 
 def cut(spot: Spot) -> Painted:
     """A straight slit: dark inside, light along its rims."""
     width, length = spot.log_uniform(2, 5), spot.log_uniform(14, 60)
-    inside, around = _line(spot.x, spot.y, width, length), _line(spot.x, spot.y, width + 3, length + 4)
+    inside, around = line(spot.x, spot.y, width, length), line(spot.x, spot.y, width + 3, length + 4)
     dark, light = spot.toned(0.05, 0.3), spot.toned(1.2, 1.6)
     return light + (dark - light) * inside[:, None], around
 
@@ -120,13 +48,13 @@ def cut(spot: Spot) -> Painted:
 def hair(spot: Spot) -> Painted:
     """A long, thin, waving fibre of one colour."""
     wave = spot.uniform(2, 14) * (spot.y / spot.log_uniform(8, 40) + spot.uniform(0, 6)).sin()
-    opacity = _line(spot.x - wave, spot.y, spot.log_uniform(1, 2.4), spot.log_uniform(35, 140))
+    opacity = line(spot.x - wave, spot.y, spot.log_uniform(1, 2.4), spot.log_uniform(35, 140))
     return torch.where(spot.chance(0.5)[:, None], 0.3 * spot.colour(), spot.colour()).expand_as(spot.image), opacity
 
 
 def hole(spot: Spot) -> Painted:
     """An irregular opening: dark, with a lit rim on one side."""
-    depth = _patch(spot, 3, 16, 0.12)
+    depth = patch(spot, 3, 16, 0.12)
     rim = ((depth + 2.5).clamp(0, 1) - depth.clamp(0, 1)) * (spot.x > 0)
     dark = (0.15 * spot.colour() * spot.chance(0.8)[:, None]).expand_as(spot.image)
     return dark + (spot.toned(1.2, 1.7) - dark) * rim[:, None], torch.maximum(depth.clamp(0, 1), rim)
@@ -134,7 +62,7 @@ def hole(spot: Spot) -> Painted:
 
 def stain(spot: Spot) -> Painted:
     """A soft, ragged area through which the surface shows."""
-    depth = _patch(spot, 6, 32, 0.35)
+    depth = patch(spot, 6, 32, 0.35)
     opacity = (depth / spot.log_uniform(1, 8)).clamp(0, 1) * spot.uniform(0.35, 0.85)
     return spot.image * spot.colour() * spot.uniform(0.4, 1)[:, None], opacity
 
@@ -163,7 +91,7 @@ def _pressed(spot: Spot, sign: float) -> Painted:
 def missing_part(spot: Spot) -> Painted:
     """A large piece is gone: what lies behind shows."""
     straight = spot.x + 0.15 * spot.noise(2)
-    depth = torch.where(spot.chance(0.4), straight, _patch(spot, 12, 40, 0.1))
+    depth = torch.where(spot.chance(0.4), straight, patch(spot, 12, 40, 0.1))
     return spot.behind, (depth + 0.5).clamp(0, 1) * ((spot.y**2 + spot.x**2).sqrt() < spot.log_uniform(16, 70))
 
 
@@ -192,7 +120,7 @@ def dust(spot: Spot) -> Painted:
 
 def contamination(spot: Spot) -> Painted:
     """A foreign body: opaque, with a grain and a colour of its own."""
-    depth = _patch(spot, 3.5, 18, 0.3)
+    depth = patch(spot, 3.5, 18, 0.3)
     grain = 1 + spot.uniform(0, 0.3) * spot.noise(1)
     return (spot.colour() * grain[:, None]).clamp(0, 1), (depth + 0.5).clamp(0, 1)
 
@@ -222,12 +150,12 @@ def smear(spot: Spot) -> Painted:
         sum((spot.moved(zero, zero + reach * (step / 4 - 1)) for step in range(9)), start=torch.zeros_like(spot.image))
         / 9
     )
-    return drawn, (_patch(spot, 10, 30, 0.15) / 3).clamp(0, 1)
+    return drawn, (patch(spot, 10, 30, 0.15) / 3).clamp(0, 1)
 
 
 def glue(spot: Spot) -> Painted:
     """A clear drop: tinted, with a highlight and a dark edge."""
-    depth = _patch(spot, 6, 22, 0.15)
+    depth = patch(spot, 6, 22, 0.15)
     edge = (-((depth - 1.5) ** 2) / 3).exp()
     shine = (-((spot.y + 4) ** 2 + (spot.x + 3) ** 2) / 8).exp()
     tinted = 0.7 * spot.image + 0.3 * (0.5 + 0.5 * spot.colour())
@@ -256,16 +184,24 @@ DEFECT_PAINTERS: dict[str, Defect] = {
 
 
 def spoil(
-    image: Tensor, behind: Tensor, kinds: Tensor, where: Tensor, generator: Generator, visible: float = 0.06
+    image: Tensor,
+    behind: Tensor,
+    kinds: Tensor,
+    where: Tensor,
+    generator: Generator,
+    *,
+    painters: Mapping[str, Defect] = DEFECT_PAINTERS,
+    visible: float = 0.06,
 ) -> tuple[Tensor, Tensor]:
     """Draw one defect into each image.
 
     Args:
         image: ``(n, 3, H, W)``.
         behind: What shows where a part is missing, ``(n, 3, H, W)``.
-        kinds: ``(n,)`` indices into ``DEFECTS``; -1 for none.
+        kinds: ``(n,)`` indices into ``painters``; -1 for none.
         where: ``(n, H, W)``, the more the likelier the defect's centre.
         generator: Source of all randomness.
+        painters: What draws each kind.
         visible: A pixel counts as defective where any channel changed by more than this.
 
     Returns:
@@ -273,7 +209,7 @@ def spoil(
     """
     image, masks = image.clone(), torch.zeros(image.shape[0], *image.shape[2:], dtype=torch.bool)
     y, x = pixels((image.shape[2], image.shape[3]))
-    for number, painter in enumerate(DEFECT_PAINTERS.values()):
+    for number, painter in enumerate(painters.values()):
         chosen = (kinds == number).nonzero().flatten()
         if not len(chosen):
             continue

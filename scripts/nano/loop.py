@@ -9,19 +9,26 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Generator
+from transformers import CLIPModel
 
 from clipada.files import written_aside
 from clipada.randomness import derived_generator
 from clipada.synthesis.draws import integers
 from nano.captions import captions, patch_words
-from nano.objective import IMAGE_WEIGHT, caption_loss, patch_losses
+from nano.objective import IMAGE_WEIGHT, PARTS_SHARE, caption_loss, patch_losses, verdict_losses
 from nano.scenes import Palette, Scenes, draw_scenes
 from nano.tower import IMAGE_SIZE, MEAN, PATCH, STD, Learner, build_clip, build_tokenizer
+from nano.twins import draw_twins
 
 CHECKPOINT, LOG, EXPORT = "checkpoint.pt", "log.csv", "nano"
+
+
+Course = Literal["scenes", "parts"]
+"""``scenes``: surfaces and objects of all kinds. ``parts``: in three of four steps, parts and their sound twins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,9 @@ class Recipe:
     weight_decay: float = 0.05
     """AdamW's weight decay of matrices."""
 
+    course: Course = "scenes"
+    """What is looked at."""
+
     patch_words: bool = True
     """Whether patches learn; if not, captions alone teach."""
 
@@ -62,10 +72,19 @@ class Recipe:
         return self.learning_rate * min(1.0, up, down)
 
 
-def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 120.0) -> Learner:
-    """Train nano, or go on from the checkpoint in ``folder``; write checkpoints, a log and in the end the export."""
+def train(recipe: Recipe, folder: Path, *, start: Path | None = None, checkpoint_seconds: float = 120.0) -> Learner:
+    """Train nano, or go on from the checkpoint in ``folder``; write checkpoints and a log.
+
+    Args:
+        recipe: How.
+        folder: For checkpoint and log.
+        start: The CLIP folder to start from, instead of from nothing.
+        checkpoint_seconds: Time between checkpoints.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     learner = build_learner(recipe.seed)
+    if start is not None:
+        learner.clip.load_state_dict(CLIPModel.from_pretrained(start, dtype=torch.float32).state_dict())
     optimizer = _optimizer(learner, recipe)
     done, spent = _resume(folder, learner, optimizer)
     last_saved = started = time.monotonic()
@@ -113,6 +132,8 @@ class Lesson:
 def draw_lesson(recipe: Recipe, step: int) -> Lesson:
     """The data of one step, which follow from the seed and the step alone."""
     generator = derived_generator(recipe.seed, "pretraining", step)
+    if recipe.course == "parts" and step % 4:
+        return _draw_parts(recipe, step % 4 == 2, generator)
     whole = step % recipe.whole_every == recipe.whole_every - 1
     side = IMAGE_SIZE if whole else IMAGE_SIZE // 2
     count = recipe.batch // 4 if whole else recipe.batch
@@ -122,13 +143,28 @@ def draw_lesson(recipe: Recipe, step: int) -> Lesson:
     return Lesson(scenes, captions(scenes, generator), corner, generator)
 
 
+def _draw_parts(recipe: Recipe, whole: bool, generator: Generator) -> Lesson:
+    """Parts and their twins, as many images and pixels as in any lesson."""
+    side = IMAGE_SIZE if whole else IMAGE_SIZE // 2
+    count = recipe.batch // 8 if whole else recipe.batch // 2
+    spare = (IMAGE_SIZE - side) // PATCH
+    corner = (int(integers(0, spare, (), generator)), int(integers(0, spare, (), generator)))
+    place = (corner[0] * PATCH, corner[1] * PATCH)
+    scenes = draw_twins(count, (side, side), place, Palette.training(), generator)
+    return Lesson(scenes, captions(scenes, generator), corner, generator)
+
+
 def lesson_losses(learner: Learner, recipe: Recipe, lesson: Lesson) -> dict[str, torch.Tensor]:
     """The weighted losses of one step."""
     with torch.autocast("cpu", torch.bfloat16):
         middle, last = learner.see(lesson.scenes.images, lesson.corner)
         losses = {"caption": IMAGE_WEIGHT * caption_loss(learner, last, lesson.captions)}
         if recipe.patch_words:
-            losses |= patch_losses(learner, middle, last, patch_words(lesson.scenes, PATCH), lesson.generator)
+            truth = patch_words(lesson.scenes, PATCH)
+            losses |= patch_losses(learner, middle, last, truth, lesson.generator)
+            if recipe.course == "parts":
+                losses |= {name: share * losses[name] for name, share in PARTS_SHARE.items()}
+                losses |= verdict_losses(learner, last, truth)
     return losses
 
 

@@ -20,6 +20,12 @@ patch the defect lies, and of the clean patch."""
 PLAIN_WEIGHT = 1.0
 """Weight of the words told from the raw tokens by a linear layer, which text has no part in."""
 
+SPOILT_WEIGHT, WORST_WEIGHT, WORST = 4.0, 2.0, 2
+"""Weights of telling spoilt patches, and spoilt images by their worst patches, and how many those are."""
+
+PARTS_SHARE = {"material": 0.3, "colour": 0.3, "shape": 0.3, "clean": 0.5}
+"""How much of these losses counts where parts are looked at: their words are known by then."""
+
 DEFECTIVE_SHARE = 4.0
 """How much more a defective patch counts than a sound one."""
 
@@ -75,6 +81,22 @@ def patch_losses(
     occupancy = F.binary_cross_entropy_with_logits(learner.occupancy(raw).float(), truth.occupancy)
     clean = F.l1_loss(learner.clean(raw).float(), truth.clean)
     return losses | {"occupancy": OCCUPANCY_WEIGHT * occupancy, "clean": CLEAN_WEIGHT * clean}
+
+
+def verdict_losses(learner: Learner, last: Tensor, truth: PatchWords) -> dict[str, Tensor]:
+    """Losses of one linear layer that calls patches spoilt, for every patch and for the worst of each image.
+
+    The second is what an inspection asks: may a sound image hold no patch that looks as bad as a defect.
+    """
+    logits = learner.spoilt(last[:, 1:].float()).squeeze(2)
+    known, spoilt = truth.defective >= 0, truth.defective == 1
+    patches = F.binary_cross_entropy_with_logits(
+        logits[known], spoilt[known].float(), pos_weight=torch.tensor(DEFECTIVE_SHARE)
+    )
+    clear = spoilt.any(1) | (truth.defective == 0).all(1)
+    worst = logits.topk(WORST, dim=1).values.mean(1)
+    images = F.binary_cross_entropy_with_logits(worst[clear], spoilt.any(1)[clear].float())
+    return {"spoilt": SPOILT_WEIGHT * patches, "worst": WORST_WEIGHT * images}
 
 
 def _importance(group: str) -> Tensor:

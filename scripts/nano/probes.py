@@ -14,8 +14,10 @@ from transformers import CLIPModel, CLIPTokenizer
 from clipada.metrics import auroc, average_precision
 from clipada.randomness import derived_generator
 from nano.captions import ANOMALOUS, GROUPS, NORMAL, PHRASES, captions, patch_words
+from nano.objective import WORST
 from nano.scenes import Palette, Scenes, draw_scenes
 from nano.tower import IMAGE_SIZE, MEAN, PATCH, STD
+from nano.twins import draw_twins
 
 BATCH = 32
 """Images through the vision tower at once."""
@@ -43,6 +45,9 @@ class Figures:
         probe_anomaly: AUROC of a linear probe of raw patch tokens for defects, trained and tested on new concepts,
             by block counted from 1.
         probe_anomaly_ap: The same as average precision.
+        probe_parts: AUROC of images of parts with a defect against sound ones, by the mean of the ``WORST`` patches
+            of a linear probe for defects that was trained on other parts, by block.
+        probe_parts_ap: Average precision of the same probe's patches, by block.
         probe_material: Accuracy of a linear probe of the class token for the two new materials, last block.
         probe_defect: Accuracy of a linear probe of defective patches for the two new defects, last block.
     """
@@ -57,6 +62,8 @@ class Figures:
     patch_anomaly_new: float
     probe_anomaly: tuple[float, ...]
     probe_anomaly_ap: tuple[float, ...]
+    probe_parts: tuple[float, ...]
+    probe_parts_ap: tuple[float, ...]
     probe_material: float
     probe_defect: float
 
@@ -125,6 +132,7 @@ def measure(probe: Probe, *, count: int = 256, seed: int = 1) -> Figures:
     tokens = [probe.tokens(scenes.images) for scenes in concepts]
     labels = [patch_words(scenes, PATCH).defective.flatten() for scenes in concepts]
     by_block = [_probe_anomaly(learnt, tested, labels) for learnt, tested in zip(*tokens, strict=True)]
+    on_parts = _probe_parts(probe, count, seed)
     unseen = probe.embed(tokens[1][-1][:, 1:]).flatten(0, 1) @ direction
     return Figures(
         image_material=_accuracy(images[plain] @ probe.words("material").T, pairs.materials[plain, 0]),
@@ -137,6 +145,8 @@ def measure(probe: Probe, *, count: int = 256, seed: int = 1) -> Figures:
         patch_anomaly_new=_auroc(unseen, labels[1]),
         probe_anomaly=tuple(area for area, _ in by_block),
         probe_anomaly_ap=tuple(precision for _, precision in by_block),
+        probe_parts=tuple(area for area, _ in on_parts),
+        probe_parts_ap=tuple(precision for _, precision in on_parts),
         probe_material=_probe_material([block[-1] for block in tokens], concepts),
         probe_defect=_probe_defect([block[-1] for block in tokens], concepts),
     )
@@ -193,6 +203,25 @@ def _probe_anomaly(learnt: Tensor, tested: Tensor, labels: list[Tensor]) -> tupl
     scores = linear_probe(parts[0], targets, parts[1]).numpy()
     truth = (labels[1][kept[1]] == 1).numpy()
     return auroc(scores, truth), average_precision(scores, truth)
+
+
+def _probe_parts(probe: Probe, count: int, seed: int) -> list[tuple[float, float]]:
+    """Image AUROC and patch average precision on parts, by block."""
+    size, palette = (IMAGE_SIZE, IMAGE_SIZE), Palette.training()
+    parts = [
+        draw_twins(count // 2, size, (0, 0), palette, derived_generator(seed, "parts", part)) for part in ("a", "b")
+    ]
+    labels = [patch_words(scenes, PATCH).defective for scenes in parts]
+    spoilt = (parts[1].defects >= 0).flatten(1).any(1)
+    learnt, tested = ([block[:, 1:].flatten(0, 1) for block in probe.tokens(scenes.images)] for scenes in parts)
+    known, rest = (label.flatten() >= 0 for label in labels)
+    figures = []
+    for features, others in zip(learnt, tested, strict=True):
+        scores = linear_probe(features[known], labels[0].flatten()[known].float() * 2 - 1, others)
+        worst = scores.view_as(labels[1]).topk(WORST, dim=1).values.mean(1)
+        precision = average_precision(scores[rest].numpy(), (labels[1].flatten()[rest] == 1).numpy())
+        figures.append((auroc(worst.numpy(), spoilt.numpy()), precision))
+    return figures
 
 
 def _probe_material(last: list[Tensor], scenes: list[Scenes]) -> float:

@@ -142,9 +142,9 @@ def draw_scenes(count: int, size: Size, palette: Palette, generator: Generator, 
         defects = torch.where(mask, per_image(kinds), defects)
     lights = integers(0, len(LIGHTS) - 1, (count,), generator)
     exposures = integers(0, len(EXPOSURES) - 1, (count,), generator)
-    light = _light(lights, exposures, size, generator)
+    light = lighting(lights, exposures, size, generator)
     return Scenes(
-        images=_camera(spoiled * light, generator),
+        images=camera(spoiled * light, generator),
         clean=(scene * light).clamp(0, 1),
         objects=objects,
         defects=defects,
@@ -164,7 +164,7 @@ def _draw_kinds(count: int, allowed: Tensor, probability: float, generator: Gene
     return torch.where(chance(probability, (count,), generator), kinds, -1)
 
 
-def _light(lights: Tensor, exposures: Tensor, size: Size, generator: Generator) -> Tensor:
+def lighting(lights: Tensor, exposures: Tensor, size: Size, generator: Generator) -> Tensor:
     """A factor ``(n, 1, H, W)`` per pixel, equal for the scene with and without defects."""
     count = len(lights)
     y, x = ((axis / (length - 1)) for axis, length in zip(pixels(size), size, strict=True))
@@ -178,11 +178,11 @@ def _light(lights: Tensor, exposures: Tensor, size: Size, generator: Generator) 
     return (per_image(level) * (1 - fall * chosen))[:, None]
 
 
-def _camera(images: Tensor, generator: Generator) -> Tensor:
-    """Slight blur for some, then sensor noise."""
+def camera(images: Tensor, generator: Generator, noise: float = 0.03) -> Tensor:
+    """Slight blur for some, then sensor noise of a deviation of up to ``noise``."""
     count = len(images)
     soft = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
     share = (uniform(0, 0.8, (count,), generator) * chance(0.4, (count,), generator))[:, None, None, None]
-    noise = torch.randn(images.shape, generator=generator)
-    sigma = (uniform(0, 0.03, (count,), generator) * chance(0.7, (count,), generator))[:, None, None, None]
-    return (images + share * (soft - images) + sigma * noise).clamp(0, 1)
+    grain = torch.randn(images.shape, generator=generator)
+    sigma = (uniform(0, noise, (count,), generator) * chance(0.7, (count,), generator))[:, None, None, None]
+    return (images + share * (soft - images) + sigma * grain).clamp(0, 1)

@@ -43,14 +43,12 @@ def distances(shapes: Tensor, arrangements: Tensor, size: Size, generator: Gener
     angle = per_image(uniform(0, 2 * math.pi, (count,), generator))
     angle = angle + torch.where(several, 2 * math.pi * hashed(row, column, seed + 2), 0.0)
     radius = radius * (1 - torch.where(several, 0.3, 0.0) * hashed(row, column, seed + 3))
-    outline = _outline(
-        (y * angle.cos() + x * angle.sin()) / radius, (x * angle.cos() - y * angle.sin()) / radius, shapes
-    )
+    edge = outline((y * angle.cos() + x * angle.sin()) / radius, (x * angle.cos() - y * angle.sin()) / radius, shapes)
     absent = several & (hashed(row, column, seed + 4) < 0.4)
-    return torch.where(absent, 0.5 * pitch, outline * radius)
+    return torch.where(absent, 0.5 * pitch, edge * radius)
 
 
-def _outline(y: Tensor, x: Tensor, shapes: Tensor) -> Tensor:
+def outline(y: Tensor, x: Tensor, shapes: Tensor) -> Tensor:
     """Signed distance of each shape at radius 1 (approximate for star and gear)."""
     away, turn = (y**2 + x**2).sqrt(), torch.atan2(y, x)
     result = away - 1

@@ -105,6 +105,7 @@ class Learner(nn.Module):
             self.plain = nn.Linear(WIDTH, sum(map(len, GROUPS.values())))
             self.occupancy = nn.Linear(WIDTH, 16)
             self.clean = nn.Linear(WIDTH, 48)
+            self.spoilt = nn.Linear(WIDTH, 1)
         self.patch_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.binary_bias = nn.Parameter(torch.tensor(-1.0))
 
