@@ -54,10 +54,13 @@ def reproduce(
         typer.Option(min=0.001, help="With --plan: the training speed with one pass, instead of measuring."),
     ] = None,
 ) -> None:
-    """Train and evaluate what the paper's tables and figures need; write published and measured rows side by side."""
+    """Train and evaluate what the paper's tables and figures need; write published and measured rows side by side.
+
+    It is the paper's method: prototypes, which it has none of, come in by --set model.prototypes=1024 alone.
+    """
     from clipada import experiments
 
-    base = Config.preset(preset or name)  # type: ignore[arg-type]
+    base = Config.preset(preset or name).updated({"model.prototypes": 0})  # type: ignore[arg-type]
     sizes = BaselinesConfig.preset(preset or name).scaled(scale)  # type: ignore[arg-type]
     compared = replace(sizes, include=_named(baselines))
     epochs = max(1, round(scale * base.training.epochs))
