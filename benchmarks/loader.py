@@ -21,7 +21,7 @@ from clipada.machine import machine
 from clipada.model import build_model
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training import TrainingBatch, TrainingBatches
-from clipada.training.loop import objective, pass_losses
+from clipada.training.objective import objective, pass_losses
 
 
 def loader(batches: TrainingBatches, workers: int) -> Iterator[TrainingBatch]:

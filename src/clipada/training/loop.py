@@ -1,4 +1,4 @@
-"""Training: the objective, the schedule, and a loop that a kill cannot spoil (section 4.4.1 of CLIP-ADA)."""
+"""Training: devices, batches, and a loop that a kill cannot spoil (section 4.4.1 of CLIP-ADA)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.csv_logs import CSVLogger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
@@ -23,10 +22,11 @@ from torch.utils.data import DataLoader
 from clipada.config import Config, RuntimeConfig, TrainingConfig
 from clipada.errors import ConfigError, RunError
 from clipada.machine import find_device
-from clipada.model import ClipAda, upsample
+from clipada.model import ClipAda
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training.batches import TrainingBatch, TrainingBatches, synthesised
 from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from clipada.training.objective import adamw, objective, pass_losses, set_learning_rates
 from clipada.types import Failure, Sample
 
 log = logging.getLogger(__name__)
@@ -158,55 +158,6 @@ def memory_format(device: torch.device, runtime: RuntimeConfig) -> torch.memory_
     """How images and convolutions lie in memory."""
     side_by_side = device.type != "cpu" if runtime.channels_last is None else runtime.channels_last
     return torch.channels_last if side_by_side else torch.contiguous_format
-
-
-def adamw(model: ClipAda, config: TrainingConfig) -> torch.optim.AdamW:
-    """The optimiser: the adapter's parameters, then those of the tuned encoders at a rate of their own."""
-    groups = [{"params": list(model.adapter_parameters().values()), "lr": config.learning_rate}]
-    if model.encoder_parameters():
-        groups.append({"params": list(model.encoder_parameters().values()), "lr": config.tune_learning_rate})
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-
-
-def pass_losses(passes: Sequence[Tensor], masks: Tensor, config: TrainingConfig) -> list[Tensor]:
-    """Binary cross entropy of each pass against the synthetic mask (equation 4), on logits.
-
-    Args:
-        passes: Logits ``S_i``, ``(B, h, w)`` each.
-        masks: ``(B, 1, H, W)``, 1 where anomalous.
-        config: At which resolution the two meet.
-
-    Returns:
-        A scalar per pass.
-    """
-    masks = masks.squeeze(1)
-    if config.loss_resolution == "patch":
-        height, width = passes[0].shape[-2:]
-        target = F.adaptive_avg_pool2d(masks, (height, width))
-        return [F.binary_cross_entropy_with_logits(logits, target) for logits in passes]
-    return [F.binary_cross_entropy_with_logits(upsample(logits, masks.shape[-2:]), masks) for logits in passes]
-
-
-def objective(losses: Sequence[Tensor], config: TrainingConfig) -> Tensor:
-    """``L = BCE(M_0) + lambda * sum_i BCE(M_i)`` (equation 6)."""
-    coarse, *refined = losses
-    return coarse + config.refinement_weight * sum(refined, start=torch.zeros_like(coarse))
-
-
-def learning_rate(config: TrainingConfig, epoch: int) -> float:
-    """The adapter's learning rate in ``epoch``, counted from 0: multiplied by ``decay`` after each milestone."""
-    return config.learning_rate * _decayed(config, epoch)
-
-
-def _decayed(config: TrainingConfig, epoch: int) -> float:
-    return config.decay ** sum(epoch >= milestone for milestone in config.milestones)
-
-
-def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrainingConfig, epoch: int) -> None:
-    """Set the rates of ``epoch``: the adapter's, and that of the tuned encoders."""
-    rates = (config.learning_rate, config.tune_learning_rate)
-    for group, rate in zip(optimizer.param_groups, rates, strict=False):
-        group["lr"] = rate * _decayed(config, epoch)
 
 
 def _identity(model: ClipAda, samples: Sequence[Sample], config: Config) -> str:
