@@ -273,7 +273,7 @@ def test_the_run_is_described_by_one_reading(run_folder: Path, products: Path, m
         readings.append(path)
         return read_json(path, remedy)
 
-    monkeypatch.setattr("clipada.bundle.read_json", reading)
+    monkeypatch.setattr("clipada.bundle.description.read_json", reading)
     evaluate(run_folder, products, device="cpu")
     assert readings.count(run_folder / CONFIG) == 1
 

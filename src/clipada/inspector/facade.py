@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -20,13 +19,13 @@ from clipada.config import EngineConfig, EngineName, EnginePrecision, ScoringCon
 from clipada.data import Batch, read_batches
 from clipada.engines import Engine
 from clipada.engines.choice import open_engine
-from clipada.errors import CalibrationError, ConfigError, ImageError, RunError
-from clipada.images import image_sha256, read_rgb, resize, restore_map
+from clipada.errors import ConfigError, ImageError
+from clipada.images import restore_map
+from clipada.inspector.judging import finite, fitting, judged
+from clipada.inspector.reading import ReadImage, Source, read_image, try_read
 from clipada.remote import fetch_run, is_hub_name
 from clipada.scoring import counting_map, find_regions, image_score
 from clipada.types import Failure, Image, ModelIdentity, Verdict
-
-log = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 0.5
 """Map value above which a pixel belongs to a region: where the model finds an anomaly likelier than not."""
@@ -34,16 +33,6 @@ DEFAULT_THRESHOLD = 0.5
 
 _Raw = Future[tuple[NDArray[np.float32], float]]
 """A batch's raw maps to come, ``(passes, B, S, S)``, and the seconds that they took."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    """One image read: its own pixels, those at the model's input size, its hash, and its file if it came from one."""
-
-    image: Image
-    small: Image
-    sha256: str
-    path: Path | None
 
 
 class Inspector:
@@ -84,7 +73,7 @@ class Inspector:
         self.threshold = threshold
         self.run = run
         self.model = model
-        self.calibration = _fitting(calibration, model)
+        self.calibration = fitting(calibration, model)
 
     @property
     def engine_name(self) -> str:
@@ -162,7 +151,7 @@ class Inspector:
         Raises:
             CalibrationError: It is of another model.
         """
-        self.calibration = _fitting(calibration, self.model)
+        self.calibration = fitting(calibration, self.model)
 
     def score_threshold(self, path: Path) -> float | None:
         """The image score above which the image at ``path`` is defective; ``None`` without a calibration."""
@@ -176,7 +165,7 @@ class Inspector:
             return self.calibration.limits(group).pixel
         return self._normal_levels.get(group or "", self.threshold)
 
-    def inspect(self, image: Path | str | bytes | Image, group: str | None = None) -> Verdict:
+    def inspect(self, image: Source, group: str | None = None) -> Verdict:
         """Inspect one image.
 
         Args:
@@ -191,13 +180,13 @@ class Inspector:
             RunError: The run's training diverged: its maps are not finite.
         """
         started = time.perf_counter()
-        read = self._read(image)
+        read = read_image(image, self.engine.image_size)
         raw = self.engine.localise_passes(read.small[np.newaxis])[:, 0]
         return self._verdict(raw, read.image, read.path, started, read.sha256, group or self._group(read.path))
 
     def inspect_batch(
         self,
-        images: Sequence[Path | str | bytes | Image],
+        images: Sequence[Source],
         groups: Sequence[str | None] | None = None,
         *,
         workers: int = 2,
@@ -216,14 +205,14 @@ class Inspector:
             RunError: The run's training diverged: its maps are not finite.
         """
         with ThreadPoolExecutor(workers, thread_name_prefix="clipada-inspect") as pool:
-            reads = list(pool.map(self._try_read, images))
-            good = [index for index, read in enumerate(reads) if isinstance(read, _Read)]
+            reads = list(pool.map(lambda image: try_read(image, self.engine.image_size), images))
+            good = [index for index, read in enumerate(reads) if isinstance(read, ReadImage)]
             started = time.perf_counter()
-            small = [read.small for read in reads if isinstance(read, _Read)]
+            small = [read.small for read in reads if isinstance(read, ReadImage)]
             raw = self.engine.localise_passes(np.stack(small)) if small else np.empty((0, 0), np.float32)
             inference = time.perf_counter() - started
 
-            def judge(index: int, read: _Read | ImageError) -> Verdict | ImageError:
+            def judge(index: int, read: ReadImage | ImageError) -> Verdict | ImageError:
                 if isinstance(read, ImageError):
                     return read
                 group = groups[index] if groups else None
@@ -244,22 +233,6 @@ class Inspector:
         for batch, raw in self._looked_at(paths, batch_size, workers):
             yield from self._results(batch, raw, done)
             done += len(batch.paths) + len(batch.failures)
-
-    def _read(self, image: Path | str | bytes | Image) -> _Read:
-        source = Path(image) if isinstance(image, str) else image
-        pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source)
-        return _Read(
-            image=pixels,
-            small=resize(pixels, (self.engine.image_size,) * 2),
-            sha256=image_sha256(source),
-            path=source if isinstance(source, Path) else None,
-        )
-
-    def _try_read(self, image: Path | str | bytes | Image) -> _Read | ImageError:
-        try:
-            return self._read(image)
-        except ImageError as error:
-            return error
 
     def _looked_at(self, paths: Iterable[Path], batch_size: int, workers: int) -> Iterator[tuple[Batch, _Raw]]:
         """Each batch with its raw maps to come; the next batch is under way before one is handed out."""
@@ -306,13 +279,7 @@ class Inspector:
         group: str | None,
     ) -> Verdict:
         """The verdict for an image's raw maps, ``(passes, S, S)``, in the image's own geometry."""
-        if not np.isfinite(raw).all():
-            raise RunError(
-                "the run gives an anomaly map that is not finite",
-                expected="values 0..1",
-                remedy="train again, with a lower training.learning_rate",
-            )
-        smooth = counting_map(raw, self.scoring)
+        smooth = counting_map(finite(raw), self.scoring)
         restored = restore_map(smooth, image.shape[:2])
         score = image_score(smooth, self.scoring)
         level = self.region_level(group)
@@ -330,50 +297,4 @@ class Inspector:
             model=self.model,
             group=group if group in self._normal_levels else None,
         )
-        return verdict if self.calibration is None else _judged(verdict, self.calibration, group)
-
-
-def _judged(verdict: Verdict, calibration: Calibration, group: str | None) -> Verdict:
-    """The verdict with what the calibration says of its score."""
-    limits = calibration.limits(group)
-    return replace(
-        verdict,
-        calibration=calibration.id,
-        p_value=calibration.p_value(verdict.score, group),
-        score_threshold=limits.score,
-        defective=verdict.score > limits.score,
-        group=calibration.own(group),
-    )
-
-
-def _fitting(calibration: Calibration | None, model: ModelIdentity | None) -> Calibration | None:
-    """The calibration, if it was made with this model; another engine's is used with a warning."""
-    if calibration is None or model is None:
-        return calibration
-    if calibration.model_sha256 != model.sha256:
-        raise CalibrationError(
-            f"the calibration is not of run {model.run}",
-            expected=f"model sha256 {model.sha256[:12]}",
-            got=f"model sha256 {calibration.model_sha256[:12]}",
-            remedy="run `clipada calibrate` again, or delete the run's calibration.json",
-        )
-    if calibration.engine != model.engine:
-        log.warning(
-            "calibrated with engine %s, inspecting with %s: the false-alarm rate is not promised; calibrate with %s",
-            calibration.engine,
-            model.engine,
-            model.engine,
-        )
-    return calibration
-
-
-def _checked(pixels: Image) -> Image:
-    """The array, if it is an RGB image."""
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise ImageError(
-            "cannot inspect the array",
-            expected="RGB values (H, W, 3) uint8",
-            got=f"{pixels.dtype} of shape {pixels.shape}",
-            remedy="hand over the file or its bytes, which are converted",
-        )
-    return pixels
+        return verdict if self.calibration is None else judged(verdict, self.calibration, group)

@@ -1,0 +1,61 @@
+"""An image as a caller hands it over: a file, its bytes, or pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clipada.errors import ImageError
+from clipada.images import image_sha256, read_rgb, resize
+from clipada.types import Image
+
+Source = Path | str | bytes | Image
+"""A file, its bytes, or RGB values ``(H, W, 3)`` uint8."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadImage:
+    """One image read: its own pixels, those at the model's input size, its hash, and its file if it came from one."""
+
+    image: Image
+    small: Image
+    sha256: str
+    path: Path | None
+
+
+def read_image(given: Source, size: int) -> ReadImage:
+    """Read an image, and resize it to the model's square of ``size`` pixels.
+
+    Raises:
+        ImageError: It cannot be read, or the array is no RGB image.
+    """
+    source = Path(given) if isinstance(given, str) else given
+    pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source)
+    return ReadImage(
+        image=pixels,
+        small=resize(pixels, (size, size)),
+        sha256=image_sha256(source),
+        path=source if isinstance(source, Path) else None,
+    )
+
+
+def try_read(given: Source, size: int) -> ReadImage | ImageError:
+    """The same, or the error of an image that cannot be read."""
+    try:
+        return read_image(given, size)
+    except ImageError as error:
+        return error
+
+
+def _checked(pixels: Image) -> Image:
+    """The array, if it is an RGB image."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ImageError(
+            "cannot inspect the array",
+            expected="RGB values (H, W, 3) uint8",
+            got=f"{pixels.dtype} of shape {pixels.shape}",
+            remedy="hand over the file or its bytes, which are converted",
+        )
+    return pixels
