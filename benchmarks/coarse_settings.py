@@ -33,7 +33,8 @@ from clipada.randomness import derived_generator
 from clipada.scoring import anomaly_map, image_score
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training import TrainingBatches, split_validation
-from clipada.training.loop import learning_rate, pass_losses
+from clipada.training.loop import pass_losses
+from clipada.training.optimiser import learning_rate
 from clipada.types import Map, Mask, Sample
 
 ROUNDS = 4

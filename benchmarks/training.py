@@ -37,7 +37,8 @@ from clipada.options import asked_config
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training import TrainingBatch, TrainingBatches
 from clipada.training.batches import synthesised
-from clipada.training.loop import adamw, launch, memory_format, objective, pass_losses
+from clipada.training.loop import launch, memory_format, objective, pass_losses
+from clipada.training.optimiser import adamw
 
 Clock = dict[str, float]
 """Seconds by phase."""

@@ -27,7 +27,8 @@ from clipada.model import ClipAda, build_model
 from clipada.randomness import derived_generator
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training import CHECKPOINT, Progress, TrainingBatches, fit, launch, split_validation, validate
-from clipada.training.loop import learning_rate, objective, pass_losses
+from clipada.training.loop import objective, pass_losses
+from clipada.training.optimiser import learning_rate
 from clipada.types import Sample
 from tiny import save
 

@@ -20,7 +20,8 @@ from clipada.exporting import export
 from clipada.inspector import Inspector
 from clipada.model import build_model
 from clipada.training import Progress, select_share
-from clipada.training.loop import adamw, objective, pass_losses, set_learning_rates
+from clipada.training.loop import objective, pass_losses
+from clipada.training.optimiser import adamw, set_learning_rates
 from clipada.types import Sample
 from clipada.workflows import evaluate, info, train
 

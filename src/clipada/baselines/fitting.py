@@ -22,7 +22,7 @@ from clipada.errors import DatasetError, RunError
 from clipada.randomness import derived_generator
 from clipada.training import TrainingBatch, TrainingBatches
 from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
-from clipada.training.loop import learning_rate
+from clipada.training.optimiser import learning_rate
 from clipada.types import Failure, Sample
 
 log = logging.getLogger(__name__)

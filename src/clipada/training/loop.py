@@ -27,6 +27,7 @@ from clipada.model import ClipAda, upsample
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training.batches import TrainingBatch, TrainingBatches, synthesised
 from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from clipada.training.optimiser import adamw, set_learning_rates
 from clipada.types import Failure, Sample
 
 log = logging.getLogger(__name__)
@@ -160,14 +161,6 @@ def memory_format(device: torch.device, runtime: RuntimeConfig) -> torch.memory_
     return torch.channels_last if side_by_side else torch.contiguous_format
 
 
-def adamw(model: ClipAda, config: TrainingConfig) -> torch.optim.AdamW:
-    """The optimiser: the adapter's parameters, then those of the tuned encoders at a rate of their own."""
-    groups = [{"params": list(model.adapter_parameters().values()), "lr": config.learning_rate}]
-    if model.encoder_parameters():
-        groups.append({"params": list(model.encoder_parameters().values()), "lr": config.tune_learning_rate})
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-
-
 def pass_losses(passes: Sequence[Tensor], masks: Tensor, config: TrainingConfig) -> list[Tensor]:
     """Binary cross entropy of each pass against the synthetic mask (equation 4), on logits.
 
@@ -191,22 +184,6 @@ def objective(losses: Sequence[Tensor], config: TrainingConfig) -> Tensor:
     """``L = BCE(M_0) + lambda * sum_i BCE(M_i)`` (equation 6)."""
     coarse, *refined = losses
     return coarse + config.refinement_weight * sum(refined, start=torch.zeros_like(coarse))
-
-
-def learning_rate(config: TrainingConfig, epoch: int) -> float:
-    """The adapter's learning rate in ``epoch``, counted from 0: multiplied by ``decay`` after each milestone."""
-    return config.learning_rate * _decayed(config, epoch)
-
-
-def _decayed(config: TrainingConfig, epoch: int) -> float:
-    return config.decay ** sum(epoch >= milestone for milestone in config.milestones)
-
-
-def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrainingConfig, epoch: int) -> None:
-    """Set the rates of ``epoch``: the adapter's, and that of the tuned encoders."""
-    rates = (config.learning_rate, config.tune_learning_rate)
-    for group, rate in zip(optimizer.param_groups, rates, strict=False):
-        group["lr"] = rate * _decayed(config, epoch)
 
 
 def _identity(model: ClipAda, samples: Sequence[Sample], config: Config) -> str:
