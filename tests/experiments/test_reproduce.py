@@ -198,7 +198,7 @@ def test_called_again_nothing_is_trained_or_timed(whole: Reproduction, parts: Pa
     assert whole.page.read_text() == page
 
 
-def test_killed_thrice_it_ends_the_same(
+def test_killed_again_and_again_it_ends_the_same(
     whole: Reproduction, parts: Path, clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill_in(stage: str, done: int) -> Callable[[Step], None]:
@@ -214,7 +214,8 @@ def test_killed_thrice_it_ends_the_same(
         )
 
     monkeypatch.setattr("clipada.config.TrainingConfig.checkpoint_seconds", 0.0)  # the baselines' networks
-    kills = ("draem, seed 0: training", 4), ("training r0-learned", 2), ("evaluating tune-image", 1)
+    networks = ("reconstruction, seed 0: training", 4), ("draem, seed 0: training", 4)
+    kills = (*networks, ("training r0-learned", 2), ("evaluating tune-image", 1))
     for kill in (kill_in(*where) for where in kills):
         with pytest.raises(KeyboardInterrupt):
             again(kill)
