@@ -3,8 +3,9 @@
 python benchmarks/synthesis.py [--rounds 15]
 
 DRAEM's recipe with the settings of training, batches of 16 images of 256 pixels, floats 0..1 in and out; textures lie
-in memory on both sides, as decoded images of a folder. ``clipada, procedural`` is what training does by default:
-textures rendered or taken from other images of the batch, which the plain version has no counterpart for.
+in memory on both sides as decoded images of a folder, 8-bit and in the order of values that each side works in.
+``clipada, procedural`` is what training does by default: textures rendered or taken from other images of the batch,
+which the plain version has no counterpart for.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ Values = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class MemoryTextures:
-    """Textures that were read before, ``(N, SIDE, SIDE, 3)``."""
+    """Textures that were read before, ``(N, 3, SIDE, SIDE)`` uint8."""
 
-    levels: Levels
+    levels: torch.Tensor
 
     @property
     def failures(self) -> Mapping[Path, Failure]:
@@ -47,7 +48,7 @@ class MemoryTextures:
         """Some of them, ``(count, 3, SIDE, SIDE)`` float32."""
         assert size == (SIDE, SIDE)
         places = torch.randint(len(self.levels), (count,), generator=generator)
-        return torch.from_numpy(self.levels[places.numpy()]).permute(0, 3, 1, 2) / 255
+        return self.levels.index_select(0, places) / 255
 
 
 def plain_synthesis(
@@ -126,14 +127,15 @@ PLAIN_AUGMENTERS: tuple[Callable[[Image.Image, Generator], Image.Image], ...] = 
 def contenders() -> dict[str, Callable[[int], object]]:
     """Each makes a batch; the number is its seed."""
     images, textures = (ProceduralTextures().draw(64, (SIDE, SIDE), torch.Generator().manual_seed(s)) for s in (0, 1))
-    levels = (255 * textures).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    planes = (255 * textures).byte()
+    levels = planes.permute(0, 2, 3, 1).contiguous().numpy()
     rows = images.permute(0, 2, 3, 1).contiguous().numpy()
     folder, procedural = SynthesisConfig(textures="in memory"), SynthesisConfig()
-    from_memory = AnomalySynthesiser(folder, MemoryTextures(levels))
+    from_memory = AnomalySynthesiser(folder, MemoryTextures(planes))
     by_default = AnomalySynthesiser(procedural, ProceduralTextures())
 
     def batch(seed: int) -> torch.Tensor:
-        return images[(torch.arange(BATCH) + seed * BATCH) % len(images)]
+        return images.view(-1, BATCH, *images.shape[1:])[seed % (len(images) // BATCH)]
 
     def plain(seed: int) -> object:
         rng = np.random.default_rng(seed)
@@ -153,7 +155,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(conditions(1, "torch", "kornia", "numpy", "pillow"))
+    print(conditions(1, "torch", "numpy", "pillow"))
     seconds = taking_turns(contenders(), options.rounds)
     for name, values in seconds.items():
         wall, own = BATCH * options.rounds / values.sum(axis=1)

@@ -22,6 +22,7 @@ from clipada.config import EngineConfig, ExportConfig
 from clipada.engines.exports import DESCRIPTION, EXPORTS
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.exporting import PARITY
+from clipada.images import read_rgb, resize
 from tiny import save
 
 FEW = ExportConfig(images=6, shortcut_images=6, calibration_images=4)
@@ -217,6 +218,34 @@ def test_the_shortcut_is_for_those_that_ask_and_exports_that_have_one(changed: P
     assert named == ["onnx fp32", "onnx fp32 shortcut"]  # a calibration of one is not one of the other
     description.write_text(json.dumps(content | {"cold_below": 0.0}))
     with pytest.raises(ConfigError, match="has no shortcut"):
+        Inspector.load(changed, engine=asked)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_what_a_first_look_left_stays_while_others_look(exported: Path, photos: list[Path], runtime: str) -> None:
+    """Batches of which every image has hot and cold patches of its own; in one, in parts, one by one."""
+    for streams in (1, 2):
+        engine = Inspector.load(exported, engine=EngineConfig(name=runtime, streams=streams)).engine
+        images = np.stack([resize(read_rgb(path), (engine.image_size,) * 2) for path in photos[:4]])
+        heat = engine.localise_passes(images)[0]
+        short = engine.with_shortcut(float(np.median(heat)), end_below=float(np.median(heat.max(axis=(1, 2)))))
+        together = short.localise_passes(images)
+        apart = np.concatenate([short.localise_passes(images[i : i + 1]) for i in range(4)], axis=1)
+        np.testing.assert_allclose(together, apart, rtol=0, atol=1e-5)
+
+
+def test_the_cascade_ends_after_a_cool_first_look(changed: Path, photos: list[Path]) -> None:
+    description = changed / EXPORTS / "onnx-fp32" / DESCRIPTION
+    content = json.loads(description.read_text())
+    asked = EngineConfig(name="onnx", cascade=True)
+    plain = Inspector.load(changed, engine="onnx").inspect(photos[0]).score
+    for end_below, same in ((1.1, False), (1e-9, True)):
+        description.write_text(json.dumps(content | {"end_below": end_below}))
+        inspector = Inspector.load(changed, engine=asked)
+        assert (inspector.inspect(photos[0]).score == plain) == same
+    assert inspector.engine_name == "onnx fp32 cascade"
+    description.write_text(json.dumps(content | {"end_below": 0.0}))
+    with pytest.raises(ConfigError, match="has no cascade"):
         Inspector.load(changed, engine=asked)
 
 

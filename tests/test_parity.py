@@ -5,7 +5,7 @@ import pytest
 
 from clipada.config import ScoringConfig
 from clipada.engines.graph import GraphEngine, GraphShape, Looked, LookInput
-from clipada.exporting.parity import COLD_LEVELS, measure_shortcut
+from clipada.exporting.shortcuts import COLD_LEVELS, END_LEVELS, Cascade, Shortcut, measure_shortcuts
 
 SCORING = ScoringConfig(sigma=0, top_pixels=1)
 SIDE = 32
@@ -28,10 +28,15 @@ def grey(levels: list[int]) -> np.ndarray:
     return np.repeat(np.array(levels, np.uint8), SIDE * SIDE * 3).reshape(-1, SIDE, SIDE, 3)
 
 
+def measured(error: float, normal: list[int], anomalous: list[int]) -> tuple[Shortcut, Cascade]:
+    found = measure_shortcuts(engine(error), grey(normal), grey(anomalous), SCORING, bound=0.08)
+    assert found is not None
+    return found
+
+
 def test_the_threshold_is_the_boldest_that_keeps_to_half_the_bound() -> None:
     levels = list(range(0, 250, 2))  # the error of level v is (v / 255) ** 2 where it is not refined
-    shortcut = measure_shortcut(engine(1.0), grey(levels), grey([240, 250]), SCORING, bound=0.08)
-    assert shortcut is not None
+    shortcut, _ = measured(1.0, levels, [240, 250])
     kept = [cold for cold in COLD_LEVELS if max((v / 255) ** 2 for v in levels[::2] if v / 255 < cold) <= 0.04]
     assert shortcut.cold_below == max(kept) == 0.16
     unrefined = [v / 255 for v in levels[1::2] if v / 255 < 0.16]
@@ -43,14 +48,28 @@ def test_the_threshold_is_the_boldest_that_keeps_to_half_the_bound() -> None:
 
 def test_a_threshold_that_other_images_break_is_dropped() -> None:
     levels = [250, 75] * 4  # chosen on bright images alone, which are always refined
-    shortcut = measure_shortcut(engine(1.0), grey(levels), grey([250, 250]), SCORING, bound=0.08)
-    assert shortcut is not None
+    shortcut, _ = measured(1.0, levels, [250, 250])
     assert shortcut.map_error > 0.08
     assert shortcut.cold_below == 0
 
 
 def test_anomalies_have_a_say() -> None:
-    shortcut = measure_shortcut(engine(1.0), grey([0, 0]), grey([75, 75]), SCORING, bound=0.08)
-    assert shortcut is not None
+    shortcut, _ = measured(1.0, [0, 0], [75, 75])
     assert shortcut.cold_below == 0.16
     assert (shortcut.map_error, shortcut.refined_normal, shortcut.refined_anomalous) == (0, 0, 1)
+
+
+def test_images_end_where_no_score_changes_by_more_than_half_the_bound() -> None:
+    _, cascade = measured(1.0, list(range(0, 250, 2)), [240, 250])
+    assert cascade.end_below == max(
+        level for level in END_LEVELS if max((v / 255) ** 2 for v in range(0, 250, 4) if v / 255 < level) <= 0.04
+    )
+    ended = [v / 255 for v in range(2, 250, 4) if v / 255 < cascade.end_below]
+    assert (cascade.ended_normal, cascade.ended_anomalous) == (pytest.approx(len(ended) / 62), 0)
+    assert cascade.score_error == pytest.approx(max(ended) ** 2, abs=1e-6)
+
+
+def test_images_that_others_break_do_not_end() -> None:
+    _, cascade = measured(1.0, [250, 75] * 4, [250, 250])
+    assert cascade.score_error > 0.08
+    assert cascade.end_below == 0

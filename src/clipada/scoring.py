@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import sqrt
 from typing import Any
 
@@ -35,8 +36,8 @@ def smooth(raw: Map, sigma: float) -> Map:
     values = _checked(raw).astype(np.float32)
     if sigma == 0:
         return values
-    smoothed: Map = scipy.ndimage.gaussian_filter(values, sigma, mode="reflect", truncate=4.0)
-    return smoothed
+    height, width = values.shape
+    return (_smoothing(height, sigma) @ values @ _smoothing(width, sigma).T).astype(np.float32, copy=False)
 
 
 def anomaly_map(raw: Map, config: ScoringConfig) -> Map:
@@ -122,7 +123,10 @@ def find_regions(scored: Map, threshold: float, min_area: int = 1) -> tuple[Regi
         Highest peak first; equal peaks from top to bottom, then left to right. Of equal pixels inside a region
         the first in reading order is the peak.
     """
-    labels = scipy.ndimage.label(_checked(scored) > threshold, _EIGHT_CONNECTED)[0]
+    above = _checked(scored) > threshold
+    if not above.any():  # nearly all parts of a production line; labelling nothing takes a millisecond
+        return ()
+    labels = scipy.ndimage.label(above, _EIGHT_CONNECTED)[0]
     boxes = scipy.ndimage.find_objects(labels)
     regions = (_region(scored[box], labels[box] == label, box) for label, box in enumerate(boxes, start=1))
     kept = (region for region in regions if region.area >= min_area)
@@ -142,6 +146,15 @@ def map_statistics(scored: Map, threshold: float) -> dict[str, float]:
         "max": float(values.max()),
         "share_above": float((values > threshold).mean()),
     }
+
+
+@lru_cache(maxsize=16)
+def _smoothing(length: int, sigma: float) -> Map:
+    """The convolution of one axis as a matrix ``(length, length)``: a product is several times faster."""
+    along_one: NDArray[np.float64] = scipy.ndimage.gaussian_filter(
+        np.eye(length), (sigma, 0), mode="reflect", truncate=4.0
+    )
+    return along_one.astype(np.float32)
 
 
 def _region(values: Map, inside: Mask, box: tuple[slice, ...]) -> Region:

@@ -33,6 +33,9 @@ Precision = Annotated[
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of an export's runtime; one per core by default.")]
 Streams = Annotated[int, typer.Option(min=1, help="Parts of a batch that an export looks at side by side.")]
 Shortcut = Annotated[bool, typer.Option("--shortcut", help="Refine only patches whose attention is hot, in an export.")]
+Cascade = Annotated[
+    bool, typer.Option("--cascade", help="Refine only images that the first look finds warm enough, in an export.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images, and for predict as many that write.")]
 TrainingWorkers = Annotated[int | None, typer.Option(help="Processes that decode images, per device.")]
 Compile = Annotated[
@@ -66,8 +69,15 @@ def engine_config(
     threads: int | None,
     streams: int,
     shortcut: bool,
+    cascade: bool,
 ) -> EngineConfig:
     """What looks, as the options above say."""
     return EngineConfig(
-        name=name, precision=precision, device=device, threads=threads, streams=streams, shortcut=shortcut
+        name=name,
+        precision=precision,
+        device=device,
+        threads=threads,
+        streams=streams,
+        shortcut=shortcut,
+        cascade=cascade,
     )

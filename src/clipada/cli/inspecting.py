@@ -10,6 +10,7 @@ import typer
 from clipada.cli.arguments import (
     Backbone,
     BatchSize,
+    Cascade,
     Category,
     DataFolder,
     Device,
@@ -39,6 +40,7 @@ def evaluate(
     threads: Threads = None,
     streams: Streams = 1,
     shortcut: Shortcut = False,
+    cascade: Cascade = False,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
@@ -53,7 +55,7 @@ def evaluate(
             run,
             dataset,
             backbone=backbone,
-            engine=engine_config(engine, precision, device, threads, streams, shortcut),
+            engine=engine_config(engine, precision, device, threads, streams, shortcut, cascade),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda _: bar.advance(task),
@@ -96,6 +98,7 @@ def calibrate(
     threads: Threads = None,
     streams: Streams = 1,
     shortcut: Shortcut = False,
+    cascade: Cascade = False,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
@@ -113,7 +116,7 @@ def calibrate(
             settings,
             rejected=None if rejected is None else _false_alarms(rejected, run),
             backbone=backbone,
-            engine=engine_config(engine, precision, device, threads, streams, shortcut),
+            engine=engine_config(engine, precision, device, threads, streams, shortcut, cascade),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda: bar.advance(task),

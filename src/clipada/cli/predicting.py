@@ -14,6 +14,7 @@ import typer
 from clipada.cli.arguments import (
     Backbone,
     BatchSize,
+    Cascade,
     Database,
     Device,
     Engine,
@@ -71,6 +72,7 @@ def predict(
     threads: Threads = None,
     streams: Streams = 1,
     shortcut: Shortcut = False,
+    cascade: Cascade = False,
     batch_size: BatchSize = PredictConfig.batch_size,
     workers: Workers = PredictConfig.workers,
 ) -> None:
@@ -82,7 +84,7 @@ def predict(
         skip_done=skip_done,
         shard=Shard.parse(shard),
     )
-    chosen = engine_config(engine, precision, device, threads, streams, shortcut)
+    chosen = engine_config(engine, precision, device, threads, streams, shortcut, cascade)
     sinks = SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt)
     with _line(run, database, keep_images, sinks) as line, progress("{task.fields[rate]} images/s") as bar:
         if ray:

@@ -9,6 +9,7 @@ import typer
 
 from clipada.cli.arguments import (
     Backbone,
+    Cascade,
     Device,
     Engine,
     Mqtt,
@@ -70,6 +71,7 @@ def serve(
     threads: Threads = None,
     streams: Streams = 1,
     shortcut: Shortcut = False,
+    cascade: Cascade = False,
 ) -> None:
     """Inspect images that come by HTTP; every verdict that is answered is in the database."""
     from clipada.serving import running
@@ -96,7 +98,7 @@ def serve(
         HistoryConfig(database=database, keep=keep_images),
         SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt),
         token=_token(token, not settings.loopback if auth is None else auth),
-        engine=engine_config(engine, precision, device, threads, streams, shortcut),
+        engine=engine_config(engine, precision, device, threads, streams, shortcut, cascade),
         backbone=backbone,
         say=say,
     )

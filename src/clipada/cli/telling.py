@@ -63,7 +63,7 @@ def export(
     backbone: Backbone = None,
     shortcut_error: Annotated[
         float | None,
-        typer.Option(min=0.0, help="What the shortcut may change of normal maps and scores, 0..1; 0.05 by default."),
+        typer.Option(min=0.0, help="What shortcut and cascade may change, 0..1; 0.05 by default."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Keep the export although it differs too much.")] = False,
 ) -> None:

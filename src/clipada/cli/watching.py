@@ -12,6 +12,7 @@ import typer
 from clipada.cli.arguments import (
     Backbone,
     BatchSize,
+    Cascade,
     Device,
     Engine,
     KeepImages,
@@ -69,6 +70,7 @@ def watch(
     threads: Threads = None,
     streams: Streams = 1,
     shortcut: Shortcut = False,
+    cascade: Cascade = False,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
@@ -83,7 +85,7 @@ def watch(
     inspector = Inspector.load(
         run,
         backbone=backbone,
-        engine=engine_config(engine, precision, device, threads, streams, shortcut),
+        engine=engine_config(engine, precision, device, threads, streams, shortcut, cascade),
         threshold=threshold,
     )
     history = HistoryConfig(database=database, keep=keep_images)

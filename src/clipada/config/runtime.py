@@ -111,8 +111,11 @@ class EngineConfig:
     """A batch is cut into this many parts that an export looks at side by side, each with its share of the threads."""
 
     shortcut: bool = False
-    """Whether an export skips refinement passes whose attention is cold everywhere, within the error stated when it was
-    exported."""
+    """Whether an export refines hot patches alone, within the error stated when it was exported."""
+
+    cascade: bool = False
+    """Whether an export refines only images whose coarse map has a pixel that is warm enough: no score changes by more
+    than the error stated when it was exported."""
 
     def __post_init__(self) -> None:
         require(self.threads is None or self.threads >= 1, "threads", "1 or more", self.threads)
@@ -146,7 +149,7 @@ class ExportConfig:
 
     shortcut_error: float = 0.05
     """Largest difference that may come of not refining cold patches: of a normal image's anomaly map, and of any
-    image's score."""
+    image's score. Also the largest of any image's score that may come of not refining cool images."""
 
     shortcut_images: int = 96
     """Training images, spread evenly, each as it is and with a synthetic anomaly: half choose below which attention a

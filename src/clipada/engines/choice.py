@@ -14,11 +14,11 @@ def open_engine(run: Run, config: EngineConfig, backbone: str | None = None) -> 
 
     Args:
         run: The run.
-        config: Engine, precision, device, threads, streams, shortcut.
+        config: Engine, precision, device, threads, streams, shortcut, cascade.
         backbone: Where the backbone lies now, for PyTorch; an export holds its own part of it.
 
     Returns:
-        The engine, and its name, precision and shortcut in words.
+        The engine, and its name, precision, shortcut and cascade in words.
 
     Raises:
         RunError: There is no such export, or it is damaged.
@@ -33,13 +33,18 @@ def open_engine(run: Run, config: EngineConfig, backbone: str | None = None) -> 
         precision = config.precision or "fp32"
         return TorchEngine(load_model(run, backbone), config.device, precision), f"torch {precision}"
     folder, export = find_export(run, config)
-    name = f"{export.engine} {export.precision}{' shortcut' * config.shortcut}"
+    name = f"{export.engine} {export.precision}{' shortcut' * config.shortcut}{' cascade' * config.cascade}"
     return open_export(folder, export, config), name
 
 
 def _refuse_export_settings(config: EngineConfig) -> None:
     """Say that PyTorch takes none of an export's settings."""
-    settings = {"threads": config.threads is not None, "streams": config.streams > 1, "shortcut": config.shortcut}
+    settings = {
+        "threads": config.threads is not None,
+        "streams": config.streams > 1,
+        "shortcut": config.shortcut,
+        "cascade": config.cascade,
+    }
     asked = [name for name, given in settings.items() if given]
     if asked:
         raise ConfigError(

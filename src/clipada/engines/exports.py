@@ -14,7 +14,7 @@ from clipada.files import read_json, sha256_of, write_json
 
 EXPORTS = "exports"
 DESCRIPTION = "export.json"
-FORMAT = 2
+FORMAT = 3
 
 _REMEDY = "run `clipada export` again"
 _RUNTIMES: dict[RuntimeName, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
@@ -34,6 +34,7 @@ class Export:
         attention: How a map meets the image before the next pass.
         cold_below: Patches whose attention stays below this value, 0..1, need no refinement; 0 where no value was found
             that keeps to ``ExportConfig.shortcut_error``.
+        end_below: Images whose coarse map stays below this value need no refinement, alike.
         adapter_sha256: Hash of what was trained, as the run tells it: ``Run.trained_sha256``.
         files: Hash of each of its files.
         clipada_version: The version that wrote it.
@@ -44,6 +45,7 @@ class Export:
     shape: GraphShape
     attention: Attention
     cold_below: float
+    end_below: float
     adapter_sha256: str
     files: dict[str, str]
     clipada_version: str
@@ -87,22 +89,27 @@ def open_export(folder: Path, export: Export, config: EngineConfig) -> GraphEngi
     """The export in ``folder``, ready to localise anomalies.
 
     Raises:
-        ConfigError: There is no such device, or a shortcut is asked of an export that has none.
+        ConfigError: There is no such device, or a shortcut or cascade is asked of an export that has none.
         RunError: The runtime cannot run it.
     """
-    if config.shortcut and not export.cold_below:
-        raise ConfigError(
-            f"export {folder} has no shortcut",
-            expected="a threshold on the attention that keeps to the stated error",
-            got="none was found when it was exported",
-            remedy="leave out --shortcut",
-        )
+    for name, asked, level in (
+        ("shortcut", config.shortcut, export.cold_below),
+        ("cascade", config.cascade, export.end_below),
+    ):
+        if asked and not level:
+            raise ConfigError(
+                f"export {folder} has no {name}",
+                expected="a threshold on the attention that keeps to the stated error",
+                got="none was found when it was exported",
+                remedy=f"leave out --{name}",
+            )
     return GraphEngine(
         open_look(folder, export.engine, export.precision, config),
         export.shape,
         attention=export.attention,
         streams=config.streams,
         cold_below=export.cold_below if config.shortcut else 0.0,
+        end_below=export.end_below if config.cascade else 0.0,
     )
 
 

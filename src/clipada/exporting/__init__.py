@@ -29,8 +29,8 @@ from clipada.exporting.parity import (
     beyond_tolerance,
     compare,
     judged_metrics,
-    measure_shortcut,
 )
+from clipada.exporting.shortcuts import measure_shortcuts
 from clipada.files import write_json
 from clipada.machine import machine
 from clipada.randomness import derived_generator
@@ -88,6 +88,7 @@ def export(
             shape=graph_shape(reference.model),
             attention=description.config.model.attention,
             cold_below=0.0,
+            end_below=0.0,
             adapter_sha256=description.trained_sha256,
             files=hashes(folder),
             clipada_version=version("clipada"),
@@ -97,7 +98,9 @@ def export(
         _keep(description.folder / PARITY, f"{made.name}{REFUSED if refused else ''}", parity)
         if refused:
             raise _beyond(made, parity)
-        write_export(folder, replace(made, cold_below=parity.shortcut.cold_below if parity.shortcut else 0.0))
+        if parity.shortcut is not None and parity.cascade is not None:
+            made = replace(made, cold_below=parity.shortcut.cold_below, end_below=parity.cascade.end_below)
+        write_export(folder, made)
     return description.folder / EXPORTS / made.name, parity
 
 
@@ -110,15 +113,17 @@ def _parity(
     metrics = judged_metrics(reference, exported, dataset, settings.scoring) if made.precision == "int8" else None
     normal = dataset.train or [sample for sample in dataset.test if not sample.anomalous]
     good = _images(normal, reference, config.shortcut_images)
+    less = measure_shortcuts(
+        exported, good, _with_anomalies(good, settings), settings.scoring, config.shortcut_error
+    ) or (None, None)
     return Parity(
         engine=made.engine,
         precision=made.precision,
         machine=machine("cpu"),
         differences=differences,
         metrics=metrics,
-        shortcut=measure_shortcut(
-            exported, good, _with_anomalies(good, settings), settings.scoring, config.shortcut_error
-        ),
+        shortcut=less[0],
+        cascade=less[1],
         failures=beyond_tolerance(made.precision, differences, metrics, config),
     )
 

@@ -37,7 +37,7 @@ class FoldedLook(nn.Module):
         super().__init__()
         clip, self.shape = model.clip, graph_shape(model)
         side, grid = self.shape.image_size, self.shape.grid
-        vision: Any = clip.vision if dtype == torch.float32 else deepcopy(clip.vision).to(dtype)  # type: ignore[arg-type]
+        vision: Any = clip.vision if dtype == torch.float32 else deepcopy(clip.vision)
         self.pixel_space = model.config.attention_space == "pixel"
         whole = grid[0] * clip.patch_size
         self.whole = whole == side
@@ -45,9 +45,9 @@ class FoldedLook(nn.Module):
         self.register_buffer("shift", -clip.mean / clip.std)
         self.register_buffer("rows", _resize_matrix(side, whole))
         self.register_buffer("positions", _positions(clip.vision.embeddings, whole).to(dtype))
-        self.patches: nn.Module = vision.embeddings.patch_embedding
-        self.norm: nn.Module = vision.pre_layrnorm
-        self.blocks = nn.ModuleList(FoldedBlock(layer) for layer in vision.encoder.layers)
+        self.patches: nn.Module = vision.embeddings.patch_embedding.to(dtype)
+        self.norm: nn.Module = vision.pre_layrnorm.to(dtype)
+        self.blocks = nn.ModuleList(FoldedBlock(layer) for layer in vision.encoder.layers).to(dtype)
         self.heads = FoldedHeads(model)
 
     def forward(
@@ -59,13 +59,16 @@ class FoldedLook(nn.Module):
             images: RGB, ``(B, S, S, 3)`` uint8.
             gain: What the image is multiplied by, ``(B, S, S)``.
             tokens: Indices of the tokens that look, ``(B, K)``.
-            memory: Keys and values of each block, ``(L, B, M, 2 D)``.
+            memory: Keys and values of each block in turn, ``(2 L, B, M, D)``.
             bias: Added to attention scores, ``(B, M + K)``.
 
         Returns:
-            maps: ``(B, P, K)``, values 0..1; index ``i`` is ``M_i`` if ``gain`` is pass ``i``'s. With prototypes one
-                row more: what they add to every pass's logits if ``gain`` is the coarse pass's.
-            memory: Keys and values of the tokens that looked, ``(L, B, K, 2 D)``.
+        remembered: list[Tensor] = []
+        raised, known = bias[:, None, None].to(dtype), memory.to(dtype).unbind(0)
+        for block, *pair in zip(self.blocks, known[::2], known[1::2], strict=True):
+            hidden, *own = block(hidden, *pair, raised)
+            remembered += own
+        return self.heads(hidden.float()).transpose(1, 2), torch.stack(remembered).float()
         """
         pixels, gain = images.permute(0, 3, 1, 2).float(), gain.unsqueeze(1)
         if self.pixel_space:
@@ -78,15 +81,18 @@ class FoldedLook(nn.Module):
         hidden = self.patches(inputs.to(dtype)).flatten(2).transpose(1, 2)
         hidden = self.norm(F.pad(hidden, (0, 0, 1, 0)) + self.positions)
         hidden = hidden.gather(1, tokens.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
-        remembered, raised = [], bias[:, None, None].to(dtype)
-        for block, known in zip(self.blocks, memory.to(dtype).unbind(0), strict=True):
-            hidden, own = block(hidden, known, raised)
-            remembered.append(own)
+        remembered: list[Tensor] = []
+        raised, known = bias[:, None, None].to(dtype), memory.to(dtype).unbind(0)
+        for block, *pair in zip(self.blocks, known[::2], known[1::2], strict=True):
+            hidden, *own = block(hidden, *pair, raised)
+            remembered += own
         return self.heads(hidden.float()).transpose(1, 2), torch.stack(remembered).float()
 
 
 class FoldedBlock(nn.Module):
-    """A vision block whose query, key and value are one product, the queries scaled beforehand.
+    """A vision block whose queries are scaled beforehand, and whose norms' own scales and shifts are in the weights.
+
+    Queries, keys and values are three products: of one, runtimes would have to copy the parts.
 
     Args:
         layer: The `transformers` block.
@@ -94,34 +100,36 @@ class FoldedBlock(nn.Module):
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        attention = layer.self_attn
+        attention, mlp = layer.self_attn, layer.mlp
         self.heads: int = attention.num_heads
-        parts = [(attention.q_proj, attention.head_dim**-0.5), (attention.k_proj, 1.0), (attention.v_proj, 1.0)]
-        weight = torch.cat([part.weight * factor for part, factor in parts])
-        self.joined = _linear(weight, torch.cat([part.bias * factor for part, factor in parts]))
+        self.norm1, self.norm2 = _plain(layer.layer_norm1), _plain(layer.layer_norm2)
+        self.query = _after(layer.layer_norm1, attention.q_proj, attention.head_dim**-0.5)
+        self.key = _after(layer.layer_norm1, attention.k_proj)
+        self.value = _after(layer.layer_norm1, attention.v_proj)
         self.out: nn.Module = attention.out_proj
-        self.norm1: nn.Module = layer.layer_norm1
-        self.norm2: nn.Module = layer.layer_norm2
-        self.mlp: nn.Module = layer.mlp
+        self.mlp = nn.Sequential(_after(layer.layer_norm2, mlp.fc1), mlp.activation_fn, mlp.fc2)
 
-    def forward(self, tokens: Tensor, known: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, known_keys: Tensor, known_values: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """What the block makes of its tokens, which attend to one another and to what is known.
 
         Args:
             tokens: ``(B, K, D)``.
-            known: Keys and values of other tokens, ``(B, M, 2 D)``.
+            known_keys: Keys of other tokens, ``(B, M, D)``.
+            known_values: Their values, alike.
             bias: Added to attention scores, ``(B, 1, 1, M + K)``.
 
         Returns:
-            ``(B, K, D)``, and their own keys and values, ``(B, K, 2 D)``.
+            ``(B, K, D)``, and their own keys and values, alike.
         """
-        width = tokens.shape[2]
-        query, own = self.joined(self.norm1(tokens)).split([width, 2 * width], dim=2)
-        key, value = torch.cat((known, own), dim=1).chunk(2, dim=2)
-        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
+        normal = self.norm1(tokens)
+        query, own_keys, own_values = self.query(normal), self.key(normal), self.value(normal)
+        parts = query, torch.cat((known_keys, own_keys), dim=1), torch.cat((known_values, own_values), dim=1)
+        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
         attended = (query @ key.transpose(-1, -2) + bias).softmax(dim=-1) @ value
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
-        return tokens + self.mlp(self.norm2(tokens)), own
+        return tokens + self.mlp(self.norm2(tokens)), own_keys, own_values
 
 
 class FoldedHeads(nn.Module):
@@ -192,6 +200,16 @@ def _affine(layer: Any) -> Tensor:
 def _linear_of(affine: Tensor) -> nn.Linear:
     """The layer of ``(K, D + 1)`` coefficients, the constant last."""
     return _linear(affine[:, :-1].float(), affine[:, -1].float())
+
+
+def _plain(norm: Any) -> nn.LayerNorm:
+    """The norm without its scale and shift."""
+    return nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
+
+
+def _after(norm: Any, layer: Any, factor: float = 1.0) -> nn.Linear:
+    """``factor`` times the layer, with the scale and shift of the norm before it."""
+    return _linear(factor * layer.weight * norm.weight, factor * (layer.bias + layer.weight @ norm.bias))
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:

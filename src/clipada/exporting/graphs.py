@@ -65,9 +65,11 @@ def write_graph(
 def write_onnx(look: FoldedLook, path: Path) -> None:
     """Write the folded model as ONNX, for any number of images, of tokens that look and of those remembered."""
     side, every = look.shape.image_size, [np.arange(look.shape.tokens)] * 2
-    memory = np.zeros((look.shape.blocks, 2, look.shape.tokens, 2 * look.shape.width), np.float32)
+    memory = np.zeros((2 * look.shape.blocks, 2, look.shape.tokens, look.shape.width), np.float32)
     pixels, ones = np.zeros((2, side, side, 3), np.uint8), np.ones((2, side, side), np.float32)
-    examples = hot_look(pixels, ones, every, memory)  # no size of 1, which the exporter would take for fixed
+    examples = hot_look(
+        pixels, ones, every, memory, look.shape
+    )  # no size of 1, which the exporter would take for fixed
     batch, looking, known = Dim("batch", min=1), Dim("looking", min=1), Dim("known", min=1)
     with _quiet():
         program: Any = torch.onnx.export(

@@ -7,18 +7,18 @@ same up to rounding; `equalise` and `posterise`, which exist only on levels, cou
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
-from kornia.color import hsv_to_rgb, rgb_to_hsv
-from kornia.enhance import equalize, sharpness
-from kornia.geometry.transform import rotate as kornia_rotate
 from torch import Generator, Tensor
 
 from clipada.synthesis.draws import chance, integers, uniform
+from clipada.synthesis.warping import rotate
 
 Augmenter = Callable[[Tensor, Generator], Tensor]
+
+_TINY = 1e-8
+"""What a span of values is at least, where it divides."""
 
 
 def augment(images: Tensor, count: int, generator: Generator) -> Tensor:
@@ -32,13 +32,15 @@ def augment(images: Tensor, count: int, generator: Generator) -> Tensor:
     Returns:
         ``(B, 3, H, W)`` float32 of range 0..1.
     """
-    images = images.clone()
+    images = images.clone(memory_format=torch.contiguous_format)
     augmenters = tuple(AUGMENTERS.values())
     for step in draw_order(len(images), count, generator).T:
         for number, augmenter in enumerate(augmenters):
-            chosen = (step == number).nonzero().flatten()
-            if len(chosen):
-                images[chosen] = augmenter(images[chosen], generator)
+            chosen = (step == number).nonzero().flatten().tolist()
+            if chosen:
+                changed = augmenter(torch.stack([images[place] for place in chosen]), generator)
+                for place, image in zip(chosen, changed, strict=True):
+                    images[place] = image
     return images
 
 
@@ -64,10 +66,7 @@ def random_brightness(images: Tensor, generator: Generator) -> Tensor:
 
 def random_sharpness(images: Tensor, generator: Generator) -> Tensor:
     """Pillow's ``EnhanceSharpness``: blend with a blurred copy, by a factor of 0 (blurred) to 3 (sharpened)."""
-    if min(images.shape[-2:]) < 3:  # no pixel but the border, which the filter leaves as it is
-        return images
-    sharpened: Tensor = sharpness(images, uniform(0, 3, (len(images),), generator))
-    return sharpened
+    return change_sharpness(images, uniform(0, 3, (len(images), 1, 1, 1), generator))
 
 
 def random_hue_saturation(images: Tensor, generator: Generator) -> Tensor:
@@ -96,15 +95,21 @@ def invert(images: Tensor, _: Generator | None = None) -> Tensor:
 def autocontrast(images: Tensor, _: Generator | None = None) -> Tensor:
     """Stretch each channel to the full range; a channel of one value stays. Nothing is drawn."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
-    span = high - low
-    flat = span < 1 / 255
-    return torch.where(flat, images, (images - low) / span.clamp(min=1 / 255))
+    flat = high - low < 1 / 255
+    return (images - low.masked_fill(flat, 0)) / (high - low).masked_fill(flat, 1)
 
 
 def equalise(images: Tensor, _: Generator | None = None) -> Tensor:
     """Equalise the histogram of each channel's 8-bit levels, as Pillow does. Nothing is drawn."""
-    equalised: Tensor = equalize(_levels(images) / 255)
-    return equalised
+    levels = _levels(images).int().flatten(0, 1).flatten(1)
+    channels = torch.arange(len(levels), dtype=torch.int32, device=images.device)[:, None]
+    places = (levels + 256 * channels).flatten()
+    counts = torch.bincount(places, minlength=256 * len(levels)).view(-1, 256)
+    highest = counts.gather(1, (255 - counts.flip(1).bool().int().argmax(1, keepdim=True)))
+    step = (counts.sum(1, keepdim=True) - highest) // 255
+    below = counts.cumsum(1) - counts
+    table = torch.where(step > 0, (below + step // 2) // step.clamp(min=1), torch.arange(256, device=images.device))
+    return (table.clamp(max=255) / 255).flatten().index_select(0, places).view_as(images)
 
 
 def random_rotation(images: Tensor, generator: Generator) -> Tensor:
@@ -117,30 +122,54 @@ def change_brightness(images: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
     return (factor * images + offset).clamp(0, 1)
 
 
+def change_sharpness(images: Tensor, factor: Tensor) -> Tensor:
+    """``factor * x + (1 - factor) * blurred``, clamped to 0..1; the border stays.
+
+    The blur is Pillow's ``SMOOTH``: a pixel counts five times, its eight neighbours once each.
+    """
+    if min(images.shape[-2:]) < 3:
+        return images.clone()
+    inner = images[..., 1:-1, 1:-1]
+    rows = images[..., :-2, :] + images[..., 1:-1, :] + images[..., 2:, :]
+    around = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    sharpened = images.clone()
+    sharpened[..., 1:-1, 1:-1] = (around.add_(inner, alpha=4) / 13).lerp_(inner, factor).clamp_(0, 1)
+    return sharpened
+
+
 def shift_hue_saturation(images: Tensor, hue: Tensor, saturation: Tensor) -> Tensor:
-    """Add ``hue`` (in turns) and ``saturation`` (range 0..1, clamped), both ``(B,)``, in the HSV space."""
-    h, s, v = rgb_to_hsv(images).unbind(1)
-    h = (h + 2 * math.pi * hue[:, None, None]) % (2 * math.pi)
-    s = (s + saturation[:, None, None]).clamp(0, 1)
-    shifted: Tensor = hsv_to_rgb(torch.stack((h, s, v), dim=1))
-    return shifted.clamp(0, 1)
+    """Add ``hue`` (in turns) and ``saturation`` (range 0..1, clamped), both ``(B,)``, in the HSV space.
+
+    With the hue ``h`` in sixths of a turn, a channel is ``v - v s max(0, min(k, 4 - k, 1))``, ``k = (n + h) mod 6``,
+    ``n`` = 5, 3, 1 for red, green, blue. Of equal highest channels the first tells the hue.
+    """
+    red, green, blue = images.unbind(1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    span = value - torch.minimum(torch.minimum(red, green), blue)
+    reddish = torch.eq(value, red, out=torch.empty_like(value))  # products are several times faster than `where`
+    greenish = torch.eq(value, green, out=torch.empty_like(value)) * (1 - reddish)
+    bluish = 1 - reddish - greenish
+    sixths = reddish * (green - blue) + greenish * (blue - red) + bluish * (red - green)
+    sixths = sixths / span.clamp(min=_TINY) + 2 * greenish + 4 * bluish + 6 * hue[:, None, None]
+    chroma = (span / value.clamp(min=_TINY) + saturation[:, None, None]).clamp(0, 1) * value
+    shifted = torch.empty_like(images)
+    for channel, number in enumerate((5, 3, 1)):
+        turned = sixths + number
+        turned -= 6 * (turned / 6).floor()
+        shifted[:, channel] = value - torch.minimum(turned, 4 - turned).clamp_(0, 1) * chroma
+    return shifted
 
 
 def solarise(images: Tensor, threshold: Tensor) -> Tensor:
     """``1 - x`` where ``x >= threshold``."""
-    return torch.where(images >= threshold, 1 - images, images)
+    bright = torch.ge(images, threshold, out=torch.empty_like(images))
+    return torch.lerp(images, 1 - images, bright)
 
 
 def posterise(images: Tensor, bits: Tensor) -> Tensor:
     """Set all but the highest ``bits`` of each 8-bit level to zero."""
     step = 2.0 ** (8 - bits)
     return (_levels(images) / step).floor() * step / 255
-
-
-def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Rotate ``(B, C, H, W)`` about the centre, each image by its own ``degrees`` ``(B,)``: bilinear, zero outside."""
-    rotated: Tensor = kornia_rotate(images, degrees)
-    return rotated
 
 
 def _levels(images: Tensor) -> Tensor:

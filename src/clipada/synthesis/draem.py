@@ -1,6 +1,7 @@
 """Synthetic anomalies: DRAEM's recipe (Zavrtanik et al., ICCV 2021, section 3.3), a batch at once.
 
-A normal image stays as it is, or gets an area of another texture blended in: where is the mask.
+A normal image stays as it is, or gets an area of another texture blended in: where is the mask. Parameters are drawn
+for a batch at once; pixels are changed image by image, which a processor's caches hold.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from torch import Generator, Tensor
 
 from clipada.config import SynthesisConfig
 from clipada.errors import ImageError
-from clipada.synthesis.augmenters import augment, rotate
+from clipada.synthesis.augmenters import augment
 from clipada.synthesis.draws import chance, integers, uniform
 from clipada.synthesis.patches import moved_images, visible
 from clipada.synthesis.perlin import perlin_noise
 from clipada.synthesis.textures import TextureSource
+from clipada.synthesis.warping import rotate
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ class AnomalySynthesiser:
             ImageError: The images are of another shape, type or device.
         """
         _require_images(images, generator)
-        rotated = rotate_some(images, self.config, generator)
+        changed = rotate_some(images, self.config, generator)
         masks = draw_masks(len(images), (images.shape[2], images.shape[3]), self.config, generator)
-        return self.draw_anomalies(rotated, masks, images, generator)
+        self._draw_into(changed, masks, images, generator)
+        return changed, masks
 
     def draw_anomalies(
         self, images: Tensor, masks: Tensor, sources: Tensor, generator: Generator
@@ -66,16 +69,23 @@ class AnomalySynthesiser:
             masks: ``(B, 1, H, W)``: those given, less the areas in which a part of another image cannot be told from
                 what was there.
         """
-        anomalous = masks.flatten(1).any(dim=1).nonzero().flatten()
-        if not len(anomalous):
-            return images, masks
-        textures, from_batch = self.draw_textures(anomalous, sources, generator)
-        normal, areas = images[anomalous], masks[anomalous]
-        blended = blend(normal, textures.to(images.dtype), self.config.blend_limit, generator)
-        areas[from_batch] *= visible(normal[from_batch], blended[from_batch])
         images, masks = images.clone(), masks.clone()
-        images[anomalous], masks[anomalous] = torch.where(areas > 0, blended, normal), areas
+        self._draw_into(images, masks, sources, generator)
         return images, masks
+
+    def _draw_into(self, images: Tensor, masks: Tensor, sources: Tensor, generator: Generator) -> None:
+        """Draw anomalies; see ``draw_anomalies``. What is given is changed."""
+        anomalous = masks.amax((1, 2, 3)).nonzero().flatten()
+        if not len(anomalous):
+            return
+        textures, from_batch = self.draw_textures(anomalous, sources, generator)
+        shares = draw_shares(len(anomalous), self.config.blend_limit, generator)
+        for place, texture, share, moved in zip(anomalous.tolist(), textures, shares, from_batch.tolist(), strict=True):
+            image, area = images[place], masks[place]
+            blended = blend(image, texture, share)
+            if moved:
+                area *= visible(image[None], blended[None])[0]
+            torch.lerp(image, blended, area, out=image)  # the one or the other, bit by bit: areas are 0 or 1
 
     def draw_textures(self, anomalous: Tensor, sources: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """A texture for each anomaly.
@@ -94,13 +104,16 @@ class AnomalySynthesiser:
         """
         share = self.config.patch_share if self.config.textures is None else 0.0
         from_batch = chance(share, (len(anomalous),), generator)
+        drawn, moved = ((from_batch == kind).nonzero().flatten() for kind in (False, True))
+        new = sources.new_empty(0, *sources.shape[1:])
+        if len(drawn):
+            new = self.textures.draw(len(drawn), (sources.shape[2], sources.shape[3]), generator)
+            new = augment(new, self.config.augmenters, generator)
+        if not len(moved):
+            return new, from_batch
         textures = torch.empty(len(anomalous), *sources.shape[1:], device=sources.device)
-        drawn = len(anomalous) - int(from_batch.sum())
-        if drawn:
-            new = self.textures.draw(drawn, (sources.shape[2], sources.shape[3]), generator)
-            textures[~from_batch] = augment(new, self.config.augmenters, generator)
-        if drawn < len(anomalous):
-            textures[from_batch] = moved_images(sources, anomalous[from_batch], generator).float()
+        textures.index_copy_(0, drawn, new.float())
+        textures.index_copy_(0, moved, moved_images(sources, anomalous[moved], generator).float())
         return textures, from_batch
 
 
@@ -110,7 +123,8 @@ def rotate_some(images: Tensor, config: SynthesisConfig, generator: Generator) -
     chosen = chance(config.rotate_probability, (len(images),), generator).nonzero().flatten()
     if len(chosen):
         degrees = uniform(-config.rotate_degrees, config.rotate_degrees, (len(chosen),), generator)
-        images[chosen] = rotate(images[chosen], degrees)
+        for place, turn in zip(chosen.tolist(), degrees[:, None], strict=True):
+            images[place] = rotate(images[place, None], turn)[0]
     return images
 
 
@@ -125,9 +139,10 @@ def draw_masks(count: int, size: tuple[int, int], config: SynthesisConfig, gener
     masks = torch.zeros(count, 1, *size, device=generator.device)
     chosen = chance(config.anomaly_probability, (count,), generator).nonzero().flatten()
     if len(chosen):
-        noise = perlin_noise(draw_lattices(len(chosen), config, generator), size, generator)[:, None]
-        noise = rotate(noise, uniform(-90, 90, (len(chosen),), generator))
-        masks[chosen] = (noise > config.noise_threshold).float()
+        noise = perlin_noise(draw_lattices(len(chosen), config, generator), size, generator)
+        degrees = uniform(-90, 90, (len(chosen),), generator)
+        for place, field, turn in zip(chosen.tolist(), noise, degrees[:, None], strict=True):
+            torch.gt(rotate(field[None, None], turn)[0], config.noise_threshold, out=masks[place])
     return masks
 
 
@@ -136,20 +151,23 @@ def draw_lattices(count: int, config: SynthesisConfig, generator: Generator) -> 
     return 2 ** integers(0, config.lattice_exponents - 1, (count, 2), generator)
 
 
-def blend(images: Tensor, textures: Tensor, limit: float, generator: Generator) -> Tensor:
-    """``beta * image + (1 - beta) * texture``, ``beta`` from ``[0, limit)`` for each image: DRAEM's equation 1.
+def draw_shares(count: int, limit: float, generator: Generator) -> Tensor:
+    """The images' shares ``beta`` in the blend, from ``[0, limit)``: ``(count,)`` float32."""
+    return uniform(0, limit, (count,), generator)
+
+
+def blend(image: Tensor, texture: Tensor, share: Tensor) -> Tensor:
+    """``beta * image + (1 - beta) * texture``: DRAEM's equation 1.
 
     Args:
-        images: ``(B, 3, H, W)`` of range 0..1.
-        textures: ``(B, 3, H, W)`` of range 0..1.
-        limit: Upper end of the image's share.
-        generator: Source of the shares.
+        image: ``(3, H, W)`` of range 0..1.
+        texture: ``(3, H, W)`` of range 0..1.
+        share: ``beta``, 0..1, one value.
 
     Returns:
-        ``(B, 3, H, W)`` of range 0..1.
+        ``(3, H, W)`` of range 0..1.
     """
-    beta = uniform(0, limit, (len(images), 1, 1, 1), generator).to(images.dtype)
-    return beta * images + (1 - beta) * textures
+    return torch.lerp(texture.to(image.dtype), image, share.to(image.dtype))
 
 
 def _require_images(images: Tensor, generator: Generator) -> None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipada.synthesis.draws import chance, integers, log_uniform, uniform
+from clipada.synthesis.warping import warp
 
 VISIBLE_DIFFERENCE = 0.03
 """The mean absolute difference of values 0..1, about 8 of 255 levels, from which two areas count as different."""
@@ -31,8 +32,7 @@ def moved_images(images: Tensor, targets: Tensor, generator: Generator) -> Tenso
     step = integers(1, max(others, 1), (len(targets),), generator)
     sources = images[(targets + step) % len(images)]
     theta = _draw_motions(len(targets), sources.shape[2] / sources.shape[3], generator).to(images.dtype)
-    grid = F.affine_grid(theta, list(sources.shape), align_corners=False)
-    return F.grid_sample(sources, grid, padding_mode="reflection", align_corners=False)
+    return warp(sources, theta, "reflection")
 
 
 def visible(images: Tensor, changed: Tensor) -> Tensor:
@@ -49,10 +49,17 @@ def visible(images: Tensor, changed: Tensor) -> Tensor:
     """
     reach = min(images.shape[-2:]) // 32
     nearby = (images - changed).abs().mean(dim=1, keepdim=True)
-    for down, across in ((reach, 0), (0, reach)):
-        window = (2 * down + 1, 2 * across + 1)
-        nearby = F.avg_pool2d(nearby, window, stride=1, padding=(down, across), count_include_pad=False)
-    return (nearby >= VISIBLE_DIFFERENCE).float()
+    seen = _window_mean(_window_mean(nearby, reach).mT, reach).mT >= VISIBLE_DIFFERENCE
+    return seen.float()
+
+
+def _window_mean(values: Tensor, reach: int) -> Tensor:
+    """The mean of the values up to ``reach`` away along the last axis, as far as there are any; same shape."""
+    length = values.shape[-1]
+    place = torch.arange(length, device=values.device)
+    counts = (place + reach).clamp(max=length - 1) - (place - reach).clamp(min=0) + 1
+    sums = F.pad(values, (reach + 1, reach)).cumsum(-1)
+    return (sums[..., 2 * reach + 1 :] - sums[..., :length]) / counts
 
 
 def _draw_motions(count: int, aspect: float, generator: Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
@@ -50,18 +51,23 @@ def noise_from_angles(angles: Tensor, lattices: Tensor, size: tuple[int, int]) -
     Returns:
         ``(B, H, W)`` float32.
     """
-    row_weights, row_slopes = _axis_weights(lattices[:, 0], size[0], angles.shape[1])
-    column_weights, column_slopes = _axis_weights(lattices[:, 1], size[1], angles.shape[2])
-    vertical = row_slopes @ torch.sin(angles) @ column_weights.mT
-    horizontal = row_weights @ torch.cos(angles) @ column_slopes.mT
-    return math.sqrt(2) * (vertical + horizontal)
+    noise = torch.empty(len(angles), *size, device=angles.device)
+    for cells, directions, field in zip(lattices.tolist(), angles, noise, strict=True):
+        row_weights, row_slopes = _axis_weights(cells[0], size[0], angles.device)
+        column_weights, column_slopes = _axis_weights(cells[1], size[1], angles.device)
+        used = math.sqrt(2) * directions[: cells[0] + 1, : cells[1] + 1].sin()
+        torch.mm(row_slopes, used @ column_weights.mT, out=field)
+        used = math.sqrt(2) * directions[: cells[0] + 1, : cells[1] + 1].cos()
+        field.addmm_(row_weights, used @ column_slopes.mT)
+    return noise
 
 
-def _axis_weights(cells: Tensor, length: int, points: int) -> tuple[Tensor, Tensor]:
-    """``w(d)`` and ``w(d) * d`` for each pixel's distance ``d`` to each lattice point, both ``(B, length, points)``."""
-    pixels = torch.arange(length, device=cells.device)[None, :, None]
-    lattice = torch.arange(points, device=cells.device)[None, None, :]
-    distance = (pixels * cells[:, None, None] - lattice * length) / length  # integers first: exact on lattice points
+@lru_cache(maxsize=64)
+def _axis_weights(cells: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """``w(d)`` and ``w(d) * d`` for each pixel's distance ``d`` to each lattice point, both ``(length, cells + 1)``."""
+    pixels = torch.arange(length, device=device)[:, None]
+    lattice = torch.arange(cells + 1, device=device)
+    distance = (pixels * cells - lattice * length) / length  # integers first: exact on lattice points
     weights = _fade((1 - distance.abs()).clamp(min=0))
     return weights, weights * distance
 
