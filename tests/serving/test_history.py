@@ -232,6 +232,18 @@ def test_csv_gives_everything_back(history: History) -> None:
     assert (rows[1]["confirmed"], rows[1]["path"]) == ("", "")
 
 
+def test_csv_holds_no_formulas(history: History) -> None:
+    """A file name or a reason that a caller chose must not run in the spreadsheet of who opens the file."""
+    history.store([replace(verdict(0.1), path=Path("=cmd|'C calc'!A1.png"))])
+    history.judge(1, confirmed=True, reason="@SUM(A1)")
+    file = io.StringIO()
+    history.export_csv(file)
+    (row,) = csv.DictReader(io.StringIO(file.getvalue(), newline=""))
+    assert row["path"].startswith("'=cmd")
+    assert row["reason"] == "'@SUM(A1)"
+    assert float(row["score"]) == 0.1
+
+
 def test_from_predict_to_the_next_calibration(
     clipada: Callable[..., tuple[int, str, str]],
     finished_run: Path,

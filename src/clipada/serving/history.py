@@ -205,13 +205,16 @@ class History:
         return {Path(one.kept): one.group_name for one in alarms if one.kept and one.model_sha256 == model_sha256}
 
     def export_csv(self, file: IO[str]) -> int:
-        """Write every entry as CSV, newest first, under a head of the names of ``Entry``; return their number."""
+        """Write every entry as CSV, newest first, under a head of the names of ``Entry``; return their number.
+
+        Names and reasons come from others: what a spreadsheet would take for a formula gets an apostrophe before it.
+        """
         names = [field.name for field in fields(Entry)]
         writer = csv.writer(file)
         writer.writerow(names)
         count = 0
         for count, entry in enumerate(self.entries(), start=1):  # noqa: B007
-            writer.writerow([getattr(entry, name) for name in names])
+            writer.writerow([_cell(getattr(entry, name)) for name in names])
         return count
 
     def prune(self, before: datetime) -> int:
@@ -251,6 +254,10 @@ class History:
         folder = Path(self.settings.images).absolute() / verdict.image_sha256[:2]
         with self._keeping:
             return str(keep_image(folder, verdict, content))
+
+
+def _cell(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _row(verdict: Verdict, kept: str | None) -> dict[str, Any]:
