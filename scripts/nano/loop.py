@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 from torch import Generator
-from transformers import CLIPModel
+from transformers import CLIPModel, CLIPTokenizer
 
 from clipada.files import written_aside
 from clipada.randomness import derived_generator
@@ -82,9 +82,7 @@ def train(recipe: Recipe, folder: Path, *, start: Path | None = None, checkpoint
         checkpoint_seconds: Time between checkpoints.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    learner = build_learner(recipe.seed)
-    if start is not None:
-        learner.clip.load_state_dict(CLIPModel.from_pretrained(start, dtype=torch.float32).state_dict())
+    learner = build_learner(recipe.seed) if start is None else _continued(start, recipe.seed)
     optimizer = _optimizer(learner, recipe)
     done, spent = _resume(folder, learner, optimizer)
     last_saved = started = time.monotonic()
@@ -110,6 +108,12 @@ def build_learner(seed: int) -> Learner:
     """The untrained learner of a seed."""
     tokenizer = build_tokenizer(derived_generator(seed, "tokenizer"))
     return Learner(build_clip(tokenizer, seed), tokenizer, seed)
+
+
+def _continued(start: Path, seed: int) -> Learner:
+    """A learner whose CLIP is that of a folder, with new heads."""
+    clip = CLIPModel.from_pretrained(start, dtype=torch.float32, attn_implementation="eager")
+    return Learner(clip, CLIPTokenizer.from_pretrained(start), seed)
 
 
 @dataclass(frozen=True)

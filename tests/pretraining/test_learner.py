@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nano.loop import Recipe, build_learner, draw_lesson, export, lesson_losses, train
+from nano.loop import Course, Recipe, build_learner, draw_lesson, export, lesson_losses, train
 from nano.probes import Probe, linear_probe
 from nano.tower import BLOCKS, MIDDLE, Learner
 
@@ -41,17 +41,29 @@ def test_untrained_words_differ(learner: Learner) -> None:
     assert (words @ words.T - torch.eye(3)).abs().max() < 0.95
 
 
-def test_every_loss_teaches(learner: Learner) -> None:
-    recipe = Recipe(batch=4, seed=5)
-    losses = lesson_losses(learner, recipe, draw_lesson(recipe, 0))
+@pytest.mark.parametrize(("course", "verdicts"), [("scenes", set()), ("parts", {"spoilt", "worst"})])
+def test_every_loss_teaches(learner: Learner, course: Course, verdicts: set[str]) -> None:
+    recipe = Recipe(batch=8, seed=5, course=course)
+    losses = lesson_losses(learner, recipe, draw_lesson(recipe, 1))
+    assert {"spoilt", "worst"} & losses.keys() == verdicts
     for name, loss in losses.items():
         gradient = torch.autograd.grad(
             loss, learner.clip.vision_model.embeddings.patch_embedding.weight, retain_graph=True
         )
         assert gradient[0].abs().sum() > 0, name
-    assert set(lesson_losses(learner, Recipe(batch=4, seed=5, patch_words=False), draw_lesson(recipe, 0))) == {
-        "caption"
-    }
+
+
+def test_captions_alone_are_the_ablation(learner: Learner) -> None:
+    recipe = Recipe(batch=4, seed=5, patch_words=False)
+    assert set(lesson_losses(learner, recipe, draw_lesson(recipe, 0))) == {"caption"}
+
+
+def test_the_second_course_goes_on_from_the_first(learner: Learner, tmp_path: Path) -> None:
+    export(learner, tmp_path / "first")
+    recipe = Recipe(course="parts", steps=1, batch=8, warmup=1, learning_rate=1e-9, seed=6)
+    second = train(recipe, tmp_path / "second", start=tmp_path / "first")
+    for (name, value), other in zip(learner.clip.state_dict().items(), second.clip.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, other, rtol=0, atol=2e-3, msg=name)  # float16 on disk
 
 
 def test_a_resumed_training_ends_alike(tmp_path: Path) -> None:
