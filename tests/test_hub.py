@@ -16,7 +16,10 @@ from clipada.config import CalibrationConfig
 from clipada.errors import BackboneError, RunError
 from clipada.remote import is_hub_name
 
-PUBLISHED = {"config.json", "adapter.safetensors", "README.md", "metrics.json", "training-images.sha256"}
+PUBLISHED = {
+    *("config.json", "adapter.safetensors", "prototypes.safetensors", "README.md", "metrics.json"),
+    "training-images.sha256",
+}
 
 
 class FolderHub:
