@@ -21,6 +21,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "backbone.name": "nano",
         "model.similarity": "cosine",
         "model.refinements": 0,
+        "model.prototypes": 1024,
         "training.epochs": 10,
         "training.batch_size": 16,
         "training.milestones": (6, 8),
