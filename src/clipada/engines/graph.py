@@ -22,8 +22,7 @@ TOKEN_STEP = 32
 
 Looked = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Every head's map at the tokens that looked, ``(B, P, K)``, values 0..1, with prototypes one row more, which is added
-to the maps' logits; and their memory, ``(2 L, B, K, D)``, which may lie in the runtime's own arrays until the same
-thread looks again with all tokens."""
+to the maps' logits; and their memory, ``(2 L, B, K, D)``."""
 
 
 OUTPUTS = ["maps", "looked"]
@@ -184,7 +183,7 @@ class GraphEngine:
         if self._blank is None:
             side = self.image_size
             images, black = np.zeros((1, side, side, 3), np.uint8), np.zeros((1, side, side), np.float32)
-            self._blank = _own(self._look(first_look(images, black, self.shape)))
+            self._blank = self._look(first_look(images, black, self.shape))
         maps, memory = self._blank
         return maps.repeat(count, axis=0), memory.repeat(count, axis=1)
 
@@ -193,7 +192,7 @@ class GraphEngine:
         parts = min(self._streams, len(inputs["images"]))
         if self._pool is None or parts < 2:
             return self._look(inputs)
-        looks = list(self._pool.map(lambda part: _own(self._look(part)), _split(inputs, parts)))
+        looks = list(self._pool.map(self._look, _split(inputs, parts)))
         maps, memories = zip(*looks, strict=True)
         return np.concatenate(maps), np.concatenate(memories, axis=1)
 
@@ -273,12 +272,6 @@ def upsample(maps: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Bilinear resize of ``(..., h, w)`` to ``(..., side, side)``, pixel centres aligned as PyTorch does."""
     height, width = maps.shape[-2:]
     return (_weights(height, side) @ maps @ _weights(width, side).T).astype(np.float32, copy=False)
-
-
-def _own(looked: Looked) -> Looked:
-    """The same in arrays that no later look writes to."""
-    maps, memory = looked
-    return maps, memory.copy()
 
 
 def _split(inputs: LookInput, parts: int) -> list[LookInput]:

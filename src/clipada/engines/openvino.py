@@ -52,12 +52,10 @@ def openvino_look(path: Path, precision: EnginePrecision, config: EngineConfig) 
     requests = local()
 
     def look(inputs: LookInput) -> Looked:
-        # A request serves one thread; looks that remember have their own, or they would write where their memory lies.
-        kind = "remembering" if inputs["memory"].shape[2] > 1 else "first"
-        if not hasattr(requests, kind):
-            setattr(requests, kind, model.create_infer_request())
-        found = getattr(requests, kind).infer(inputs, share_inputs=True, share_outputs=True)
-        maps, memory = (found[name] for name in OUTPUTS)
-        return maps.copy(), memory
+        if not hasattr(requests, "own"):
+            requests.own = model.create_infer_request()  # a request serves one thread
+        found = requests.own.infer(inputs, share_inputs=True)
+        maps, memory = (found[name].copy() for name in OUTPUTS)
+        return maps, memory
 
     return look
