@@ -19,15 +19,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/clipada demo
 
-# Each file in a process of its own (5: nothing to run in it): all in one, the kernel ends the process when a child of it
-# ends some time after the command line's or the exports' tests.
-EACH = for file in $$(find tests -name 'test_*.py' | sort); do $(BIN)/python -m pytest $(1) $$file || [ $$? = 5 ] || exit 1; done
-
 test: $(STAMP)
-	@$(call EACH)
+	$(BIN)/python -m pytest
 
 test-all: $(STAMP)
-	@$(call EACH,-m "slow or not slow")
+	$(BIN)/python -m pytest -m "slow or not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

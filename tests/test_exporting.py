@@ -234,6 +234,26 @@ def test_what_a_first_look_left_stays_while_others_look(exported: Path, photos: 
         np.testing.assert_allclose(together, apart, rtol=0, atol=1e-5)
 
 
+MODELS_COME_AND_GO = """
+import os, signal, sys
+from clipada import Inspector
+first = Inspector.load(sys.argv[1], engine="openvino")
+second = Inspector.load(sys.argv[1], engine="openvino")
+del first
+del second
+signal.signal(signal.SIGTERM, lambda number, frame: print("stopping in order"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_process_that_changed_models_still_hears_signals(exported: Path) -> None:
+    """Two OpenVINOs at once leave the thread a signal stack that is gone, and the next signal kills."""
+    command = [sys.executable, "-X", "faulthandler", "-c", MODELS_COME_AND_GO, str(exported)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "stopping in order\n"
+
+
 def test_the_cascade_ends_after_a_cool_first_look(changed: Path, photos: list[Path]) -> None:
     description = changed / EXPORTS / "onnx-fp32" / DESCRIPTION
     content = json.loads(description.read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from threading import local
 
@@ -17,6 +18,18 @@ _HINTS: dict[EnginePrecision, tuple[str, str]] = {"fp16": ("FP16", "f16"), "bf16
 """The capability a device must name, and the hint that asks for it. Elsewhere float32 is computed."""
 
 
+@cache
+def core() -> ov.Core:
+    """The process's one OpenVINO, its processor's plugin loaded.
+
+    Two at once are not safe: each plugin gives the thread an alternate signal stack of its own, and when the first goes
+    before the second, the second gives back a stack that is gone. The next signal with a handler then ends the process.
+    """
+    shared = ov.Core()
+    shared.get_property("CPU", "FULL_DEVICE_NAME")
+    return shared
+
+
 def openvino_look(path: Path, precision: EnginePrecision, config: EngineConfig) -> Look:
     """A graph, ready to look.
 
@@ -30,13 +43,12 @@ def openvino_look(path: Path, precision: EnginePrecision, config: EngineConfig) 
         ConfigError: There is no such device.
         RunError: The files are no graph that OpenVINO can run.
     """
-    core = ov.Core()
     device = "CPU" if config.device == "auto" else config.device.upper()
     try:
-        capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        capabilities = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
     except RuntimeError as error:
         raise ConfigError(
-            f"no device {config.device!r} in OpenVINO", expected="auto, " + ", ".join(core.available_devices).lower()
+            f"no device {config.device!r} in OpenVINO", expected="auto, " + ", ".join(core().available_devices).lower()
         ) from error
     capability, hint = _HINTS.get(precision, ("FP32", "f32"))
     settings = {"INFERENCE_PRECISION_HINT": hint if capability in capabilities else "f32"}
@@ -44,7 +56,7 @@ def openvino_look(path: Path, precision: EnginePrecision, config: EngineConfig) 
         settings["NUM_STREAMS"] = str(config.streams)
         settings |= {"INFERENCE_NUM_THREADS": str(config.threads)} if config.threads else {}
     try:
-        model = core.compile_model(str(path), device, settings)
+        model = core().compile_model(str(path), device, settings)
     except RuntimeError as error:
         raise RunError(
             f"OpenVINO cannot run {path}", got=str(error).splitlines()[0], remedy="run `clipada export` again"
@@ -54,7 +66,7 @@ def openvino_look(path: Path, precision: EnginePrecision, config: EngineConfig) 
     def look(inputs: LookInput) -> Looked:
         if not hasattr(requests, "own"):
             requests.own = model.create_infer_request()  # a request serves one thread
-        found = requests.own.infer(inputs, share_inputs=True)
+        found = requests.own.infer(inputs, share_inputs=True, share_outputs=True)
         maps, memory = (found[name].copy() for name in OUTPUTS)
         return maps, memory
 

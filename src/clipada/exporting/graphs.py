@@ -96,10 +96,10 @@ def _write_openvino(folder: Path, precision: EnginePrecision, looks: Sequence[Lo
     """Turn the ONNX graph in ``folder`` into OpenVINO's own files."""
     import openvino as ov
 
-    from clipada.engines.openvino import GRAPH
+    from clipada.engines.openvino import GRAPH, core
 
     source = folder / ONNX_GRAPH
-    model = ov.Core().read_model(source)
+    model = core().read_model(source)
     if precision == "int8":
         model = _quantised(model, source, looks)
     ov.save_model(model, folder / GRAPH, compress_to_fp16=precision == "fp16")
