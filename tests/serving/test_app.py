@@ -250,8 +250,11 @@ def test_pages_filters_and_words(started: Started) -> None:
     assert [one["id"] for one in rest["verdicts"]] == numbers[2::-1]
     word = {"confirmed": False, "reason": "only dust"}
     assert client.post(f"/v1/verdicts/{numbers[1]}/feedback", json=word).json()["reason"] == "only dust"
-    (rejected,) = client.get("/v1/verdicts?confirmed=false").json()["verdicts"]
+    (rejected,) = client.get("/v1/verdicts?word=rejected").json()["verdicts"]
     assert rejected["id"] == numbers[1]
+    unjudged = client.get("/v1/verdicts", params={"word": "none", "since": rejected["time"]}).json()["verdicts"]
+    assert [one["id"] for one in unjudged] == numbers[:1:-1]
+    assert client.get("/v1/verdicts?until=yesterday").status_code == 422
     assert client.get("/v1/verdicts?defective=true").json() == {"verdicts": [], "next_before": None}
     assert client.post("/v1/verdicts/99/feedback", json=word).status_code == 404
 

@@ -21,7 +21,7 @@ from clipada.errors import ConfigError, HistoryError
 from clipada.images import image_sha256, write_png
 from clipada.serving import seen
 from clipada.serving.drifting import DriftWatch, begin_anew
-from clipada.serving.history import Entry, History
+from clipada.serving.history import Entry, History, Wanted
 from clipada.serving.seen import Stamp
 from clipada.types import ModelIdentity, Region, Verdict
 
@@ -78,13 +78,18 @@ def check_store_and_find(history: History) -> None:
     assert (middle.score, middle.p_value, middle.defective, middle.group_name) == (0.5, 0.125, True, "nut")
     assert (middle.run, middle.model_sha256, middle.image_sha256) == ("line3", "a" * 64, verdicts[1].image_sha256)
     assert (newest.p_value, newest.defective, newest.calibration, newest.confirmed) == (None,) * 4
-    assert [entry.id for entry in history.entries(defective=True)] == numbers[1:2]
+    assert [entry.id for entry in history.entries(Wanted(defective=True))] == numbers[1:2]
     assert [entry.id for entry in history.entries(limit=2)] == numbers[:0:-1]
     history.judge(numbers[1], confirmed=True)
     history.judge(numbers[1], confirmed=False, reason="only dust")
     history.judge(numbers[0], confirmed=True, reason="fine")
-    (rejected,) = history.entries(confirmed=False)
+    (rejected,) = history.entries(Wanted(word="rejected"))
     assert (rejected.id, rejected.reason) == (numbers[1], "only dust")
+    assert [entry.id for entry in history.entries(Wanted(word="none"))] == numbers[2:]
+    assert [entry.id for entry in history.entries(Wanted(group="nut"))] == numbers[1::-1]
+    middle_time = datetime.fromisoformat(middle.time)
+    assert next(history.entries(Wanted(since=middle_time, before=numbers[2]))).id == numbers[1]
+    assert list(history.entries(Wanted(until=datetime.fromisoformat(oldest.time)))) == []
     assert len(all_of(history)) == 3
     with pytest.raises(HistoryError, match="no verdict 999"):
         history.judge(999, confirmed=True)
@@ -215,7 +220,7 @@ def test_old_verdicts_go_with_what_belongs_to_them(tmp_path: Path, url: str) -> 
         assert entry.kept
         kept = Path(entry.kept)
         assert list((tmp_path / "kept").rglob("*")) == [kept.parent, kept]  # nor are empty folders left
-        assert list(history.entries(confirmed=True)) == []
+        assert list(history.entries(Wanted(word="confirmed"))) == []
 
 
 # --- CSV and the command line
@@ -261,7 +266,11 @@ def test_from_predict_to_the_next_calibration(
     assert [line.split("\t")[-1] for line in out.splitlines()] == [record["path"] for record in reversed(records)]
     assert clipada("history", "reject", 1, "--reason", "dust", "--database", url)[0] == 0
     assert clipada("history", "confirm", 2, "--database", url)[0] == 0
-    assert len(clipada("history", "list", "--rejected", "--database", url)[1].splitlines()) == 1
+    (rejected,) = clipada("history", "list", "--word", "rejected", "--database", url)[1].splitlines()
+    assert rejected.split("\t")[-3:-1] == ["rejected", "dust"]
+    later = (datetime.now() + timedelta(days=1)).strftime("%Y-%m-%d")
+    assert len(clipada("history", "list", "--until", later, "--database", url)[1].splitlines()) == len(records)
+    assert clipada("history", "list", "--since", later, "--database", url)[1] == ""
     code, _, err = clipada("history", "export", tmp_path / "all.csv", "--database", url)
     assert f"{len(records)} verdicts in" in err
     assert len((tmp_path / "all.csv").read_text().splitlines()) == len(records) + 1
@@ -276,7 +285,7 @@ def test_rejected_alarms_can_be_found_again(
     with History(HistoryConfig(database=url, keep="defective", images=str(tmp_path / "kept"))) as history:
         history.store([verdict(0.5), verdict(0.9, image=np.zeros((2, 2, 3), np.uint8), image_sha256="c" * 64)])
         history.judge(2, confirmed=False, reason="dust")
-        (entry,) = history.entries(confirmed=False)
+        (entry,) = history.entries(Wanted(word="rejected"))
     assert clipada("history", "false-alarms", "--database", url)[1] == f"{entry.kept}\n"
 
 

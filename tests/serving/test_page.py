@@ -165,8 +165,12 @@ def test_an_operators_word_is_in_the_database(page: Any, served: tuple[str, str]
     with History(HistoryConfig(database=served[1])) as history:
         newest = next(iter(history.entries(limit=1)))
     assert (newest.path, newest.confirmed, newest.reason) == ("3.png", False, "only dust")
-    page.select_option("#confirmed", "true")
-    page.wait_for_function("() => !document.querySelector('#history').innerText.includes('3.png')")
+    for name, other in (("word", "confirmed"), ("until", "2020-01-01T00:00")):
+        for value, listed in ((other, False), ("", True)):
+            page.eval_on_selector(f"#{name}", "(one, to) => one.value = to", value)
+            page.dispatch_event(f"#{name}", "change")
+            seen = "(listed) => document.querySelector('#history').innerText.includes('3.png') == listed"
+            page.wait_for_function(seen, arg=listed)
 
 
 def test_an_entry_of_the_history_comes_back_with_its_picture(page: Any, parts: list[Path]) -> None:

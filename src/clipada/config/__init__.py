@@ -10,7 +10,7 @@ from clipada.config.baselines import (
     ScheduleConfig,
     ZeroShotConfig,
 )
-from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig, HistoryConfig, Keep
+from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig, HistoryConfig, Keep, Word
 from clipada.config.line import SinkConfig, WatchConfig
 from clipada.config.method import (
     EMBEDDED_BACKBONE,
@@ -83,6 +83,7 @@ __all__ = [
     "TrainingConfig",
     "Tune",
     "WatchConfig",
+    "Word",
     "ZeroShotConfig",
     "cores",
     "setting_names",

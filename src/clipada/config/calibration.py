@@ -10,6 +10,8 @@ from clipada.settings import require
 
 CalibrationMode = Literal["conditional", "marginal"]
 Keep = Literal["none", "defective", "all"]
+Word = Literal["confirmed", "rejected", "none"]
+"""What an operator said of a verdict last; ``none``: nothing yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

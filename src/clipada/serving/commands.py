@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipada.config import HistoryConfig
+from clipada.config import HistoryConfig, Word
 from clipada.files import written_aside
 
 if TYPE_CHECKING:
@@ -26,16 +26,23 @@ Reason = Annotated[str, typer.Option(help="Why, in a few words.")]
 def list_entries(
     database: Database = HistoryConfig.database,
     defective: Annotated[bool | None, typer.Option("--defective/--good", help="Only these verdicts.")] = None,
-    confirmed: Annotated[bool | None, typer.Option("--confirmed/--rejected", help="Only those judged so.")] = None,
+    word: Annotated[Word | None, typer.Option(help="Only those of which an operator said so last.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only those of this group.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only those given then or later, in local time.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only those given earlier, in local time.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
 ) -> None:
-    """Print the newest verdicts: number, time, verdict, score, p-value, the operator's word, image."""
+    """Print the newest verdicts: number, time, verdict, score, p-value, the operator's word and reason, image."""
+    from clipada.serving.history import Wanted
+
+    wanted = Wanted(defective=defective, word=word, group=group, since=since, until=until)
     with _history(database) as history:
-        for entry in history.entries(defective=defective, confirmed=confirmed, limit=limit):
+        for entry in history.entries(wanted, limit=limit):
             verdict = {True: "defective", False: "good", None: "-"}[entry.defective]
-            word = {True: "confirmed", False: "rejected", None: "-"}[entry.confirmed]
+            said = {True: "confirmed", False: "rejected", None: "-"}[entry.confirmed]
+            reason = " ".join((entry.reason or "-").split())
             p_value = "-" if entry.p_value is None else f"{entry.p_value:.4f}"
-            cells = (entry.id, entry.time, verdict, f"{entry.score:.4f}", p_value, word, entry.path or "-")
+            cells = (entry.id, entry.time, verdict, f"{entry.score:.4f}", p_value, said, reason, entry.path or "-")
             typer.echo("\t".join(map(str, cells)))
 
 
@@ -75,8 +82,10 @@ def export(
 @history_app.command("false-alarms")
 def false_alarms(database: Database = HistoryConfig.database) -> None:
     """Print where the images of rejected alarms are kept; `clipada calibrate --rejected` takes them from there."""
+    from clipada.serving.history import Wanted
+
     with _history(database) as history:
-        alarms = list(history.entries(defective=True, confirmed=False))
+        alarms = list(history.entries(Wanted(defective=True, word="rejected")))
     for entry in alarms:
         if entry.kept:
             typer.echo(entry.kept)

@@ -11,10 +11,10 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any, Self
 
-from sqlalchemy import Connection, Select, create_engine, delete, event, insert, make_url, select
+from sqlalchemy import ColumnElement, Connection, Select, create_engine, delete, event, insert, make_url, select
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from clipada.config import HistoryConfig
+from clipada.config import HistoryConfig, Word
 from clipada.errors import HistoryError
 from clipada.predicting import prediction_record
 from clipada.serving import outbox, seen
@@ -60,6 +60,27 @@ class Entry:
     kept: str | None
     confirmed: bool | None
     reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which verdicts are asked for; what is ``None`` leaves none out.
+
+    Attributes:
+        defective: Those that found a defect, or that did not.
+        word: Those that an operator confirmed, or rejected, or has said nothing of.
+        group: Those of this group.
+        since: Those given then or later. Without a time zone it is local time.
+        until: Those given earlier.
+        before: Those with a smaller number: what comes after a page that ended with it.
+    """
+
+    defective: bool | None = None
+    word: Word | None = None
+    group: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
 
 
 class History:
@@ -172,36 +193,16 @@ class History:
             record = connection.scalar(select(VERDICTS.c.record).where(VERDICTS.c.id == verdict_id))
             return None if row is None or record is None else (Entry(**row._mapping), record)
 
-    def entries(
-        self,
-        *,
-        defective: bool | None = None,
-        confirmed: bool | None = None,
-        before: int | None = None,
-        limit: int | None = None,
-    ) -> Iterator[Entry]:
-        """The verdicts, newest first.
-
-        Args:
-            defective: Only those that found a defect, or that did not.
-            confirmed: Only those that an operator confirmed, or rejected.
-            before: Only those with a smaller number: what comes after a page that ended with it.
-            limit: At most so many.
-        """
-        query = _latest()
-        if before is not None:
-            query = query.where(VERDICTS.c.id < before)
-        if defective is not None:
-            query = query.where(VERDICTS.c.defective.is_(defective))
-        if confirmed is not None:
-            query = query.where(FEEDBACK.c.confirmed.is_(confirmed))
+    def entries(self, wanted: Wanted = Wanted(), *, limit: int | None = None) -> Iterator[Entry]:
+        """The verdicts, newest first, at most ``limit`` of those that are wanted."""
+        query = _latest().where(*_conditions(wanted)).limit(limit)
         with self.connected() as connection:
-            for row in connection.execution_options(yield_per=500).execute(query.limit(limit)):
+            for row in connection.execution_options(yield_per=500).execute(query):
                 yield Entry(**row._mapping)
 
     def false_alarms(self, model_sha256: str) -> dict[Path, str | None]:
         """The kept images of a model's alarms that operators rejected, and the group of each."""
-        alarms = self.entries(defective=True, confirmed=False)
+        alarms = self.entries(Wanted(defective=True, word="rejected"))
         return {Path(one.kept): one.group_name for one in alarms if one.kept and one.model_sha256 == model_sha256}
 
     def export_csv(self, file: IO[str]) -> int:
@@ -222,7 +223,7 @@ class History:
 
         A verdict that a sink has not taken yet stays. Files of a watched folder that are gone are forgotten too.
         """
-        limit = before.astimezone(UTC).isoformat(timespec="milliseconds")
+        limit = _stored(before)
         with self.connected() as connection:
             older = VERDICTS.c.time < limit, VERDICTS.c.id.not_in(select(DELIVERIES.c.verdict_id))
             ids = select(VERDICTS.c.id).where(*older)
@@ -285,6 +286,22 @@ def _latest() -> Select[Any]:
     return select(*columns).select_from(joined).order_by(VERDICTS.c.id.desc())
 
 
+def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    """What a row of ``_latest`` must meet."""
+    if wanted.defective is not None:
+        yield VERDICTS.c.defective.is_(wanted.defective)
+    if wanted.word is not None:
+        yield FEEDBACK.c.confirmed.is_({"confirmed": True, "rejected": False, "none": None}[wanted.word])
+    if wanted.group is not None:
+        yield VERDICTS.c.group_name == wanted.group
+    if wanted.since is not None:
+        yield VERDICTS.c.time >= _stored(wanted.since)
+    if wanted.until is not None:
+        yield VERDICTS.c.time < _stored(wanted.until)
+    if wanted.before is not None:
+        yield VERDICTS.c.id < wanted.before
+
+
 def _durable(connection: Any, _: object) -> None:
     """SQLite: writers wait for each other, readers never, and a commit survives a power cut."""
     for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
@@ -292,4 +309,9 @@ def _durable(connection: Any, _: object) -> None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return _stored(datetime.now(UTC))
+
+
+def _stored(time: datetime) -> str:
+    """A time as tables keep it: the later, the greater as text."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds")

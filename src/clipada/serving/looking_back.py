@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from starlette.concurrency import run_in_threadpool
 
+from clipada.config import Word
 from clipada.errors import ImageError
 from clipada.images import read_header, read_rgb
 from clipada.serving.answers import Problem, RefusedError
 from clipada.serving.batching import Job
-from clipada.serving.history import Entry
+from clipada.serving.history import Entry, Wanted
 from clipada.serving.inspecting import answer_of
 from clipada.serving.models import ServedModel
 from clipada.serving.pictures import map_png, png
-from clipada.serving.schemas import Feedback, MapKind, Page, VerdictAnswer
+from clipada.serving.schemas import Feedback, Line, MapKind, Page, VerdictAnswer
 from clipada.serving.service import Served, Service
 
 router = APIRouter(
@@ -34,12 +36,16 @@ _SHOWN = frozenset({"image/png", "image/jpeg", "image/webp", "image/bmp"})
 def verdicts(
     service: Served,
     defective: Annotated[bool | None, Query(description="Only those that found a defect, or that did not.")] = None,
-    confirmed: Annotated[bool | None, Query(description="Only those an operator confirmed, or rejected.")] = None,
+    word: Annotated[Word | None, Query(description="Only those of which an operator said so last.")] = None,
+    group: Annotated[Line | None, Query(description="Only those of this group.")] = None,
+    since: Annotated[datetime | None, Query(description="Only those given then or later.")] = None,
+    until: Annotated[datetime | None, Query(description="Only those given earlier.")] = None,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only those with a smaller number.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="At most so many.")] = 50,
 ) -> Any:
     """Verdicts, newest first."""
-    found = list(service.history.entries(defective=defective, confirmed=confirmed, before=before, limit=limit))
+    wanted = Wanted(defective=defective, word=word, group=group, since=since, until=until, before=before)
+    found = list(service.history.entries(wanted, limit=limit))
     return {
         "verdicts": [_shown(entry) for entry in found],
         "next_before": found[-1].id if len(found) == limit else None,

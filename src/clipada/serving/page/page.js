@@ -46,10 +46,12 @@ async function start() {
 async function chooseModel() {
   state.model = await json(`v1/models/${encodeURIComponent($("model").value)}`);
   const groups = Object.keys(state.model.calibration?.groups ?? {});
-  const before = $("group").value;
-  $("group").replaceChildren(new Option("all parts", ""), ...groups.map((name) => new Option(name)));
-  $("group").value = groups.includes(before) ? before : "";
-  $("group-label").hidden = !groups.length;
+  for (const [name, all] of [["group", "all parts"], ["group-wanted", "all"]]) {
+    const before = $(name).value;
+    $(name).replaceChildren(new Option(all, ""), ...groups.map((group) => new Option(group)));
+    $(name).value = groups.includes(before) ? before : "";
+    $(`${name}-label`).hidden = !groups.length;
+  }
   $("card").textContent = state.model.card;
   resetThreshold();
 }
@@ -134,10 +136,20 @@ const fade = () => { $("heat").style.opacity = Number($("opacity").value) / 100;
 
 // --- history
 
+const FILTERS = ["defective", "word", "group-wanted", "since", "until"];
+
+// A page of the verdicts that the filters let through.
+function page(asked) {
+  const query = new URLSearchParams({ limit: PAGE, ...asked });
+  for (const name of FILTERS) {
+    const { type, value } = $(name);
+    if (value) query.set(name.split("-")[0], type === "datetime-local" ? new Date(value).toISOString() : value);
+  }
+  return json(`v1/verdicts?${query}`);
+}
+
 async function refresh() {
-  const query = new URLSearchParams({ limit: PAGE });
-  for (const name of ["defective", "confirmed"]) if ($(name).value) query.set(name, $(name).value);
-  const { verdicts, next_before: next } = await json(`v1/verdicts?${query}`);
+  const { verdicts, next_before: next } = await page({});
   state.entries = verdicts;
   state.next = next;
   listEntries();
@@ -146,9 +158,7 @@ async function refresh() {
 }
 
 async function older() {
-  const query = new URLSearchParams({ limit: PAGE, before: state.next });
-  for (const name of ["defective", "confirmed"]) if ($(name).value) query.set(name, $(name).value);
-  const { verdicts, next_before: next } = await json(`v1/verdicts?${query}`);
+  const { verdicts, next_before: next } = await page({ before: state.next });
   state.entries.push(...verdicts);
   state.next = next;
   listEntries();
@@ -230,7 +240,7 @@ $("threshold").addEventListener("input", showThreshold);
 $("reset").addEventListener("click", resetThreshold);
 $("opacity").addEventListener("input", fade);
 $("more").addEventListener("click", () => attempt(older));
-for (const name of ["defective", "confirmed"]) $(name).addEventListener("change", () => attempt(refresh));
+for (const name of FILTERS) $(name).addEventListener("change", () => attempt(refresh));
 $("feedback").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(() => judge(event.submitter.value === "true"));
