@@ -32,16 +32,17 @@ def augment(images: Tensor, count: int, generator: Generator) -> Tensor:
     Returns:
         ``(B, 3, H, W)`` float32 of range 0..1.
     """
-    images = images.clone(memory_format=torch.contiguous_format)
+    changed = list(images[:, None].contiguous())  # batches of one, moved about without a copy
     augmenters = tuple(AUGMENTERS.values())
-    for step in draw_order(len(images), count, generator).T:
+    for step in draw_order(len(images), count, generator).T.tolist():
         for number, augmenter in enumerate(augmenters):
-            chosen = (step == number).nonzero().flatten().tolist()
+            chosen = [place for place, drawn in enumerate(step) if drawn == number]
             if chosen:
-                changed = augmenter(torch.stack([images[place] for place in chosen]), generator)
-                for place, image in zip(chosen, changed, strict=True):
-                    images[place] = image
-    return images
+                alike = [changed[place] for place in chosen]
+                batch = alike[0] if len(alike) == 1 else torch.cat(alike)
+                for place, image in zip(chosen, augmenter(batch, generator)[:, None], strict=True):
+                    changed[place] = image
+    return torch.cat(changed) if changed else images.clone()
 
 
 def draw_order(batch: int, count: int, generator: Generator) -> Tensor:
@@ -52,7 +53,8 @@ def draw_order(batch: int, count: int, generator: Generator) -> Tensor:
 
 def random_gamma(images: Tensor, generator: Generator) -> Tensor:
     """Gamma contrast ``x ** g``, ``g`` from 0.5..2 for each channel."""
-    return images ** uniform(0.5, 2, (len(images), 3, 1, 1), generator)
+    exponents = uniform(0.5, 2, (len(images), 3, 1, 1), generator)
+    return images.log().mul_(exponents).exp_()  # faster than a power
 
 
 def random_brightness(images: Tensor, generator: Generator) -> Tensor:
@@ -96,15 +98,14 @@ def autocontrast(images: Tensor, _: Generator | None = None) -> Tensor:
     """Stretch each channel to the full range; a channel of one value stays. Nothing is drawn."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     flat = high - low < 1 / 255
-    return (images - low.masked_fill(flat, 0)) / (high - low).masked_fill(flat, 1)
+    return (images - low.masked_fill(flat, 0)).div_((high - low).masked_fill(flat, 1))
 
 
 def equalise(images: Tensor, _: Generator | None = None) -> Tensor:
     """Equalise the histogram of each channel's 8-bit levels, as Pillow does. Nothing is drawn."""
-    levels = _levels(images).int().flatten(0, 1).flatten(1)
-    channels = torch.arange(len(levels), dtype=torch.int32, device=images.device)[:, None]
-    places = (levels + 256 * channels).flatten()
-    counts = torch.bincount(places, minlength=256 * len(levels)).view(-1, 256)
+    channels = torch.arange(images.shape[0] * images.shape[1], device=images.device)
+    places = _levels(images).add_(256 * channels.view(*images.shape[:2], 1, 1)).int().flatten()
+    counts = torch.bincount(places, minlength=256 * len(channels)).view(-1, 256)
     highest = counts.gather(1, (255 - counts.flip(1).bool().int().argmax(1, keepdim=True)))
     step = (counts.sum(1, keepdim=True) - highest) // 255
     below = counts.cumsum(1) - counts
@@ -119,7 +120,7 @@ def random_rotation(images: Tensor, generator: Generator) -> Tensor:
 
 def change_brightness(images: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
     """``factor * x + offset``, clamped to 0..1."""
-    return (factor * images + offset).clamp(0, 1)
+    return (factor * images).add_(offset).clamp_(0, 1)
 
 
 def change_sharpness(images: Tensor, factor: Tensor) -> Tensor:
@@ -130,10 +131,10 @@ def change_sharpness(images: Tensor, factor: Tensor) -> Tensor:
     if min(images.shape[-2:]) < 3:
         return images.clone()
     inner = images[..., 1:-1, 1:-1]
-    rows = images[..., :-2, :] + images[..., 1:-1, :] + images[..., 2:, :]
-    around = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    rows = (images[..., :-2, :] + images[..., 1:-1, :]).add_(images[..., 2:, :])
+    around = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
     sharpened = images.clone()
-    sharpened[..., 1:-1, 1:-1] = (around.add_(inner, alpha=4) / 13).lerp_(inner, factor).clamp_(0, 1)
+    sharpened[..., 1:-1, 1:-1] = around.add_(inner, alpha=4).div_(13).lerp_(inner, factor).clamp_(0, 1)
     return sharpened
 
 
@@ -147,16 +148,18 @@ def shift_hue_saturation(images: Tensor, hue: Tensor, saturation: Tensor) -> Ten
     value = torch.maximum(torch.maximum(red, green), blue)
     span = value - torch.minimum(torch.minimum(red, green), blue)
     reddish = torch.eq(value, red, out=torch.empty_like(value))  # products are several times faster than `where`
-    greenish = torch.eq(value, green, out=torch.empty_like(value)) * (1 - reddish)
-    bluish = 1 - reddish - greenish
-    sixths = reddish * (green - blue) + greenish * (blue - red) + bluish * (red - green)
-    sixths = sixths / span.clamp(min=_TINY) + 2 * greenish + 4 * bluish + 6 * hue[:, None, None]
-    chroma = (span / value.clamp(min=_TINY) + saturation[:, None, None]).clamp(0, 1) * value
+    greenish = torch.eq(value, green, out=torch.empty_like(value))
+    greenish.addcmul_(greenish, reddish, value=-1)
+    bluish = (1 - reddish).sub_(greenish)
+    sixths = (green - blue).mul_(reddish).addcmul_(greenish, blue - red).addcmul_(bluish, red - green)
+    sixths.div_(span.clamp(min=_TINY)).add_(greenish, alpha=2).add_(bluish, alpha=4)
+    turns = sixths.div_(6).add_(1 + hue[:, None, None])  # 1: positive, as the fraction below needs it
+    chroma = span.div_(value.clamp(min=_TINY)).add_(saturation[:, None, None]).clamp_(0, 1).mul_(value)
     shifted = torch.empty_like(images)
     for channel, number in enumerate((5, 3, 1)):
-        turned = sixths + number
-        turned -= 6 * (turned / 6).floor()
-        shifted[:, channel] = value - torch.minimum(turned, 4 - turned).clamp_(0, 1) * chroma
+        turned = (turns + number / 6).frac_().mul_(6)
+        share = torch.minimum(turned, 4 - turned).clamp_(0, 1)
+        torch.addcmul(value, share, chroma, value=-1, out=shifted[:, channel])
     return shifted
 
 
@@ -169,12 +172,12 @@ def solarise(images: Tensor, threshold: Tensor) -> Tensor:
 def posterise(images: Tensor, bits: Tensor) -> Tensor:
     """Set all but the highest ``bits`` of each 8-bit level to zero."""
     step = 2.0 ** (8 - bits)
-    return (_levels(images) / step).floor() * step / 255
+    return _levels(images).div_(step).floor_().mul_(step / 255)
 
 
 def _levels(images: Tensor) -> Tensor:
     """The nearest 8-bit levels, as floats 0..255."""
-    return (images * 255).round()
+    return (images * 255).round_()
 
 
 AUGMENTERS: dict[str, Augmenter] = {

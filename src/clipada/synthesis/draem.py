@@ -18,7 +18,7 @@ from clipada.synthesis.draws import chance, integers, uniform
 from clipada.synthesis.patches import moved_images, visible
 from clipada.synthesis.perlin import perlin_noise
 from clipada.synthesis.textures import TextureSource
-from clipada.synthesis.warping import rotate
+from clipada.synthesis.warping import turns, warp
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,14 @@ class AnomalySynthesiser:
 
 def rotate_some(images: Tensor, config: SynthesisConfig, generator: Generator) -> Tensor:
     """A copy of ``images`` ``(B, 3, H, W)``, each rotated with ``rotate_probability``, zero outside."""
-    images = images.clone()
+    rotated = list(images[:, None])
     chosen = chance(config.rotate_probability, (len(images),), generator).nonzero().flatten()
     if len(chosen):
         degrees = uniform(-config.rotate_degrees, config.rotate_degrees, (len(chosen),), generator)
-        for place, turn in zip(chosen.tolist(), degrees[:, None], strict=True):
-            images[place] = rotate(images[place, None], turn)[0]
-    return images
+        turned = turns(degrees, (images.shape[2], images.shape[3]))[:, None]
+        for place, turn in zip(chosen.tolist(), turned, strict=True):
+            rotated[place] = warp(rotated[place], turn)
+    return torch.cat(rotated)
 
 
 def draw_masks(count: int, size: tuple[int, int], config: SynthesisConfig, generator: Generator) -> Tensor:
@@ -140,9 +141,9 @@ def draw_masks(count: int, size: tuple[int, int], config: SynthesisConfig, gener
     chosen = chance(config.anomaly_probability, (count,), generator).nonzero().flatten()
     if len(chosen):
         noise = perlin_noise(draw_lattices(len(chosen), config, generator), size, generator)
-        degrees = uniform(-90, 90, (len(chosen),), generator)
-        for place, field, turn in zip(chosen.tolist(), noise, degrees[:, None], strict=True):
-            torch.gt(rotate(field[None, None], turn)[0], config.noise_threshold, out=masks[place])
+        turned = turns(uniform(-90, 90, (len(chosen),), generator), size)[:, None]
+        for place, field, turn in zip(chosen.tolist(), noise, turned, strict=True):
+            torch.gt(warp(field[None, None], turn)[0], config.noise_threshold, out=masks[place])
     return masks
 
 

@@ -12,12 +12,15 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
 
     Positive angles turn counter-clockwise.
     """
-    aspect = images.shape[2] / images.shape[3]
+    return warp(images, turns(degrees, (images.shape[2], images.shape[3])))
+
+
+def turns(degrees: Tensor, size: tuple[int, int]) -> Tensor:
+    """What ``warp`` takes to turn images of ``size``, height and width, by ``degrees`` ``(B,)``: ``(B, 2, 3)``."""
+    aspect = size[0] / size[1]
     radians = degrees.deg2rad()
     cosine, sine, still = radians.cos(), radians.sin(), torch.zeros_like(radians)
-    across = torch.stack((cosine, -sine * aspect, still), dim=1)
-    down = torch.stack((sine / aspect, cosine, still), dim=1)
-    return warp(images, torch.stack((across, down), dim=1))
+    return torch.stack((cosine, -sine * aspect, still, sine / aspect, cosine, still), dim=1).view(-1, 2, 3)
 
 
 def warp(images: Tensor, theta: Tensor, outside: str = "zeros") -> Tensor:
