@@ -246,14 +246,18 @@ def test_verdicts_are_reported_as_they_were_judged(
     """Whatever the run's calibration says by now."""
     images = sorted((parts / "plate" / "test").rglob("*.png"))[:2]
     lines = [
-        {"path": str(path), "score": 0.3, "threshold": 0.4, "regions": [], "score_threshold": limit}
+        {"path": str(path), "score": 0.3, "threshold": 0.4, "regions": [], "score_threshold": limit, "p_value": 0.125}
+        | {"calibration": "0123456789ab"}
         for path, limit in zip(images, (0.2, 0.35), strict=True)
     ]
     verdicts = tmp_path / "verdicts.jsonl"
     verdicts.write_text("".join(json.dumps(line) + "\n" for line in lines))
     code, _, said = clipada("report", finished_run, verdicts)
     assert code == 0, said
-    assert "1 of 2 inspected parts score above the threshold" in read(verdicts.with_suffix(".html")).words
+    page = read(verdicts.with_suffix(".html")).words
+    assert "1 of 2 inspected parts score above the threshold" in page
+    assert "p 0.12" in page
+    assert "judged by 0123456789ab, not by the run's present one; its promise is not shown" in page
 
 
 def test_what_can_no_longer_be_read_is_skipped_and_counted(
@@ -334,7 +338,7 @@ def test_histograms_hold_every_part_inside_their_axes(
     assert ticks == sorted(set(ticks))
     assert (ticks[0], ticks[-1]) == (0, 100)
     assert len({label for label, _ in chart.ticks}) == len(ticks)
-    assert all(0 <= place <= 100 for _, place in chart.thresholds)
+    assert all(0 <= mark.place <= 100 for mark in chart.thresholds)
     for kind, bars in chart.bars.items():
         assert sum(bar.count for bar in bars) == len(scores[kind])
         assert math.isclose(sum(bar.share for bar in bars), 100)
@@ -345,10 +349,15 @@ def test_bars_meet_at_the_thresholds() -> None:
     """Those to the right are the parts called defective, to the last one; a score at the threshold is not."""
     scores = [*np.random.default_rng(0).uniform(size=500).tolist(), 0.3712]
     chart = histogram({"good": scores}, [0.3712, 0.88])
-    for limit, (_, place) in zip([0.3712, 0.88], chart.thresholds, strict=True):
-        left = [bar for bar in chart.bars["good"] if bar.start + bar.width <= place + 0.01]
-        assert all(bar in left or bar.start >= place - 0.01 for bar in chart.bars["good"])
+    for limit, mark in zip([0.3712, 0.88], chart.thresholds, strict=True):
+        left = [bar for bar in chart.bars["good"] if bar.start + bar.width <= mark.place + 0.01]
+        assert all(bar in left or bar.start >= mark.place - 0.01 for bar in chart.bars["good"])
         assert sum(bar.count for bar in left) == sum(score <= limit for score in scores)
+
+
+def test_labels_of_near_thresholds_stand_above_one_another() -> None:
+    chart = histogram({"good": [0.0, 1.0]}, [0.4, 0.451, 0.46, 0.9])
+    assert [(mark.label, mark.row) for mark in chart.thresholds] == [("0.4", 0), ("0.451", 1), ("0.46", 2), ("0.9", 0)]
 
 
 def test_bars_stand_where_their_scores_are() -> None:

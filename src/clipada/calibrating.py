@@ -70,8 +70,8 @@ def calibrate(
         images: Images or folders of good parts that the model was not trained on. None at all: the run's present
             calibration is put under the new promise, its groups as they are.
         settings: The promise.
-        rejected: Images of false alarms that join ``images``, and the group of each: their paths tell none. More high
-            scores only raise the thresholds, so that the promise holds; by themselves they are no draw of good parts.
+        rejected: Images of false alarms, and the group of each: their paths tell none. They may raise thresholds, so
+            that such parts pass, and lower none; nothing else goes by them, for they are no draw of good parts.
         backbone: Where the backbone lies now, if not where it lay at training.
         engine: As for ``Inspector.load``; ``EngineConfig`` names a precision too. The promise holds for verdicts of the
             same engine and precision.
@@ -101,14 +101,16 @@ def calibrate(
     paths = find_images(given)
     _refuse_defects(paths)
     fresh, trained_on, copies = _sorted_out([*paths, *joining], description)
+    late = (joining.keys() - set(paths)) & set(fresh)
     left_out = f"; {len(trained_on)} more were trained on, {len(copies)} are copies" if trained_on or copies else ""
-    require_images(len(fresh), settings, left_out)
+    require_images(len(fresh) - len(late), settings, left_out)
     inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device, calibrated=False)
     results = inspector.inspect_files(fresh, batch_size=batch_size, workers=workers)
-    scored, failures = _scored(results, settings.per, joining, on_image)
+    scored, rejects, failures = _scored(results, settings.per, {path: joining[path] for path in late}, on_image)
     calibration = Calibration(
         settings=settings,
         images=scored,
+        rejected=rejects,
         model_sha256=description.model_sha256,
         engine=inspector.engine_name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -198,8 +200,8 @@ def _scored(
     per: str | None,
     rejected: Mapping[Path, str | None],
     on_image: Callable[[], None],
-) -> tuple[tuple[CalibrationImage, ...], tuple[Failure, ...]]:
-    """What the calibration keeps of each image, by group and rising score; and the images that could not be read."""
+) -> tuple[tuple[CalibrationImage, ...], tuple[CalibrationImage, ...], tuple[Failure, ...]]:
+    """What the calibration keeps of each image, rejected ones apart; and the images that could not be read."""
     scored: list[CalibrationImage] = []
     late: list[CalibrationImage] = []
     failures: list[Failure] = []
@@ -214,9 +216,13 @@ def _scored(
     groups = {image.group for image in scored}
     if per is not None and not any(groups):
         raise CalibrationError(f"no image's path tells a group by {per!r}", remedy="mend --per, or leave it out")
-    scored += [image if image.group in groups else replace(image, group=None) for image in late]
-    ordered = sorted(scored, key=lambda image: (image.group or "", image.score, image.sha256))
-    return tuple(ordered), tuple(failures)
+    late = [image if image.group in groups else replace(image, group=None) for image in late]
+    return _ordered(scored), _ordered(late), tuple(failures)
+
+
+def _ordered(images: Iterable[CalibrationImage]) -> tuple[CalibrationImage, ...]:
+    """Images by group and rising score."""
+    return tuple(sorted(images, key=lambda image: (image.group or "", image.score, image.sha256)))
 
 
 def _image(verdict: Verdict, group: str | None) -> CalibrationImage:

@@ -68,7 +68,7 @@ def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
         ImageSizeError: It has more than ``max_pixels`` pixels.
     """
     name = _name(source)
-    with _explained(name), _opened(source) as file, _header(file, name, max_pixels) as image:
+    with _explained(name, max_pixels), _opened(source) as file, _header(file, name, max_pixels) as image:
         kind = image.format if image.format in _SUFFIXES else "JPEG"  # a JPEG with several pictures calls itself MPO
         return Header(
             width=image.width, height=image.height, suffix=_SUFFIXES[kind], media_type=f"image/{kind.lower()}"
@@ -179,7 +179,7 @@ def _decoded(source: Path | bytes) -> Iterator[PIL.Image.Image]:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _explained(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
     """Turn whatever Pillow raises on a file into an ``ImageError``."""
     try:
         yield
@@ -190,7 +190,7 @@ def _explained(name: str) -> Iterator[None]:
             f"cannot read image {name}", expected=", ".join(_FORMATS), got="another kind of file"
         ) from None
     except PIL.Image.DecompressionBombError as error:
-        raise _too_large(name, str(error), MAX_PIXELS) from error
+        raise _too_large(name, str(error), max_pixels) from error
     except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them meet.
         raise ImageError(
             f"cannot read image {name}",

@@ -12,7 +12,7 @@ import pytest
 
 from clipada import Inspector, calibrate, predict
 from clipada.bundle import CALIBRATION, CARD, TRAINED_ON, read_run
-from clipada.calibration import read_calibration
+from clipada.calibration import Calibration, CalibrationImage, read_calibration
 from clipada.config import CalibrationConfig, HistoryConfig, PredictConfig
 from clipada.errors import CalibrationError, ConfigError, DatasetError
 from clipada.serving.history import History
@@ -163,7 +163,7 @@ def test_a_group_with_too_few_images_falls_back(run_folder: Path, parts: Path) -
     assert inspector.inspect(plate.read_bytes(), group="plate").group == "plate"
 
 
-def test_rejected_alarms_join_the_calibration_in_their_groups(
+def test_rejected_alarms_raise_thresholds_in_their_groups(
     clipada: Callable[..., tuple[int, str, str]], run_folder: Path, parts: Path, tmp_path: Path
 ) -> None:
     """What a user does on the line: an alarm, kept, rejected; the next calibration lets such parts pass."""
@@ -183,14 +183,42 @@ def test_rejected_alarms_join_the_calibration_in_their_groups(
     assert code == 0, err
     assert "3 images of rejected alarms" in err  # neither the one without a word nor that of another model
     second = read_calibration(run_folder / CALIBRATION)
-    assert second.group_sizes == {"disc": 4, "plate": 15}
-    joined = {image.sha256: image for image in second.images}
-    assert {image.sha256 for image in first.images} < set(joined)
+    assert (second.group_sizes, second.images) == (first.group_sizes, first.images)
+    joined = {image.sha256: image for image in second.rejected}
+    assert {image.group for image in joined.values()} <= {"plate", None}
+    assert len(joined) == 3
     for verdict in verdicts[1:]:
         assert joined[verdict.image_sha256].score == pytest.approx(verdict.score, abs=1e-6)
+    assert "3 rejected alarms may have raised thresholds" in " ".join(err.split())
     code, _, err = clipada("calibrate", run_folder, "--rejected", url, *common)
     assert code == 2
     assert "no calibration" in err
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 1.5])
+def test_rejected_alarms_lower_no_threshold(quantile: float) -> None:
+    """They were chosen by their scores: 300 more images would else allow the next largest score as the threshold."""
+    scores = np.random.default_rng(0).uniform(size=299)
+    images = tuple(CalibrationImage(sha256=f"{place}", score=score, peak=score) for place, score in enumerate(scores))
+    rejected = tuple(CalibrationImage(sha256=f"r{place}", score=quantile, peak=quantile) for place in range(300))
+    told = {"settings": CalibrationConfig(), "model_sha256": "", "engine": "", "created": "", "command": ""}
+    alone, joined = Calibration(images=images, **told), Calibration(images=images, rejected=rejected, **told)
+    for limit in ("score", "pixel"):
+        expected = max(scores.max(), quantile)
+        assert getattr(joined.pooled, limit) == expected >= getattr(alone.pooled, limit)
+    assert joined.p_value(0.7, None) == alone.p_value(0.7, None)
+    assert joined.rate_bound(joined.pooled) == alone.rate_bound(alone.pooled)
+    assert Calibration.from_dict(json.loads(json.dumps(joined.to_dict()))) == joined
+
+
+def test_another_rate_keeps_the_rest_of_the_promise(
+    clipada: Callable[..., tuple[int, str, str]], run_folder: Path, parts: Path
+) -> None:
+    asked = ("--false-alarm-rate", 0.2, "--confidence", 0.8, "--mode", "marginal", "--device", "cpu")
+    assert clipada("calibrate", run_folder, parts, *asked)[0] == 0
+    assert clipada("calibrate", run_folder, "--false-alarm-rate", 0.3)[0] == 0
+    told = read_calibration(run_folder / CALIBRATION).settings
+    assert (told.false_alarm_rate, told.confidence, told.mode) == (0.3, 0.8, "marginal")
 
 
 def test_a_rule_that_finds_no_group_is_refused(run_folder: Path, parts: Path) -> None:

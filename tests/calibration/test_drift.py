@@ -1,5 +1,7 @@
 """Drift is found where there is some, and hardly ever where there is none, however long the stream."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,15 +13,17 @@ from clipada.config import CalibrationConfig, DriftConfig
 from clipada.errors import ConfigError
 
 
-def calibrated(scores: np.ndarray, groups: list[str] | None = None) -> Calibration:
+def calibrated(scores: np.ndarray, groups: list[str] | None = None, rejected: Sequence[float] = ()) -> Calibration:
     names: list[str | None] = list(groups) if groups else [None] * len(scores)
     images = [
         CalibrationImage(sha256=str(index), score=float(score), peak=0.5, group=name)
         for index, (score, name) in enumerate(zip(scores, names, strict=True))
     ]
+    late = [CalibrationImage(sha256=f"r{index}", score=float(score), peak=0.5) for index, score in enumerate(rejected)]
     return Calibration(
         settings=CalibrationConfig(false_alarm_rate=0.05),
         images=tuple(images),
+        rejected=tuple(late),
         model_sha256="",
         engine="",
         created="",
@@ -63,6 +67,18 @@ def test_without_drift_the_chance_of_a_warning_is_bounded(ties: bool) -> None:
         scores = rng.binomial(8, 0.3, 500) / 8 if ties else rng.normal(size=500)
         alarms += watched(calibrated(scores[:100]), scores[100:], 0.05, seed).drifting
     assert alarms / 500 <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 500)
+
+
+@pytest.mark.slow
+def test_rejected_alarms_are_no_drift() -> None:
+    """All false alarms of 2,000 parts rejected and joined: 100 streams of 1,000 parts, a bound of 5 % and its error."""
+    rng = np.random.default_rng(2)
+    alarms = 0
+    for seed in range(100):
+        held_out, earlier, later = np.split(rng.lognormal(size=3100), [100, 2100])
+        limit = calibrated(held_out).pooled.score
+        alarms += watched(calibrated(held_out, rejected=earlier[earlier > limit]), later, 0.05, seed).drifting
+    assert alarms / 100 <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 100)
 
 
 @pytest.mark.parametrize(("shift", "higher"), [(1.0, True), (-1.0, False)])

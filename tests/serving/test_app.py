@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -337,6 +338,15 @@ def test_a_new_calibration_counts_without_a_restart(started: Started, calibrated
     assert (after["calibration"], after["score_threshold"]) == (new.id, new.pooled.score)
     assert after["threshold"] == new.pooled.pixel
     until(lambda: client.get("/v1/models/line3").json()["calibration"]["id"] == new.id)
+
+
+def test_thresholds_of_another_engine_promise_nothing(started: Started, calibrated: Path) -> None:
+    path = calibrated / CALIBRATION
+    write_calibration(path, replace(read_calibration(path), engine="onnx int8"))
+    client = started(models={"line3": Inspector.load(calibrated, device="cpu")})
+    told = client.get("/v1/models/line3").json()["calibration"]["caveat"]
+    assert "calibrated with engine onnx int8, inspecting with torch fp32: the false-alarm rate is not promised" in told
+    assert client.get("/v1/rates").json()["promised"] is None
 
 
 # --- drift

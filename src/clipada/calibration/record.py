@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +51,7 @@ class Limits:
         pixel: A pixel belongs to a region when its map value is greater. It keeps the same promise: at most the asked
             share of good parts shows any region.
         images: ``n``, the number of calibration images behind them.
-        rank: ``k``: both thresholds are the ``k``-th largest value.
+        rank: ``k``: both thresholds are at least the ``k``-th largest value; higher only where rejected images ask.
     """
 
     score: float
@@ -65,7 +66,9 @@ class Calibration:
 
     Attributes:
         settings: The promise.
-        images: The calibration images.
+        images: The calibration images: draws of the parts to come. P-values, drift and the promise go by them alone.
+        rejected: Images of good parts that were called defective. They were chosen by their scores, hence no draws:
+            they may raise thresholds, never lower one.
         model_sha256: Hash of the model that scored them.
         engine: The engine that scored them, e.g. ``"torch fp32"``.
         created: When, in UTC, ISO 8601.
@@ -77,6 +80,7 @@ class Calibration:
 
     settings: CalibrationConfig
     images: tuple[CalibrationImage, ...] = field(repr=False)
+    rejected: tuple[CalibrationImage, ...] = field(default=(), repr=False)
     model_sha256: str
     engine: str
     created: str
@@ -84,9 +88,10 @@ class Calibration:
 
     def __post_init__(self) -> None:
         require_images(len(self.images), self.settings)
-        if len({image.sha256 for image in self.images}) < len(self.images):
+        known = (*self.images, *self.rejected)
+        if len({image.sha256 for image in known}) < len(known):
             raise CalibrationError("an image counts twice in the calibration", remedy=_AGAIN)
-        if not all(math.isfinite(image.score) and math.isfinite(image.peak) for image in self.images):
+        if not all(math.isfinite(image.score) and math.isfinite(image.peak) for image in known):
             raise CalibrationError("a calibration score is not finite", remedy=_AGAIN)
 
     @cached_property
@@ -161,20 +166,31 @@ class Calibration:
 
     def _plain(self) -> dict[str, Any]:
         """The fields as plain values."""
-        return asdict(self) | {"images": [asdict(image) for image in self.images]}
+        plain = asdict(self) | {"images": [asdict(image) for image in self.images]}
+        if self.rejected:
+            return plain | {"rejected": [asdict(image) for image in self.rejected]}
+        return {name: value for name, value in plain.items() if name != "rejected"}
 
     @cached_property
     def _scores(self) -> dict[str | None, Scores]:
-        return {name: self._sorted("score", name) for name in (None, *self.groups)}
+        return {name: _sorted(self.images, "score", name) for name in (None, *self.groups)}
 
     def _limits(self, group: str | None) -> Limits:
-        scores, peaks = self._sorted("score", group), self._sorted("peak", group)
+        """The thresholds that the images promise, or higher ones where rejected images ask for them."""
+        limits = [self._ranked(images, group) for images in (self.images, (*self.images, *self.rejected))]
+        score, pixel = max(one.score for one in limits), max(one.pixel for one in limits)
+        return replace(limits[0], score=score, pixel=pixel)
+
+    def _ranked(self, images: Sequence[CalibrationImage], group: str | None) -> Limits:
+        scores, peaks = _sorted(images, "score", group), _sorted(images, "peak", group)
         rank = threshold_rank(scores.size, self.settings)
         return Limits(score=threshold(scores, rank), pixel=threshold(peaks, rank), images=scores.size, rank=rank)
 
-    def _sorted(self, name: str, group: str | None) -> Scores:
-        chosen = (image for image in self.images if group is None or image.group == group)
-        return np.sort(np.array([getattr(image, name) for image in chosen], np.float64))
+
+def _sorted(images: Sequence[CalibrationImage], name: str, group: str | None) -> Scores:
+    """The scores or peaks of a group's images, or of all, in rising order."""
+    chosen = (image for image in images if group is None or image.group == group)
+    return np.sort(np.array([getattr(image, name) for image in chosen], np.float64))
 
 
 def require_images(count: int, settings: CalibrationConfig, left_out: str = "") -> None:
@@ -189,7 +205,8 @@ def require_images(count: int, settings: CalibrationConfig, left_out: str = "") 
             f"too few good images to promise a false-alarm rate of {100 * settings.false_alarm_rate:g} % {kept}",
             expected=f"at least {needed} that the model was not trained on",
             got=f"{count}{left_out}",
-            remedy="add images, or ask for a higher --false-alarm-rate or a lower --confidence",
+            remedy="add images, or ask for a higher --false-alarm-rate"
+            + (" or a lower --confidence" if settings.mode == "conditional" else ""),
         )
 
 

@@ -27,6 +27,9 @@ from clipada.cli.arguments import (
 from clipada.cli.terminal import print_metrics, progress, read_dataset, say
 from clipada.config import CalibrationConfig, CalibrationMode, HistoryConfig
 
+_ASKED = CalibrationConfig()
+_PRESENT = "without IMAGES the present calibration's by default, else "
+
 
 def evaluate(
     run: RunFolder,
@@ -75,14 +78,17 @@ def calibrate(
         ),
     ] = None,
     false_alarm_rate: Annotated[
-        float, typer.Option(help="Share of good parts that may be called defective.")
-    ] = CalibrationConfig.false_alarm_rate,
+        float | None,
+        typer.Option(help=f"Share of good parts that may be called defective; {_PRESENT}{_ASKED.false_alarm_rate:g}."),
+    ] = None,
     confidence: Annotated[
-        float, typer.Option(help="Chance that the promise holds, in conditional mode.")
-    ] = CalibrationConfig.confidence,
+        float | None,
+        typer.Option(help=f"Chance that the promise holds, in conditional mode; {_PRESENT}{_ASKED.confidence:g}."),
+    ] = None,
     mode: Annotated[
-        CalibrationMode, typer.Option(help="This calibration's own rate, or the mean over calibrations.")
-    ] = CalibrationConfig.mode,
+        CalibrationMode | None,
+        typer.Option(help=f"This calibration's own rate, or the mean over calibrations; {_PRESENT}{_ASKED.mode}."),
+    ] = None,
     per: Annotated[
         str | None,
         typer.Option(help="Thresholds of its own for each product, folder, or match of a regex in the path."),
@@ -105,9 +111,17 @@ def calibrate(
     """Set thresholds that keep a false-alarm rate, from good parts alone."""
     from clipada.bundle import CALIBRATION
     from clipada.calibrating import calibrate as calibrated
+    from clipada.calibration import read_calibration
     from clipada.report import calibration_summary
 
-    settings = CalibrationConfig(false_alarm_rate=false_alarm_rate, confidence=confidence, mode=mode, per=per)
+    path = run / CALIBRATION
+    base = read_calibration(path).settings if not images and path.exists() else _ASKED
+    settings = CalibrationConfig(
+        false_alarm_rate=base.false_alarm_rate if false_alarm_rate is None else false_alarm_rate,
+        confidence=base.confidence if confidence is None else confidence,
+        mode=mode or base.mode,
+        per=per or base.per,
+    )
     with progress() as bar:
         task = bar.add_task("calibrating", total=None)
         report = calibrated(
@@ -129,7 +143,7 @@ def calibrate(
             say(f"left out, {reason}: {', '.join(map(str, paths[:3]))}{more}", style="yellow")
     for line in calibration_summary(report.calibration):
         say(line)
-    say(f"kept in {run / CALIBRATION}")
+    say(f"kept in {path}")
 
 
 def _false_alarms(database: str, run: Path) -> dict[Path, str | None]:

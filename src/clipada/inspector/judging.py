@@ -40,7 +40,7 @@ def judged(verdict: Verdict, calibration: Calibration, group: str | None) -> Ver
 
 
 def fitting(calibration: Calibration | None, model: ModelIdentity | None) -> Calibration | None:
-    """The calibration, if it was made with this model; another engine's is used with a warning."""
+    """The calibration, if it was made with this model; another engine's is used with a warning, for its ``caveat``."""
     if calibration is None or model is None:
         return calibration
     if calibration.model_sha256 != model.sha256:
@@ -50,11 +50,16 @@ def fitting(calibration: Calibration | None, model: ModelIdentity | None) -> Cal
             got=f"model sha256 {calibration.model_sha256[:12]}",
             remedy="run `clipada calibrate` again, or delete the run's calibration.json",
         )
-    if calibration.engine != model.engine:
-        log.warning(
-            "calibrated with engine %s, inspecting with %s: the false-alarm rate is not promised; calibrate with %s",
-            calibration.engine,
-            model.engine,
-            model.engine,
-        )
+    if (said := caveat(calibration, model)) is not None:
+        log.warning("%s", said)
     return calibration
+
+
+def caveat(calibration: Calibration, model: ModelIdentity) -> str | None:
+    """Why the calibration promises nothing of this model's verdicts, if so: another engine's scores lie elsewhere."""
+    if calibration.engine == model.engine:
+        return None
+    return (
+        f"calibrated with engine {calibration.engine}, inspecting with {model.engine}: the false-alarm rate is not "
+        f"promised; calibrate with {model.engine}"
+    )

@@ -18,6 +18,9 @@ BINS = 32
 NEAR = 1e-4
 """Share of the axis that cannot be told from nothing."""
 
+LABEL = 16.0
+"""The room that a label takes on a phone, in percent of the axis."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
@@ -37,6 +40,21 @@ class Bar:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A threshold.
+
+    Attributes:
+        label: Its score.
+        place: In percent of the axis.
+        row: The row of its label, from 0: labels of near thresholds stand above one another.
+    """
+
+    label: str
+    place: float
+    row: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Histogram:
     """Scores of one product's parts on one axis.
 
@@ -45,14 +63,14 @@ class Histogram:
         totals: For each kind, the number of parts.
         ticks: Marks of the score axis: its label, and its place in percent of the axis.
         top: The end of the share axis, in percent.
-        thresholds: Scores above which a part is called defective, likewise placed.
+        thresholds: Scores above which a part is called defective.
     """
 
     bars: Mapping[Kind, tuple[Bar, ...]]
     totals: Mapping[Kind, int]
     ticks: tuple[tuple[str, float], ...]
     top: float
-    thresholds: tuple[tuple[str, float], ...]
+    thresholds: tuple[Mark, ...]
 
 
 def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float] = ()) -> Histogram:
@@ -79,8 +97,19 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
         totals={kind: len(values) for kind, values in scores.items()},
         ticks=tuple((f"{tick:.{digits}f}", place(tick)) for tick in ticks),
         top=round_ticks([0, *(bar.share for row in bars.values() for bar in row)])[-1],
-        thresholds=tuple((f"{value:.3g}", place(value)) for value in sorted(set(thresholds))),
+        thresholds=_marks({f"{value:.3g}": place(value) for value in sorted(set(thresholds))}),
     )
+
+
+def _marks(places: Mapping[str, float]) -> tuple[Mark, ...]:
+    """Thresholds by label, each in the first row where its label does not touch the one before."""
+    last: list[float] = []
+    marks = []
+    for label, place in places.items():
+        row = next((row for row, before in enumerate(last) if place - before > LABEL), len(last))
+        last[row : row + 1] = [place]
+        marks.append(Mark(label=label, place=place, row=row))
+    return tuple(marks)
 
 
 def _edges(low: float, high: float, thresholds: Sequence[float]) -> NDArray[np.float64]:

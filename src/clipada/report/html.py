@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from clipada.bundle import METRICS, Run
+from clipada.bundle import CALIBRATION, METRICS, Run
+from clipada.calibration import read_calibration
 from clipada.config import setting_names
 from clipada.errors import RunError
 from clipada.files import write_text
@@ -115,7 +116,7 @@ def write_report(
         names=_names(parts),
         heat=["#{:02x}{:02x}{:02x}".format(*colour) for colour in heat_colours(np.linspace(0, 1, 10))],
         left_out=[*parts.left_out, *(_in_a_line(failure) for failure in failures)],
-        facts={name: value for name, value in run_summary(run).items() if name not in ("run", "mean metrics")},
+        facts=_facts(run, parts),
         settings={name: run.config.value(name) for name in setting_names()},
         limits=LIMITS,
     )
@@ -135,6 +136,35 @@ def _heading(run: Run, parts: Parts, evaluation: Evaluated | None, command: str)
         "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         "command": command,
     }
+
+
+def _facts(run: Run, parts: Parts) -> dict[str, str]:
+    """What the model is, and what its verdicts rest on."""
+    facts = {name: value for name, value in run_summary(run).items() if name not in ("run", "mean metrics")}
+    if not parts.labelled:
+        facts |= _basis(run, parts)
+    return facts
+
+
+def _basis(run: Run, parts: Parts) -> dict[str, str]:
+    """What the verdicts rest on, where it is not the run's present calibration or that promises nothing of them."""
+    path = run.folder / CALIBRATION
+    present = read_calibration(path) if path.exists() else None
+    judges = {part.calibration for part in parts.scored}
+    if judges == {None}:
+        return {"calibration": "none: the parts were not judged"}
+    if present is None or judges != {present.id}:
+        named = ", ".join(sorted(one or "none" for one in judges))
+        return {
+            "calibration": f"the parts were judged by {named}, not by the run's present one; its promise is not shown"
+        }
+    others = sorted({part.engine for part in parts.scored if part.engine} - {present.engine})
+    if others:
+        return {
+            "calibration": f"calibrated with engine {present.engine}, the parts inspected with {', '.join(others)}: "
+            "no false-alarm rate is promised"
+        }
+    return {}
 
 
 def _evaluation(run: Run) -> Evaluated | None:

@@ -30,6 +30,9 @@ class Part:
         threshold: Map value that its regions lie above; ``None``: the run's own.
         regions: How many regions were found; ``None`` where nobody counted.
         score_threshold: The image score above which it was called defective; ``None`` where nobody judged it.
+        p_value: The share of good parts that look at least as anomalous, where it was judged.
+        calibration: Id of the calibration that it was judged by.
+        engine: What computed it, where it is known.
     """
 
     path: Path | None
@@ -40,6 +43,9 @@ class Part:
     threshold: float | None = None
     regions: int | None = None
     score_threshold: float | None = None
+    p_value: float | None = None
+    calibration: str | None = None
+    engine: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -152,7 +158,7 @@ def _scored(record: _Record) -> Part:
 
 def _inspected(record: _Record) -> Part:
     """The part of a line of ``predict``, with the thresholds it was judged by."""
-    limit = record.get("score_threshold")
+    limit, p_value, model = (record.get(name) for name in ("score_threshold", "p_value", "model"))
     return Part(
         path=None if record["path"] is None else Path(record["path"]),
         category="",
@@ -160,6 +166,9 @@ def _inspected(record: _Record) -> Part:
         threshold=float(record["threshold"]),
         regions=len(record["regions"]),
         score_threshold=None if limit is None else float(limit),
+        p_value=None if p_value is None else float(p_value),
+        calibration=record.get("calibration"),
+        engine=None if model is None else str(model["engine"]),
     )
 
 

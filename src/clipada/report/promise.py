@@ -15,14 +15,20 @@ def calibration_summary(calibration: Calibration) -> list[str]:
         for name, count in calibration.group_sizes.items()
         if name not in calibration.groups
     ]
-    return [pooled, *own, *lacking, _promise(calibration)]
+    count = len(calibration.rejected)
+    raised = [f"{count} rejected alarms may have raised thresholds; they are no part of the promise"] if count else []
+    return [pooled, *own, *lacking, *raised, _promise(calibration)]
 
 
 def _line(name: str, limits: Limits, calibration: Calibration) -> str:
+    if calibration.settings.mode == "marginal":
+        rate = f"{100 * limits.rank / (limits.images + 1):.3g} % on average"
+    else:
+        confidence = 100 * calibration.settings.confidence
+        rate = f"{100 * calibration.rate_bound(limits):.3g} % with {confidence:g} % confidence"
     return (
         f"{name}: score above {limits.score:.6g} is defective, map above {limits.pixel:.6g} is a region; "
-        f"from {limits.images} images, rate at most {100 * calibration.rate_bound(limits):.3g} % "
-        f"with {100 * calibration.settings.confidence:g} % confidence"
+        f"from {limits.images} images, rate at most {rate}"
     )
 
 

@@ -173,7 +173,7 @@ class GroupAnswer(BaseModel):
 
 
 class CalibrationAnswer(BaseModel):
-    """What verdicts rest on."""
+    """What verdicts rest on; with a `caveat` it promises nothing of them."""
 
     id: str
     created: str
@@ -181,6 +181,7 @@ class CalibrationAnswer(BaseModel):
     confidence: float
     mode: str
     per: str | None
+    caveat: str | None
     summary: list[str]
     pooled: GroupAnswer
     groups: dict[str, GroupAnswer]

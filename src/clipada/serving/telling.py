@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from clipada.bundle import CARD
 from clipada.calibration import QUANTILES as DRIFT_QUANTILES
 from clipada.calibration import Calibration, DriftReport, rate_bound, threshold
+from clipada.inspector import Inspector
 from clipada.report import calibration_summary
 from clipada.serving.answers import Problem, RefusedError
 from clipada.serving.models import ServedModel
@@ -77,7 +78,7 @@ def rates_over_time(
     sha256 = None if inspector.model is None else inspector.model.sha256
     return {
         "by": by,
-        "promised": inspector.calibration and inspector.calibration.settings.false_alarm_rate,
+        "promised": _promised(inspector),
         "rates": [asdict(rate) for rate in rates(service.history, by, sha256)],
     }
 
@@ -103,7 +104,7 @@ def model(service: Served, name: str) -> Any:
         "model": inspector.model and asdict(inspector.model),
         "image_size": inspector.engine.image_size,
         "threshold": inspector.threshold,
-        "calibration": inspector.calibration and _calibration(inspector.calibration),
+        "calibration": inspector.calibration and _calibration(inspector.calibration, inspector.caveat),
         "card": card,
     }
 
@@ -169,7 +170,13 @@ def _drift_answer(report: DriftReport) -> dict[str, Any]:
     return asdict(report) | words
 
 
-def _calibration(calibration: Calibration) -> dict[str, Any]:
+def _promised(inspector: Inspector) -> float | None:
+    """The false-alarm rate that is promised, if one is."""
+    calibration = inspector.calibration
+    return None if calibration is None or inspector.caveat else calibration.settings.false_alarm_rate
+
+
+def _calibration(calibration: Calibration, caveat: str | None) -> dict[str, Any]:
     settings = calibration.settings
     return {
         "id": calibration.id,
@@ -178,6 +185,7 @@ def _calibration(calibration: Calibration) -> dict[str, Any]:
         "confidence": settings.confidence,
         "mode": settings.mode,
         "per": settings.per,
+        "caveat": caveat,
         "summary": calibration_summary(calibration),
         "pooled": _group(calibration, None),
         "groups": {name: _group(calibration, name) for name in calibration.groups},

@@ -77,12 +77,14 @@ function resetThreshold() {
 function showThreshold() {
   const own = limits();
   if (!own) return;
+  const { caveat, confidence } = state.model.calibration;
   const curve = own.curve.filter((point) => point.threshold <= asked() + 0.0005);
   const point = curve.reduce((best, one) => (best && best.threshold >= one.threshold ? best : one), null);
   const bound = point ? `at most ${percent(point.rate_bound)} of good parts would be called defective, ` +
-    `with ${percent(state.model.calibration.confidence)} confidence` : "any good part may be called defective";
+    `with ${percent(confidence)} confidence` : "any good part may be called defective";
   const now = state.shown ? ` This image would be ${state.shown.score > asked() ? "defective" : "good"}.` : "";
-  $("implied").textContent = `Above ${asked().toFixed(3)} defective: ${bound} (${own.thresholds.images} images).${now}`;
+  const basis = caveat ?? `${bound} (${own.thresholds.images} images)`;
+  $("implied").textContent = `Above ${asked().toFixed(3)} defective: ${basis}.${now}`;
 }
 
 // --- inspecting
