@@ -107,6 +107,27 @@ def test_prototypes_fold_too(clip_folder: Path, attention: str, refinements: int
         np.testing.assert_allclose(folded, expected, rtol=0, atol=1e-5)
 
 
+def test_the_cascade_goes_by_maps_that_prototypes_raised(clip_folder: Path) -> None:
+    """Else a part that only the prototypes find odd would never be looked at again."""
+    model = model_of(clip_folder, "cosine", "residual", "normalised", 1)
+    images = photos(4, 48)
+    plain = folded_engine(model).with_shortcut(0.0, end_below=2.0).localise_passes(images)
+    normal = torch.from_numpy(photos(6, 48)[4:]).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        tokens = model.clip(model.clip.normalise(normal)).flatten(0, 1)
+    model.prototypes = Prototypes.found_among(tokens, 5, torch.Generator().manual_seed(0))
+    whole = TorchEngine(model, "cpu").localise_passes(images)
+    peaks = whole[0].max(axis=(1, 2))
+    end_below = float(np.median(peaks))
+    cool = peaks < end_below
+    assert 0 < cool.sum() < len(images)
+    found = folded_engine(model).with_shortcut(0.0, end_below=end_below).localise_passes(images)
+    np.testing.assert_allclose(found[0], whole[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found[1][~cool], whole[1][~cool], rtol=0, atol=1e-5)
+    assert (np.abs(found[1] - whole[1]).max(axis=(1, 2))[cool] > 1e-5).all()  # not refined
+    assert (np.abs(found[1] - plain[1]).max(axis=(1, 2))[cool] > 1e-2).all()  # but raised
+
+
 def test_the_text_tower_and_the_projections_stay_behind(clip_folder: Path) -> None:
     model = model_of(clip_folder, "cosine", "residual", "normalised", 1)
     assert not any("text" in name or "projection" in name for name in FoldedLook(model).state_dict())

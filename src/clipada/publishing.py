@@ -13,7 +13,7 @@ from clipada.bundle import CARD, CONFIG, METRICS, Run, read_run
 from clipada.config import EMBEDDED_BACKBONE
 from clipada.errors import RunError
 from clipada.files import made_folder, read_json, write_json, write_text
-from clipada.remote import EXPORTS, RUN_FILES, first_line
+from clipada.remote import EXPORTS, RUN_FILES, refusals_told
 from clipada.report import METRIC_COLUMNS, model_card
 
 TASK = ("anomaly-detection", "Anomaly detection and localization")
@@ -91,20 +91,17 @@ def push_to_hub(
     description, api = run if isinstance(run, Run) else read_run(Path(run)), HfApi(token=token)
     with TemporaryDirectory() as temporary:
         folder = save_pretrained(description, Path(temporary) / "run", exports=exports, name=name, license=license)
-        try:
+        with refusals_told(
+            f"cannot push run {description.folder} to {name}",
+            expected="a name owner/name that you may write to, and a network",
+            remedy="log in with `hf auth login`; without a network run `clipada push` with --out FOLDER, and "
+            f"`hf upload {name} FOLDER` on a machine that has one",
+        ):
             url = str(api.create_repo(name, private=private, exist_ok=True))
             if revision is not None:
                 api.create_branch(name, branch=revision, exist_ok=True)
             said = message or f"Upload {name.rpartition('/')[2]}, trained with clipada {description.clipada_version}"
             api.upload_folder(repo_id=name, folder_path=folder, revision=revision, commit_message=said)
-        except Exception as error:  # the hub's own and its HTTP library's, which is another in each of its versions
-            raise RunError(
-                f"cannot push run {description.folder} to {name}",
-                expected="a name owner/name that you may write to, and a network",
-                got=first_line(error),
-                remedy="log in with `hf auth login`; without a network run `clipada push` with --out FOLDER, and "
-                f"`hf upload {name} FOLDER` on a machine that has one",
-            ) from error
     return url
 
 

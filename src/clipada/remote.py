@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from clipada.bundle import ADAPTER, CALIBRATION, CARD, CONFIG, ENCODERS, METRICS, PROTOTYPES, TRAINED_ON
@@ -43,21 +45,23 @@ def fetch_run(name: str, revision: str | None = None) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    try:
+    with refusals_told(
+        f"no run {name} here, nor on the hub",
+        expected="a run folder, or the owner/name of one on the Hugging Face hub",
+        remedy="check the name; for a private one log in with `hf auth login`; without a network, run "
+        f"`hf download {name} --local-dir FOLDER` on a machine that has one, copy FOLDER here and name it instead",
+    ):
         folder = snapshot_download(
             name, revision=revision, allow_patterns=[*RUN_FILES, f"{EXPORTS}/*"], etag_timeout=PATIENCE
         )
-    except Exception as error:  # the hub's own and its HTTP library's, which is another in each of its versions
-        raise RunError(
-            f"no run {name} here, nor on the hub",
-            expected="a run folder, or the owner/name of one on the Hugging Face hub",
-            got=first_line(error),
-            remedy="check the name; for a private one log in with `hf auth login`; without a network, run "
-            f"`hf download {name} --local-dir FOLDER` on a machine that has one, copy FOLDER here and name it instead",
-        ) from error
     return Path(folder)
 
 
-def first_line(error: Exception) -> str:
-    """What an error says first, or else what it is."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+@contextmanager
+def refusals_told(what: str, *, expected: str, remedy: str) -> Iterator[None]:
+    """Turn whatever the hub or the network refuses in the block into a ``RunError`` that quotes its first line."""
+    try:
+        yield
+    except Exception as error:  # the hub's own and its HTTP library's, which is another in each of its versions
+        got = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RunError(what, expected=expected, got=got, remedy=remedy) from error

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from clipada.baselines import FitProgress, baseline_fits
+from clipada.baselines import BaselineEngine, FitProgress, baseline_fits
 from clipada.bundle import METRICS
 from clipada.config import BaselinesConfig, Config, RuntimeConfig
 from clipada.data import Dataset
@@ -20,6 +19,7 @@ from clipada.experiments.results import MeasuredMethod, Report, Step, categories
 from clipada.experiments.runs import listing_sha256, seeds_of
 from clipada.files import made_folder, read_json, write_json, write_text
 from clipada.machine import find_device, machine
+from clipada.training.checkpoint import CHECKPOINT, fingerprint
 
 CONTENDERS = "baselines"
 """The folder in OUT that takes their results."""
@@ -80,6 +80,25 @@ class Contender:
             return f"width {self.settings.draem.width}, {lasting(self.settings.draem.schedule)}"
         return ""
 
+    def fitted(
+        self,
+        dataset: Dataset,
+        runtime: RuntimeConfig,
+        report: Callable[[FitProgress], None],
+        checkpoints: Path | None = None,
+    ) -> BaselineEngine:
+        """Fit it to a data set; ``report`` and ``checkpoints`` as in ``Fit``."""
+        return baseline_fits(self.settings)[self.name](
+            dataset,
+            self.config.backbone,
+            self.config.model.image_size,
+            seed=self.config.training.seed,
+            device=runtime.device,
+            workers=runtime.worker_count,
+            report=report,
+            checkpoints=checkpoints,
+        )
+
 
 def needed_contenders(
     settings: BaselinesConfig,
@@ -111,8 +130,7 @@ def needed_contenders(
 
 def _contender(name: str, settings: BaselinesConfig, config: Config, shared: Sequence[str], out: Path) -> Contender:
     of_config = {"size": config.model.image_size, "block": config.backbone.block, "scoring": asdict(config.scoring)}
-    deciding = [name, asdict(settings.of(name)), of_config, config.training.seed, *shared]
-    digest = hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()
+    digest = fingerprint(name, asdict(settings.of(name)), of_config, config.training.seed, *shared)
     folder = out / CONTENDERS / f"{name}-seed{config.training.seed}-{digest[:10]}"
     return Contender(name=name, settings=settings, config=config, folder=folder)
 
@@ -121,7 +139,6 @@ def finish_contender(one: Contender, dataset: Dataset, runtime: RuntimeConfig, r
     """Fit and score it, unless that is done. A training that was killed goes on."""
     if one.finished:
         return
-    from clipada.training import CHECKPOINT
 
     def fitting(now: FitProgress) -> None:
         note = "" if now.loss is None else f"loss {now.loss:.4f}"
@@ -134,16 +151,7 @@ def finish_contender(one: Contender, dataset: Dataset, runtime: RuntimeConfig, r
         report(Step(stage=f"{one.label}: scoring", done=len(scored), total=len(dataset.test)))
 
     config, started = one.config, time.monotonic()
-    engine = baseline_fits(one.settings)[one.name](
-        dataset,
-        config.backbone,
-        config.model.image_size,
-        seed=config.training.seed,
-        device=runtime.device,
-        workers=runtime.worker_count,
-        report=fitting,
-        checkpoints=made_folder(one.folder),
-    ).with_paper_scores()
+    engine = one.fitted(dataset, runtime, fitting, made_folder(one.folder)).with_paper_scores()
     fitted = time.monotonic()
     evaluation = evaluate_dataset(engine, dataset, config.scoring, on_image=scoring)
     how = {

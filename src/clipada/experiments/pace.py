@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from clipada.baselines import BaselineEngine, FitProgress, baseline_fits
+from clipada.baselines import BaselineEngine, FitProgress
 from clipada.baselines.coreset import greedy_coreset
 from clipada.baselines.memory_bank import MemoryBank
 from clipada.config import BaselinesConfig, Config, RuntimeConfig
@@ -172,16 +172,8 @@ def baseline_rates(run: Contender, dataset: Dataset, runtime: RuntimeConfig) -> 
 
     batch = _batch_size(run)
     chosen = _spread(dataset, (WARM_UP_STEPS + TRAINING_STEPS) * batch if batch else TRIAL_IMAGES)
-    config, started = run.config, time.monotonic()
-    engine = baseline_fits(_brief(run.settings, len(chosen.train)))[run.name](
-        chosen,
-        config.backbone,
-        config.model.image_size,
-        seed=config.training.seed,
-        device=runtime.device,
-        workers=runtime.worker_count,
-        report=mark,
-    )
+    started = time.monotonic()
+    engine = replace(run, settings=_brief(run.settings, len(chosen.train))).fitted(chosen, runtime, mark)
     fitted = time.monotonic() - started
     if isinstance(engine.detector, MemoryBank):
         return _bank_rates(engine, engine.detector, run.settings, dataset, _speed(marks["reading"]))

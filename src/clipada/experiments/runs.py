@@ -15,6 +15,7 @@ from clipada.config import Config
 from clipada.data import Dataset
 from clipada.errors import ConfigError
 from clipada.experiments.published import DatasetName
+from clipada.training.checkpoint import fingerprint
 
 RUNS = "runs"
 MAIN = "r1-learned"
@@ -143,8 +144,7 @@ def distinct(experiments: Iterable[Experiment]) -> tuple[Experiment, ...]:
 
 
 def _experiment(variant: str, config: Config, listing: str, backbone_sha256: str, out: Path) -> Experiment:
-    deciding = [config.essence(), listing, backbone_sha256]
-    digest = hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()
+    digest = fingerprint(config.essence(), listing, backbone_sha256)
     folder = out / RUNS / f"{variant}-seed{config.training.seed}-{digest[:10]}"
     return Experiment(variant=variant, config=config, folder=folder)
 
