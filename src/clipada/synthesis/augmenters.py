@@ -21,7 +21,7 @@ _TINY = 1e-8
 """What a span of values is at least, where it divides."""
 
 
-def augment(images: Tensor, count: int, generator: Generator) -> Tensor:
+def augment(images: Tensor, count: int, generator: Generator) -> list[Tensor]:
     """Change every image by ``count`` distinct augmenters, drawn in random order for each image.
 
     Args:
@@ -30,9 +30,9 @@ def augment(images: Tensor, count: int, generator: Generator) -> Tensor:
         generator: Source of the choice and of all parameters.
 
     Returns:
-        ``(B, 3, H, W)`` float32 of range 0..1.
+        ``B`` images ``(1, 3, H, W)`` float32 of range 0..1.
     """
-    changed = list(images[:, None].contiguous())  # batches of one, moved about without a copy
+    changed = list(images[:, None].contiguous())
     augmenters = tuple(AUGMENTERS.values())
     for step in draw_order(len(images), count, generator).T.tolist():
         for number, augmenter in enumerate(augmenters):
@@ -42,7 +42,7 @@ def augment(images: Tensor, count: int, generator: Generator) -> Tensor:
                 batch = alike[0] if len(alike) == 1 else torch.cat(alike)
                 for place, image in zip(chosen, augmenter(batch, generator)[:, None], strict=True):
                     changed[place] = image
-    return torch.cat(changed) if changed else images.clone()
+    return changed
 
 
 def draw_order(batch: int, count: int, generator: Generator) -> Tensor:

@@ -80,14 +80,16 @@ class AnomalySynthesiser:
             return
         textures, from_batch = self.draw_textures(anomalous, sources, generator)
         shares = draw_shares(len(anomalous), self.config.blend_limit, generator)
-        for place, texture, share, moved in zip(anomalous.tolist(), textures, shares, from_batch.tolist(), strict=True):
-            image, area = images[place], masks[place]
+        for place, texture, share, moved in zip(anomalous.tolist(), textures, shares, from_batch, strict=True):
+            image, area = images[place, None], masks[place, None]
             blended = blend(image, texture, share)
             if moved:
-                area *= visible(image[None], blended[None])[0]
+                area *= visible(image, blended)
             torch.lerp(image, blended, area, out=image)  # the one or the other, bit by bit: areas are 0 or 1
 
-    def draw_textures(self, anomalous: Tensor, sources: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    def draw_textures(
+        self, anomalous: Tensor, sources: Tensor, generator: Generator
+    ) -> tuple[list[Tensor], list[bool]]:
         """A texture for each anomaly.
 
         With procedural textures, a share of the anomalies takes another image of the batch: a structural defect, in a
@@ -99,22 +101,19 @@ class AnomalySynthesiser:
             generator: Source of all randomness.
 
         Returns:
-            textures: ``(N, 3, H, W)`` of range 0..1.
-            from_batch: ``(N,)`` bool: whether the texture is another image of the batch.
+            textures: ``N`` of ``(1, 3, H, W)``, of range 0..1.
+            from_batch: For each, whether it is another image of the batch.
         """
         share = self.config.patch_share if self.config.textures is None else 0.0
         from_batch = chance(share, (len(anomalous),), generator)
-        drawn, moved = ((from_batch == kind).nonzero().flatten() for kind in (False, True))
-        new = sources.new_empty(0, *sources.shape[1:])
-        if len(drawn):
-            new = self.textures.draw(len(drawn), (sources.shape[2], sources.shape[3]), generator)
-            new = augment(new, self.config.augmenters, generator)
-        if not len(moved):
-            return new, from_batch
-        textures = torch.empty(len(anomalous), *sources.shape[1:], device=sources.device)
-        textures.index_copy_(0, drawn, new.float())
-        textures.index_copy_(0, moved, moved_images(sources, anomalous[moved], generator).float())
-        return textures, from_batch
+        moved, drawn = anomalous[from_batch], len(anomalous) - int(from_batch.sum())
+        new: list[Tensor] = []
+        if drawn:
+            size = (sources.shape[2], sources.shape[3])
+            new = augment(self.textures.draw(drawn, size, generator), self.config.augmenters, generator)
+        parts = list(moved_images(sources, moved, generator)[:, None]) if len(moved) else []
+        kinds = from_batch.tolist()
+        return [(parts if is_part else new).pop(0) for is_part in kinds], kinds
 
 
 def rotate_some(images: Tensor, config: SynthesisConfig, generator: Generator) -> Tensor:
@@ -161,12 +160,12 @@ def blend(image: Tensor, texture: Tensor, share: Tensor) -> Tensor:
     """``beta * image + (1 - beta) * texture``: DRAEM's equation 1.
 
     Args:
-        image: ``(3, H, W)`` of range 0..1.
-        texture: ``(3, H, W)`` of range 0..1.
+        image: ``(B, 3, H, W)`` of range 0..1.
+        texture: ``(B, 3, H, W)`` of range 0..1.
         share: ``beta``, 0..1, one value.
 
     Returns:
-        ``(3, H, W)`` of range 0..1.
+        ``(B, 3, H, W)`` of range 0..1.
     """
     return torch.lerp(texture.to(image.dtype), image, share.to(image.dtype))
 

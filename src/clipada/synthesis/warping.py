@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,8 +37,14 @@ def warp(images: Tensor, theta: Tensor, outside: str = "zeros") -> Tensor:
     Returns:
         ``(B, C, H, W)``, bilinear.
     """
-    y, x = ((2 * torch.arange(n, device=images.device) + 1) / n - 1 for n in images.shape[-2:])
+    y, x = (_centres(n, images.device) for n in images.shape[-2:])
     weights = theta.to(images.dtype)[..., None, None]
     grid = images.new_empty(len(images), 2, *images.shape[-2:])  # planes: made and sampled faster than pairs
     torch.add(weights[:, :, 0] * x, weights[:, :, 1] * y[:, None] + weights[:, :, 2], out=grid)
     return F.grid_sample(images, grid.permute(0, 2, 3, 1), padding_mode=outside, align_corners=False)
+
+
+@lru_cache(maxsize=16)
+def _centres(count: int, device: torch.device) -> Tensor:
+    """Where the centres of ``count`` pixels lie between -1 and 1."""
+    return (2 * torch.arange(count, device=device) + 1) / count - 1
