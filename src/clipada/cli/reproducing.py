@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -73,37 +75,18 @@ def reproduce(
         def report(step: experiments.Step) -> None:
             show(step.stage, step.done, step.total, step.note)
 
-        if plan:
-            planned = experiments.plan_reproduction(
-                name,
-                dataset,
-                out,
-                config,
-                only=only,
-                seeds=seeds,
-                baselines=compared,
-                runtime=runtime,
-                images_per_second=images_per_second,
-                report=report,
-            )
-        else:
-            result = experiments.reproduce(
-                name,
-                dataset,
-                out,
-                config,
-                only=only,
-                seeds=seeds,
-                baselines=compared,
-                runtime=runtime,
-                report=report,
-            )
-    if plan:
-        _print_plan(planned)
+        planning = partial(experiments.plan_reproduction, images_per_second=images_per_second)
+        act: Callable[..., experiments.ReproductionPlan | experiments.Reproduction]
+        act = planning if plan else experiments.reproduce
+        made = act(
+            name, dataset, out, config, only=only, seeds=seeds, baselines=compared, runtime=runtime, report=report
+        )
+    if isinstance(made, experiments.ReproductionPlan):
+        _print_plan(made)
         return
-    for path in result.files:
+    for path in made.files:
         say(f"wrote {path}")
-    say(f"all of it is in {result.page}")
+    say(f"all of it is in {made.page}")
 
 
 def _named(baselines: str) -> tuple[BaselineName, ...]:
