@@ -79,7 +79,7 @@ def _row(sample: Sample, inspectors: Sequence[Inspector]) -> list[Image]:
 def _sheet(heads: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[Image]]) -> Image:
     """Lay pictures out in rows and columns with a head above each column and a name before each row."""
     font = PIL.ImageFont.load_default(_TEXT)
-    first = 8 * _TEXT
+    first = 2 * _GAP + max(round(font.getlength(line)) for name in names for line in name.splitlines())
     width = max(picture.shape[1] for row in rows for picture in row) + _GAP
     heights = [max(picture.shape[0] for picture in row) + _GAP for row in rows]
     top = 2 * _TEXT
