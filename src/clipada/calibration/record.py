@@ -132,6 +132,15 @@ class Calibration:
         """The false-alarm rate that thresholds stay below with the settings' confidence."""
         return rate_bound(limits.images, limits.rank, self.settings.confidence)
 
+    def caveat(self, engine: str) -> str | None:
+        """Why nothing is promised of an engine's verdicts, if so: another engine's scores lie elsewhere."""
+        if engine == self.engine:
+            return None
+        return (
+            f"calibrated with engine {self.engine}, inspecting with {engine}: the false-alarm rate is not promised; "
+            f"calibrate with {engine}"
+        )
+
     def scores(self, group: str | None) -> Scores:
         """The scores, in rising order, of the images whose thresholds count for the group."""
         return self._scores[self.own(group)]

@@ -21,7 +21,7 @@ from clipada.engines import Engine
 from clipada.engines.choice import open_engine
 from clipada.errors import ConfigError, ImageError
 from clipada.images import restore_map
-from clipada.inspector.judging import caveat, finite, fitting, judged
+from clipada.inspector.judging import finite, fitting, judged
 from clipada.inspector.reading import ReadImage, Source, read_image, try_read
 from clipada.remote import fetch_run, is_hub_name
 from clipada.scoring import counting_map, find_regions, image_score
@@ -148,7 +148,7 @@ class Inspector:
     @property
     def caveat(self) -> str | None:
         """Why the calibration promises nothing of these verdicts, if so."""
-        return None if self.calibration is None or self.model is None else caveat(self.calibration, self.model)
+        return None if self.calibration is None or self.model is None else self.calibration.caveat(self.model.engine)
 
     def recalibrate(self, calibration: Calibration) -> None:
         """Judge by another calibration from the next image on.

@@ -50,16 +50,6 @@ def fitting(calibration: Calibration | None, model: ModelIdentity | None) -> Cal
             got=f"model sha256 {calibration.model_sha256[:12]}",
             remedy="run `clipada calibrate` again, or delete the run's calibration.json",
         )
-    if (said := caveat(calibration, model)) is not None:
+    if (said := calibration.caveat(model.engine)) is not None:
         log.warning("%s", said)
     return calibration
-
-
-def caveat(calibration: Calibration, model: ModelIdentity) -> str | None:
-    """Why the calibration promises nothing of this model's verdicts, if so: another engine's scores lie elsewhere."""
-    if calibration.engine == model.engine:
-        return None
-    return (
-        f"calibrated with engine {calibration.engine}, inspecting with {model.engine}: the false-alarm rate is not "
-        f"promised; calibrate with {model.engine}"
-    )

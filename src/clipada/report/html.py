@@ -158,13 +158,9 @@ def _basis(run: Run, parts: Parts) -> dict[str, str]:
         return {
             "calibration": f"the parts were judged by {named}, not by the run's present one; its promise is not shown"
         }
-    others = sorted({part.engine for part in parts.scored if part.engine} - {present.engine})
-    if others:
-        return {
-            "calibration": f"calibrated with engine {present.engine}, the parts inspected with {', '.join(others)}: "
-            "no false-alarm rate is promised"
-        }
-    return {}
+    engines = sorted({part.engine for part in parts.scored if part.engine})
+    told = "; ".join(filter(None, map(present.caveat, engines)))
+    return {"calibration": told} if told else {}
 
 
 def _evaluation(run: Run) -> Evaluated | None:
