@@ -57,6 +57,16 @@ def test_training_mode_never_reaches_the_towers(clip: FrozenClip) -> None:
     assert not any(parameter.requires_grad for parameter in clip.parameters())
 
 
+def test_plain_attention_sees_the_same_and_lasts_as_long_as_it_is_asked_for(clip: FrozenClip) -> None:
+    images = torch.rand(2, 3, 64, 64)
+    fused = clip(images)
+    with clip.plain_attention():
+        plain = clip(images)
+        assert clip.vision.config._attn_implementation == "eager"
+    assert clip.vision.config._attn_implementation == "sdpa"
+    torch.testing.assert_close(plain, fused, atol=1e-5, rtol=1e-4)
+
+
 def test_hash_depends_on_weights_alone(clip_folder: Path, clip: FrozenClip, tmp_path: Path) -> None:
     CLIPModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "copy", max_shard_size="20KB")
     clip.tokenizer.save_pretrained(tmp_path / "copy")
