@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clipada.engines.graph import GraphShape
 from clipada.model import ClipAda, CosineSimilarity
+from clipada.prototypes import Prototypes
 
 
 class FoldedLook(nn.Module):
@@ -63,12 +64,8 @@ class FoldedLook(nn.Module):
             bias: Added to attention scores, ``(B, M + K)``.
 
         Returns:
-        remembered: list[Tensor] = []
-        raised, known = bias[:, None, None].to(dtype), memory.to(dtype).unbind(0)
-        for block, *pair in zip(self.blocks, known[::2], known[1::2], strict=True):
-            hidden, *own = block(hidden, *pair, raised)
-            remembered += own
-        return self.heads(hidden.float()).transpose(1, 2), torch.stack(remembered).float()
+            maps: ``(B, P, K)``, values 0..1; with prototypes ``(B, P + 1, K)``, the last row what logits gain.
+            looked: The tokens' own keys and values, ``(2 L, B, K, D)``.
         """
         pixels, gain = images.permute(0, 3, 1, 2).float(), gain.unsqueeze(1)
         if self.pixel_space:
@@ -160,7 +157,8 @@ class FoldedHeads(nn.Module):
         self.passes = len(projections)
         self.register_buffer("bias", bias)
         self.vectors = _linear_of(folded)
-        self.prototypes, self.prototype_weight = model.prototypes, model.config.prototype_weight
+        self.prototypes = None if model.prototypes is None else FoldedPrototypes(model.prototypes)
+        self.prototype_weight = model.config.prototype_weight
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Maps ``(B, N, P)`` of patch tokens ``(B, N, D)``; with prototypes one column more: what logits gain."""
@@ -177,6 +175,28 @@ class FoldedHeads(nn.Module):
         lengths = values.reshape(*values.shape[:2], self.passes, -1).square().sum(-1).sqrt()
         logits: Tensor = products / lengths.clamp_min(1e-12) + self.bias
         return logits
+
+
+class FoldedPrototypes(nn.Module):
+    """How unfamiliar patches are; the prototypes are a layer's weights, which is where quantisers look for them.
+
+    ``min_k |F - C_k|^2 = |F|^2 + min_k (|C_k|^2 - 2 F . C_k)``.
+
+    Args:
+        prototypes: Those of a trained model.
+    """
+
+    def __init__(self, prototypes: Prototypes) -> None:
+        super().__init__()
+        self.normal = prototypes
+        self.distances = _linear(-2 * prototypes.centres, prototypes.centres.square().sum(1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """As ``Prototypes`` says, ``(B, N)`` of patch tokens ``(B, N, D)``."""
+        normal = self.normal
+        scaled = (tokens - normal.channel_mean) / normal.channel_std
+        squared: Tensor = scaled.square().sum(-1) + self.distances(scaled).amin(-1)
+        return (squared.clamp_min(0).sqrt() - normal.distance_mean) / normal.distance_std
 
 
 def graph_shape(model: ClipAda) -> GraphShape:
