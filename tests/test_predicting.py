@@ -259,6 +259,7 @@ def test_other_verdicts_do_not_mix(run_folder: Path, photos: Path, tmp_path: Pat
     assert refused.value.got == "engine torch bf16"
     assert "another --out" in str(refused.value.remedy)
     assert names(out / LINES) == ["0.png"]  # as it was
+    assert not (out / PARTIAL).exists()
 
 
 def test_what_cannot_be_gone_on_with_is_said(finished_run: Path, photos: Path, tmp_path: Path) -> None:

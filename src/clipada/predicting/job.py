@@ -15,7 +15,7 @@ from clipada.files import made_folder
 from clipada.inspector import Inspector
 from clipada.predicting.journal import Journal
 from clipada.predicting.pipeline import outcomes
-from clipada.predicting.records import Outcome, is_picture
+from clipada.predicting.records import Outcome, Record, is_picture
 from clipada.predicting.sources import Source, Sources
 from clipada.types import Failure, Verdict
 
@@ -76,9 +76,7 @@ class Job:
         self.sources = sources
         self.settings = settings
         self.out = None if out is None else made_folder(Path(out))
-        self.journal = begin_journal(self.out, settings)
-        if self.journal is not None:
-            self.journal.require(_basis(inspector))
+        self.journal = begin_journal(self.out, settings, _basis(inspector))
 
     def todo(self) -> Iterator[Source]:
         """The images without a verdict of an earlier time."""
@@ -116,18 +114,18 @@ def find_sources(images: Path | str | Iterable[Path | str], out: Path | str | No
     return Sources(given, settings.shard, is_picture if out is not None else lambda _: False)
 
 
-def begin_journal(out: Path | None, settings: PredictConfig) -> Journal | None:
-    """The file for the JSON lines in ``out``.
+def begin_journal(out: Path | None, settings: PredictConfig, basis: Record) -> Journal | None:
+    """The file for the JSON lines in ``out``, of verdicts that rest on what ``basis`` does.
 
     Raises:
         ConfigError: There is no ``out`` to go on in.
-        RunError: What lies there is unfinished or damaged.
+        RunError: What lies there is unfinished, damaged or rests on something else.
     """
     if out is None:
         if settings.skip_done:
             raise ConfigError("there is nothing to go on with", got="no --out", remedy="pass the --out it was begun in")
         return None
-    return Journal(out, settings.shard, skip_done=settings.skip_done)
+    return Journal(out, settings.shard, skip_done=settings.skip_done, basis=basis)
 
 
 def warn_of_drift(monitor: DriftMonitor) -> None:

@@ -42,16 +42,18 @@ class Journal:
         shard: Which share it is of.
         skip_done: Go on with the lines of an unfinished prediction, else with those of a finished one. Its failures and
             a torn last line are dropped, so that these images are inspected again.
+        basis: A record of what the verdicts to come rest on, if that is known.
 
     Raises:
-        RunError: An unfinished prediction is in the way, or a line is damaged.
+        RunError: An unfinished prediction is in the way, a line is damaged, or those lines rest on something else.
     """
 
-    def __init__(self, folder: Path, shard: Shard, *, skip_done: bool) -> None:
+    def __init__(self, folder: Path, shard: Shard, *, skip_done: bool, basis: Record | None = None) -> None:
         self.path = folder / predictions_name(shard)
         self.partial = _partial(self.path)
         self._basis: dict[str, object] = {}
         self._done = np.empty(0, np.uint64)
+        self._begun = self.partial.exists()
         earlier = self.partial if self.partial.exists() else self.path
         if skip_done and earlier.exists():
             self._take_over(earlier)
@@ -64,12 +66,20 @@ class Journal:
             )
         self._file = self.partial.open("a", encoding="utf-8")
         self._synced = time.monotonic()
+        if basis is not None:
+            try:
+                self.require(basis)
+            except RunError:
+                self.__exit__()
+                raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        if not self._begun:  # nothing that the finished file does not have
+            self.partial.unlink(missing_ok=True)
 
     def __len__(self) -> int:
         """The number of images with a verdict of an earlier time."""
@@ -88,6 +98,7 @@ class Journal:
             RunError: It rests on another model, calibration or threshold than those before.
         """
         self.require(record)
+        self._begun = True
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if time.monotonic() - self._synced >= _SYNC_SECONDS:
