@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,18 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 import clipada.exporting
-from clipada import Inspector, export
+from clipada import Inspector, export, train
 from clipada.bundle import ADAPTER
 from clipada.cli import app
-from clipada.config import EngineConfig, ExportConfig
+from clipada.config import Config, EngineConfig, ExportConfig, RuntimeConfig
+from clipada.data import load_dataset
 from clipada.engines.exports import DESCRIPTION, EXPORTS
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.exporting import PARITY
 from clipada.images import read_rgb, resize
 from tiny import save
 
-FEW = ExportConfig(images=6, shortcut_images=6, calibration_images=4)
+FEW = ExportConfig(images=6, shortcut_images=6, shortcut_least=4, calibration_images=4)
 
 WITHOUT_TORCH = """
 import sys
@@ -118,7 +120,7 @@ def test_parity_is_on_record(exported: Path) -> None:
         assert parity["failures"] == []
         assert parity["differences"]["images"] == 20  # all there are
         assert 0 < max(parity["differences"]["max_map_error"]) < 1e-5
-        assert parity["shortcut"]["chosen_on"] == parity["shortcut"]["checked_on"] == 12  # six and six with an anomaly
+        assert parity["shortcut"] is parity["cascade"] is None  # twelve normal images are too few
 
 
 # --- the gate
@@ -138,7 +140,9 @@ def test_a_tampered_graph_is_refused_and_not_kept(changed: Path, monkeypatch: py
     assert sorted(path.name for path in (changed / EXPORTS).iterdir()) == ["onnx-fp32", "openvino-fp32", "parity.json"]
 
 
-def test_force_keeps_it_all_the_same(changed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_force_keeps_it_all_the_same_and_says_so_from_then_on(
+    changed: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     graph = changed / EXPORTS / "onnx-fp32" / "graph.onnx"
     before = graph.read_bytes()
     monkeypatch.setattr(clipada.exporting, "write_graph", tampering(graph))
@@ -146,6 +150,32 @@ def test_force_keeps_it_all_the_same(changed: Path, monkeypatch: pytest.MonkeyPa
     assert parity.failures
     assert graph.read_bytes() != before
     Inspector.load(changed, engine="onnx")
+    assert f"was kept by force: {parity.failures[0]}" in caplog.text
+
+
+def test_shortcuts_are_judged_on_other_images_than_they_were_chosen_on(changed: Path) -> None:
+    _, parity = export(changed, "onnx", config=FEW)
+    assert parity.shortcut is not None
+    assert parity.cascade is not None
+    for found in (parity.shortcut, parity.cascade):
+        assert (found.chosen_on, found.checked_on) == (6, 6)  # three, and three with an anomaly
+        assert found.exceeded_by_at_most == pytest.approx(1 - 0.05 ** (1 / 3))
+    _, again = export(changed, "onnx")
+    assert "too few normal images" in again.describe()[-1]
+
+
+def test_defects_alone_are_compared_on(changed: Path, photos: list[Path]) -> None:
+    for kind in ("test/bad", "ground_truth/bad"):
+        (photos[0].parent / "line" / kind).mkdir(parents=True)
+    for path in photos:
+        shutil.copy(path, path.parent / "line/test/bad")
+        mask = np.zeros((40, 48), np.uint8)
+        mask[4:9, 4:9] = 255
+        save(path.parent / f"line/ground_truth/bad/{path.stem}_mask.png", mask)
+        path.unlink()
+    _, parity = export(changed, "onnx", data=photos[0].parent)
+    assert parity.differences.images == 5
+    assert parity.shortcut is None
 
 
 def test_a_graph_changed_after_its_export_is_refused(changed: Path) -> None:
@@ -153,6 +183,14 @@ def test_a_graph_changed_after_its_export_is_refused(changed: Path) -> None:
     with pytest.raises(RunError, match="damaged or was changed") as caught:
         Inspector.load(changed, engine="onnx")
     assert caught.value.got == "graph.onnx"
+
+
+@pytest.mark.parametrize("wrong", [{"files": []}, {"cold_below": "0.1"}, {"shape": {"grid": 3}}, {"colour": "red"}])
+def test_a_wrong_description_is_refused(changed: Path, wrong: dict[str, object]) -> None:
+    description = changed / EXPORTS / "onnx-fp32" / DESCRIPTION
+    description.write_text(json.dumps(json.loads(description.read_text()) | wrong))
+    with pytest.raises(RunError, match=r"export.json is damaged"):
+        Inspector.load(changed, engine="onnx")
 
 
 def test_an_export_of_another_adapter_is_refused(changed: Path) -> None:
@@ -165,16 +203,29 @@ def test_an_export_of_another_adapter_is_refused(changed: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
 def test_int8_is_judged_by_metrics(changed: Path, engine: str) -> None:
-    lenient = ExportConfig(images=6, shortcut_images=6, calibration_images=4, image_auroc_loss=1, pixel_ap_loss=1)
+    lenient = replace(FEW, image_auroc_loss=1, pixel_ap_loss=1)
     folder, parity = export(changed, engine, "int8", config=lenient)
     assert parity.metrics is not None
     assert set(parity.metrics["torch"]) == set(parity.metrics["export"]) == {"image_auroc", "pixel_ap"}
     assert max(parity.differences.max_map_error) > 1e-4  # it is int8
     assert Inspector.load(changed, engine=engine, precision="int8").engine_name == f"{engine} int8"
-    strict = ExportConfig(images=6, shortcut_images=6, calibration_images=4, image_auroc_loss=-1, pixel_ap_loss=1)
+    strict = replace(FEW, image_auroc_loss=-1, pixel_ap_loss=1)
     with pytest.raises(RunError, match="image_auroc loses"):
         export(changed, engine, "int8", config=strict)
     assert (folder / DESCRIPTION).is_file()
+
+
+@pytest.mark.slow
+def test_a_real_backbone_with_prototypes_goes_into_int8(shared: Path, tmp_path: Path) -> None:
+    """At this size the quantiser takes the prototypes for weights, or else fails on them."""
+    settings = {"training.epochs": 1, "training.milestones": (), "training.image_share": 0.2, "model.prototypes": 256}
+    quick = Config.preset("quick").updated({"backbone.name": str(shared / "weights/deit-tiny-clip")} | settings)
+    data = load_dataset(shared / "data/mvtec-mini", categories=["bottle"])
+    train(data, tmp_path / "run", quick, runtime=RuntimeConfig(device="cpu", workers=0))
+    few = replace(data, samples=data.train + data.test[::8])
+    _, parity = export(tmp_path / "run", "onnx", "int8", few, config=replace(FEW, image_auroc_loss=1, pixel_ap_loss=1))
+    assert parity.metrics is not None
+    assert parity.differences.max_score_error < 0.2
 
 
 def test_without_images_nothing_is_exported(run_folder: Path) -> None:

@@ -1,11 +1,19 @@
-"""The shortcut's threshold: chosen on some images, kept only if others bear it out."""
+"""What is beyond tolerance; the shortcut's threshold: chosen on some images, kept only if others bear it out."""
 
 import numpy as np
 import pytest
 
-from clipada.config import ScoringConfig
+from clipada.config import ExportConfig, ScoringConfig
 from clipada.engines.graph import GraphEngine, GraphShape, Looked, LookInput
-from clipada.exporting.shortcuts import COLD_LEVELS, END_LEVELS, Cascade, Shortcut, measure_shortcuts
+from clipada.exporting.parity import beyond_tolerance, compare
+from clipada.exporting.shortcuts import (
+    COLD_LEVELS,
+    END_LEVELS,
+    Cascade,
+    Shortcut,
+    exceeding_share,
+    measure_shortcuts,
+)
 
 SCORING = ScoringConfig(sigma=0, top_pixels=1)
 SIDE = 32
@@ -29,9 +37,7 @@ def grey(levels: list[int]) -> np.ndarray:
 
 
 def measured(error: float, normal: list[int], anomalous: list[int]) -> tuple[Shortcut, Cascade]:
-    found = measure_shortcuts(engine(error), grey(normal), grey(anomalous), SCORING, bound=0.08)
-    assert found is not None
-    return found
+    return measure_shortcuts(engine(error), grey(normal), grey(anomalous), SCORING, bound=0.08)
 
 
 def test_the_threshold_is_the_boldest_that_keeps_to_half_the_bound() -> None:
@@ -73,3 +79,31 @@ def test_images_that_others_break_do_not_end() -> None:
     _, cascade = measured(1.0, [250, 75] * 4, [250, 250])
     assert cascade.score_error > 0.08
     assert cascade.end_below == 0
+
+
+def test_few_images_bound_little() -> None:
+    for checked in (1, 20, 59, 1000):
+        assert (1 - exceeding_share(checked)) ** checked == pytest.approx(0.05)  # a worse share would show so seldom
+
+
+# --- the gate
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_map_of_a_later_pass_that_is_no_number_is_beyond_tolerance(precision: str) -> None:
+    found = compare(engine(0.1), engine(np.nan), grey([0, 50, 100]), SCORING)
+    assert found.max_map_error == (0, 1)
+    assert found.rank_correlation is None
+    assert beyond_tolerance(precision, found, None, ExportConfig())
+
+
+def test_scores_that_are_all_alike_are_beyond_tolerance_where_nothing_else_is_known() -> None:
+    found = compare(engine(0.1), engine(0.1), grey([50, 50]), SCORING)
+    assert "cannot be ranked" in beyond_tolerance("int8", found, None, ExportConfig())[0]
+    assert beyond_tolerance("fp32", found, None, ExportConfig()) == ()
+
+
+def test_a_metric_that_the_export_lacks_is_lost() -> None:
+    found = compare(engine(0.1), engine(0.1), grey([0, 50]), SCORING)
+    metrics = {"torch": {"image_auroc": 0.9, "pixel_ap": 0.5}, "export": {"image_auroc": 0.9}}
+    assert [failure[:8] for failure in beyond_tolerance("int8", found, metrics, ExportConfig())] == ["pixel_ap"]

@@ -45,6 +45,10 @@ def checked(value: Any, hint: Any, name: str) -> Any:
     elif origin is tuple:
         accepted = isinstance(value, list | tuple)
         value = tuple(checked(item, get_args(hint)[0], name) for item in value) if accepted else value
+    elif origin is dict:
+        accepted = isinstance(value, dict)
+        inner = get_args(hint)[1]
+        value = {key: checked(item, inner, f"{name}.{key}") for key, item in value.items()} if accepted else value
     elif hint is float:
         accepted = isinstance(value, int | float) and not isinstance(value, bool)
         value = float(value) if accepted else value

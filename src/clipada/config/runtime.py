@@ -111,11 +111,11 @@ class EngineConfig:
     """A batch is cut into this many parts that an export looks at side by side, each with its share of the threads."""
 
     shortcut: bool = False
-    """Whether an export refines hot patches alone, within the error stated when it was exported."""
+    """Whether an export refines hot patches alone. The error this brought when it was exported is stated there."""
 
     cascade: bool = False
-    """Whether an export refines only images whose coarse map has a pixel that is warm enough: no score changes by more
-    than the error stated when it was exported."""
+    """Whether an export refines only images whose coarse map has a pixel that is warm enough. The largest change of a
+    score when it was exported, and how seldom others exceed it, are stated there."""
 
     def __post_init__(self) -> None:
         require(self.threads is None or self.threads >= 1, "threads", "1 or more", self.threads)
@@ -154,6 +154,9 @@ class ExportConfig:
     shortcut_images: int = 96
     """Training images, spread evenly, each as it is and with a synthetic anomaly: half choose below which attention a
     patch is cold, by half of the error; the others judge it."""
+
+    shortcut_least: int = 40
+    """With fewer images than this, nothing is left out: too few to judge by."""
 
 
 @dataclass(frozen=True, kw_only=True)

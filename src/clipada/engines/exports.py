@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,9 @@ from clipada.config import Attention, EngineConfig, EnginePrecision, RuntimeName
 from clipada.engines.graph import GraphEngine, GraphShape, Look
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of, write_json
+from clipada.settings import build
+
+log = logging.getLogger(__name__)
 
 EXPORTS = "exports"
 DESCRIPTION = "export.json"
@@ -38,6 +42,7 @@ class Export:
         adapter_sha256: Hash of what was trained, as the run tells it: ``Run.trained_sha256``.
         files: Hash of each of its files.
         clipada_version: The version that wrote it.
+        beyond_tolerance: In words, how it differs from PyTorch by more than it should; it was kept by force then.
     """
 
     engine: RuntimeName
@@ -49,6 +54,7 @@ class Export:
     adapter_sha256: str
     files: dict[str, str]
     clipada_version: str
+    beyond_tolerance: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -144,6 +150,8 @@ def _verified(run: Run, folder: Path) -> Export:
     differing = [name for name, digest in export.files.items() if found.get(name) != digest]
     if differing:
         raise RunError(f"export {folder} is damaged or was changed", got=", ".join(differing), remedy=_REMEDY)
+    if export.beyond_tolerance:
+        log.warning("export %s was kept by force: %s", folder, "; ".join(export.beyond_tolerance))
     return export
 
 
@@ -153,7 +161,7 @@ def _read(folder: Path) -> Export:
     if content.pop("format", None) != FORMAT:
         raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", remedy=_REMEDY)
     try:
-        shape = content.pop("shape")
-        return Export(shape=GraphShape(**shape | {"grid": tuple(shape["grid"])}), **content)
-    except (KeyError, TypeError) as error:
+        export: Export = build(Export, content, "")
+    except (ConfigError, TypeError) as error:
         raise RunError(f"{path} is damaged", got=str(error), remedy=_REMEDY) from error
+    return export

@@ -126,6 +126,16 @@ class GraphEngine:
         Returns:
             ``(passes, B, S, S)`` float32, values 0..1: ``up(M_i)``, coarse pass first.
         """
+        return self.localise_and_count(images)[0]
+
+    def localise_and_count(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """The raw maps, as ``localise_passes``, and the share of patches that each refinement pass looked at.
+
+        Returns:
+            maps: ``(passes, B, S, S)`` float32.
+            refined: ``(passes - 1, B)``, 0..1.
+        """
+        refined = np.ones((self.passes - 1, len(images)))
         first = self._looked(first_look(images, np.ones(images.shape[:3], np.float32), self.shape))
         small = [first[0][:, 0]]
         coarse = self._upsampled(self._raised(small, first[0])[0])
@@ -137,9 +147,10 @@ class GraphEngine:
                 cold = first if self.attention == "residual" else self._blank_look(len(images))
                 hot = hot_patches(attention, self.shape.grid, self.cold_below) & going[:, np.newaxis]
                 small.append(self._refined(images, attended, hot, cold, index))
+                refined[index - 1] = hot.mean(axis=1)
             else:
                 small.append(self._looked(first_look(images, attended, self.shape))[0][:, index])
-        return np.stack([self._upsampled(one) for one in self._raised(small, first[0])])
+        return np.stack([self._upsampled(one) for one in self._raised(small, first[0])]), refined
 
     def _raised(self, small: list[NDArray[np.float32]], first: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Maps at all tokens with what prototypes in the first look's rows add to them, if there are any."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from clipada.config import Config, EngineConfig, EnginePrecision, ExportConfig, 
 from clipada.data import Dataset, load_dataset, read_batches
 from clipada.engines import Engine
 from clipada.engines.exports import EXPORTS, Export, hashes, open_export, write_export
-from clipada.engines.graph import LookInput, first_look, gain
+from clipada.engines.graph import GraphEngine, LookInput, first_look, gain
 from clipada.engines.pytorch import TorchEngine
 from clipada.errors import DatasetError, RunError
 from clipada.exporting.folding import graph_shape
@@ -30,8 +29,8 @@ from clipada.exporting.parity import (
     compare,
     judged_metrics,
 )
-from clipada.exporting.shortcuts import measure_shortcuts
-from clipada.files import write_json
+from clipada.exporting.shortcuts import Cascade, Shortcut, measure_shortcuts
+from clipada.files import read_json, write_json
 from clipada.machine import machine
 from clipada.randomness import derived_generator
 from clipada.synthesis import AnomalySynthesiser, texture_source
@@ -94,13 +93,14 @@ def export(
             clipada_version=version("clipada"),
         )
         parity = _parity(reference, made, folder, dataset, description.config, config)
-        refused = bool(parity.failures) and not force
-        _keep(description.folder / PARITY, f"{made.name}{REFUSED if refused else ''}", parity)
-        if refused:
+        if parity.failures and not force:
+            _keep(description.folder / PARITY, f"{made.name}{REFUSED}", parity)
             raise _beyond(made, parity)
+        made = replace(made, beyond_tolerance=parity.failures)
         if parity.shortcut is not None and parity.cascade is not None:
             made = replace(made, cold_below=parity.shortcut.cold_below, end_below=parity.cascade.end_below)
         write_export(folder, made)
+    _keep(description.folder / PARITY, made.name, parity)
     return description.folder / EXPORTS / made.name, parity
 
 
@@ -111,21 +111,30 @@ def _parity(
     exported = open_export(folder, made, EngineConfig(device="cpu"))
     differences = compare(reference, exported, _images(dataset.samples, reference, config.images), settings.scoring)
     metrics = judged_metrics(reference, exported, dataset, settings.scoring) if made.precision == "int8" else None
-    normal = dataset.train or [sample for sample in dataset.test if not sample.anomalous]
-    good = _images(normal, reference, config.shortcut_images)
-    less = measure_shortcuts(
-        exported, good, _with_anomalies(good, settings), settings.scoring, config.shortcut_error
-    ) or (None, None)
+    shortcut, cascade = _shortcuts(exported, dataset, settings, config) or (None, None)
     return Parity(
         engine=made.engine,
         precision=made.precision,
         machine=machine("cpu"),
         differences=differences,
         metrics=metrics,
-        shortcut=less[0],
-        cascade=less[1],
+        shortcut=shortcut,
+        cascade=cascade,
         failures=beyond_tolerance(made.precision, differences, metrics, config),
     )
+
+
+def _shortcuts(
+    exported: GraphEngine, dataset: Dataset, settings: Config, config: ExportConfig
+) -> tuple[Shortcut, Cascade] | None:
+    """What the export may leave out; ``None`` without refinement passes or with too few normal images."""
+    normal = dataset.train or [sample for sample in dataset.test if not sample.anomalous]
+    if exported.passes == 1 or len(normal) < config.shortcut_least:
+        return None
+    good = _images(normal, exported, config.shortcut_images)
+    if len(good) < config.shortcut_least:
+        return None
+    return measure_shortcuts(exported, good, _with_anomalies(good, settings), settings.scoring, config.shortcut_error)
 
 
 def _calibration(reference: TorchEngine, dataset: Dataset, count: int) -> list[LookInput]:
@@ -153,11 +162,11 @@ def _with_anomalies(images: Images, settings: Config) -> Images:
 def _images(samples: Sequence[Sample], engine: Engine, count: int) -> Images:
     """At most ``count`` images of the samples, evenly spread, at the model's input size."""
     places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
-    batches = read_batches([samples[place].path for place in places], engine.image_size, 8, 2)
-    found = np.concatenate([batch.images for batch in batches])
-    if not len(found):
+    batches = read_batches([samples[place].path for place in places], engine.image_size, 8, 2) if samples else ()
+    found = [image for batch in batches for image in batch.images]
+    if not found:
         raise DatasetError("no image to compare the export on", expected="one image that can be read")
-    return found
+    return np.stack(found)
 
 
 def _dataset(run: Run, data: Path | str | None) -> Dataset:
@@ -178,8 +187,8 @@ def _dataset(run: Run, data: Path | str | None) -> Dataset:
 def _keep(path: Path, name: str, parity: Parity) -> None:
     """Write the comparison into the run folder, beside those of other exports and of an earlier one that was kept."""
     try:
-        others = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        others = read_json(path, "")
+    except RunError:  # there is none, or nothing that can be kept
         others = {}
     others.pop(f"{name}{REFUSED}", None)
     write_json(path, others | {name: parity.to_dict()})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipada.config import ScoringConfig
-from clipada.engines.graph import GraphEngine, hot_patches
+from clipada.engines.graph import GraphEngine
 from clipada.scoring import counting_map, image_score
 
 Images = NDArray[np.uint8]
@@ -36,6 +37,8 @@ class Shortcut:
         anomalous_map_error: The same of images with an anomaly. It is not bounded: a large hot region changes what cold
             patches around it would have seen.
         score_error: Largest difference of an image score, of either.
+        exceeded_by_at_most: Of images like those it was checked on, the largest share, at 95 % confidence, that may
+            change by more than these errors.
     """
 
     bound: float
@@ -47,6 +50,7 @@ class Shortcut:
     map_error: float
     anomalous_map_error: float
     score_error: float
+    exceeded_by_at_most: float
 
     def describe(self) -> str:
         """The same in words."""
@@ -56,7 +60,8 @@ class Shortcut:
             f"shortcut: where attention is {self.cold_below:g} or more, {100 * self.refined_normal:.0f} % of the "
             f"patches of normal images and {100 * self.refined_anomalous:.0f} % with synthetic anomalies; of "
             f"{self.checked_on} images maps change by {self.map_error:.1e} (normal) and "
-            f"{self.anomalous_map_error:.1e} (anomalous) at most, scores by {self.score_error:.1e}"
+            f"{self.anomalous_map_error:.1e} (anomalous) at most, scores by {self.score_error:.1e}; of others like "
+            f"them at most {100 * self.exceeded_by_at_most:.0f} % may change by more, at 95 % confidence"
         )
 
 
@@ -72,8 +77,10 @@ class Cascade:
         checked_on: Number of other images it was then checked on.
         ended_normal: Share of the normal ones of those that were not refined.
         ended_anomalous: The same of those with an anomaly.
-        score_error: Largest difference of an image score, of either. So only a verdict whose score lies as near to its
-            threshold can change.
+        score_error: Largest difference of an image score, of either. A verdict whose score lies further from its
+            threshold changes only where an image exceeds this.
+        exceeded_by_at_most: Of images like those it was checked on, the largest share, at 95 % confidence, that may do
+            so.
     """
 
     bound: float
@@ -83,6 +90,7 @@ class Cascade:
     ended_normal: float
     ended_anomalous: float
     score_error: float
+    exceeded_by_at_most: float
 
     def describe(self) -> str:
         """The same in words."""
@@ -91,13 +99,22 @@ class Cascade:
         return (
             f"cascade: where a coarse map stays below {self.end_below:g}, {100 * self.ended_normal:.0f} % of normal "
             f"images and {100 * self.ended_anomalous:.0f} % with synthetic anomalies; of {self.checked_on} images "
-            f"scores change by {self.score_error:.1e} at most"
+            f"scores change by {self.score_error:.1e} at most; of others like them at most "
+            f"{100 * self.exceeded_by_at_most:.0f} % may change by more, at 95 % confidence"
         )
+
+
+def exceeding_share(checked: int) -> float:
+    """The largest share of images, at 95 % confidence, that exceed what none of ``checked`` independent ones did.
+
+    ``1 - 0.05^(1/n)`` (Clopper and Pearson, 1934), about ``3 / n``.
+    """
+    return 1 - math.pow(0.05, 1 / checked)
 
 
 def measure_shortcuts(
     exported: GraphEngine, normal: Images, anomalous: Images, scoring: ScoringConfig, bound: float
-) -> tuple[Shortcut, Cascade] | None:
+) -> tuple[Shortcut, Cascade]:
     """Find what needs no refinement on every other image, and check it on the rest.
 
     The patches' value is the highest of ``COLD_LEVELS`` with which no normal image's anomaly map and no image score
@@ -106,16 +123,14 @@ def measure_shortcuts(
 
     Args:
         exported: The export, which refines all.
-        normal: Normal images ``(N, S, S, 3)`` uint8.
+        normal: Two or more normal images ``(N, S, S, 3)`` uint8.
         anomalous: Images with anomalies, alike.
         scoring: How maps are smoothed and scored.
         bound: Largest difference allowed.
 
     Returns:
-        ``None`` without refinement passes, or with a single normal image.
+        What was found, of an export with refinement passes.
     """
-    if exported.passes == 1 or len(normal) < 2:
-        return None
     choosing, checking = (_Refinement(exported, normal[at::2], anomalous[at::2], scoring) for at in (0, 1))
     return _shortcut(choosing, checking, bound), _cascade(choosing, checking, bound)
 
@@ -128,11 +143,12 @@ def _shortcut(choosing: _Refinement, checking: _Refinement, bound: float) -> Sho
         cold_below=cold_below if changes.bounded <= bound else 0.0,
         chosen_on=len(choosing.images),
         checked_on=len(checking.images),
-        refined_normal=checking.share(cold_below, checking.normal),
-        refined_anomalous=checking.share(cold_below, ~checking.normal),
+        refined_normal=float(changes.refined[checking.normal].mean()),
+        refined_anomalous=float(changes.refined[~checking.normal].mean()),
         map_error=changes.normal_maps,
         anomalous_map_error=changes.anomalous_maps,
         score_error=changes.scores,
+        exceeded_by_at_most=exceeding_share(checking.fewest),
     )
 
 
@@ -147,16 +163,18 @@ def _cascade(choosing: _Refinement, checking: _Refinement, bound: float) -> Casc
         ended_normal=float(ended[checking.normal].mean()),
         ended_anomalous=float(ended[~checking.normal].mean()),
         score_error=error,
+        exceeded_by_at_most=exceeding_share(checking.fewest),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Changes:
-    """The largest differences that less refinement brings."""
+    """The largest differences that less refinement brings, and of each image the share of patches refined."""
 
     normal_maps: float
     anomalous_maps: float
     scores: float
+    refined: NDArray[np.float64]
 
     @property
     def bounded(self) -> float:
@@ -179,25 +197,26 @@ class _Refinement:
             [abs(image_score(a, scoring) - image_score(b, scoring)) for a, b in zip(self.maps, unrefined, strict=True)]
         )
 
+    @property
+    def fewest(self) -> int:
+        """The number of normal images, or of those with an anomaly if they are fewer."""
+        return int(min(self.normal.sum(), (~self.normal).sum()))
+
     def changes(self, cold_below: float) -> _Changes:
         """How far maps and scores change when colder patches are not refined."""
         short = self.exported.with_shortcut(cold_below)
-        maps, scores = np.zeros((2, len(self.images)))
+        maps, scores, shares = np.zeros((3, len(self.images)))
         for index, (image, full) in enumerate(zip(self.images, self.maps, strict=True)):
-            less = counting_map(short.localise_passes(image[np.newaxis])[:, 0], self.scoring)
+            raw, refined = short.localise_and_count(image[np.newaxis])
+            less, shares[index] = counting_map(raw[:, 0], self.scoring), refined.mean()
             maps[index] = np.abs(full - less).max()
             scores[index] = abs(image_score(full, self.scoring) - image_score(less, self.scoring))
         return _Changes(
             normal_maps=float(maps[self.normal].max()),
             anomalous_maps=float(maps[~self.normal].max()),
             scores=float(scores.max()),
+            refined=shares,
         )
-
-    def share(self, cold_below: float, some: NDArray[np.bool_]) -> float:
-        """The share of patches that are refined, over all refinement passes of some of the images."""
-        raw = self.raw[some, :-1]
-        heat = raw.reshape(-1, *raw.shape[2:])
-        return float(hot_patches(heat, self.exported.shape.grid, cold_below).mean())
 
     def ended(self, end_below: float) -> tuple[NDArray[np.bool_], float]:
         """Which images are not refined if those of a cooler coarse map are not, and the largest change of a score."""
