@@ -31,14 +31,15 @@ from measuring import conditions
 from rich.console import Console
 from rich.table import Table
 
+from clipada.config import cores
 from clipada.engines.graph import GraphEngine, LookInput, first_look
-from clipada.engines.openvino import GRAPH
+from clipada.engines.openvino import GRAPH, core
 
 PRODUCTS = ((257, 768, 3072), (1024, 768, 3072), (1024, 1024, 1024), (2048, 2048, 2048))
 """Rows, inner size and columns."""
 
-FACTORS = 513
-"""Rows of a head's triangular factor: embedding width 512 and the constant."""
+FACTORS = 512
+"""Rows of a head's triangular factor: the embedding width."""
 
 
 def operations(tokens: int) -> int:
@@ -77,7 +78,7 @@ def _openvino_product(
         levels = rng.integers(-127, 128, (columns, inner), np.int8)
         weights = ops.multiply(ops.convert(ops.constant(levels), "f32"), ops.constant(np.full((columns, 1), 0.1, "f4")))
     model = ov.Model([ops.matmul(values, weights, False, True)], [given])
-    request = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    request = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
     inputs = {0: rng.standard_normal((rows, inner), np.float32)}
     return lambda _: request.infer(inputs, share_inputs=True, share_outputs=True)
 
@@ -121,7 +122,7 @@ def _looked(engine: GraphEngine, look: LookInput, _: int) -> object:
 def profile(folder: Path, look: LookInput) -> dict[str, float]:
     """Milliseconds of one look by kind of operation, the median of ten."""
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": "YES"}
-    request = ov.Core().compile_model(folder / GRAPH, "CPU", settings).create_infer_request()
+    request = core().compile_model(folder / GRAPH, "CPU", settings).create_infer_request()
     spent: dict[str, list[float]] = defaultdict(lambda: [0.0] * 10)
     for index in range(-2, 10):
         request.infer(look, share_inputs=True)
@@ -138,7 +139,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keeps the graphs; a temporary folder by default")
     options = parser.parse_args()
     console, rng = Console(width=110), np.random.default_rng(0)
-    console.print(conditions(torch.get_num_threads(), "torch", "onnxruntime", "openvino"), highlight=False)
+    torch.set_num_threads(cores())
+    console.print(conditions(cores(), "torch", "onnxruntime", "openvino"), highlight=False)
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         look = first_look(rng.integers(0, 256, (1, 256, 256, 3), np.uint8), np.ones((1, 256, 256), np.float32), SHAPE)
@@ -147,7 +149,7 @@ def main() -> None:
             contenders[name], counts[name] = call, count
         _, model = random_models()
         for name in ("openvino-fp32", "onnx-fp32", "openvino-int8", "onnx-int8"):
-            engine = exported(model, name, work, None, calibration_looks())
+            engine = exported(model, name, work, cores(), calibration_looks())
             label = f"{name.split('-')[1]}, look, {name}"
             contenders[label], counts[label] = partial(_looked, engine, look), operations(SHAPE.tokens)
         medians = measured(contenders, options.rounds)

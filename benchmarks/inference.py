@@ -35,7 +35,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 from clipada.backbone import FrozenClip
-from clipada.config import Config, EngineConfig, EnginePrecision, RuntimeName
+from clipada.config import Config, EngineConfig, EnginePrecision, RuntimeName, cores
 from clipada.engines import Engine
 from clipada.engines.exports import open_look
 from clipada.engines.graph import GraphEngine, GraphShape, Looked, LookInput, first_look
@@ -121,7 +121,7 @@ class _Text(torch.nn.Module):
         self.config = clip.config.text_config
 
 
-def exported(model: ClipAda, name: str, work: Path, threads: int | None, looks: list[LookInput]) -> GraphEngine:
+def exported(model: ClipAda, name: str, work: Path, threads: int, looks: list[LookInput]) -> GraphEngine:
     """An export as an engine; its graph is written unless it is there."""
     engine, _, precision = cast("tuple[RuntimeName, str, EnginePrecision]", name.partition("-"))
     folder = work / name
@@ -150,7 +150,7 @@ class PartlyHot(GraphEngine):
         return super()._refined(images, attended, np.broadcast_to(self.hot, hot.shape), cold, index)
 
 
-def opened(names: list[str], work: Path, threads: int | None, looks: list[LookInput]) -> Iterator[tuple[str, Engine]]:
+def opened(names: list[str], work: Path, threads: int, looks: list[LookInput]) -> Iterator[tuple[str, Engine]]:
     """Every engine with its name."""
     whole, model = random_models()
     yield "published", Published(whole, model)
@@ -211,12 +211,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--threads", type=int, default=None, help="of every engine; one for each core by default")
+    parser.add_argument("--threads", type=int, default=cores(), help="of every engine; one for each core by default")
     parser.add_argument("--engines", nargs="*", default=list(ENGINES), metavar="RUNTIME-PRECISION")
     parser.add_argument("--work", type=Path, help="keeps the graphs; a temporary folder by default")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads)
     looks = calibration_looks()
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "openvino"))
     console = Console(width=110)
@@ -227,8 +226,8 @@ def main() -> None:
         scoring = Config.preset("quick").scoring
         engines = opened(options.engines, options.work or Path(temporary), options.threads, looks)
         inspectors = {name: Inspector(engine, scoring) for name, engine in engines}
-        threads = options.threads or torch.get_num_threads()
-        console.print(f"{machine('cpu')}, {threads} threads; {versions}; {options.rounds} rounds", highlight=False)
+        header = f"{machine('cpu')}, {options.threads} threads; {versions}; {options.rounds} rounds"
+        console.print(header, highlight=False)
         for batch in options.batches:
             before = os.getloadavg()[0]
             console.print(table(measure(inspectors, paths, batch, options.rounds), batch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,11 @@ from clipada.metrics.ranking import Points, Ranking, Scores
 from clipada.metrics.results import CategoryMetrics
 from clipada.metrics.streaming import AUPRO_FPR_LIMIT, PixelMetrics
 from clipada.types import Map, Mask
+
+log = logging.getLogger(__name__)
+
+PIXEL_ERROR = 1e-4
+"""The most that pixel metrics may lie from their exact values, unsaid."""
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -111,6 +117,8 @@ class CategoryTest:
         scores, labels = np.array(self._scores), np.array(self._labels, np.bool_)
         images = None if _flaw(scores, labels) else _ranked(scores, labels)
         pixels = self._pixels.compute()
+        if pixels is not None and pixels.error > PIXEL_ERROR:
+            log.warning("of so many pixels the pixel metrics are only known to within %.0e", pixels.error)
         return CategoryMetrics(
             image_auroc=images.area(limit=1.0) if images else None,
             pixel_auroc=pixels.auroc if pixels else None,
