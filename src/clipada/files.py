@@ -12,6 +12,11 @@ from typing import Any
 
 from clipada.errors import RunError
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # pragma: no cover - Windows has none
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
@@ -46,6 +51,26 @@ def made_folder(folder: Path) -> Path:
             remedy="choose another --out",
         ) from error
     return folder
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a folder to this process, where the system has locks; a kill gives it free.
+
+    Raises:
+        RunError: Another process holds it, or it cannot be made.
+    """
+    with (made_folder(folder) / ".lock").open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(
+                    f"another process is at work in {folder}",
+                    expected="one at a time",
+                    remedy="wait for it, or choose another --out",
+                ) from error
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from xml.etree import ElementTree as ET
 import PIL.Image
 import pytest
 
+from clipada import evaluate
 from clipada.baselines import BASELINES
 from clipada.bundle import ENCODERS, METRICS, read_run
 from clipada.config import (
@@ -26,11 +28,12 @@ from clipada.config import (
     RuntimeConfig,
     ScheduleConfig,
 )
-from clipada.errors import ConfigError
+from clipada.errors import ConfigError, RunError
 from clipada.experiments import ITEMS, MeasuredMethod, Reproduction, Step, reproduce
 from clipada.experiments.contenders import NAMES
 from clipada.experiments.published import published_rows
-from clipada.experiments.runs import MAIN
+from clipada.experiments.runs import MAIN, VARIANTS
+from clipada.files import held
 from clipada.metrics import CategoryMetrics
 from tiny import tiny_config, write_products
 
@@ -99,7 +102,7 @@ def test_every_table_and_figure_is_written(whole: Reproduction) -> None:
     expected = {f"{item}.{ending}" for item in TABLES for ending in ("md", "csv", "json")}
     expected |= {"figure3.png", "figure5.png", "figure6.svg"}
     assert {path.name for path in whole.files} == expected
-    assert {path.name for path in folder.iterdir()} == {*expected, "README.md", "baselines", "runs"}
+    assert {path.name for path in folder.iterdir()} == {*expected, "README.md", "baselines", "runs", ".lock"}
     assert len(list((folder / "runs").iterdir())) == 14
     page = whole.page.read_text()
     for name in ("Table 1", "Table 6", "figure3.png", "figure5.png", "figure6.svg"):
@@ -196,6 +199,37 @@ def test_called_again_nothing_is_trained_or_timed(whole: Reproduction, parts: Pa
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/**/*.*")} == before
     assert not [step for step in steps if not step.stage.startswith(("timing", "writing"))]
     assert whole.page.read_text() == page
+
+
+def test_an_evaluation_on_other_images_passes_for_none(
+    whole: Reproduction, parts: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(whole.page.parent, tmp_path / "out")
+    main = next((out / "runs").glob(f"{MAIN}-*"))
+    shutil.copytree(parts / "bottle", tmp_path / "others" / "bottle")
+    evaluate(main, tmp_path / "others")
+    again = reproduce("mvtec", parts, out, quick(clip_folder), only=["table1"], runtime=CPU, baselines=BASELINE_SIZES)
+    assert again.tables["table1"] == whole.tables["table1"]
+    assert figures(out, "table1") == figures(whole.page.parent, "table1")
+
+
+def test_a_folder_takes_one_process_and_one_data_set(
+    whole: Reproduction, parts: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    with held(tmp_path), pytest.raises(RunError, match="another process is at work"):
+        reproduce("mvtec", parts, tmp_path, quick(clip_folder), only=["table1"], runtime=CPU, baselines=NO_BASELINES)
+    with pytest.raises(RunError, match="holds tables of another data set") as refused:
+        reproduce("visa", parts, whole.page.parent, quick(clip_folder), runtime=CPU, baselines=NO_BASELINES)
+    assert "MVTec AD" in str(refused.value.got)
+
+
+def test_variants_are_theirs_whatever_a_preset_tunes() -> None:
+    demo = Config.preset("demo").updated({"training.image_share": 0.5})
+    assert demo.training.tune == "image"
+    for name in (MAIN, "r0-fixed", "tune-text", "share-20"):
+        training = demo.updated(VARIANTS[name]).training
+        assert training.tune == ("text" if name == "tune-text" else "none")
+        assert training.image_share == (0.2 if name == "share-20" else 1.0)
 
 
 def test_killed_again_and_again_it_ends_the_same(

@@ -58,7 +58,8 @@ def reproduce(
 ) -> None:
     """Train and evaluate what the paper's tables and figures need; write published and measured rows side by side.
 
-    It is the paper's method: prototypes, which it has none of, come in by --set model.prototypes=1024 alone.
+    Prototypes, which the paper has none of, come in by --set model.prototypes=1024 alone. The quick preset's
+    similarity, attention and fusion are not the paper's.
     """
     from clipada import experiments
 
@@ -108,4 +109,4 @@ def _print_plan(plan: ReproductionPlan) -> None:
             "finished" if done else f"{run.hours:.2f}",
         )
     out_console.print(table)
-    say(f"{plan.hours:.1f} hours on one device; {plan.basis}")
+    out_console.print(f"{plan.hours:.1f} hours on one device; {plan.basis}", highlight=False)

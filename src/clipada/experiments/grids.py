@@ -69,8 +69,8 @@ def _row(sample: Sample, inspectors: Sequence[Inspector]) -> list[Image]:
     mask = np.zeros(image.shape[:2], np.bool_) if sample.mask is None else read_mask(sample.mask)
     pictures: list[Image] = []
     for inspector in inspectors:
-        verdict = inspector.inspect(image)
-        plain, heat, _ = views(image, verdict.anomaly_map, verdict.threshold, size)
+        found, level = inspector.inspect(image).anomaly_map, inspector.region_level(sample.category)
+        plain, heat, _ = views(image, found, level, size)
         pictures = pictures or [plain, outlined(image, mask, size)]
         pictures.append(heat)
     return pictures

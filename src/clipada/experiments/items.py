@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clipada.bundle import ADAPTER, read_run
-from clipada.config import RuntimeConfig
+from clipada.config import Config, RuntimeConfig
 from clipada.data import Dataset
+from clipada.errors import RunError
 from clipada.experiments.contenders import COMPARED, Contender, baseline_notes, measured_methods
 from clipada.experiments.curves import share_curves
 from clipada.experiments.grids import chosen_samples, heat_grid
@@ -36,7 +37,10 @@ _PICTURES: Mapping[str, str] = {
 }
 
 
-_CAPTION = "Images drawn by seed, not chosen; heat is centred on the value that good parts stay below in each model."
+_CAPTION = (
+    "Images drawn by seed, not chosen; heat is centred on the value that good parts of the product stay below in each "
+    "model: where there is none, the map stays below it."
+)
 
 
 def item_table(
@@ -141,19 +145,41 @@ def _measurement_notes(experiments: Sequence[Experiment]) -> list[str]:
     model, schedule = config.model, config.training
     beyond = f"; {model.prototypes} normal prototypes, which go beyond the paper" if model.prototypes else ""
     spread = "; ± is the sample standard deviation over seeds" if len(seeds) > 1 else ""
+    literal = Config()
+    departs = (model.similarity, model.attention) != (
+        literal.model.similarity,
+        literal.model.attention,
+    ) or config.scoring.fusion != literal.scoring.fusion
+    own = ". The paper has the plain product, the map multiplied in, the last pass" if departs else ""
     return [
         f"Measured rows: {first.backbone_label}, block {config.backbone.block}, {model.image_size} x "
         f"{model.image_size} pixels, {model.similarity} similarity, {model.attention} attention, "
         f"{lasting(schedule)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, trained on "
         f"{'; '.join(machines)}.",
         f"The map that counts: {'the last pass' if config.scoring.fusion == 'last' else 'the mean of all passes'}; "
-        f"{protocol.get('masks', '')}; percent{spread}{beyond}.",
+        f"{protocol.get('masks', '')}; percent{spread}{beyond}{own}.",
     ]
+
+
+def require_page_of(folder: Path, name: DatasetName) -> None:
+    """Raise ``RunError`` if ``folder`` holds what was made of another of the paper's data sets."""
+    page = folder / PAGE
+    if page.exists() and not page.read_text(encoding="utf-8").startswith(_head(name)):
+        raise RunError(
+            f"{folder} holds tables of another data set",
+            expected=f"those of {paper_dataset(name).name}, or an empty folder",
+            got=page.read_text(encoding="utf-8").partition("\n")[0],
+            remedy="choose another --out",
+        )
+
+
+def _head(name: DatasetName) -> str:
+    return f"# CLIP-ADA on {paper_dataset(name).name}: published and measured\n"
 
 
 def write_page(folder: Path, name: DatasetName) -> None:
     """All that has been made so far, on one page."""
-    parts = [f"# CLIP-ADA on {paper_dataset(name).name}: published and measured\n"]
+    parts = [_head(name)]
     for item in sorted({**TITLES, **_PICTURES}, key=lambda item: (item == ABLATION, item[:-1] == "figure", item)):
         text = folder / f"{item}.md"
         if text.exists():

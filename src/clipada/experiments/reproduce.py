@@ -12,13 +12,14 @@ from clipada.config import BaselinesConfig, Config, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import BackboneError
 from clipada.experiments.contenders import COMPARED, Contender, finish_contender, needed_contenders
-from clipada.experiments.items import PAGE, draw_item, item_table, write_page
+from clipada.experiments.items import PAGE, draw_item, item_table, require_page_of, write_page
 from clipada.experiments.pace import MeasuredPace, Pace, ScaledPace
 from clipada.experiments.plan import ReproductionPlan, make_plan
 from clipada.experiments.published import DatasetName
 from clipada.experiments.results import MeasuredMethod, Report, Step
 from clipada.experiments.runs import Experiment, chosen_items, needed_experiments
 from clipada.experiments.tables import Table, write_table
+from clipada.files import held
 from clipada.settings import require
 from clipada.workflows import evaluate, train
 
@@ -127,24 +128,27 @@ def reproduce(
         ConfigError: The paper has no such item of this data set, or a baseline cannot take images of this size.
         DatasetError: There is nothing to train or test on.
         BackboneError: The backbone cannot be loaded.
-        RunError: A run is damaged, or a training diverged.
+        RunError: A run is damaged, a training diverged, or ``out`` holds tables of the other data set
+            or is another process's.
     """
     runtime, dataset, folder = runtime or RuntimeConfig(), _usable(data), Path(out)
     require(runtime.together == (1, 1), "devices, nodes", "1 to reproduce", runtime.together)
     files: list[Path] = []
     tables: dict[str, Table] = {}
-    for item, its in _needed(name, dataset, folder, config, only, seeds, baselines).items():
-        for experiment in its.experiments:
-            _finish(experiment, dataset, runtime, report)
-        for contender in its.contenders:
-            finish_contender(contender, dataset, runtime, report)
-        table = item_table(item, name, dataset, its.experiments, runtime, methods, its.contenders, report)
-        if table is not None:
-            tables[item] = table
-            files += write_table(folder, table)
-        files += draw_item(item, folder, dataset, its.experiments, table, runtime)
-        report(Step(stage=f"writing {item}", done=1, total=1))
-        write_page(folder, name)
+    with held(folder):
+        require_page_of(folder, name)
+        for item, its in _needed(name, dataset, folder, config, only, seeds, baselines).items():
+            for experiment in its.experiments:
+                _finish(experiment, dataset, runtime, report)
+            for contender in its.contenders:
+                finish_contender(contender, dataset, runtime, report)
+            table = item_table(item, name, dataset, its.experiments, runtime, methods, its.contenders, report)
+            if table is not None:
+                tables[item] = table
+                files += write_table(folder, table)
+            files += draw_item(item, folder, dataset, its.experiments, table, runtime)
+            report(Step(stage=f"writing {item}", done=1, total=1))
+            write_page(folder, name)
     return Reproduction(page=folder / PAGE, files=tuple(files), tables=tables)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from clipada.bundle import ADAPTER, CONFIG, METRICS
+from clipada.bundle import ADAPTER, CONFIG, METRICS, read_run
 from clipada.config import Config
 from clipada.data import Dataset
 from clipada.errors import ConfigError
@@ -26,7 +26,9 @@ SHARES = (10, 20, 30, 40, 50)
 
 
 def _passes(refinements: int, learned: bool) -> dict[str, Any]:
-    return {"model.refinements": refinements, "prompt.learnable": learned}
+    """A variant with every training image and frozen encoders, whatever a preset or ``--set`` says."""
+    whole = {"training.tune": "none", "training.image_share": 1.0}
+    return {"model.refinements": refinements, "prompt.learnable": learned, **whole}
 
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -78,12 +80,14 @@ class Experiment:
     Attributes:
         variant: A name in ``VARIANTS``.
         config: All its settings.
-        folder: Its run folder. The name holds a hash of all that decides the result.
+        folder: Its run folder. The name holds a hash of settings, images by name and the backbone's weights.
+        tested_on: The categories of the test images, and how many there are in all.
     """
 
     variant: str
     config: Config
     folder: Path
+    tested_on: tuple[tuple[str, ...], int]
 
     @property
     def label(self) -> str:
@@ -97,8 +101,15 @@ class Experiment:
 
     @property
     def finished(self) -> bool:
-        """Whether it is also evaluated."""
-        return self.trained and (self.folder / METRICS).exists()
+        """Whether it is also evaluated, on these images, by PyTorch in float32 and as the settings score."""
+        if not (self.trained and (self.folder / METRICS).exists()):
+            return False
+        metrics, scoring = read_run(self.folder).metrics or {}, self.config.scoring
+        protocol: Mapping[str, Any] = metrics["protocol"]
+        figures = metrics["categories"].values()
+        count = len(protocol["left_out"]) + sum(one["n_normal"] + one["n_anomalous"] for one in figures)
+        wanted = asdict(scoring) | {"engine": "torch fp32", "image_size": self.config.model.image_size}
+        return (tuple(protocol["categories"]), count) == self.tested_on and wanted.items() <= protocol.items()
 
 
 def chosen_items(name: DatasetName, only: Sequence[str] | None) -> tuple[str, ...]:
@@ -130,9 +141,8 @@ def needed_experiments(
         out: The folder that takes ``runs/``.
     """
     numbers = seeds_of(base, ABLATION_SEEDS if seeds is None and item == ABLATION else seeds)
-    listing = listing_sha256(dataset)
     return tuple(
-        _experiment(variant, base.updated({**VARIANTS[variant], "training.seed": seed}), listing, backbone_sha256, out)
+        _experiment(variant, base.updated({**VARIANTS[variant], "training.seed": seed}), dataset, backbone_sha256, out)
         for variant in NEEDS[item]
         for seed in numbers
     )
@@ -143,10 +153,11 @@ def distinct(experiments: Iterable[Experiment]) -> tuple[Experiment, ...]:
     return tuple({experiment.folder: experiment for experiment in experiments}.values())
 
 
-def _experiment(variant: str, config: Config, listing: str, backbone_sha256: str, out: Path) -> Experiment:
-    digest = fingerprint(config.essence(), listing, backbone_sha256)
+def _experiment(variant: str, config: Config, dataset: Dataset, backbone_sha256: str, out: Path) -> Experiment:
+    digest = fingerprint(config.essence(), listing_sha256(dataset), backbone_sha256)
     folder = out / RUNS / f"{variant}-seed{config.training.seed}-{digest[:10]}"
-    return Experiment(variant=variant, config=config, folder=folder)
+    tested_on = dataset.categories, len(dataset.test)
+    return Experiment(variant=variant, config=config, folder=folder, tested_on=tested_on)
 
 
 def seeds_of(base: Config, count: int | None) -> range:
