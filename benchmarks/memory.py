@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     files = [sample.path for sample in load_dataset(options.data).test]
     console = Console(width=110)
-    runtime = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}[options.engine]
+    runtime = {"onnx": "onnxruntime"}.get(options.engine, options.engine)
     console.print(conditions(1, "numpy", "pillow", runtime), highlight=False)
     table = Table("images", "predict, MiB", "metrics, MiB", title="memory at most", title_justify="left")
     for size in options.sizes:

@@ -145,11 +145,7 @@ def _measurement_notes(experiments: Sequence[Experiment]) -> list[str]:
     model, schedule = config.model, config.training
     beyond = f"; {model.prototypes} normal prototypes, which go beyond the paper" if model.prototypes else ""
     spread = "; ± is the sample standard deviation over seeds" if len(seeds) > 1 else ""
-    literal = Config()
-    departs = (model.similarity, model.attention) != (
-        literal.model.similarity,
-        literal.model.attention,
-    ) or config.scoring.fusion != literal.scoring.fusion
+    departs = _reading(config) != _reading(Config())
     own = ". The paper has the plain product, the map multiplied in, the last pass" if departs else ""
     return [
         f"Measured rows: {first.backbone_label}, block {config.backbone.block}, {model.image_size} x "
@@ -161,14 +157,20 @@ def _measurement_notes(experiments: Sequence[Experiment]) -> list[str]:
     ]
 
 
+def _reading(config: Config) -> tuple[str, str, str]:
+    """How the settings read what the paper leaves open."""
+    return config.model.similarity, config.model.attention, config.scoring.fusion
+
+
 def require_page_of(folder: Path, name: DatasetName) -> None:
     """Raise ``RunError`` if ``folder`` holds what was made of another of the paper's data sets."""
     page = folder / PAGE
-    if page.exists() and not page.read_text(encoding="utf-8").startswith(_head(name)):
+    text = page.read_text(encoding="utf-8") if page.exists() else _head(name)
+    if not text.startswith(_head(name)):
         raise RunError(
             f"{folder} holds tables of another data set",
             expected=f"those of {paper_dataset(name).name}, or an empty folder",
-            got=page.read_text(encoding="utf-8").partition("\n")[0],
+            got=text.partition("\n")[0],
             remedy="choose another --out",
         )
 

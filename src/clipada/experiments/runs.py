@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from clipada.bundle import ADAPTER, CONFIG, METRICS, read_run
+from clipada.bundle import ADAPTER, CONFIG, read_run
 from clipada.config import Config
 from clipada.data import Dataset
 from clipada.errors import ConfigError
@@ -102,13 +102,13 @@ class Experiment:
     @property
     def finished(self) -> bool:
         """Whether it is also evaluated, on these images, by PyTorch in float32 and as the settings score."""
-        if not (self.trained and (self.folder / METRICS).exists()):
+        metrics = read_run(self.folder).metrics if self.trained else None
+        if metrics is None:
             return False
-        metrics, scoring = read_run(self.folder).metrics or {}, self.config.scoring
         protocol: Mapping[str, Any] = metrics["protocol"]
         figures = metrics["categories"].values()
         count = len(protocol["left_out"]) + sum(one["n_normal"] + one["n_anomalous"] for one in figures)
-        wanted = asdict(scoring) | {"engine": "torch fp32", "image_size": self.config.model.image_size}
+        wanted = asdict(self.config.scoring) | {"engine": "torch fp32", "image_size": self.config.model.image_size}
         return (tuple(protocol["categories"]), count) == self.tested_on and wanted.items() <= protocol.items()
 
 
@@ -141,23 +141,20 @@ def needed_experiments(
         out: The folder that takes ``runs/``.
     """
     numbers = seeds_of(base, ABLATION_SEEDS if seeds is None and item == ABLATION else seeds)
-    return tuple(
-        _experiment(variant, base.updated({**VARIANTS[variant], "training.seed": seed}), dataset, backbone_sha256, out)
-        for variant in NEEDS[item]
-        for seed in numbers
-    )
+    listing, tested_on = listing_sha256(dataset), (dataset.categories, len(dataset.test))
+
+    def experiment(variant: str, seed: int) -> Experiment:
+        config = base.updated({**VARIANTS[variant], "training.seed": seed})
+        digest = fingerprint(config.essence(), listing, backbone_sha256)
+        folder = out / RUNS / f"{variant}-seed{seed}-{digest[:10]}"
+        return Experiment(variant=variant, config=config, folder=folder, tested_on=tested_on)
+
+    return tuple(experiment(variant, seed) for variant in NEEDS[item] for seed in numbers)
 
 
 def distinct(experiments: Iterable[Experiment]) -> tuple[Experiment, ...]:
     """Each experiment once, in the order they first come."""
     return tuple({experiment.folder: experiment for experiment in experiments}.values())
-
-
-def _experiment(variant: str, config: Config, dataset: Dataset, backbone_sha256: str, out: Path) -> Experiment:
-    digest = fingerprint(config.essence(), listing_sha256(dataset), backbone_sha256)
-    folder = out / RUNS / f"{variant}-seed{config.training.seed}-{digest[:10]}"
-    tested_on = dataset.categories, len(dataset.test)
-    return Experiment(variant=variant, config=config, folder=folder, tested_on=tested_on)
 
 
 def seeds_of(base: Config, count: int | None) -> range:

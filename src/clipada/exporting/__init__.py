@@ -162,7 +162,7 @@ def _with_anomalies(images: Images, settings: Config) -> Images:
 def _images(samples: Sequence[Sample], engine: Engine, count: int) -> Images:
     """At most ``count`` images of the samples, evenly spread, at the model's input size."""
     places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
-    batches = read_batches([samples[place].path for place in places], engine.image_size, 8, 2) if samples else ()
+    batches = read_batches([samples[place].path for place in places], engine.image_size, 8, 2)
     found = [image for batch in batches for image in batch.images]
     if not found:
         raise DatasetError("no image to compare the export on", expected="one image that can be read")

@@ -127,9 +127,9 @@ def beyond_tolerance(
     config: ExportConfig,
 ) -> tuple[str, ...]:
     """What is beyond tolerance, in words."""
-    worst = max(differences.max_map_error)
     if precision != "int8":
         limit = config.fp32_error if precision == "fp32" else config.half_error
+        worst = max(differences.max_map_error)
         return () if worst <= limit else (f"maps differ by {worst:.1e}, more than {limit:.0e}",)
     if metrics:
         limits = {"image_auroc": config.image_auroc_loss, "pixel_ap": config.pixel_ap_loss}

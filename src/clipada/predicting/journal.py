@@ -54,10 +54,10 @@ class Journal:
         self._basis: dict[str, object] = {}
         self._done = np.empty(0, np.uint64)
         self._begun = self.partial.exists()
-        earlier = self.partial if self.partial.exists() else self.path
+        earlier = self.partial if self._begun else self.path
         if skip_done and earlier.exists():
             self._take_over(earlier)
-        elif self.partial.exists() and self.partial.stat().st_size:
+        elif self._begun and self.partial.stat().st_size:
             raise RunError(
                 f"an unfinished prediction is in the way: {self.partial}",
                 expected="none, or --skip-done",
