@@ -71,8 +71,12 @@ class Prototypes(nn.Module):
         """The distance of patches ``(..., D)`` to the nearest prototype, ``(...)``, 0 or more."""
         scaled = (tokens - self.channel_mean) / self.channel_std
         with torch.autocast(tokens.device.type, enabled=False):  # differences of large squares
-            nearest: Tensor = _squared(scaled.float(), self.centres).amin(-1)
+            nearest = self.nearest_squared(scaled.float())
         return nearest.clamp_min(0).sqrt()
+
+    def nearest_squared(self, scaled: Tensor) -> Tensor:
+        """The squared distance of patches ``(..., D)``, channels at unit deviation, to the nearest prototype."""
+        return _squared(scaled, self.centres).amin(-1)
 
     def tensors(self) -> dict[str, Tensor]:
         """The arguments that make them, by name."""

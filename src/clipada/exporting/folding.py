@@ -177,8 +177,8 @@ class FoldedHeads(nn.Module):
         return logits
 
 
-class FoldedPrototypes(nn.Module):
-    """How unfamiliar patches are; the prototypes are a layer's weights, which is where quantisers look for them.
+class FoldedPrototypes(Prototypes):
+    """Prototypes that are a layer's weights, which is where quantisers look for them.
 
     ``min_k |F - C_k|^2 = |F|^2 + min_k (|C_k|^2 - 2 F . C_k)``.
 
@@ -187,16 +187,13 @@ class FoldedPrototypes(nn.Module):
     """
 
     def __init__(self, prototypes: Prototypes) -> None:
-        super().__init__()
-        self.normal = prototypes
-        self.distances = _linear(-2 * prototypes.centres, prototypes.centres.square().sum(1))
+        super().__init__(**prototypes.tensors())
+        self.products = _linear(-2 * self.centres, self.centres.square().sum(1))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """As ``Prototypes`` says, ``(B, N)`` of patch tokens ``(B, N, D)``."""
-        normal = self.normal
-        scaled = (tokens - normal.channel_mean) / normal.channel_std
-        squared: Tensor = scaled.square().sum(-1) + self.distances(scaled).amin(-1)
-        return (squared.clamp_min(0).sqrt() - normal.distance_mean) / normal.distance_std
+    def nearest_squared(self, scaled: Tensor) -> Tensor:
+        """As ``Prototypes`` says, to rounding."""
+        squared: Tensor = scaled.square().sum(-1) + self.products(scaled).amin(-1)
+        return squared
 
 
 def graph_shape(model: ClipAda) -> GraphShape:
