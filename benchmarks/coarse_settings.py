@@ -97,14 +97,14 @@ def train(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, cl
     for batch in DataLoader(batches, batch_size=None, num_workers=1):
         tokens = features(clip, batch.images)
         for head in heads.values():
-            head.learn(tokens[head.config.backbone.block], batch.masks, batch.step // batches.steps_per_epoch)
+            head.learn(tokens[head.config.backbone.patch_block], batch.masks, batch.step // batches.steps_per_epoch)
 
 
 def remember(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config) -> None:
     """Find the prototypes of those heads that have some, the same for heads of one block and number."""
     found: dict[tuple[int, int], Prototypes] = {}
     for head in heads.values():
-        block, count = head.config.backbone.block, head.config.model.prototypes
+        block, count = head.config.backbone.patch_block, head.config.model.prototypes
         if count and (block, count) not in found:
             generator = derived_generator(base.training.seed, "prototypes")
             clip = load_clip(head.config.backbone)
@@ -142,7 +142,7 @@ def validate(
             tokens = features(clip, images)
             for name, head in heads.items():
                 with torch.no_grad():
-                    logits = head.logits(tokens[head.config.backbone.block], images.shape[-2:])
+                    logits = head.logits(tokens[head.config.backbone.patch_block], images.shape[-2:])
                 raw = upsample(logits.sigmoid(), images.shape[-2:])
                 maps[name] += [anomaly_map(one, base.scoring) for one in raw.numpy()]
     categories = dict.fromkeys(category for category, _ in truths)
@@ -170,7 +170,7 @@ def main() -> None:
     )
     base = replace(base, training=base.training.lasting(options.epochs))
     configs = {settings: head_config(base, settings) for settings in options.heads}
-    clip = load_clip(max((config.backbone for config in configs.values()), key=lambda backbone: backbone.block))
+    clip = load_clip(max((config.backbone for config in configs.values()), key=lambda backbone: backbone.patch_block))
     heads = {settings: build_head(config, clip) for settings, config in configs.items()}
     samples, held_out = split_validation(load_dataset(options.data).train, base)
     train(heads, samples, base, clip)

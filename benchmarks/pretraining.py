@@ -1,9 +1,9 @@
 """Does the pre-training of a backbone earn its bytes? Run the demo with it, and with random weights of its shapes.
 
-python benchmarks/pretraining.py FOLDER --out OUT [--seeds 3] [--set NAME=VALUE ...]
+python benchmarks/pretraining.py BACKBONE --out OUT [--seeds 3] [--set NAME=VALUE ...]
 
-FOLDER is a `transformers` CLIP. Both runs see the same images, the same synthetic anomalies and the same schedule; OUT
-keeps the images and the runs.
+BACKBONE is nano or the folder of a `transformers` CLIP. Both runs see the same images, the same synthetic anomalies and
+the same schedule; OUT keeps the images and the runs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from transformers import CLIPConfig, CLIPModel
 
 from clipada import demo
-from clipada.config import Config
+from clipada.backbone import EMBEDDED_FOLDER
+from clipada.config import EMBEDDED_BACKBONE, Config
 from clipada.data.demo import write_demo
 from clipada.demonstration import DATA, Step
 from clipada.metrics import mean_metrics
@@ -32,7 +34,7 @@ def random_copy(folder: Path, out: Path, seed: int) -> Path:
     return out
 
 
-def measure(backbone: Path, out: Path, settings: dict[str, str], seed: int, console: Console) -> None:
+def measure(backbone: Path, out: Path, settings: dict[str, Any], seed: int, console: Console) -> None:
     """Run the demo with one backbone and print its table."""
     shown: set[tuple[str, int]] = set()
 
@@ -52,16 +54,20 @@ def measure(backbone: Path, out: Path, settings: dict[str, str], seed: int, cons
 def main() -> None:
     """Measure both, for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("backbone", type=Path)
+    parser.add_argument("backbone")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
-    settings = {name: value for name, _, value in (text.partition("=") for text in options.settings)}
+    embedded = options.backbone == EMBEDDED_BACKBONE
+    folder = EMBEDDED_FOLDER if embedded else Path(options.backbone)
+    settings: dict[str, Any] = {name: value for name, _, value in (text.partition("=") for text in options.settings)}
+    if embedded:  # its copy of random weights has another name
+        settings = {"backbone.block": Config.preset("demo").backbone.patch_block} | settings
     write_demo(options.out / "parts")
     for seed in range(options.seeds):
-        untrained = random_copy(options.backbone, options.out / f"random-weights-{seed}", seed)
-        for name, backbone in (("pretrained", options.backbone), ("random", untrained)):
+        untrained = random_copy(folder, options.out / f"random-weights-{seed}", seed)
+        for name, backbone in (("pretrained", folder), ("random", untrained)):
             out = options.out / f"{name}-{seed}"
             if not (out / DATA).exists():
                 shutil.copytree(options.out / "parts", out / DATA)

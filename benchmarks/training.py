@@ -231,7 +231,8 @@ def main() -> None:
     backbone = "ViT-B/16 shapes, random weights" if options.random_weights else Path(options.backbone).name
     print(f"{machine(device.type)}; beside it " * (device.type != "cpu") + conditions(torch.get_num_threads(), "torch"))
     print(
-        f"backbone {backbone}, block {config.backbone.block}; {config.model.image_size} px, R = {options.refinements}"
+        f"backbone {backbone}, block {config.backbone.patch_block}; "
+        f"{config.model.image_size} px, R = {options.refinements}"
     )
     print(f"batch {config.training.batch_size}, {config.training.precision}; compiled: {runtime.compile}", end="; ")
     print(f"channels last: {training.memory == torch.channels_last}")

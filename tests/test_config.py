@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipada.config import Config, RuntimeConfig, setting_names
+from clipada.config import BackboneConfig, Config, RuntimeConfig, setting_names
 from clipada.errors import ConfigError
 
 
@@ -132,3 +132,14 @@ def test_only_a_process_among_others_can_be_another_than_the_first(monkeypatch: 
 def test_worker_count_leaves_no_device_without() -> None:
     assert RuntimeConfig(devices=64).worker_count == 1
     assert RuntimeConfig(workers=0).worker_count == 0
+
+
+def test_prototypes_come_first_only_where_the_image_encoder_stays() -> None:
+    with pytest.raises(ConfigError, match="prototypes_first"):
+        Config().updated({"model.prototypes_first": True, "training.tune": "image"})
+    assert Config().updated({"model.prototypes_first": True, "training.tune": "text"}).model.prototypes_first
+
+
+def test_the_block_left_out_is_that_of_the_backbone() -> None:
+    assert [BackboneConfig(name=name).patch_block for name in ("nano", "other")] == [4, 9]
+    assert BackboneConfig(name="nano", block=2).patch_block == 2

@@ -83,17 +83,23 @@ def train(
     if fabric.is_global_zero and plan is None:
         save_plan(folder, Plan.of(config, dataset))
     started = time.monotonic()
+
+    def remember() -> None:
+        model.prototypes = find_prototypes(
+            model.clip,
+            samples,
+            config.model.prototypes,
+            config.model.image_size,
+            derived_generator(config.training.seed, "prototypes"),
+            max(1, runtime.worker_count),
+        )
+
+    if config.model.prototypes and config.model.prototypes_first:
+        remember()
     progress = fit(fabric, model, samples, config, folder, runtime=runtime, report=report)
     if fabric.is_global_zero:
-        if config.model.prototypes:
-            model.prototypes = find_prototypes(
-                model.clip,
-                samples,
-                config.model.prototypes,
-                config.model.image_size,
-                derived_generator(config.training.seed, "prototypes"),
-                max(1, runtime.worker_count),
-            )
+        if config.model.prototypes and model.prototypes is None:
+            remember()
         counts = {name: sum(sample.category == name for sample in samples) for name in dataset.categories}
         held_out_metrics = validate(model, held_out, config, max(1, runtime.worker_count)) if held_out else {}
         peaks = normal_peaks(TorchEngine(model), samples, config.scoring, max(1, runtime.worker_count))

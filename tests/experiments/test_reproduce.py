@@ -224,10 +224,9 @@ def test_a_folder_takes_one_process_and_one_data_set(
 
 
 def test_variants_are_theirs_whatever_a_preset_tunes() -> None:
-    demo = Config.preset("demo").updated({"training.image_share": 0.5})
-    assert demo.training.tune == "image"
+    tuned = Config.preset("quick").updated({"training.image_share": 0.5, "training.tune": "image"})
     for name in (MAIN, "r0-fixed", "tune-text", "share-20"):
-        training = demo.updated(VARIANTS[name]).training
+        training = tuned.updated(VARIANTS[name]).training
         assert training.tune == ("text" if name == "tune-text" else "none")
         assert training.image_share == (0.2 if name == "share-20" else 1.0)
 

@@ -36,7 +36,7 @@ EMBEDDED_FOLDER = Path(__file__).parents[1] / EMBEDDED_BACKBONE
 def load_clip(config: BackboneConfig) -> FrozenClip:
     """Load a frozen CLIP by hub name or local folder, or the embedded one, in float32.
 
-    The local cache is asked before the network. Vision blocks above ``config.block`` are not read from the file.
+    The local cache is asked before the network. Vision blocks above ``config.patch_block`` are not read from the file.
 
     Raises:
         BackboneError: The checkpoint cannot be found, read, or is no CLIP.
@@ -45,9 +45,10 @@ def load_clip(config: BackboneConfig) -> FrozenClip:
     name = _resolved(config.name)
     clip_config = read_configuration(name)
     blocks = clip_config.vision_config.num_hidden_layers
-    if config.block > blocks:
-        raise ConfigError("setting backbone.block is out of range", expected=f"1 to {blocks}", got=str(config.block))
-    clip_config.vision_config.num_hidden_layers = config.block
+    block = config.patch_block
+    if block > blocks:
+        raise ConfigError("setting backbone.block is out of range", expected=f"1 to {blocks}", got=str(block))
+    clip_config.vision_config.num_hidden_layers = block
     vision = _load("vision tower", CLIPVisionModel, name, config=clip_config.vision_config, dtype=torch.float32)
     return _frozen(name, clip_config, vision)
 

@@ -117,7 +117,7 @@ class Run:
     def model_sha256(self) -> str:
         """Hash of all that decides its scores: adapter, backbone, and the settings as they were written."""
         deciding = {name: self.settings.get(name) for name in ("model", "prompt", "scoring")}
-        deciding |= {"block": self.config.backbone.block, "backbone": self.backbone_sha256}
+        deciding |= {"block": self.config.backbone.patch_block, "backbone": self.backbone_sha256}
         deciding |= {"adapter": self.trained_sha256}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 

@@ -63,7 +63,9 @@ def reproduce(
     """
     from clipada import experiments
 
-    base = Config.preset(preset or name).updated({"model.prototypes": 0})  # type: ignore[arg-type]
+    base = Config.preset(preset or name).updated(  # type: ignore[arg-type]
+        {"model.prototypes": 0, "model.prototypes_first": False}
+    )
     sizes = BaselinesConfig.preset(preset or name).scaled(scale)  # type: ignore[arg-type]
     compared = replace(sizes, include=_named(baselines))
     epochs = max(1, round(scale * base.training.epochs))

@@ -23,6 +23,9 @@ Fusion = Literal["last", "mean"]
 EMBEDDED_BACKBONE = "nano"
 """The name of the small CLIP that comes with the package and needs no download."""
 
+USUAL_BLOCK, EMBEDDED_BLOCK = 9, 4
+"""The vision block that is read where none is asked for, and the embedded backbone's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
@@ -31,13 +34,20 @@ class BackboneConfig:
     name: str = "openai/clip-vit-base-patch16"
     """A `transformers` CLIP by hub name or local folder, or ``nano``, the embedded one."""
 
-    block: int = 9
+    block: int | None = None
     """The vision block, counted from 1, whose raw output gives the patch tokens. Blocks above it are neither
-    loaded nor run. The paper names no block."""
+    loaded nor run. The paper names no block; left out, it is the 9th, and of nano, which has 4, the last."""
 
     def __post_init__(self) -> None:
         require(bool(self.name), "backbone.name", "a hub name or a folder", self.name)
-        require(self.block >= 1, "backbone.block", "1 or more", self.block)
+        require(self.block is None or self.block >= 1, "backbone.block", "1 or more", self.block)
+
+    @property
+    def patch_block(self) -> int:
+        """The block that is read, counted from 1."""
+        if self.block is not None:
+            return self.block
+        return EMBEDDED_BLOCK if self.name == EMBEDDED_BACKBONE else USUAL_BLOCK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +107,10 @@ class ModelConfig:
 
     prototype_weight: float = 0.5
     """How much each deviation from the usual distance to the nearest prototype adds to a map's logits."""
+
+    prototypes_first: bool = False
+    """Whether prototypes are found before the training, so that prompt and projections learn what is left to tell.
+    The image encoder must stay frozen. If not, they are found in the trained model."""
 
     def __post_init__(self) -> None:
         require(self.image_size >= 32, "model.image_size", "32 or more", self.image_size)
@@ -175,6 +189,10 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
 
+    def __post_init__(self) -> None:
+        frozen = self.training.tune in ("none", "text")
+        require(frozen or not self.model.prototypes_first, "model.prototypes_first", "an untuned image encoder", "true")
+
     @classmethod
     def preset(cls, name: Preset) -> Config:
         """The settings of a named preset.
@@ -201,7 +219,8 @@ class Config:
     def essence(self) -> dict[str, Any]:
         """The settings that decide what is learned, by dotted name: not the backbone's place or how often to save."""
         free = ("backbone.name", "training.checkpoint_seconds")
-        return {name: self.value(name) for name in setting_names() if name not in free}
+        settings = {name: self.value(name) for name in setting_names() if name not in free}
+        return settings | {"backbone.block": self.backbone.patch_block}
 
     def value(self, name: str) -> Any:
         """The value of a setting by dotted name."""

@@ -129,7 +129,8 @@ def needed_contenders(
 
 
 def _contender(name: str, settings: BaselinesConfig, config: Config, shared: Sequence[str], out: Path) -> Contender:
-    of_config = {"size": config.model.image_size, "block": config.backbone.block, "scoring": asdict(config.scoring)}
+    block = config.backbone.patch_block
+    of_config = {"size": config.model.image_size, "block": block, "scoring": asdict(config.scoring)}
     digest = fingerprint(name, asdict(settings.of(name)), of_config, config.training.seed, *shared)
     folder = out / CONTENDERS / f"{name}-seed{config.training.seed}-{digest[:10]}"
     return Contender(name=name, settings=settings, config=config, folder=folder)
@@ -157,7 +158,7 @@ def finish_contender(one: Contender, dataset: Dataset, runtime: RuntimeConfig, r
     how = {
         "baseline": one.name,
         "settings": asdict(one.settings.of(one.name)),
-        "backbone_block": config.backbone.block,
+        "backbone_block": config.backbone.patch_block,
         "seed": config.training.seed,
         "fitting_seconds": round(fitted - started, 1),
         "scoring_seconds": round(time.monotonic() - fitted, 1),

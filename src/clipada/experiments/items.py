@@ -148,7 +148,7 @@ def _measurement_notes(experiments: Sequence[Experiment]) -> list[str]:
     departs = _reading(config) != _reading(Config())
     own = ". The paper has the plain product, the map multiplied in, the last pass" if departs else ""
     return [
-        f"Measured rows: {first.backbone_label}, block {config.backbone.block}, {model.image_size} x "
+        f"Measured rows: {first.backbone_label}, block {config.backbone.patch_block}, {model.image_size} x "
         f"{model.image_size} pixels, {model.similarity} similarity, {model.attention} attention, "
         f"{lasting(schedule)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, trained on "
         f"{'; '.join(machines)}.",

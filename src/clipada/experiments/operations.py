@@ -59,7 +59,7 @@ class Operations:
 def look_operations(backbone: BackboneConfig, image_size: int) -> float:
     """One image through the tower up to the block; ViT-B/16's, the paper's, where the backbone is not at hand."""
     shape = _shape(backbone)
-    return shape.operations(_tokens(shape, image_size), backbone.block)
+    return shape.operations(_tokens(shape, image_size), backbone.patch_block)
 
 
 def baseline_operations(

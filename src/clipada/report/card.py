@@ -29,7 +29,7 @@ def run_summary(run: Run) -> dict[str, str]:
     summary = {
         "run": str(run.folder),
         "clipada": run.clipada_version,
-        "backbone": f"{run.backbone_label}, block {run.config.backbone.block}",
+        "backbone": f"{run.backbone_label}, block {run.config.backbone.patch_block}",
         "input": f"{model.image_size} x {model.image_size} pixels",
         "prompt": f"{prompt.length} learned vectors" if prompt.learnable else f"fixed, {prompt.word!r}",
         "refinement": f"{_counted(model.refinements)}, {model.attention} in {model.attention_space} space",
