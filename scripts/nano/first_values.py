@@ -1,7 +1,9 @@
-"""First values that save a small vision tower much of its training: what most trained ones come to look like.
+"""First values that save a small vision tower much of its training: what texture is, it need not find out by itself.
 
-Patch filters are cosines of rising frequency, positions are sines, and attention starts out looking at what is alike
-and near (Trockman and Kolter, "Mimetic initialization of self-attention layers", ICML 2023).
+Patch filters are pairs of Gabor filters and low cosines, positions are sines in channels of their own. The first block
+turns each pair's signed answers, which change with every pixel of shift, into their size, which does not. The second
+adds the mean over near patches. Further attention starts out looking at what is alike and near (Trockman and Kolter,
+"Mimetic initialization of self-attention layers", ICML 2023).
 """
 
 from __future__ import annotations
@@ -12,18 +14,45 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-POSITION_SCALE = 0.5
-"""Amplitude of the position sines beside patch features of about 1."""
+GABORS = ((0, 3.2, 8), (0, 4.6, 8), (0, 7.0, 8), (0, 12.0, 4), (1, 4.0, 2), (2, 4.0, 2))
+"""Channel of ``OPPONENTS``, wave length in pixels and number of orientations."""
+
+OPPONENTS = ((1.0, 1.0, 1.0), (1.0, -1.0, 0.0), (0.5, 0.5, -1.0))
+"""Brightness and two opponent colours."""
+
+COSINES = (18, 5, 5)
+"""How many of the lowest cosines, of each of ``OPPONENTS``."""
+
+PAIRED = 2 * sum(turns for *_, turns in GABORS)
+"""How many channels of the first tokens are Gabor filters', even and odd in turn."""
+
+PLACE = 32
+"""How many, the last ones, are the positions'."""
+
+RATES = (1.0, 0.62, 0.38, 0.22, 0.12, 0.06, 0.03, 0.015)
+"""Of the position sines, in radians a patch."""
+
+SHARP = 2.0
+"""How steeply the first block's units rise: the size of ``x`` is ``x tanh(0.85 SHARP x)``."""
+
+NEARNESS = 0.8
+"""How sharply the second block looks at near patches."""
+
+FAINT, WEAK = 0.05, 0.2
+"""How much is left of the usual first values where others are written over them."""
 
 
 def set_first_values(vision: Any, generator: Generator) -> None:
-    """Overwrite the patch filters, positions and attention weights of an untrained ``CLIPVisionModel``."""
-    config = vision.config
+    """Overwrite the patch filters, positions and blocks of an untrained ``CLIPVisionModel``."""
+    config, embeddings = vision.config, vision.embeddings
     width, heads = config.hidden_size, config.num_attention_heads
-    side = config.image_size // config.patch_size
+    filters = torch.cat((gabor_filters(config.patch_size), cosine_filters(config.patch_size)))
     with torch.no_grad():
-        vision.embeddings.patch_embedding.weight.copy_(cosine_filters(width, config.patch_size))
-        vision.embeddings.position_embedding.weight[1:] = POSITION_SCALE * position_sines(side, width)
+        embeddings.patch_embedding.weight.zero_()[: len(filters)] = filters
+        embeddings.position_embedding.weight.zero_()[1:, -PLACE:] = position_sines(
+            config.image_size // config.patch_size
+        )
+        embeddings.class_embedding.zero_()[len(filters) : width - PLACE] = 2.0
         for block in vision.encoder.layers:
             attention = block.self_attn
             queries, keys = _query_key(width, heads, generator)
@@ -32,6 +61,11 @@ def set_first_values(vision: Any, generator: Generator) -> None:
             left, size, right = torch.linalg.svd(0.4 * _normal(width, generator) - 0.4 * torch.eye(width))
             attention.out_proj.weight.copy_(left * size.sqrt())
             attention.v_proj.weight.copy_(size.sqrt()[:, None] * right)
+        first, second = vision.encoder.layers[:2]
+        first.self_attn.out_proj.weight.mul_(FAINT)
+        _measure_sizes(first.mlp, len(filters))
+        _average_nearby(second.self_attn, heads)
+        second.mlp.fc2.weight.mul_(FAINT)
 
 
 def set_first_words(text: Any, generator: Generator) -> None:
@@ -48,34 +82,93 @@ def set_first_words(text: Any, generator: Generator) -> None:
             block.self_attn.out_proj.weight.copy_(identity + 0.1 * _normal(len(identity), generator))
 
 
-def cosine_filters(count: int, patch: int) -> Tensor:
-    """The ``count`` lowest cosine filters, two thirds of brightness and a sixth of each opponent colour.
+def gabor_filters(patch: int) -> Tensor:
+    """Even and odd Gabor filters in turn, in the patch's middle, free of brightness: ``(PAIRED, 3, patch, patch)``."""
+    axis = torch.arange(patch) - (patch - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    filters = []
+    for channel, wave, turns in GABORS:
+        window = torch.exp(-(x.square() + y.square()) / (2 * min(0.6 * wave, 0.35 * patch) ** 2))
+        for turn in range(turns):
+            angle = math.pi * turn / turns
+            along = 2 * math.pi / wave * (x * math.cos(angle) + y * math.sin(angle))
+            for plane in (along.cos(), along.sin()):
+                level = window * (plane - (window * plane).sum() / window.sum())
+                filters.append(_tint(channel) * level / level.norm() * (1 + 2 * patch / wave) / patch)
+    return torch.stack(filters)
+
+
+def cosine_filters(patch: int) -> Tensor:
+    """The lowest cosine filters, ``COSINES`` of each of ``OPPONENTS``.
 
     Returns:
-        ``(count, 3, patch, patch)``, scaled so that images whose spectrum falls as ``1 / f`` give equal variances.
+        ``(sum(COSINES), 3, patch, patch)``, scaled so that images whose spectrum falls as ``1 / f`` give equal
+        variances.
     """
     place = (torch.arange(patch) + 0.5) / patch
     waves = torch.cos(math.pi * torch.arange(patch)[:, None] * place) * (2 / patch) ** 0.5
     waves[0] /= 2**0.5
     planes = torch.einsum("uy,vx->uvyx", waves, waves).flatten(0, 1)
     frequency = (torch.arange(patch)[:, None] ** 2 + torch.arange(patch) ** 2).float().sqrt().flatten()
-    order = frequency.argsort(stable=True)
-    planes = (planes * (1 + frequency)[:, None, None] / patch)[order]
-    opponents = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
-    opponents = opponents / opponents.norm(dim=1, keepdim=True)
-    colours = count // 6
-    shares = (count - 2 * colours, colours, colours)
-    parts = [planes[:share, None] * tint[:, None, None] for share, tint in zip(shares, opponents, strict=True)]
-    return torch.cat(parts)
+    planes = (planes * (1 + frequency)[:, None, None] / patch)[frequency.argsort(stable=True)]
+    return torch.cat([planes[:count, None] * _tint(channel) for channel, count in enumerate(COSINES)])
 
 
-def position_sines(side: int, width: int) -> Tensor:
-    """Sines and cosines of row and column, ``(side * side, width)``."""
-    rates = 1 / 100 ** (torch.arange(width // 4) / (width // 4))
-    waves = torch.arange(side)[:, None] * rates
+def position_sines(side: int) -> Tensor:
+    """Sines and cosines of row and column, ``(side * side, PLACE)``."""
+    waves = torch.arange(side)[:, None] * torch.tensor(RATES)
     axis = torch.cat((waves.sin(), waves.cos()), 1)
     rows, columns = axis[:, None].expand(-1, side, -1), axis[None].expand(side, -1, -1)
     return torch.cat((rows, columns), 2).flatten(0, 1)
+
+
+def _tint(channel: int) -> Tensor:
+    """One of ``OPPONENTS`` at unit length, ``(3, 1, 1)``."""
+    tint = torch.tensor(OPPONENTS[channel])
+    unit: Tensor = tint / tint.norm()
+    return unit[:, None, None]
+
+
+def _measure_sizes(mlp: Any, filters: int) -> None:
+    """Replace signed answers by their sizes: of a Gabor pair in the even channel; the odd one is left free.
+
+    ``quick_gelu(x) - quick_gelu(-x) = x`` takes an answer away, ``quick_gelu(x) + quick_gelu(-x)`` is its size. The
+    mean brightness and colours stay as they are.
+    """
+    width = mlp.fc1.in_features
+    first, second = mlp.fc1.weight, mlp.fc2.weight
+    first[:width] = SHARP * torch.eye(width)
+    first[width : 2 * width] = -SHARP * torch.eye(width)
+    second.mul_(FAINT)[:, : 2 * width] = 0
+    starts = [PAIRED + sum(COSINES[:channel]) for channel in range(len(COSINES))]
+    for channel in range(filters):
+        if channel in starts:
+            continue
+        up, down = channel, width + channel
+        second[channel, up] -= 1 / SHARP
+        second[channel, down] += 1 / SHARP
+        paired = channel < PAIRED
+        size = channel - channel % 2 if paired else channel
+        second[size, up] += (0.7 if paired else 1) / SHARP
+        second[size, down] += (0.7 if paired else 1) / SHARP
+
+
+def _average_nearby(attention: Any, heads: int) -> None:
+    """Let every head look at near patches, and write the mean of its share of the pairs' sizes beside them."""
+    for part in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
+        part.weight.mul_(WEAK)
+    width = attention.q_proj.in_features
+    rank = width // heads
+    pairs = PAIRED // 2 // heads
+    for head in range(heads):
+        places = torch.eye(width)[-PLACE:] * NEARNESS**0.5
+        rows = slice(head * rank, head * rank + PLACE)
+        attention.q_proj.weight[rows] += places
+        attention.k_proj.weight[rows] += places
+        for number in range(pairs):
+            pair = 2 * (head * pairs + number)
+            attention.v_proj.weight[head * rank + number, pair] += 1
+            attention.out_proj.weight[pair + 1, head * rank + number] += 1
 
 
 def _query_key(width: int, heads: int, generator: Generator) -> tuple[Tensor, Tensor]:

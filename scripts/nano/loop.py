@@ -12,37 +12,44 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Generator
-from transformers import CLIPModel, CLIPTokenizer
+from torch import Generator, Tensor
 
 from clipada.files import written_aside
 from clipada.randomness import derived_generator
 from clipada.synthesis.draws import integers
 from nano.captions import captions, patch_words
-from nano.objective import IMAGE_WEIGHT, PARTS_SHARE, caption_loss, patch_losses, verdict_losses
+from nano.objective import (
+    IMAGE_WEIGHT,
+    WORDS_WEIGHT,
+    caption_loss,
+    patch_losses,
+    spectrum_losses,
+    view_losses,
+)
 from nano.scenes import Palette, Scenes, draw_scenes
+from nano.spectra import log_spectra
 from nano.tower import IMAGE_SIZE, MEAN, PATCH, STD, Learner, build_clip, build_tokenizer
-from nano.twins import draw_twins
+from nano.views import Views, draw_views
 
 CHECKPOINT, LOG, EXPORT = "checkpoint.pt", "log.csv", "nano"
 
-
-Course = Literal["scenes", "parts"]
-"""``scenes``: surfaces and objects of all kinds. ``parts``: in three of four steps, parts and their sound twins."""
+Teaching = Literal["all", "words", "captions"]
+"""``captions``: images against captions alone. ``words``: and patches against words. ``all``: and patches against the
+spectra about them, and in every other step views of a scene against each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How nano is trained."""
 
-    steps: int = 8000
+    steps: int = 1800
     """Optimiser steps in all."""
 
     batch: int = 24
-    """Images of half side per step; a step of whole images takes a quarter."""
+    """Images of half side per step; a step of whole images takes a sixth."""
 
-    whole_every: int = 3
-    """Every so many steps the images are ``IMAGE_SIZE`` pixels wide, else half of it."""
+    whole_every: int = 8
+    """Every so many steps, of each kind, the images are ``IMAGE_SIZE`` pixels wide, else half of it."""
 
     learning_rate: float = 1e-3
     """AdamW's peak rate."""
@@ -50,17 +57,14 @@ class Recipe:
     warmup: int = 80
     """Steps in which the rate rises."""
 
-    decay: float = 0.53
+    decay: float = 0.5
     """Share of the steps, at the end, in which the rate falls to nothing."""
 
     weight_decay: float = 0.05
     """AdamW's weight decay of matrices."""
 
-    course: Course = "scenes"
-    """What is looked at."""
-
-    patch_words: bool = True
-    """Whether patches learn; if not, captions alone teach."""
+    teaching: Teaching = "all"
+    """What teaches."""
 
     seed: int = 0
     """Every random draw follows from this number."""
@@ -72,17 +76,16 @@ class Recipe:
         return self.learning_rate * min(1.0, up, down)
 
 
-def train(recipe: Recipe, folder: Path, *, start: Path | None = None, checkpoint_seconds: float = 120.0) -> Learner:
+def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 120.0) -> Learner:
     """Train nano, or go on from the checkpoint in ``folder``; write checkpoints and a log.
 
     Args:
         recipe: How.
         folder: For checkpoint and log.
-        start: The CLIP folder to start from, instead of from nothing.
         checkpoint_seconds: Time between checkpoints.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    learner = build_learner(recipe.seed) if start is None else _continued(start, recipe.seed)
+    learner = build_learner(recipe.seed)
     optimizer = _optimizer(learner, recipe)
     done, spent = _resume(folder, learner, optimizer)
     last_saved = started = time.monotonic()
@@ -96,7 +99,7 @@ def train(recipe: Recipe, folder: Path, *, start: Path | None = None, checkpoint
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
         seconds = spent + time.monotonic() - started
-        if step % 10 == 9:
+        if step % 10 >= 8:  # one step of each kind
             _log(folder, step + 1, seconds, {name: float(loss.detach()) for name, loss in losses.items()})
         if time.monotonic() - last_saved > checkpoint_seconds or step + 1 == recipe.steps:
             _save(folder, learner, optimizer, step + 1, seconds)
@@ -110,25 +113,23 @@ def build_learner(seed: int) -> Learner:
     return Learner(build_clip(tokenizer, seed), tokenizer, seed)
 
 
-def _continued(start: Path, seed: int) -> Learner:
-    """A learner whose CLIP is that of a folder, with new heads."""
-    clip = CLIPModel.from_pretrained(start, dtype=torch.float32, attn_implementation="eager")
-    return Learner(clip, CLIPTokenizer.from_pretrained(start), seed)
-
-
 @dataclass(frozen=True)
 class Lesson:
     """What one step learns from.
 
     Attributes:
-        scenes: The images and what is known of them.
-        captions: A text for each.
+        seen: Scenes and what is known of them, or views of scenes.
+        images: All images of them, ``(n, 3, H, W)``.
+        captions: A text for each scene; none for views.
+        spectra: The spectrum about each patch, ``(n, N, CHANNELS)``.
         corner: Row and column, in the full grid of positions, of the images' upper left patch.
         generator: Source of what the step still draws.
     """
 
-    scenes: Scenes
+    seen: Scenes | Views
+    images: Tensor
     captions: list[str]
+    spectra: Tensor
     corner: tuple[int, int]
     generator: Generator
 
@@ -136,39 +137,39 @@ class Lesson:
 def draw_lesson(recipe: Recipe, step: int) -> Lesson:
     """The data of one step, which follow from the seed and the step alone."""
     generator = derived_generator(recipe.seed, "pretraining", step)
-    if recipe.course == "parts" and step % 4:
-        return _draw_parts(recipe, step % 4 == 2, generator)
-    whole = step % recipe.whole_every == recipe.whole_every - 1
+    of_views = recipe.teaching == "all" and step % 2 == 1
+    turn = step // 2 if recipe.teaching == "all" else step
+    whole = turn % recipe.whole_every == recipe.whole_every - 1
     side = IMAGE_SIZE if whole else IMAGE_SIZE // 2
-    count = recipe.batch // 4 if whole else recipe.batch
-    scenes = draw_scenes(count, (side, side), Palette.training(), generator)
+    count = max(1, recipe.batch // 6) if whole else recipe.batch
     spare = (IMAGE_SIZE - side) // PATCH
     corner = (int(integers(0, spare, (), generator)), int(integers(0, spare, (), generator)))
-    return Lesson(scenes, captions(scenes, generator), corner, generator)
+    seen: Scenes | Views
+    if of_views:
+        place = (corner[0] * PATCH, corner[1] * PATCH)
+        seen = draw_views(max(1, count // 3), side, place, Palette.training(), generator)
+        images, texts = seen.images.flatten(0, 1), []
+    else:
+        seen = draw_scenes(count, (side, side), Palette.training(), generator)
+        images, texts = seen.images, captions(seen, generator)
+    return Lesson(seen, images, texts, log_spectra(images, PATCH), corner, generator)
 
 
-def _draw_parts(recipe: Recipe, whole: bool, generator: Generator) -> Lesson:
-    """Parts and their twins, as many images and pixels as in any lesson."""
-    side = IMAGE_SIZE if whole else IMAGE_SIZE // 2
-    count = recipe.batch // 8 if whole else recipe.batch // 2
-    spare = (IMAGE_SIZE - side) // PATCH
-    corner = (int(integers(0, spare, (), generator)), int(integers(0, spare, (), generator)))
-    place = (corner[0] * PATCH, corner[1] * PATCH)
-    scenes = draw_twins(count, (side, side), place, Palette.training(), generator)
-    return Lesson(scenes, captions(scenes, generator), corner, generator)
-
-
-def lesson_losses(learner: Learner, recipe: Recipe, lesson: Lesson) -> dict[str, torch.Tensor]:
+def lesson_losses(learner: Learner, recipe: Recipe, lesson: Lesson) -> dict[str, Tensor]:
     """The weighted losses of one step."""
+    losses: dict[str, Tensor] = {}
     with torch.autocast("cpu", torch.bfloat16):
-        middle, last = learner.see(lesson.scenes.images, lesson.corner)
-        losses = {"caption": IMAGE_WEIGHT * caption_loss(learner, last, lesson.captions)}
-        if recipe.patch_words:
-            truth = patch_words(lesson.scenes, PATCH)
-            losses |= patch_losses(learner, middle, last, truth, lesson.generator)
-            if recipe.course == "parts":
-                losses |= {name: share * losses[name] for name, share in PARTS_SHARE.items()}
-                losses |= verdict_losses(learner, last, truth)
+        middle, last = learner.see(lesson.images, lesson.corner)
+        if isinstance(lesson.seen, Scenes):
+            losses["caption"] = IMAGE_WEIGHT * caption_loss(learner, last, lesson.captions)
+            if recipe.teaching != "captions":
+                truth = patch_words(lesson.seen, PATCH)
+                losses |= patch_losses(learner, middle, last, truth, lesson.generator)
+            losses = {name: WORDS_WEIGHT * loss for name, loss in losses.items()}
+    if isinstance(lesson.seen, Views):
+        losses |= view_losses(learner, middle, last, lesson.seen, lesson.generator)
+    if recipe.teaching == "all":
+        losses |= spectrum_losses(learner, middle, last, lesson.spectra, lesson.generator)
     return losses
 
 
@@ -239,5 +240,5 @@ def _log(folder: Path, step: int, seconds: float, losses: dict[str, float]) -> N
     with path.open("a", newline="") as lines:
         writer = csv.writer(lines)
         if new:
-            writer.writerow(["step", "seconds", *losses])
-        writer.writerow([step, round(seconds, 1), *(round(value, 4) for value in losses.values())])
+            writer.writerow(["step", "seconds", "loss", "value"])
+        writer.writerows([step, round(seconds, 1), name, round(value, 4)] for name, value in losses.items())

@@ -1,4 +1,4 @@
-"""What nano learns: captions for images, words for patches, and each patch without its defect."""
+"""What nano learns: captions for images; for patches words, how they look without a defect, spectra, and views."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from torch import Generator, Tensor
 
 from clipada.synthesis.draws import integers
 from nano.captions import ANOMALOUS, GROUPS, NORMAL, PHRASES, PatchWords
-from nano.tower import Learner
+from nano.tower import PATCH, Learner
+from nano.views import Views, centres
 
 GROUP_WEIGHTS = {"material": 0.5, "colour": 0.5, "shape": 0.5, "defect": 1.0}
 """Weight of each group of words."""
@@ -20,14 +21,32 @@ patch the defect lies, and of the clean patch."""
 PLAIN_WEIGHT = 1.0
 """Weight of the words told from the raw tokens by a linear layer, which text has no part in."""
 
-SPOILT_WEIGHT, WORST_WEIGHT, WORST = 4.0, 2.0, 2
-"""Weights of telling spoilt patches, and spoilt images by their worst patches, and how many those are."""
+WORDS_WEIGHT = 0.5
+"""Weight of captions and words together, beside spectra and views."""
 
-PARTS_SHARE = {"material": 0.3, "colour": 0.3, "shape": 0.3, "clean": 0.5}
-"""How much of these losses counts where parts are looked at: their words are known by then."""
+SPECTRUM_WEIGHT, DISTANCE_WEIGHT = 3.0, 1.0
+"""Weights of telling the spectrum about a patch, and of lying as far apart as spectra do."""
+
+CONTRAST_WEIGHT, FAMILIAR_WEIGHT = 0.5, 1.0
+"""Weights of finding a patch again in another view, and of calling defective patches unfamiliar."""
+
+TEMPERATURE, FAMILIAR_TEMPERATURE = 0.1, 0.05
+"""Of the contrast, and of the soft maximum over the patches of the two sound views."""
 
 DEFECTIVE_SHARE = 4.0
 """How much more a defective patch counts than a sound one."""
+
+COMPARED = 384
+"""Patches whose distances across images are compared."""
+
+SOUGHT = 4
+"""One in so many patches is looked for in the other view."""
+
+NEAR = 1.5
+"""Within so many patches of the right place no patch is wrong."""
+
+LEAST_DEFECT = 0.06
+"""Share of a patch's pixels from which on it is defective."""
 
 
 def caption_loss(learner: Learner, tokens: Tensor, captions: list[str]) -> Tensor:
@@ -83,20 +102,131 @@ def patch_losses(
     return losses | {"occupancy": OCCUPANCY_WEIGHT * occupancy, "clean": CLEAN_WEIGHT * clean}
 
 
-def verdict_losses(learner: Learner, last: Tensor, truth: PatchWords) -> dict[str, Tensor]:
-    """Losses of one linear layer that calls patches spoilt, for every patch and for the worst of each image.
+def spectrum_losses(
+    learner: Learner, middle: Tensor, last: Tensor, spectra: Tensor, generator: Generator
+) -> dict[str, Tensor]:
+    """Losses of telling spectra, by a linear layer that is thrown away and by the distances between patches.
 
-    The second is what an inspection asks: may a sound image hold no patch that looks as bad as a defect.
+    Args:
+        learner: Nano and its heads.
+        middle: ``(n, 1 + N, D)``, raw tokens of the middle block.
+        last: The same of the last block.
+        spectra: ``(n, N, CHANNELS)``, what ``log_spectra`` gives.
+        generator: Chooses the patches whose distances across images are compared.
     """
-    logits = learner.spoilt(last[:, 1:].float()).squeeze(2)
-    known, spoilt = truth.defective >= 0, truth.defective == 1
-    patches = F.binary_cross_entropy_with_logits(
-        logits[known], spoilt[known].float(), pos_weight=torch.tensor(DEFECTIVE_SHARE)
-    )
-    clear = spoilt.any(1) | (truth.defective == 0).all(1)
-    worst = logits.topk(WORST, dim=1).values.mean(1)
-    images = F.binary_cross_entropy_with_logits(worst[clear], spoilt.any(1)[clear].float())
-    return {"spoilt": SPOILT_WEIGHT * patches, "worst": WORST_WEIGHT * images}
+    target = learner.standardised(spectra)
+    some = torch.randperm(target.shape[0] * target.shape[1], generator=generator)[:COMPARED]
+    losses = {"spectrum": torch.zeros(()), "distance": torch.zeros(())}
+    for tokens, head, weight in ((last, learner.spectrum, 1.0), (middle, learner.middle_spectrum, MIDDLE_WEIGHT)):
+        patches = tokens[:, 1:].float()
+        error = F.smooth_l1_loss(head(patches), target.clamp(-6, 6), beta=0.2)
+        losses["spectrum"] = losses["spectrum"] + weight * SPECTRUM_WEIGHT * error
+        scaled = (patches - patches.mean((0, 1))) / patches.std((0, 1)).clamp_min(1e-3)
+        apart = _distances_differ(scaled, target)
+        apart = apart + _distances_differ(scaled.flatten(0, 1)[some], target.flatten(0, 1)[some])
+        losses["distance"] = losses["distance"] + weight * DISTANCE_WEIGHT * apart
+    return losses
+
+
+def view_losses(
+    learner: Learner, middle: Tensor, last: Tensor, views: Views, generator: Generator
+) -> dict[str, Tensor]:
+    """Losses of knowing patches again, and of knowing no defective patch.
+
+    Args:
+        learner: Nano and its heads.
+        middle: ``(3 n, 1 + N, D)``, raw tokens of the middle block, view by view.
+        last: The same of the last block.
+        views: What was seen.
+        generator: Chooses the patches that are looked for.
+    """
+    amount = F.avg_pool2d(views.defects, PATCH).flatten(1)
+    defective, sound = amount >= LEAST_DEFECT, amount == 0
+    losses = {"contrast": torch.zeros(()), "familiar": torch.zeros(())}
+    for name, tokens, weight in (("last", last, 1.0), ("middle", middle, MIDDLE_WEIGHT)):
+        unit = F.normalize(F.layer_norm(tokens[:, 1:].float(), tokens.shape[-1:]), dim=-1)
+        unit = unit.view(3, -1, *unit.shape[1:])
+        contrast = _contrast(unit, views, 0, 1, None, unit[2][defective], generator)
+        contrast = contrast + _contrast(unit, views, 2, 0, sound, unit[2][:0, 0], generator)
+        losses["contrast"] = losses["contrast"] + weight * CONTRAST_WEIGHT * contrast / 2
+        known = torch.cat((unit[0], unit[1]), 1)
+        alike = FAMILIAR_TEMPERATURE * torch.logsumexp(unit[2] @ known.mT / FAMILIAR_TEMPERATURE, 2)
+        scale, threshold = learner.familiar[name].unbind()
+        in_view = _places(views, 2, 0)[1] | _places(views, 2, 1)[1]
+        shares = torch.where(defective, DEFECTIVE_SHARE, 1.0) * (defective | (sound & in_view))
+        logits = scale.exp() * (threshold - alike)
+        errors = F.binary_cross_entropy_with_logits(logits, defective.float(), reduction="none")
+        losses["familiar"] = losses["familiar"] + weight * FAMILIAR_WEIGHT * (errors * shares).sum() / shares.sum()
+    return losses
+
+
+def _contrast(
+    unit: Tensor,
+    views: Views,
+    one: int,
+    other: int,
+    sound: Tensor | None,
+    strangers: Tensor,
+    generator: Generator,
+) -> Tensor:
+    """Cross entropy of finding a view's patches again among those of another (InfoNCE).
+
+    Patches of the same scene are no negatives where they lie near the right one or on the same surface.
+
+    Args:
+        unit: ``(3, n, N, D)``, patches of unit length.
+        views: What was seen.
+        one: The view whose patches are looked for, some of them.
+        other: The view they are looked for in.
+        sound: ``(n, N)``, which of them can be found; all if None.
+        strangers: ``(m, D)``, more patches that are wrong.
+        generator: Chooses the patches.
+    """
+    _, count, patches, _ = unit.shape
+    side = views.images.shape[-1]
+    places, found = _places(views, one, other)
+    some = torch.randperm(patches, generator=generator)[: patches // SOUGHT]
+    places, found = places[:, some], (found if sound is None else found & sound)[:, some]
+    grid = unit[other].mT.reshape(count, -1, side // PATCH, side // PATCH)
+    right = F.grid_sample(grid, (places / (side / 2))[:, :, None], padding_mode="border", align_corners=False)
+    right = F.normalize(right[..., 0].mT, dim=-1)
+    sought = unit[one][:, some]
+    hit = (sought * right).sum(-1).flatten() / TEMPERATURE
+    surfaces = [_surface(views.surfaces[view]) for view in (one, other)]
+    alike = (surfaces[0][:, some, None] == surfaces[1][:, None]) & (surfaces[0][:, some, None] > 0)
+    near = torch.cdist(places, centres(side, PATCH).expand(count, -1, -1)) < NEAR * PATCH
+    wrong = (sought.flatten(0, 1) @ unit[other].flatten(0, 1).T / TEMPERATURE).view(count, -1, count, patches)
+    own = torch.eye(count, dtype=torch.bool)[:, None, :, None]
+    wrong = wrong.masked_fill(own & (near | alike)[:, :, None], float("-inf")).view(-1, count * patches)
+    others = sought.flatten(0, 1) @ strangers.T / TEMPERATURE
+    loss = torch.logsumexp(torch.cat((hit[:, None], wrong, others), 1), 1) - hit
+    return loss.view_as(found)[found].mean() if found.any() else 0 * loss.mean()
+
+
+def _places(views: Views, one: int, other: int) -> tuple[Tensor, Tensor]:
+    """Where in another view a view's patches lie, ``(n, N, 2)`` in pixels from its centre, and whether in full."""
+    side = views.images.shape[-1]
+    scene = centres(side, PATCH) @ views.turns[one].mT + views.moves[one][:, None]
+    places = (scene - views.moves[other][:, None]) @ torch.linalg.inv(views.turns[other]).mT
+    return places, (places.abs() <= (side - PATCH) / 2).all(-1)
+
+
+def _surface(surfaces: Tensor) -> Tensor:
+    """1 and 2 for patches that lie on one of a scene's two surfaces in full, 0 elsewhere: ``(n, N)``."""
+    highest, lowest = F.max_pool2d(surfaces, PATCH).flatten(1), -F.max_pool2d(-surfaces, PATCH).flatten(1)
+    return torch.where(lowest > 0.99, 2, torch.where(highest < 0.01, 1, 0))
+
+
+def _distances_differ(points: Tensor, target: Tensor) -> Tensor:
+    """How far the distances of ``(..., N, D)`` are from those of ``(..., N, K)``, both per root of channel."""
+    found, wanted = (_root_mean_square(values) for values in (points, target))
+    return (found - wanted).square().mean() / wanted.square().mean()
+
+
+def _root_mean_square(points: Tensor) -> Tensor:
+    """The root mean square difference of all pairs, ``(..., N, N)``."""
+    squares = torch.cdist(points, points, compute_mode="use_mm_for_euclid_dist").square()
+    return (squares / points.shape[-1] + 1e-4).sqrt()
 
 
 def _importance(group: str) -> Tensor:

@@ -14,13 +14,15 @@ from transformers import CLIPModel, CLIPTokenizer
 from clipada.metrics import auroc, average_precision
 from clipada.randomness import derived_generator
 from nano.captions import ANOMALOUS, GROUPS, NORMAL, PHRASES, captions, patch_words
-from nano.objective import WORST
 from nano.scenes import Palette, Scenes, draw_scenes
 from nano.tower import IMAGE_SIZE, MEAN, PATCH, STD
 from nano.twins import draw_twins
 
 BATCH = 32
 """Images through the vision tower at once."""
+
+WORST = 2
+"""The patches of a part that its defect is told by."""
 
 RIDGE = 1e-2
 """Weight of the squared norm in linear probes, relative to the mean variance of the features."""

@@ -17,6 +17,7 @@ from clipada.randomness import derived_generator
 from nano.captions import GROUPS, all_texts
 from nano.first_values import set_first_values, set_first_words
 from nano.scenes import Palette, draw_scenes
+from nano.spectra import CHANNELS, log_spectra
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -26,12 +27,15 @@ CONTEXT = 77
 MERGES = 700
 """Most merges of the byte-pair tokenizer."""
 
-PATCH, IMAGE_SIZE = 16, 256
-WIDTH, BLOCKS, HEADS, EMBEDDING = 160, 9, 5, 128
+PATCH, IMAGE_SIZE = 8, 256
+WIDTH, BLOCKS, HEADS, EMBEDDING = 128, 4, 4, 128
 TEXT_WIDTH, TEXT_BLOCKS, TEXT_HEADS = 128, 3, 2
 
-MIDDLE = 6
+MIDDLE = 2
 """The block, counted from 1, that patches are aligned from beside the last."""
+
+SAMPLED = 64
+"""Scenes whose spectra are taken for typical."""
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 """Normalisation of pixel values 0..1."""
@@ -84,7 +88,7 @@ def build_clip(tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = CLIPConfig(projection_dim=EMBEDDING, text_config=text, vision_config=vision)
-        clip: CLIPModel = CLIPModel._from_config(config, attn_implementation="eager")  # type: ignore[no-untyped-call]
+        clip: CLIPModel = CLIPModel._from_config(config, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
     set_first_values(clip.vision_model, derived_generator(seed, "first values"))
     set_first_words(clip.text_model, derived_generator(seed, "first words"))
     return clip
@@ -93,8 +97,13 @@ def build_clip(tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
 class Learner(nn.Module):
     """Nano with the heads of its patch objectives.
 
+    `spectra_mean` and `spectra_std` are those of some scenes' spectra.
+
     Shapes: ``n`` images of ``h x w`` patches, vision width ``D``, embedding width ``E``.
     """
+
+    spectra_mean: Tensor
+    spectra_std: Tensor
 
     def __init__(self, clip: CLIPModel, tokenizer: CLIPTokenizer, seed: int) -> None:
         super().__init__()
@@ -105,9 +114,16 @@ class Learner(nn.Module):
             self.plain = nn.Linear(WIDTH, sum(map(len, GROUPS.values())))
             self.occupancy = nn.Linear(WIDTH, 16)
             self.clean = nn.Linear(WIDTH, 48)
-            self.spoilt = nn.Linear(WIDTH, 1)
+            self.spectrum, self.middle_spectrum = nn.Linear(WIDTH, CHANNELS), nn.Linear(WIDTH, CHANNELS)
         self.patch_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.binary_bias = nn.Parameter(torch.tensor(-1.0))
+        self.familiar = nn.ParameterDict(
+            {name: nn.Parameter(torch.tensor([math.log(10.0), 0.5])) for name in ("last", "middle")}
+        )
+        sample = draw_scenes(SAMPLED, (IMAGE_SIZE // 2,) * 2, Palette.training(), derived_generator(seed, "spectra"))
+        spectra = log_spectra(sample.images, PATCH)
+        self.register_buffer("spectra_mean", spectra.mean((0, 1)))
+        self.register_buffer("spectra_std", spectra.std((0, 1)))
 
     def see(self, images: Tensor, corner: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
         """The raw outputs of block ``MIDDLE`` and of the last block, class token first: ``(n, 1 + h * w, D)`` each.
@@ -131,6 +147,10 @@ class Learner(nn.Module):
             if number == MIDDLE:
                 middle = tokens
         return middle, tokens
+
+    def standardised(self, spectra: Tensor) -> Tensor:
+        """Spectra ``(..., CHANNELS)`` with the mean of scenes taken away and at their unit deviation."""
+        return (spectra - self.spectra_mean) / self.spectra_std
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tokens of the last block in the space of texts, unit length: ``(..., E)``."""
