@@ -190,8 +190,8 @@ class Config:
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
 
     def __post_init__(self) -> None:
-        frozen = self.training.tune in ("none", "text")
-        require(frozen or not self.model.prototypes_first, "model.prototypes_first", "an untuned image encoder", "true")
+        together = self.model.prototypes_first and self.training.tunes_images
+        require(not together, "model.prototypes_first", "an untuned image encoder", "true")
 
     @classmethod
     def preset(cls, name: Preset) -> Config:

@@ -65,6 +65,11 @@ class TrainingConfig:
     seed: int = 0
     """Every random draw follows from this number."""
 
+    @property
+    def tunes_images(self) -> bool:
+        """Whether the image encoder learns."""
+        return self.tune in ("image", "both")
+
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             require(getattr(self, name) >= 1, f"training.{name}", "1 or more", getattr(self, name))

@@ -164,7 +164,7 @@ def memory_format(device: torch.device, runtime: RuntimeConfig) -> torch.memory_
 
 def _attention(model: ClipAda, device: torch.device, config: TrainingConfig) -> AbstractContextManager[None]:
     """The quicker attention for a training step: fused but where its gradient is slow."""
-    slow = device.type == "cpu" and config.precision == "bf16-mixed" and config.tune in ("image", "both")
+    slow = device.type == "cpu" and config.precision == "bf16-mixed" and config.tunes_images
     return model.clip.plain_attention() if slow else nullcontext()
 
 
