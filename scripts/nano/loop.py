@@ -121,7 +121,7 @@ class Lesson:
         seen: Scenes and what is known of them, or views of scenes.
         images: All images of them, ``(n, 3, H, W)``.
         captions: A text for each scene; none for views.
-        spectra: The spectrum about each patch, ``(n, N, CHANNELS)``.
+        spectra: The spectrum about each patch, ``(n, N, CHANNELS)``; none where it does not teach.
         corner: Row and column, in the full grid of positions, of the images' upper left patch.
         generator: Source of what the step still draws.
     """
@@ -129,7 +129,7 @@ class Lesson:
     seen: Scenes | Views
     images: Tensor
     captions: list[str]
-    spectra: Tensor
+    spectra: Tensor | None
     corner: tuple[int, int]
     generator: Generator
 
@@ -152,7 +152,8 @@ def draw_lesson(recipe: Recipe, step: int) -> Lesson:
     else:
         seen = draw_scenes(count, (side, side), Palette.training(), generator)
         images, texts = seen.images, captions(seen, generator)
-    return Lesson(seen, images, texts, log_spectra(images, PATCH), corner, generator)
+    spectra = log_spectra(images, PATCH) if recipe.teaching == "all" else None
+    return Lesson(seen, images, texts, spectra, corner, generator)
 
 
 def lesson_losses(learner: Learner, recipe: Recipe, lesson: Lesson) -> dict[str, Tensor]:
@@ -168,7 +169,7 @@ def lesson_losses(learner: Learner, recipe: Recipe, lesson: Lesson) -> dict[str,
             losses = {name: WORDS_WEIGHT * loss for name, loss in losses.items()}
     if isinstance(lesson.seen, Views):
         losses |= view_losses(learner, middle, last, lesson.seen, lesson.generator)
-    if recipe.teaching == "all":
+    if lesson.spectra is not None:
         losses |= spectrum_losses(learner, middle, last, lesson.spectra, lesson.generator)
     return losses
 
