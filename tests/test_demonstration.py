@@ -60,6 +60,7 @@ def test_it_tells_of_every_step(finished: tuple[Demo, list[Step]]) -> None:
     stages = list(dict.fromkeys(step.stage for step in steps))
     assert stages == [
         "drawing parts",
+        "finding prototypes",
         "training",
         "drawing held-out parts",
         "calibrating",

@@ -34,8 +34,8 @@ class Step:
     """Where the demo stands.
 
     Attributes:
-        stage: What it does: ``"drawing parts"``, ``"training"``, ``"drawing held-out parts"``, ``"calibrating"``,
-            ``"evaluating"``, ``"predicting"`` or ``"reporting"``.
+        stage: What it does: ``"drawing parts"``, ``"finding prototypes"``, ``"training"``,
+            ``"drawing held-out parts"``, ``"calibrating"``, ``"evaluating"``, ``"predicting"`` or ``"reporting"``.
         done: Steps of this stage that are done, of ``total``.
         total: Steps of this stage in all.
         training: Where the training stands, while it lasts.
@@ -108,6 +108,7 @@ def demo(
         runtime=runtime,
         resume=True,
         report=lambda now: report(Step(stage="training", done=now.step, total=now.steps, training=now)),
+        on_prototypes=lambda done, total: report(Step(stage="finding prototypes", done=done, total=total)),
     )
     runtime = runtime or RuntimeConfig()
     hands = _Hands(device=runtime.device, workers=max(1, runtime.worker_count))

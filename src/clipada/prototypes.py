@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count as count_from
 from typing import Self
 
 import torch
@@ -83,16 +84,20 @@ class Prototypes(nn.Module):
         return {name: _in_steps(value) if name == "centres" else value for name, value in self.named_buffers()}
 
     @classmethod
-    def found_among(cls, tokens: Tensor, count: int, generator: Generator) -> Self:
+    def found_among(
+        cls, tokens: Tensor, count: int, generator: Generator, on_round: Callable[[], None] = lambda: None
+    ) -> Self:
         """Find prototypes among normal patches by k-means.
 
         Args:
             tokens: ``(N, D)``.
             count: How many; fewer if there are not ``LEAST_MEMBERS`` patches for each.
             generator: Draws the first centres, on the CPU.
+            on_round: Called after each of the ``ROUNDS`` rounds.
         """
         mean, std = tokens.mean(0), tokens.std(0, correction=0).clamp_min(1e-6)
-        found = _k_means((tokens - mean) / std, max(1, min(count, len(tokens) // LEAST_MEMBERS)), generator)
+        most = max(1, min(count, len(tokens) // LEAST_MEMBERS))
+        found = _k_means((tokens - mean) / std, most, generator, on_round)
         centres = _in_steps(found)
         plain = cls(centres, mean, std, torch.zeros(()), torch.ones(()))
         distances = torch.cat([plain(rows) for rows in torch.split(tokens, _ROWS)])
@@ -101,7 +106,13 @@ class Prototypes(nn.Module):
 
 @torch.inference_mode()
 def find_prototypes(
-    clip: FrozenClip, samples: Sequence[Sample], count: int, size: int, generator: Generator, workers: int = 2
+    clip: FrozenClip,
+    samples: Sequence[Sample],
+    count: int,
+    size: int,
+    generator: Generator,
+    workers: int = 2,
+    report: Callable[[int, int], None] = lambda *_: None,
 ) -> Prototypes:
     """Find prototypes among the patches of normal images, as the coarse pass sees them.
 
@@ -112,31 +123,40 @@ def find_prototypes(
         size: Side of the square that images are resized to, in pixels.
         generator: Source of all draws, on the CPU.
         workers: Threads that decode.
+        report: Called after every batch of images and every round of k-means, with the steps done and those in all.
 
     Raises:
         DatasetError: No image can be read.
     """
-    found = list(_drawn_tokens(clip, samples, size, generator, workers))
+    chosen = samples[:: -(-len(samples) // MOST_TOKENS)]
+    steps, total = count_from(1), -(-len(chosen) // BATCH) + ROUNDS
+    found = list(_drawn_tokens(clip, chosen, size, generator, workers, lambda: report(next(steps), total)))
     if not found:
         raise DatasetError("no normal image can be read to find prototypes in", remedy="check the files")
-    return Prototypes.found_among(torch.cat(found), count, generator).to(clip.mean.device)
+    prototypes = Prototypes.found_among(torch.cat(found), count, generator, lambda: report(next(steps), total))
+    return prototypes.to(clip.mean.device)
 
 
 def _drawn_tokens(
-    clip: FrozenClip, samples: Sequence[Sample], size: int, generator: Generator, workers: int
+    clip: FrozenClip,
+    samples: Sequence[Sample],
+    size: int,
+    generator: Generator,
+    workers: int,
+    on_batch: Callable[[], None],
 ) -> Iterator[Tensor]:
     """Some patch tokens of every image that can be read, ``(n, D)`` on the CPU, evenly shared out."""
-    chosen = samples[:: -(-len(samples) // MOST_TOKENS)]
-    share = MOST_TOKENS // len(chosen)
-    for batch in read_batches([sample.path for sample in chosen], size, BATCH, workers):
+    share = MOST_TOKENS // len(samples)
+    for batch in read_batches([sample.path for sample in samples], size, BATCH, workers):
         if not batch.paths:
             continue
         pixels = torch.from_numpy(batch.images).to(clip.mean.device).permute(0, 3, 1, 2).float() / 255
         for tokens in clip(clip.normalise(pixels)).float().cpu():
             yield tokens[torch.randperm(len(tokens), generator=generator)[:share]]
+        on_batch()
 
 
-def _k_means(points: Tensor, count: int, generator: Generator) -> Tensor:
+def _k_means(points: Tensor, count: int, generator: Generator, on_round: Callable[[], None]) -> Tensor:
     """Lloyd's k-means: ``count`` centres ``(K, D)`` of points ``(N, D)``. A centre that loses all its points stays."""
     centres = points[torch.randperm(len(points), generator=generator)[:count]].clone()
     for _ in range(ROUNDS):
@@ -144,6 +164,7 @@ def _k_means(points: Tensor, count: int, generator: Generator) -> Tensor:
         members = torch.bincount(nearest, minlength=count)[:, None]
         sums = torch.zeros_like(centres).index_add_(0, nearest, points)
         centres = torch.where(members > 0, sums / members.clamp_min(1), centres)
+        on_round()
     return centres
 
 

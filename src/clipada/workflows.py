@@ -45,6 +45,7 @@ def train(
     runtime: RuntimeConfig | None = None,
     resume: bool = False,
     report: Callable[[Any], None] = lambda _: None,
+    on_prototypes: Callable[[int, int], None] = lambda *_: None,
 ) -> Run:
     """Train one model on the normal images of all categories and write its run folder.
 
@@ -55,6 +56,7 @@ def train(
         runtime: Devices and workers.
         resume: Go on with the unfinished training in ``out``; a finished one is returned as it is.
         report: Called after every step with a ``clipada.training.Progress``.
+        on_prototypes: Called while prototypes are found, with the steps done and those in all.
 
     Raises:
         DatasetError: There are no normal images to train on, or none can be read.
@@ -92,6 +94,7 @@ def train(
             config.model.image_size,
             derived_generator(config.training.seed, "prototypes"),
             max(1, runtime.worker_count),
+            on_prototypes,
         )
 
     if config.model.prototypes and config.model.prototypes_first:

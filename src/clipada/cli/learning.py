@@ -60,7 +60,7 @@ def demo(
         if data_only is not None:
             write_demo(data_only, parts, lambda done, total: show("drawing parts", done, total))
             say(f"the images are in {data_only}")
-            say(f"next: clipada train {data_only} --out runs/parts")
+            say(f"next: clipada train {data_only} --preset demo --out runs/parts")
             return
         runtime = RuntimeConfig(device=device, workers=workers)
         config = asked_config(Config.preset("demo"), settings, epochs, backbone=backbone, seed=seed)
@@ -72,8 +72,8 @@ def demo(
     say(f"the report is {result.page}")
     say(f"pictures of every kind of defect in {result.pictures}, the run in {result.run.folder}")
     say(f"next: clipada info {result.run.folder}")
-    say(f"      clipada predict {result.run.folder} YOUR-IMAGES --out out")
-    say("      clipada train FOLDER-OF-YOUR-GOOD-PARTS --backbone nano --out runs/mine")
+    say("      clipada train FOLDER-OF-YOUR-GOOD-PARTS --preset demo --out runs/mine")
+    say("      clipada predict runs/mine YOUR-IMAGES --out out")
 
 
 def train(
@@ -125,7 +125,14 @@ def train(
                 rate = f"{progress.images_per_second:.1f} images/s"
                 say(f"epoch {progress.epoch} of {config.training.epochs}: loss {loss}, {rate}")
 
-        run = workflows.train(dataset, out, config, runtime=runtime, resume=resume, report=show)
+        def show_prototypes(done: int, total: int) -> None:
+            bar.update(task, description="finding prototypes", completed=done, total=total)
+            if not console.is_terminal and done == total:
+                say("found prototypes")
+
+        run = workflows.train(
+            dataset, out, config, runtime=runtime, resume=resume, report=show, on_prototypes=show_prototypes
+        )
     if run.training.unreadable:
         say(f"left out {len(run.training.unreadable)} training images that could not be read")
     _print_validation(run.training.validation)
