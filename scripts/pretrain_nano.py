@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--ablation-steps", type=int, default=0, help="steps of three more, to compare objectives")
     parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
+    parser.add_argument("--parts", type=float, default=Recipe.parts, help="share of views that show parts and wear")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -44,7 +45,7 @@ def main() -> None:
 
 def _networks(options: argparse.Namespace) -> Iterator[tuple[str, Probe]]:
     """Each network by the name of its figures, trained where it is not yet."""
-    shared = {"learning_rate": options.learning_rate, "seed": options.seed}
+    shared = {"learning_rate": options.learning_rate, "parts": options.parts, "seed": options.seed}
     export(train(Recipe(steps=options.steps, **shared), options.out / "all"), options.out / EXPORT)
     yield "nano", Probe.load(options.out / EXPORT)
     untrained = build_learner(options.seed)

@@ -7,13 +7,14 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
+from clipada.errors import RunError
 from clipada.files import written_aside
 from clipada.randomness import derived_generator
 from clipada.synthesis.draws import integers
@@ -29,7 +30,7 @@ from nano.objective import (
 from nano.scenes import Palette, Scenes, draw_scenes
 from nano.spectra import log_spectra
 from nano.tower import IMAGE_SIZE, MEAN, PATCH, STD, Learner, build_clip, build_tokenizer
-from nano.views import Views, draw_views
+from nano.views import PARTS, Views, draw_views
 
 CHECKPOINT, LOG, EXPORT = "checkpoint.pt", "log.csv", "nano"
 
@@ -66,6 +67,9 @@ class Recipe:
     teaching: Teaching = "all"
     """What teaches."""
 
+    parts: float = PARTS
+    """Share of the steps of views that show parts, as inspection sees them, and their wear."""
+
     seed: int = 0
     """Every random draw follows from this number."""
 
@@ -83,12 +87,16 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 120.0) ->
         recipe: How.
         folder: For checkpoint and log.
         checkpoint_seconds: Time between checkpoints.
+
+    Raises:
+        RunError: The checkpoint is another recipe's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     learner = build_learner(recipe.seed)
     optimizer = _optimizer(learner, recipe)
-    done, spent = _resume(folder, learner, optimizer)
+    done, spent = _resume(folder, recipe, learner, optimizer)
     last_saved = started = time.monotonic()
+    seconds = spent
     for step, lesson in enumerate(_lessons(recipe, done), start=done):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
@@ -101,9 +109,10 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 120.0) ->
         seconds = spent + time.monotonic() - started
         if step % 10 >= 8:  # one step of each kind
             _log(folder, step + 1, seconds, {name: float(loss.detach()) for name, loss in losses.items()})
-        if time.monotonic() - last_saved > checkpoint_seconds or step + 1 == recipe.steps:
-            _save(folder, learner, optimizer, step + 1, seconds)
+        if time.monotonic() - last_saved > checkpoint_seconds:
+            _save(folder, recipe, learner, optimizer, step + 1, seconds)
             last_saved = time.monotonic()
+    _save(folder, recipe, learner, optimizer, recipe.steps, seconds)
     return learner
 
 
@@ -147,7 +156,7 @@ def draw_lesson(recipe: Recipe, step: int) -> Lesson:
     seen: Scenes | Views
     if of_views:
         place = (corner[0] * PATCH, corner[1] * PATCH)
-        seen = draw_views(max(1, count // 3), side, place, Palette.training(), generator)
+        seen = draw_views(max(1, count // 3), side, place, Palette.training(), generator, recipe.parts)
         images, texts = seen.images.flatten(0, 1), []
     else:
         seen = draw_scenes(count, (side, side), Palette.training(), generator)
@@ -210,19 +219,29 @@ def _optimizer(learner: Learner, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
-def _resume(folder: Path, learner: Learner, optimizer: torch.optim.AdamW) -> tuple[int, float]:
+def _resume(folder: Path, recipe: Recipe, learner: Learner, optimizer: torch.optim.AdamW) -> tuple[int, float]:
     path = folder / CHECKPOINT
     if not path.exists():
         return 0, 0.0
     state = torch.load(path, weights_only=True)
+    if state["recipe"] != asdict(recipe):
+        raise RunError(f"{path} was trained by another recipe", remedy="give the same options, or another folder")
     learner.load_state_dict(state["learner"])
     optimizer.load_state_dict(state["optimizer"])
     _forget_log(folder, int(state["step"]))
     return int(state["step"]), float(state["seconds"])
 
 
-def _save(folder: Path, learner: Learner, optimizer: torch.optim.AdamW, step: int, seconds: float) -> None:
-    state = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+def _save(
+    folder: Path, recipe: Recipe, learner: Learner, optimizer: torch.optim.AdamW, step: int, seconds: float
+) -> None:
+    state = {
+        "recipe": asdict(recipe),
+        "learner": learner.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "seconds": seconds,
+    }
     with written_aside(folder / CHECKPOINT) as aside:
         torch.save(state, aside)
 

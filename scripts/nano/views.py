@@ -16,8 +16,8 @@ from nano.twins import draw_twins
 SPARE = 16
 """How far a view may be moved, in pixels; so much more than is seen is drawn on every side."""
 
-TWINS = 0.6
-"""The share of steps whose views are of parts; the others' are of scenes of all kinds."""
+PARTS = 0.6
+"""The share of draws whose views are of parts; the others' are of scenes of all kinds."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Views:
     surfaces: Tensor
 
 
-def draw_views(count: int, side: int, place: tuple[int, int], palette: Palette, generator: Generator) -> Views:
+def draw_views(
+    count: int, side: int, place: tuple[int, int], palette: Palette, generator: Generator, parts: float = PARTS
+) -> Views:
     """Draw the views of ``count`` scenes.
 
     Args:
@@ -51,9 +53,10 @@ def draw_views(count: int, side: int, place: tuple[int, int], palette: Palette, 
         place: Where in a whole picture they lie, row and column, in pixels.
         palette: What the scenes may be made of.
         generator: Source of all randomness.
+        parts: Chance that they are of parts, which alone show wear.
     """
     size = (side + 2 * SPARE, side + 2 * SPARE)
-    if bool(chance(TWINS, (), generator)):
+    if bool(chance(parts, (), generator)):
         scenes = draw_twins(count, size, place, palette, generator)
         spoiled, sound = scenes.images[:count], scenes.images[count:]
         defects = scenes.defects[:count] >= 0

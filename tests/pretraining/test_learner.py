@@ -1,12 +1,14 @@
 """What is trained is the CLIP that is shipped, from seeded data, and a kill spoils nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from clipada.errors import RunError
 from nano.first_values import PAIRED
-from nano.loop import Recipe, Teaching, build_learner, draw_lesson, export, lesson_losses, train
+from nano.loop import Lesson, Recipe, Teaching, build_learner, draw_lesson, export, lesson_losses, train
 from nano.probes import Probe, linear_probe
 from nano.tower import BLOCKS, MIDDLE, Learner
 
@@ -83,13 +85,30 @@ def test_every_loss_teaches(learner: Learner, teaching: Teaching, step: int, nam
         assert gradient[0].abs().sum() > 0, name
 
 
-def test_a_resumed_training_ends_alike(tmp_path: Path) -> None:
+def test_a_resumed_training_ends_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe(steps=3, batch=4, warmup=2, decay=1 / 3)
     whole = train(recipe, tmp_path / "whole")
-    train(Recipe(steps=2, batch=4, warmup=2, decay=1e-6), tmp_path / "parts")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("nano.loop.draw_lesson", _killed_at(2))
+        train(recipe, tmp_path / "parts", checkpoint_seconds=0)
     parts = train(recipe, tmp_path / "parts")
     for (name, value), other in zip(whole.state_dict().items(), parts.state_dict().values(), strict=True):
         assert torch.equal(value, other), name
+
+
+def _killed_at(last: int) -> Callable[[Recipe, int], Lesson]:
+    def draw(recipe: Recipe, step: int) -> Lesson:
+        if step == last:
+            raise KeyboardInterrupt
+        return draw_lesson(recipe, step)
+
+    return draw
+
+
+def test_another_recipe_does_not_go_on_with_a_training(tmp_path: Path) -> None:
+    train(Recipe(steps=0), tmp_path)
+    with pytest.raises(RunError, match="another recipe"):
+        train(Recipe(steps=1), tmp_path)
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
