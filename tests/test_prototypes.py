@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.spatial.distance import cdist
 
 from clipada import Config, evaluate, train
@@ -16,7 +17,7 @@ from clipada.engines.graph import raised
 from clipada.engines.pytorch import TorchEngine
 from clipada.errors import DatasetError, RunError
 from clipada.model import build_model
-from clipada.prototypes import LEAST_MEMBERS, Prototypes, find_prototypes
+from clipada.prototypes import BATCH, LEAST_MEMBERS, ROUNDS, Prototypes, find_prototypes
 from clipada.types import Sample
 from tiny import tiny_config, write_products
 
@@ -79,6 +80,17 @@ def test_no_readable_image_is_said(clip_folder: Path, tmp_path: Path) -> None:
     sample = Sample(path=tmp_path / "bad.png", category="plate", split="train")
     with pytest.raises(DatasetError, match="no normal image"):
         find_prototypes(load_clip(tiny_config(clip_folder).backbone), [sample], 4, 32, seeded())
+
+
+def test_the_search_is_told_to_its_end_whatever_cannot_be_read(clip_folder: Path, tmp_path: Path) -> None:
+    for number in range(BATCH):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    Image.new("RGB", (32, 32)).save(tmp_path / "good.png")
+    samples = [Sample(path=path, category="plate", split="train") for path in sorted(tmp_path.iterdir())]
+    told: list[tuple[int, int]] = []
+    clip = load_clip(tiny_config(clip_folder).backbone)
+    find_prototypes(clip, samples, 4, 32, seeded(), report=lambda done, total: told.append((done, total)))
+    assert told == [(done, 2 + ROUNDS) for done in range(1, 3 + ROUNDS)]
 
 
 def test_they_raise_every_pass_and_leave_the_attention_alone(clip_folder: Path) -> None:

@@ -148,11 +148,10 @@ def _drawn_tokens(
     """Some patch tokens of every image that can be read, ``(n, D)`` on the CPU, evenly shared out."""
     share = MOST_TOKENS // len(samples)
     for batch in read_batches([sample.path for sample in samples], size, BATCH, workers):
-        if not batch.paths:
-            continue
-        pixels = torch.from_numpy(batch.images).to(clip.mean.device).permute(0, 3, 1, 2).float() / 255
-        for tokens in clip(clip.normalise(pixels)).float().cpu():
-            yield tokens[torch.randperm(len(tokens), generator=generator)[:share]]
+        if batch.paths:
+            pixels = torch.from_numpy(batch.images).to(clip.mean.device).permute(0, 3, 1, 2).float() / 255
+            for tokens in clip(clip.normalise(pixels)).float().cpu():
+                yield tokens[torch.randperm(len(tokens), generator=generator)[:share]]
         on_batch()
 
 
