@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from nano.spectra import windowed_waves
+
 GABORS = ((0, 3.2, 8), (0, 4.6, 8), (0, 7.0, 8), (0, 12.0, 4), (1, 4.0, 2), (2, 4.0, 2))
 """Channel of ``OPPONENTS``, wave length in pixels and number of orientations."""
 
@@ -84,17 +86,12 @@ def set_first_words(text: Any, generator: Generator) -> None:
 
 def gabor_filters(patch: int) -> Tensor:
     """Even and odd Gabor filters in turn, in the patch's middle, free of brightness: ``(PAIRED, 3, patch, patch)``."""
-    axis = torch.arange(patch) - (patch - 1) / 2
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
     filters = []
     for channel, wave, turns in GABORS:
-        window = torch.exp(-(x.square() + y.square()) / (2 * min(0.6 * wave, 0.35 * patch) ** 2))
-        for turn in range(turns):
-            angle = math.pi * turn / turns
-            along = 2 * math.pi / wave * (x * math.cos(angle) + y * math.sin(angle))
-            for plane in (along.cos(), along.sin()):
-                level = window * (plane - (window * plane).sum() / window.sum())
-                filters.append(_tint(channel) * level / level.norm() * (1 + 2 * patch / wave) / patch)
+        window, planes = windowed_waves(patch, wave, turns, min(0.6 * wave, 0.35 * patch))
+        for plane in planes:
+            level = window * (plane - (window * plane).sum() / window.sum())
+            filters.append(_tint(channel) * level / level.norm() * (1 + 2 * patch / wave) / patch)
     return torch.stack(filters)
 
 

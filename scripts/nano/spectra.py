@@ -51,18 +51,32 @@ def log_spectra(images: Tensor, patch: int) -> Tensor:
     return torch.cat(((_windows(torch.cat(cells, 1), patch // CELL) + DARK).log(), means), 2)
 
 
+def windowed_waves(side: int, wave: float, turns: int, spread: float) -> tuple[Tensor, list[Tensor]]:
+    """What Gabor filters are made of: a Gaussian window and, for each orientation, an even and an odd wave.
+
+    Args:
+        side: Height and width of each, in pixels.
+        wave: Wave length in pixels.
+        turns: Number of orientations.
+        spread: The window's deviation in pixels.
+    """
+    axis = torch.arange(side) - (side - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    waves: list[Tensor] = []
+    for turn in range(turns):
+        angle = math.pi * turn / turns
+        along = 2 * math.pi / wave * (x * math.cos(angle) + y * math.sin(angle))
+        waves += [along.cos(), along.sin()]
+    return torch.exp(-(x.square() + y.square()) / (2 * spread**2)), waves
+
+
 def _gabors(side: int = 11) -> Tensor:
     """Even and odd filters in turn, free of brightness, ``(2 * waves * turns, 1, side, side)``."""
-    axis = torch.arange(side) - side // 2
-    y, x = torch.meshgrid(axis.float(), axis.float(), indexing="ij")
     filters = []
     for wave in WAVES:
-        window = torch.exp(-(x * x + y * y) / (2 * (0.5 * wave) ** 2))
+        window, planes = windowed_waves(side, wave, TURNS, 0.5 * wave)
         window = window / window.sum()
-        for turn in range(TURNS):
-            angle = math.pi * turn / TURNS
-            along = 2 * math.pi / wave * (x * math.cos(angle) + y * math.sin(angle))
-            filters += [window * (plane - (window * plane).sum()) for plane in (along.cos(), along.sin())]
+        filters += [window * (plane - (window * plane).sum()) for plane in planes]
     return torch.stack(filters)[:, None]
 
 
