@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.table import Table
 
 from clipada.config import cores
-from clipada.engines.graph import GraphEngine, LookInput, first_look
 from clipada.engines.openvino import GRAPH, core
+from clipada.engines.refinement import GraphEngine, LookInput, first_look
 
 PRODUCTS = ((257, 768, 3072), (1024, 768, 3072), (1024, 1024, 1024), (2048, 2048, 2048))
 """Rows, inner size and columns."""

@@ -23,12 +23,12 @@ from small_defects import draw_small_defect
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from clipada.backbone import FrozenClip, load_clip
 from clipada.config import Config
 from clipada.data import load_dataset, read_batches
-from clipada.metrics import CategoryMetrics, evaluate_maps, mean_metrics
-from clipada.model import ClipAda, build_model, upsample
-from clipada.prototypes import Prototypes, find_prototypes
+from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps, mean_metrics
+from clipada.models.backbones import FrozenClip, load_clip
+from clipada.models.clip_ada import ClipAda, build_model, upsample
+from clipada.models.memory import Prototypes, find_prototypes
 from clipada.randomness import derived_generator
 from clipada.scoring import anomaly_map, image_score
 from clipada.synthesis import AnomalySynthesiser, texture_source

@@ -29,12 +29,12 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from clipada.bundle import read_run
 from clipada.calibration import needed_images, threshold, threshold_rank
 from clipada.config import CalibrationConfig
 from clipada.data import load_dataset
-from clipada.inspector import Inspector
+from clipada.inspection import Inspector
 from clipada.report import calibration_summary
+from clipada.runs import read_run
 from clipada.types import Verdict
 
 Values = NDArray[np.float64]

@@ -34,18 +34,18 @@ from rich.table import Table
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from clipada.backbone import FrozenClip
 from clipada.config import Config, EngineConfig, EnginePrecision, RuntimeName, cores
-from clipada.engines import Engine
+from clipada.devices import machine
+from clipada.engines.export.folding import graph_shape
+from clipada.engines.export.graphs import write_graph
 from clipada.engines.exports import open_look
-from clipada.engines.graph import GraphEngine, GraphShape, Looked, LookInput, first_look
-from clipada.engines.pytorch import TorchEngine
-from clipada.exporting.folding import graph_shape
-from clipada.exporting.graphs import write_graph
+from clipada.engines.refinement import GraphEngine, GraphShape, Looked, LookInput, first_look
+from clipada.engines.torch import TorchEngine
 from clipada.images import write_png
-from clipada.inspector import Inspector
-from clipada.machine import machine
-from clipada.model import ClipAda, build_model, upsample
+from clipada.inspection import Inspector
+from clipada.models.backbones import FrozenClip
+from clipada.models.clip_ada import ClipAda, build_model, upsample
+from clipada.types import Engine
 
 BLOCK = 9
 SHAPE = GraphShape(image_size=256, grid=(16, 16), blocks=BLOCK, width=768, passes=2)

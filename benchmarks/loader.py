@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 
 from clipada.config import Config
 from clipada.data import load_dataset
-from clipada.machine import machine
-from clipada.model import build_model
+from clipada.devices import machine
+from clipada.models.clip_ada import build_model
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training import TrainingBatch, TrainingBatches
 from clipada.training.objective import objective, pass_losses

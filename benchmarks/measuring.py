@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipada.machine import machine
+from clipada.devices import machine
 
 Seconds = NDArray[np.float64]
 """Seconds on the wall and of the processor, ``(2, rounds)``."""

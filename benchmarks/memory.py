@@ -21,9 +21,9 @@ from metrics import streamed
 from rich.console import Console
 from rich.table import Table
 
+from clipada.commands.predict import predict
 from clipada.config import EngineName
 from clipada.data import load_dataset
-from clipada.predicting import predict
 
 
 def grown(folder: Path, files: list[Path], count: int) -> Path:

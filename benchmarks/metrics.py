@@ -26,7 +26,7 @@ from measuring import alone, conditions
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from clipada.metrics import AUPRO_FPR_LIMIT, PixelMetrics
+from clipada.evaluation.metrics import AUPRO_FPR_LIMIT, PixelMetrics
 from clipada.types import Map, Mask
 
 SIDE = 256

@@ -18,11 +18,11 @@ from rich.console import Console
 from transformers import CLIPConfig, CLIPModel
 
 from clipada import demo
-from clipada.backbone import EMBEDDED_FOLDER
+from clipada.commands.demo import DATA, Step
 from clipada.config import EMBEDDED_BACKBONE, Config
 from clipada.data.demo import write_demo
-from clipada.demonstration import DATA, Step
-from clipada.metrics import mean_metrics
+from clipada.evaluation.metrics import mean_metrics
+from clipada.models.backbones import EMBEDDED_FOLDER
 from clipada.report import metrics_table
 
 

@@ -25,11 +25,11 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from clipada.bundle import load_model, read_run
 from clipada.config import ScoringConfig
 from clipada.data import Dataset, load_dataset, load_mask, read_batches
-from clipada.metrics import average_precision
-from clipada.model import ClipAda, upsample
+from clipada.evaluation.metrics import average_precision
+from clipada.models.clip_ada import ClipAda, upsample
+from clipada.runs import load_model, read_run
 from clipada.scoring import anomaly_map
 
 Hint = Callable[[Tensor, Tensor], Tensor]

@@ -33,9 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 from clipada.config import HistoryConfig
-from clipada.listing import find_images
-from clipada.machine import machine
-from clipada.serving.history import History
+from clipada.data.listing import find_images
+from clipada.devices import machine
+from clipada.history.store import History
 
 OVERLOAD = 10
 

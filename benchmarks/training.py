@@ -30,10 +30,10 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from clipada.config import Config, RuntimeConfig
+from clipada.config.overrides import asked_config
 from clipada.data import load_dataset
-from clipada.machine import machine
-from clipada.model import build_model
-from clipada.options import asked_config
+from clipada.devices import machine
+from clipada.models.clip_ada import build_model
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training import TrainingBatch, TrainingBatches
 from clipada.training.batches import synthesised

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipada.backbone import FrozenClip, load_clip
 from clipada.cli import main
+from clipada.commands.train import train
 from clipada.config import BackboneConfig, Config, RuntimeConfig
-from clipada.workflows import train
+from clipada.models.backbones import FrozenClip, load_clip
 from tiny import make_clip, tiny_config, write_products
 
 SHARED = Path(os.environ.get("CLIPADA_SHARED", Path(__file__).parents[2] / "shared"))
 
+pytest_plugins = ["serving_fixtures"]
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only waits
 

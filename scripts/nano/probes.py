@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
-from clipada.metrics import auroc, average_precision
+from clipada.evaluation.metrics import auroc, average_precision
 from clipada.randomness import derived_generator
 from nano.captions import ANOMALOUS, GROUPS, NORMAL, PHRASES, captions, patch_words
 from nano.scenes import Palette, Scenes, draw_scenes

@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING, Any
 from clipada.errors import ClipAdaError
 
 if TYPE_CHECKING:
-    from clipada.calibrating import calibrate
     from clipada.calibration import DriftMonitor
+    from clipada.commands.calibrate import calibrate
+    from clipada.commands.demo import demo
+    from clipada.commands.evaluate import evaluate
+    from clipada.commands.export import export
+    from clipada.commands.info import info
+    from clipada.commands.predict import predict
+    from clipada.commands.push import push_to_hub, save_pretrained
+    from clipada.commands.report import report_run
+    from clipada.commands.reproduce import reproduce
+    from clipada.commands.synthesize import synthesize
+    from clipada.commands.train import train
     from clipada.config import Config
-    from clipada.demonstration import demo
-    from clipada.experiments import reproduce
-    from clipada.exporting import export
-    from clipada.inspector import Inspector
-    from clipada.model import ClipAda
-    from clipada.predicting import predict
-    from clipada.publishing import push_to_hub, save_pretrained
-    from clipada.workflows import evaluate, info, report_run, synthesize, train
+    from clipada.inspection import Inspector
+    from clipada.models.clip_ada import ClipAda
 
 __all__ = [
     "ClipAda",
@@ -39,22 +43,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ClipAda": "clipada.model",
+    "ClipAda": "clipada.models.clip_ada",
     "Config": "clipada.config",
     "DriftMonitor": "clipada.calibration",
-    "Inspector": "clipada.inspector",
-    "calibrate": "clipada.calibrating",
-    "demo": "clipada.demonstration",
-    "evaluate": "clipada.workflows",
-    "export": "clipada.exporting",
-    "info": "clipada.workflows",
-    "predict": "clipada.predicting",
-    "push_to_hub": "clipada.publishing",
-    "report_run": "clipada.workflows",
-    "reproduce": "clipada.experiments",
-    "save_pretrained": "clipada.publishing",
-    "synthesize": "clipada.workflows",
-    "train": "clipada.workflows",
+    "Inspector": "clipada.inspection",
+    "calibrate": "clipada.commands.calibrate",
+    "demo": "clipada.commands.demo",
+    "evaluate": "clipada.commands.evaluate",
+    "export": "clipada.commands.export",
+    "info": "clipada.commands.info",
+    "predict": "clipada.commands.predict",
+    "push_to_hub": "clipada.commands.push",
+    "report_run": "clipada.commands.report",
+    "reproduce": "clipada.commands.reproduce",
+    "save_pretrained": "clipada.commands.push",
+    "synthesize": "clipada.commands.synthesize",
+    "train": "clipada.commands.train",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,3 +153,24 @@ class Verdict(Prediction):
     score_threshold: float | None = None
     defective: bool | None = None
     group: str | None = None
+
+
+class Engine(Protocol):
+    """Anything that localises anomalies in images of the model's input size."""
+
+    image_size: int
+    """Side ``S`` of the square it takes, in pixels."""
+
+    passes: int
+    """Number of maps it makes: the coarse one and the refined ones."""
+
+    def localise_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Raw maps of every pass.
+
+        Args:
+            images: RGB, ``(B, S, S, 3)``.
+
+        Returns:
+            ``(passes, B, S, S)``, values 0..1, coarse pass first.
+        """
+        ...

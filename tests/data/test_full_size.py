@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from clipada.commands.reproduce import plan_reproduction
 from clipada.config import Config, Preset
 from clipada.data import Dataset, load_dataset
-from clipada.experiments import coverage, paper_dataset, plan_reproduction
+from clipada.research.paper import coverage, paper_dataset
 
 MVTEC = {
     "bottle": (209, 20, {"broken_large": 20, "broken_small": 22, "contamination": 21}),

@@ -16,7 +16,7 @@ from clipada.errors import DatasetError
 from clipada.images import write_png
 from clipada.synthesis import FolderTextures, ProceduralTextures, texture_source
 from clipada.synthesis import textures as room
-from clipada.synthesis.colouring import draw_palettes
+from clipada.synthesis.coloring import draw_palettes
 from clipada.synthesis.families import FAMILIES
 
 

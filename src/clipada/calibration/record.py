@@ -16,9 +16,9 @@ import numpy as np
 
 from clipada.calibration.conformal import Scores, needed_images, p_values, rate_bound, threshold, threshold_rank
 from clipada.config import CalibrationConfig
+from clipada.config.schema import build
 from clipada.errors import CalibrationError, ConfigError
 from clipada.files import write_json
-from clipada.settings import build
 
 FORMAT = 1
 

@@ -10,16 +10,22 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from clipada.cli.inspecting import calibrate, evaluate
-from clipada.cli.learning import demo, synthesize, train
-from clipada.cli.predicting import predict
-from clipada.cli.reproducing import reproduce
-from clipada.cli.serving import serve
-from clipada.cli.telling import export, info, push, report
+from clipada.cli.calibrate import calibrate
+from clipada.cli.demo import demo
+from clipada.cli.evaluate import evaluate
+from clipada.cli.export import export
+from clipada.cli.history import history_app
+from clipada.cli.info import info
+from clipada.cli.predict import predict
+from clipada.cli.push import push
+from clipada.cli.report import report
+from clipada.cli.reproduce import reproduce
+from clipada.cli.serve import serve
+from clipada.cli.synthesize import synthesize
 from clipada.cli.terminal import console, error_console
-from clipada.cli.watching import watch
+from clipada.cli.train import train
+from clipada.cli.watch import watch
 from clipada.errors import ClipAdaError
-from clipada.serving.commands import history_app
 
 
 def _tell_version(asked: bool) -> None:

@@ -25,8 +25,8 @@ from clipada.config import RuntimeConfig
 
 if TYPE_CHECKING:
     from clipada.data import Dataset
-    from clipada.evaluation import Evaluation
-    from clipada.predicting import Record
+    from clipada.evaluation.evaluate import Evaluation
+    from clipada.inspection.batch import Record
 
 out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -76,7 +76,7 @@ def read_dataset(data: Path, layout: str, categories: list[str] | None) -> Datas
 
 def print_metrics(result: Evaluation) -> None:
     """What was left out, a table for each map, and how to read them."""
-    from clipada.metrics import mean_metrics
+    from clipada.evaluation.metrics import mean_metrics
     from clipada.report import metrics_table
 
     for failure in result.failures:

@@ -11,7 +11,7 @@ from clipada.config.baselines import (
     ZeroShotConfig,
 )
 from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig, HistoryConfig, Keep, Word
-from clipada.config.line import SinkConfig, WatchConfig
+from clipada.config.history import SinkConfig, WatchConfig
 from clipada.config.method import (
     EMBEDDED_BACKBONE,
     Attention,
@@ -26,7 +26,7 @@ from clipada.config.method import (
     SynthesisConfig,
     setting_names,
 )
-from clipada.config.predicting import PredictConfig, Shard
+from clipada.config.predict import PredictConfig, Shard
 from clipada.config.presets import PRESETS, Preset
 from clipada.config.runtime import (
     DemoConfig,
@@ -38,7 +38,7 @@ from clipada.config.runtime import (
     RuntimeName,
     cores,
 )
-from clipada.config.serving import ServeConfig
+from clipada.config.server import ServeConfig
 from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
 
 __all__ = [

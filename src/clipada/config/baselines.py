@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 from clipada.config.method import SynthesisConfig
 from clipada.config.presets import PRESETS, Preset
+from clipada.config.schema import require
 from clipada.config.training import Precision, TrainingConfig
 from clipada.errors import ConfigError
-from clipada.settings import require
 
 BaselineName = Literal["memory-bank", "zero-shot", "reconstruction", "draem"]
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from clipada.settings import require
+from clipada.config.schema import require
 
 CalibrationMode = Literal["conditional", "marginal"]
 Keep = Literal["none", "defective", "all"]

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_type_hints
 
 from clipada.config.presets import PRESETS, Preset
+from clipada.config.schema import build, checked, parse, require
 from clipada.config.training import TrainingConfig
 from clipada.errors import ConfigError
-from clipada.settings import build, checked, parse, require
 
 Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]

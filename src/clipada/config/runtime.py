@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from clipada.settings import require
+from clipada.config.schema import require
 
 RuntimeName = Literal["onnx", "openvino"]
 EngineName = Literal["torch", "onnx", "openvino"]

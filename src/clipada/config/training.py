@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from clipada.config.schema import require
 from clipada.errors import ConfigError
-from clipada.settings import require
 
 LossResolution = Literal["image", "patch"]
 Precision = Literal["32-true", "bf16-mixed"]

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from clipada.data.categories import category_folders, read_categories
 from clipada.data.dataset import Dataset, Note
-from clipada.data.listing import images_in, name_of, pair_masks, subfolders
+from clipada.data.listing import images_below, images_in, name_of, pair_masks, subfolders
 from clipada.errors import DatasetError
-from clipada.listing import images_below
 from clipada.types import Sample
 
 HELD_OUT = 0.2

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from clipada.bundle import ADAPTER, Run
 from clipada.config import Attention, EngineConfig, EnginePrecision, RuntimeName
-from clipada.engines.graph import GraphEngine, GraphShape, Look
+from clipada.config.schema import build
+from clipada.engines.refinement import GraphEngine, GraphShape, Look
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of, write_json
-from clipada.settings import build
+from clipada.runs import ADAPTER, Run
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from clipada.config import EngineConfig, cores
-from clipada.engines.graph import OUTPUTS, Look, Looked, LookInput
+from clipada.engines.refinement import OUTPUTS, Look, Looked, LookInput
 from clipada.errors import ConfigError, RunError
 
 GRAPH = "graph.onnx"

@@ -9,7 +9,7 @@ from threading import local
 import openvino as ov
 
 from clipada.config import EngineConfig, EnginePrecision
-from clipada.engines.graph import OUTPUTS, Look, Looked, LookInput
+from clipada.engines.refinement import OUTPUTS, Look, Looked, LookInput
 from clipada.errors import ConfigError, RunError
 
 GRAPH = "graph.xml"

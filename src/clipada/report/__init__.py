@@ -1,10 +1,10 @@
 """What people look at: overlays, tables and the model card."""
 
+from clipada.inspection.overlays import blend_heat, draw_outlines, heat_colours, map_to_16bit, overlay
 from clipada.report.card import model_card, run_summary
+from clipada.report.guarantee import calibration_summary
 from clipada.report.html import Report, write_report
-from clipada.report.overlays import blend_heat, draw_outlines, heat_colours, map_to_16bit, overlay
 from clipada.report.parts import Parts, read_scores, read_verdicts
-from clipada.report.promise import calibration_summary
 from clipada.report.tables import COLUMNS as METRIC_COLUMNS
 from clipada.report.tables import metrics_markdown, metrics_table
 

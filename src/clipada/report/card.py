@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from clipada.bundle import CALIBRATION, PROTOTYPES, Run
 from clipada.calibration import read_calibration
 from clipada.config import PRESETS, Config, setting_names
-from clipada.metrics import CategoryMetrics
-from clipada.report.promise import calibration_summary
+from clipada.evaluation.metrics import CategoryMetrics
+from clipada.report.guarantee import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
+from clipada.runs import CALIBRATION, PROTOTYPES, Run
 
 LIMITS = (
     "Scores are comparable within one category and camera set-up. The figures hold for the data named; a model trained "

@@ -12,7 +12,7 @@ import PIL.Image
 
 from clipada.errors import ImageError
 from clipada.images import read_mask
-from clipada.report.overlays import outlined, picture_size, views
+from clipada.inspection.overlays import outlined, picture_size, views
 from clipada.report.parts import Part
 from clipada.types import Failure, Image, Prediction
 

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from clipada.bundle import CALIBRATION, METRICS, Run
 from clipada.calibration import read_calibration
 from clipada.config import setting_names
 from clipada.errors import RunError
+from clipada.evaluation.metrics import CategoryMetrics
 from clipada.files import write_text
-from clipada.metrics import CategoryMetrics
+from clipada.inspection.overlays import heat_colours
 from clipada.report.card import LIMITS, run_summary
 from clipada.report.cases import Inspect
 from clipada.report.chapters import ImageThreshold, write_chapters
-from clipada.report.overlays import heat_colours
 from clipada.report.parts import Parts
 from clipada.report.tables import COLUMNS, metrics_rows
+from clipada.runs import CALIBRATION, METRICS, Run
 from clipada.types import Failure
 
 TEMPLATE = "report.html"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from clipada.bundle import METRICS, SCORES, Run
 from clipada.errors import ClipAdaError, RunError
+from clipada.runs import METRICS, SCORES, Run
 
 Kind = Literal["good", "anomalous", "inspected"]
 

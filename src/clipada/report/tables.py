@@ -8,7 +8,7 @@ import rich.box
 from rich.table import Table
 from rich.text import Text
 
-from clipada.metrics import CategoryMetrics
+from clipada.evaluation.metrics import CategoryMetrics
 
 COLUMNS = {
     "I-AUC": "image_auroc",

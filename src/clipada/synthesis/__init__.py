@@ -1,7 +1,7 @@
 """Synthetic anomalies: normal images and a ``torch.Generator`` in, images and masks out, a batch at once."""
 
 from clipada.synthesis.augmenters import AUGMENTERS, augment
-from clipada.synthesis.contact import contact_sheet
+from clipada.synthesis.contact_sheet import contact_sheet
 from clipada.synthesis.draem import AnomalySynthesiser
 from clipada.synthesis.perlin import perlin_noise
 from clipada.synthesis.textures import FolderTextures, ProceduralTextures, TextureSource, texture_source

@@ -11,10 +11,10 @@ import torch
 from torch import Generator, Tensor
 
 from clipada.config import SynthesisConfig
+from clipada.data.listing import images_below
 from clipada.errors import ClipAdaError, DatasetError, ImageError
 from clipada.images import read_rgb, resize
-from clipada.listing import images_below
-from clipada.synthesis.colouring import colour
+from clipada.synthesis.coloring import colour
 from clipada.synthesis.draws import integers
 from clipada.synthesis.families import FAMILIES
 from clipada.types import Failure, Image

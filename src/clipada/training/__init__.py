@@ -3,7 +3,7 @@
 from clipada.training.batches import TrainingBatch, TrainingBatches
 from clipada.training.checkpoint import CHECKPOINT
 from clipada.training.loop import Progress, fit, launch
-from clipada.training.selection import select_share, split_validation
+from clipada.training.split import select_share, split_validation
 from clipada.training.validation import validate
 
 __all__ = [

@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clipada.config import Config, RuntimeConfig, TrainingConfig
+from clipada.devices import find_device
 from clipada.errors import ConfigError, RunError
-from clipada.machine import find_device
-from clipada.model import ClipAda
+from clipada.models.clip_ada import ClipAda
 from clipada.synthesis import AnomalySynthesiser, texture_source
 from clipada.training.batches import TrainingBatch, TrainingBatches, synthesised
 from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipada.config import TrainingConfig
-from clipada.model import ClipAda, upsample
+from clipada.models.clip_ada import ClipAda, upsample
 
 
 def adamw(model: ClipAda, config: TrainingConfig) -> torch.optim.AdamW:

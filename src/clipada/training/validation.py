@@ -9,8 +9,8 @@ import torch
 
 from clipada.config import Config
 from clipada.data import read_batches
-from clipada.metrics import CategoryMetrics, evaluate_maps
-from clipada.model import ClipAda, upsample
+from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps
+from clipada.models.clip_ada import ClipAda, upsample
 from clipada.randomness import derived_generator
 from clipada.scoring import score_passes
 from clipada.synthesis import AnomalySynthesiser, texture_source

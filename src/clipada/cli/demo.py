@@ -1,0 +1,76 @@
+"""The command ``demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipada.cli.options import (
+    Backbone,
+    Device,
+    Settings,
+    TrainingWorkers,
+)
+from clipada.cli.terminal import print_metrics, say, stages
+from clipada.config import Config, DemoConfig, RuntimeConfig
+from clipada.config.overrides import asked_config
+
+if TYPE_CHECKING:
+    from clipada.commands.demo import Step
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for images, run and pictures.")] = Path("runs/demo"),
+    data_only: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Only write the images, in the MVTec AD layout, into DIR.")
+    ] = None,
+    train: Annotated[int, typer.Option(min=1, help="Good parts of each product to train on.")] = DemoConfig.train,
+    good: Annotated[int, typer.Option(min=1, help="Good parts of each product to test on.")] = DemoConfig.good,
+    defective: Annotated[int, typer.Option(min=1, help="Test parts with each kind of defect.")] = DemoConfig.defective,
+    held_out: Annotated[
+        int, typer.Option(min=1, help="More good parts of each product, to calibrate on.")
+    ] = DemoConfig.held_out,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Share of a product's good parts that may be called defective.")
+    ] = DemoConfig.false_alarm_rate,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other parts, another training.")] = DemoConfig.seed,
+    backbone: Backbone = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs; the preset's milestones scale along.")] = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    workers: TrainingWorkers = None,
+) -> None:
+    """See it all work, offline: draw three products, train ONE model on good parts, find defects it never saw."""
+    from clipada.commands import demo as command
+    from clipada.data.demo import write_demo
+    from clipada.report import calibration_summary
+
+    parts = DemoConfig(
+        train=train, good=good, defective=defective, held_out=held_out, false_alarm_rate=false_alarm_rate, seed=seed
+    )
+    with stages() as show:
+        if data_only is not None:
+            write_demo(data_only, parts, lambda done, total: show("drawing parts", done, total))
+            say(f"the images are in {data_only}")
+            say(f"next: clipada train {data_only} --preset demo --out runs/parts")
+            return
+        runtime = RuntimeConfig(device=device, workers=workers)
+        config = asked_config(Config.preset("demo"), settings, epochs, backbone=backbone, seed=seed)
+        result = command.demo(out, config, parts=parts, runtime=runtime, report=lambda step: show(*_shown(step)))
+    print_metrics(result.evaluation)
+    say(f"one model for {len(result.evaluation.categories)} products, trained in {result.run.training.seconds:.0f} s")
+    for line in calibration_summary(result.calibration):
+        say(line)
+    say(f"the report is {result.page}")
+    say(f"pictures of every kind of defect in {result.pictures}, the run in {result.run.folder}")
+    say(f"next: clipada info {result.run.folder}")
+    say("      clipada train FOLDER-OF-YOUR-GOOD-PARTS --preset demo --out runs/mine")
+    say("      clipada predict runs/mine YOUR-IMAGES --out out")
+
+
+def _shown(step: Step) -> tuple[str, int, int, str]:
+    """A step of the demo as the progress bar shows it."""
+    note = f"epoch {step.training.epoch}, loss {step.training.losses[-1]:.3f}" if step.training else ""
+    return step.stage, step.done, step.total, note

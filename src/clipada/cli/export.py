@@ -1,0 +1,42 @@
+"""The command ``export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipada.cli.options import Backbone, Category, Layout, RunFolder
+from clipada.cli.terminal import console, read_dataset, say
+from clipada.config import EnginePrecision, ExportConfig, RuntimeName
+
+
+def export(
+    run: RunFolder,
+    engine: Annotated[RuntimeName, typer.Option(help="The runtime to export for.")] = "onnx",
+    precision: Annotated[EnginePrecision, typer.Option(help="Arithmetic of the export.")] = "fp32",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Images to compare on, and to calibrate int8; where the run was trained by default."),
+    ] = None,
+    layout: Layout = "auto",
+    category: Category = None,
+    backbone: Backbone = None,
+    shortcut_error: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="What shortcut and cascade may change, 0..1; 0.05 by default."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Keep the export although it differs too much.")] = False,
+) -> None:
+    """Write the run for a machine without PyTorch; refuse unless it agrees with PyTorch on real images."""
+    from clipada.commands.export import export as export_run
+
+    dataset = None if data is None else read_dataset(data, layout, category)
+    config = ExportConfig() if shortcut_error is None else ExportConfig(shortcut_error=shortcut_error)
+    with console.status("exporting and comparing"):
+        folder, parity = export_run(run, engine, precision, dataset, backbone=backbone, config=config, force=force)
+    for line in parity.describe():
+        say(line)
+    say(f"export in {folder}")
+    say(f"next: clipada predict {run} IMAGES --engine {engine} --precision {precision}")

@@ -1,0 +1,141 @@
+"""The command ``history``: what was judged, and what operators say of it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipada.config import HistoryConfig, Word
+from clipada.files import written_aside
+
+if TYPE_CHECKING:
+    from clipada.history.store import History
+
+history_app = typer.Typer(help="List, judge, export and prune stored verdicts.", no_args_is_help=True)
+
+Database = Annotated[str, typer.Option(metavar="URL", help="The database that `clipada predict --database` wrote.")]
+Number = Annotated[int, typer.Argument(metavar="ID", help="A verdict's number, as `clipada history list` tells it.")]
+Reason = Annotated[str, typer.Option(help="Why, in a few words.")]
+
+
+@history_app.command("list")
+def list_entries(
+    database: Database = HistoryConfig.database,
+    defective: Annotated[bool | None, typer.Option("--defective/--good", help="Only these verdicts.")] = None,
+    word: Annotated[Word | None, typer.Option(help="Only those of which an operator said so last.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only those of this group.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only those given then or later, in local time.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only those given earlier, in local time.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+) -> None:
+    """Print the newest verdicts: number, time, verdict, score, p-value, the operator's word and reason, image."""
+    from clipada.history.store import Wanted
+
+    wanted = Wanted(defective=defective, word=word, group=group, since=since, until=until)
+    with _history(database) as history:
+        for entry in history.entries(wanted, limit=limit):
+            verdict = {True: "defective", False: "good", None: "-"}[entry.defective]
+            said = {True: "confirmed", False: "rejected", None: "-"}[entry.confirmed]
+            reason = " ".join((entry.reason or "-").split())
+            p_value = "-" if entry.p_value is None else f"{entry.p_value:.4f}"
+            cells = (entry.id, entry.time, verdict, f"{entry.score:.4f}", p_value, said, reason, entry.path or "-")
+            typer.echo("\t".join(map(str, cells)))
+
+
+@history_app.command()
+def confirm(number: Number, reason: Reason = "", database: Database = HistoryConfig.database) -> None:
+    """Say that a verdict was right."""
+    with _history(database) as history:
+        history.judge(number, confirmed=True, reason=reason)
+
+
+@history_app.command()
+def reject(
+    number: Number,
+    reason: Annotated[str, typer.Option(help="Why, in a few words.")],
+    database: Database = HistoryConfig.database,
+) -> None:
+    """Say that a verdict was wrong."""
+    with _history(database) as history:
+        history.judge(number, confirmed=False, reason=reason)
+
+
+@history_app.command()
+def export(
+    out: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="A CSV file; standard output by default.")] = None,
+    database: Database = HistoryConfig.database,
+) -> None:
+    """Write every verdict with the operator's last word as CSV."""
+    with _history(database) as history:
+        if out is None:
+            history.export_csv(sys.stdout)
+            return
+        with written_aside(out) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+            count = history.export_csv(file)
+    typer.echo(f"{count} verdicts in {out}", err=True)
+
+
+@history_app.command("false-alarms")
+def false_alarms(database: Database = HistoryConfig.database) -> None:
+    """Print where the images of rejected alarms are kept; `clipada calibrate --rejected` takes them from there."""
+    from clipada.history.store import Wanted
+
+    with _history(database) as history:
+        alarms = list(history.entries(Wanted(defective=True, word="rejected")))
+    for entry in alarms:
+        if entry.kept:
+            typer.echo(entry.kept)
+    lost = sum(1 for entry in alarms if not entry.kept)
+    if lost:
+        typer.echo(f"of {lost} more no image was kept: inspect with --keep-images defective", err=True)
+
+
+@history_app.command()
+def prune(
+    days: Annotated[int, typer.Option(min=0, help="Delete verdicts that are older than so many days.")],
+    database: Database = HistoryConfig.database,
+) -> None:
+    """Delete old verdicts with their feedback and kept images; those that a sink has not taken yet stay."""
+    with _history(database) as history:
+        count = history.prune(datetime.now(UTC) - timedelta(days=days))
+    typer.echo(f"deleted {count} verdicts", err=True)
+
+
+@history_app.command()
+def waiting(database: Database = HistoryConfig.database) -> None:
+    """Print what sinks have not taken yet: verdicts, time of the oldest, failed attempts in a row, sink, last error."""
+    with _history(database) as history:
+        for sink in history.waiting():
+            error = " ".join((sink.error or "-").split())
+            typer.echo("\t".join(map(str, (sink.verdicts, sink.oldest, sink.failures, sink.sink, error))))
+
+
+@history_app.command()
+def abandon(
+    sink: Annotated[str, typer.Argument(metavar="SINK", help="A sink's name, as `clipada history waiting` tells it.")],
+    first: Annotated[bool, typer.Option("--first", help="Only the verdict that has waited longest.")] = False,
+    database: Database = HistoryConfig.database,
+) -> None:
+    """Give up what waits for a sink that is gone, or that refuses a verdict for good. The verdicts stay."""
+    with _history(database) as history:
+        count = history.abandon(sink, 1 if first else None)
+    typer.echo(f"{count} verdicts will not be delivered to {sink}", err=True)
+
+
+@history_app.command()
+def mended(database: Database = HistoryConfig.database) -> None:
+    """Say that what had drifted was mended: drift is watched for anew, from the next verdict on."""
+    from clipada.history.drift import begin_anew
+
+    with _history(database) as history:
+        begin_anew(history)
+
+
+def _history(database: str) -> History:
+    from clipada.history.store import History
+
+    return History(HistoryConfig(database=database), create=False)

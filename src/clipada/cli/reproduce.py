@@ -1,0 +1,115 @@
+"""The command that runs the paper's experiments again: reproduce."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from clipada.cli.options import Backbone, Category, Compile, DataFolder, Device, Layout, Settings
+from clipada.cli.terminal import out_console, read_dataset, say, stages
+from clipada.config import BASELINE_NAMES, BaselineName, BaselinesConfig, Config, RuntimeConfig
+from clipada.config.overrides import asked_config
+
+if TYPE_CHECKING:
+    from clipada.research.paper import ReproductionPlan
+
+
+def reproduce(
+    name: Annotated[
+        Literal["mvtec", "visa"], typer.Argument(metavar="mvtec|visa", help="Which of the paper's data sets.")
+    ],
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="The folder for runs, tables and figures; finished runs are used again.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ITEM", help="table1 ... figure6, or ablation (three seeds); may be repeated."),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only list the runs and how long they take here.")] = False,
+    scale: Annotated[
+        float, typer.Option(min=0.0, help="Share of all epochs, baselines' too; milestones scale along, one at least.")
+    ] = 1.0,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of each variant; one by default, three in the ablation.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="The schedule; by default the paper's for this data set.")] = None,
+    backbone: Backbone = None,
+    textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD, as in the paper.")] = None,
+    baselines: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="For tables 1 to 3: all, none, or e.g. memory-bank,zero-shot."),
+    ] = "all",
+    settings: Settings = None,
+    layout: Layout = "auto",
+    category: Category = None,
+    device: Device = "auto",
+    workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
+    compiled: Compile = False,
+    images_per_second: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="With --plan: the training speed with one pass, instead of measuring."),
+    ] = None,
+) -> None:
+    """Train and evaluate what the paper's tables and figures need; write published and measured rows side by side.
+
+    Prototypes, which the paper has none of, come in by --set model.prototypes=1024 alone. The quick preset's
+    similarity, attention and fusion are not the paper's.
+    """
+    from clipada.commands import reproduce as command
+    from clipada.research import paper
+
+    base = Config.preset(preset or name).updated(  # type: ignore[arg-type]
+        {"model.prototypes": 0, "model.prototypes_first": False}
+    )
+    sizes = BaselinesConfig.preset(preset or name).scaled(scale)  # type: ignore[arg-type]
+    compared = replace(sizes, include=_named(baselines))
+    epochs = max(1, round(scale * base.training.epochs))
+    config = asked_config(base, settings, epochs, backbone=backbone, textures=textures)
+    dataset = read_dataset(data, layout, category)
+    say(paper.coverage(dataset, paper.paper_dataset(name)))
+    runtime = RuntimeConfig(device=device, workers=workers, compile=compiled)
+    with stages() as show:
+
+        def report(step: paper.Step) -> None:
+            show(step.stage, step.done, step.total, step.note)
+
+        planning = partial(command.plan_reproduction, images_per_second=images_per_second)
+        act: Callable[..., paper.ReproductionPlan | command.Reproduction]
+        act = planning if plan else command.reproduce
+        made = act(
+            name, dataset, out, config, only=only, seeds=seeds, baselines=compared, runtime=runtime, report=report
+        )
+    if isinstance(made, paper.ReproductionPlan):
+        _print_plan(made)
+        return
+    for path in made.files:
+        say(f"wrote {path}")
+    say(f"all of it is in {made.page}")
+
+
+def _named(baselines: str) -> tuple[BaselineName, ...]:
+    """The baselines asked for, by name."""
+    if baselines in ("all", "none"):
+        return BASELINE_NAMES if baselines == "all" else ()
+    return tuple(name.strip() for name in baselines.split(",") if name.strip())  # type: ignore[misc]
+
+
+def _print_plan(plan: ReproductionPlan) -> None:
+    table = Table("run", "for", "images", "images/s", "hours", box=None)
+    for run in plan.runs:
+        done = run.experiment.finished
+        table.add_row(
+            Text(run.experiment.label),
+            Text(" ".join(run.items)),
+            f"{run.images:,}",
+            f"{run.rate:.1f}" if run.rate else "",
+            "finished" if done else f"{run.hours:.2f}",
+        )
+    out_console.print(table)
+    out_console.print(f"{plan.hours:.1f} hours on one device; {plan.basis}", highlight=False)

@@ -1,0 +1,118 @@
+"""The command ``serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipada.cli.options import (
+    Backbone,
+    Cascade,
+    Device,
+    Engine,
+    Mqtt,
+    Precision,
+    Secret,
+    Shortcut,
+    Streams,
+    Threads,
+    Webhook,
+    engine_config,
+)
+from clipada.cli.terminal import say
+from clipada.config import HistoryConfig, Keep, ServeConfig, SinkConfig
+
+TOKEN = "serve.token"  # noqa: S105 - the name of a file
+"""Where a token that was made is kept, in the user's folder for settings."""
+
+
+def serve(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="[NAME=]RUN...", help="Run folders; a model is named as its folder is.")
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = ServeConfig.host,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = ServeConfig.port,
+    database: Annotated[str, typer.Option(metavar="URL", help="Where verdicts are stored.")] = HistoryConfig.database,
+    keep_images: Annotated[Keep, typer.Option(help="Which images to keep, in clipada-images.")] = HistoryConfig.keep,
+    token: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The token that callers show; by default one is made.")
+    ] = None,
+    auth: Annotated[
+        bool | None,
+        typer.Option("--auth/--no-auth", help="Ask for the token; by default where other machines can call."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Let pages of this web origin call; may be repeated.")
+    ] = None,
+    queue_length: Annotated[
+        int, typer.Option(help="Images of a model that may wait; more get 429.")
+    ] = ServeConfig.queue_length,
+    max_batch: Annotated[int, typer.Option(help="Images looked at together.")] = ServeConfig.max_batch,
+    wait_ms: Annotated[float, typer.Option(help="Wait for a batch to fill.")] = ServeConfig.wait_ms,
+    upload_bytes: Annotated[int, typer.Option(help="Largest request with one image.")] = ServeConfig.upload_bytes,
+    batch_images: Annotated[int, typer.Option(help="Images in a request with several.")] = ServeConfig.batch_images,
+    batch_bytes: Annotated[int, typer.Option(help="Largest request with several.")] = ServeConfig.batch_bytes,
+    waiting_bytes: Annotated[int, typer.Option(help="All requests together.")] = ServeConfig.waiting_bytes,
+    max_pixels: Annotated[int, typer.Option(help="Pixels of the largest image.")] = ServeConfig.max_pixels,
+    upload_seconds: Annotated[float, typer.Option(help="Time for a request to arrive.")] = ServeConfig.upload_seconds,
+    answer_seconds: Annotated[float, typer.Option(help="Time an image may wait.")] = ServeConfig.answer_seconds,
+    stop_seconds: Annotated[
+        float, typer.Option(help="Time to answer what was accepted when told to stop.")
+    ] = ServeConfig.stop_seconds,
+    webhook: Webhook = None,
+    webhook_secret: Secret = None,
+    mqtt: Mqtt = None,
+    backbone: Backbone = None,
+    engine: Engine = None,
+    device: Device = "auto",
+    precision: Precision = None,
+    threads: Threads = None,
+    streams: Streams = 1,
+    shortcut: Shortcut = False,
+    cascade: Cascade = False,
+) -> None:
+    """Inspect images that come by HTTP; every verdict that is answered is in the database."""
+    from clipada.commands import serve as command
+
+    settings = ServeConfig(
+        host=host,
+        port=port,
+        allow_origins=tuple(allow_origin or ()),
+        queue_length=queue_length,
+        max_batch=max_batch,
+        wait_ms=wait_ms,
+        upload_bytes=upload_bytes,
+        batch_images=batch_images,
+        batch_bytes=batch_bytes,
+        waiting_bytes=waiting_bytes,
+        max_pixels=max_pixels,
+        upload_seconds=upload_seconds,
+        answer_seconds=answer_seconds,
+        stop_seconds=stop_seconds,
+    )
+    command.serve(
+        runs,
+        settings,
+        HistoryConfig(database=database, keep=keep_images),
+        SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt),
+        token=_token(token, not settings.loopback if auth is None else auth),
+        engine=engine_config(engine, precision, device, threads, streams, shortcut, cascade),
+        backbone=backbone,
+        say=say,
+    )
+
+
+def _token(path: Path | None, wanted: bool) -> str | None:
+    """The token that callers show: the file's; where none is named, one that was made."""
+    from clipada.server.tokens import made_token, read_token
+
+    if path is not None:
+        return read_token(path)
+    if not wanted:
+        return None
+    path = Path(typer.get_app_dir("clipada")) / TOKEN
+    token = made_token(path)
+    say(f"callers show the token in {path}: Authorization: Bearer TOKEN")
+    return token

@@ -1,0 +1,41 @@
+"""The command ``synthesize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipada.cli.options import (
+    Category,
+    DataFolder,
+    Layout,
+    Settings,
+)
+from clipada.cli.terminal import read_dataset, say
+from clipada.config import Config
+from clipada.config.overrides import asked_config
+
+if TYPE_CHECKING:
+    pass
+
+
+def synthesize(
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="The folder to write the contact sheet into.")],
+    count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 24,
+    textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed, other samples.")] = None,
+    settings: Settings = None,
+    layout: Layout = "auto",
+    category: Category = None,
+) -> None:
+    """Write a contact sheet of synthetic training samples, to see what trains."""
+    from clipada.commands import synthesize as command
+
+    config = asked_config(Config.preset("quick"), settings, textures=textures, seed=seed)
+    path, failures = command.synthesize(read_dataset(data, layout, category), out, config, count=count)
+    for failure in failures:
+        say(f"left out: {failure.error}", style="yellow")
+    say(f"contact sheet in {path}")

@@ -1,0 +1,230 @@
+"""The command ``calibrate`` as a function."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clipada.calibration import (
+    Calibration,
+    CalibrationImage,
+    group_of,
+    read_calibration,
+    require_images,
+    write_calibration,
+)
+from clipada.config import CalibrationConfig, EngineConfig, EngineName
+from clipada.data.listing import find_images
+from clipada.errors import CalibrationError, DatasetError, ImageError
+from clipada.files import write_text
+from clipada.images import image_sha256
+from clipada.inspection import Inspector
+from clipada.report import model_card
+from clipada.runs import CALIBRATION, CARD, TRAINED_ON, Run, read_run
+from clipada.types import Failure, Verdict
+
+log = logging.getLogger(__name__)
+
+_NOT_GOOD = frozenset({"anomalous", "ground_truth", "masks"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationReport:
+    """A calibration and what was left out of it.
+
+    Attributes:
+        calibration: As written into the run folder.
+        failures: Images that could not be read.
+        trained_on: Images that the model was trained on.
+        copies: Images of the same content as another one.
+    """
+
+    calibration: Calibration
+    failures: tuple[Failure, ...] = ()
+    trained_on: tuple[Path, ...] = ()
+    copies: tuple[Path, ...] = ()
+
+
+def calibrate(
+    run: Path | str,
+    images: Path | str | Iterable[Path | str] = (),
+    settings: CalibrationConfig | None = None,
+    *,
+    rejected: Mapping[Path, str | None] | None = None,
+    backbone: str | None = None,
+    engine: EngineName | EngineConfig | None = None,
+    device: str = "auto",
+    batch_size: int = 8,
+    workers: int = 2,
+    on_image: Callable[[], None] = lambda: None,
+) -> CalibrationReport:
+    """Set a run's thresholds from images of good parts and write its ``calibration.json``.
+
+    Args:
+        run: The run folder.
+        images: Images or folders of good parts that the model was not trained on. None at all: the run's present
+            calibration is put under the new promise, its groups as they are.
+        settings: The promise.
+        rejected: Images of false alarms, and the group of each: their paths tell none. They may raise thresholds, so
+            that such parts pass, and lower none; nothing else goes by them, for they are no draw of good parts.
+        backbone: Where the backbone lies now, if not where it lay at training.
+        engine: As for ``Inspector.load``; ``EngineConfig`` names a precision too. The promise holds for verdicts of the
+            same engine and precision.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        batch_size: Images at a time.
+        workers: Threads that decode.
+        on_image: Called after every image.
+
+    Raises:
+        CalibrationError: There are too few images for the promise, or none but rejected ones.
+        ImageError: A path does not exist, or no image is found.
+        RunError: The run folder is not whole.
+        BackboneError: The backbone is missing or another one.
+    """
+    settings = settings or CalibrationConfig()
+    description = read_run(Path(run))
+    given = [Path(image) for image in ([images] if isinstance(images, Path | str) else images)]
+    joining = rejected or {}
+    if not given and joining:
+        raise CalibrationError(
+            "rejected alarms alone are no calibration",
+            expected="IMAGES of good parts, which they join",
+            remedy="name the images of the present calibration too",
+        )
+    if not given:
+        return _promised(description, settings)
+    paths = find_images(given)
+    _refuse_defects(paths)
+    fresh, trained_on, copies = _sorted_out([*paths, *joining], description)
+    late = (joining.keys() - set(paths)) & set(fresh)
+    left_out = f"; {len(trained_on)} more were trained on, {len(copies)} are copies" if trained_on or copies else ""
+    require_images(len(fresh) - len(late), settings, left_out)
+    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device, calibrated=False)
+    results = inspector.inspect_files(fresh, batch_size=batch_size, workers=workers)
+    scored, rejects, failures = _scored(results, settings.per, {path: joining[path] for path in late}, on_image)
+    calibration = Calibration(
+        settings=settings,
+        images=scored,
+        rejected=rejects,
+        model_sha256=description.model_sha256,
+        engine=inspector.engine_name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    )
+    _write(calibration, description)
+    return CalibrationReport(calibration=calibration, failures=failures, trained_on=trained_on, copies=copies)
+
+
+def _promised(run: Run, settings: CalibrationConfig) -> CalibrationReport:
+    """The run's calibration under another promise."""
+    path = run.folder / CALIBRATION
+    if not path.exists():
+        raise CalibrationError(
+            f"run {run.folder} has no calibration yet", expected="IMAGES of good parts", remedy="name some"
+        )
+    present = read_calibration(path)
+    if settings.per not in (None, present.settings.per):
+        raise CalibrationError(
+            "groups cannot change without images",
+            expected="no --per" if present.settings.per is None else f"--per {present.settings.per}",
+            got=f"--per {settings.per}",
+            remedy="leave --per out, or name the IMAGES again",
+        )
+    calibration = present.promising(settings)
+    _write(calibration, run)
+    return CalibrationReport(calibration=calibration)
+
+
+def _write(calibration: Calibration, run: Run) -> None:
+    """Keep the calibration in the run folder, and say so on its card."""
+    write_calibration(run.folder / CALIBRATION, calibration)
+    write_text(run.folder / CARD, model_card(run))
+
+
+def _refuse_defects(paths: Iterable[Path]) -> None:
+    """Refuse images that lie where the known layouts keep defects and masks."""
+    for path in paths:
+        if any(_holds_defects(folder) for folder in path.absolute().parents[:2]):
+            raise DatasetError(
+                f"{path} seems to show no good part",
+                expected="images of good parts alone",
+                got=f"folder {path.parent}",
+                remedy="name the folders of good parts, e.g. part/test/good",
+            )
+
+
+def _holds_defects(folder: Path) -> bool:
+    """Whether a folder is one of defects or masks: by its name, or because it lies beside ``good`` in ``test``."""
+    tested = folder.parent.name == "test" and folder.name != "good" and (folder.parent / "good").is_dir()
+    return tested or folder.name in _NOT_GOOD
+
+
+def _sorted_out(paths: Iterable[Path], run: Run) -> tuple[list[Path], tuple[Path, ...], tuple[Path, ...]]:
+    """The images that may count, those that the run was trained on, and those that count already."""
+    trained = run.training_sha256s
+    if trained is None:
+        log.warning(
+            "run %s does not tell which images it was trained on (no %s): make sure that none is among these, "
+            "or the false-alarm rate will not be kept",
+            run.folder,
+            TRAINED_ON,
+        )
+    fresh: dict[str, Path] = {}
+    trained_on, copies = [], []
+    for path in paths:
+        sha256 = _sha256(path)
+        if sha256 in (trained or ()):
+            trained_on.append(path)
+        elif sha256 in fresh:
+            copies.append(path)
+        else:
+            fresh[sha256] = path
+    return list(fresh.values()), tuple(trained_on), tuple(copies)
+
+
+def _sha256(path: Path) -> str:
+    """The hash of an image; of its name where it cannot be read, so that inspecting it can say why."""
+    try:
+        return image_sha256(path)
+    except ImageError:
+        return str(path)
+
+
+def _scored(
+    results: Iterable[Verdict | Failure],
+    per: str | None,
+    rejected: Mapping[Path, str | None],
+    on_image: Callable[[], None],
+) -> tuple[tuple[CalibrationImage, ...], tuple[CalibrationImage, ...], tuple[Failure, ...]]:
+    """What the calibration keeps of each image, rejected ones apart; and the images that could not be read."""
+    scored: list[CalibrationImage] = []
+    late: list[CalibrationImage] = []
+    failures: list[Failure] = []
+    for result in results:
+        if isinstance(result, Failure):
+            failures.append(result)
+        elif result.path is not None and result.path in rejected:
+            late.append(_image(result, rejected[result.path]))
+        else:
+            scored.append(_image(result, group_of(result.path, per) if result.path else None))
+        on_image()
+    groups = {image.group for image in scored}
+    if per is not None and not any(groups):
+        raise CalibrationError(f"no image's path tells a group by {per!r}", remedy="mend --per, or leave it out")
+    late = [image if image.group in groups else replace(image, group=None) for image in late]
+    return _ordered(scored), _ordered(late), tuple(failures)
+
+
+def _ordered(images: Iterable[CalibrationImage]) -> tuple[CalibrationImage, ...]:
+    """Images by group and rising score."""
+    return tuple(sorted(images, key=lambda image: (image.group or "", image.score, image.sha256)))
+
+
+def _image(verdict: Verdict, group: str | None) -> CalibrationImage:
+    peak = float(verdict.anomaly_map.max())
+    return CalibrationImage(sha256=verdict.image_sha256, score=verdict.score, peak=peak, group=group)

@@ -1,0 +1,83 @@
+"""Write an HTML report of an evaluation or of predictions."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+from pathlib import Path
+
+from clipada.config import EngineConfig, EngineName, EnginePrecision
+from clipada.inspection import Inspector
+from clipada.inspection.batch import find_predictions
+from clipada.report import (
+    Parts,
+    Report,
+    read_scores,
+    read_verdicts,
+    write_report,
+)
+from clipada.runs import read_run
+
+REPORT = "report.html"
+
+
+def report_run(
+    run: Path | str,
+    verdicts: Path | str | None = None,
+    out: Path | str | None = None,
+    *,
+    backbone: str | None = None,
+    engine: EngineName | EngineConfig | None = None,
+    device: str = "auto",
+    precision: EnginePrecision | None = None,
+    batch_size: int = 8,
+    workers: int = 2,
+) -> Report:
+    """Write a self-contained HTML report of a run's last evaluation, or of what ``predict`` said.
+
+    The parts that are shown are read and inspected again; the file itself needs nothing else.
+
+    Args:
+        run: The run folder.
+        verdicts: The JSON lines of ``predict``, or the folder that it wrote into, shards and all; ``None`` reports the
+            evaluation.
+        out: The file to write, or a folder to write ``report.html`` into; by default the run folder, the folder of
+            ``verdicts``, or the file beside ``verdicts`` of its name and the ending ``.html``.
+        backbone: Where the backbone lies now, if not where it lay at training.
+        engine: As for ``Inspector.load``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        precision: ``"fp32"``, ``"bf16"``, or that of an export.
+        batch_size: Images at a time.
+        workers: Threads that decode.
+
+    Returns:
+        Where the report is, and the parts that could not be shown.
+
+    Raises:
+        RunError: The run folder is not whole, or was not evaluated.
+        ClipAdaError: The verdicts, or the scores kept by ``evaluate``, cannot be read.
+        BackboneError: The backbone is missing or another one.
+    """
+    description = read_run(Path(run))
+    parts = read_scores(description) if verdicts is None else _verdicts(Path(verdicts))
+    path = Path(out or (run if verdicts is None else _beside(Path(verdicts))))
+    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device, precision=precision)
+    command = shlex.join(["clipada", "report", str(run), *([] if verdicts is None else [str(verdicts)])])
+    return write_report(
+        path / REPORT if path.is_dir() else path,
+        description,
+        parts,
+        partial(inspector.inspect_files, batch_size=batch_size, workers=workers),
+        command=command,
+        image_threshold=inspector.score_threshold,
+    )
+
+
+def _verdicts(given: Path) -> Parts:
+    """The verdicts in a file, or in all those in a folder that ``predict`` wrote into."""
+    return read_verdicts(*find_predictions(given)) if given.is_dir() else read_verdicts([given])
+
+
+def _beside(verdicts: Path) -> Path:
+    """Where a report on verdicts lies unless it is said."""
+    return verdicts if verdicts.is_dir() else verdicts.with_suffix(".html")

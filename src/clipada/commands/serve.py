@@ -1,0 +1,122 @@
+"""From run folders to a server that listens until it is told to stop."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from clipada.config import EngineConfig, HistoryConfig, ServeConfig, SinkConfig
+from clipada.errors import ConfigError
+from clipada.history.recorder import Line
+from clipada.inspection import Inspector
+from clipada.server.app import create_app
+from clipada.server.service import Service
+
+KEEP_ALIVE_SECONDS = 30
+
+_NAME = re.compile(r"[\w.-]+")
+
+
+def serve(
+    runs: Sequence[str],
+    settings: ServeConfig,
+    storage: HistoryConfig,
+    sinks: SinkConfig | None = None,
+    *,
+    token: str | None = None,
+    engine: EngineConfig | None = None,
+    backbone: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve runs until SIGTERM or SIGINT; what was accepted by then is inspected, stored and answered.
+
+    Args:
+        runs: Run folders, each ``NAME=FOLDER`` or a folder, which is then named as the folder is.
+        settings: Where to listen, what to take.
+        storage: Where verdicts go.
+        sinks: Who else is told of them.
+        token: What callers must show; ``None`` lets anyone in.
+        engine: What looks.
+        backbone: Where the backbone lies now, if not where it lay at training.
+        say: Told where it listens, once it does.
+
+    Raises:
+        ConfigError: A name is no name, or two runs have the same.
+        RunError: A folder holds no run.
+        HistoryError: The history cannot be used.
+        SinkError: A sink's address or secret cannot be used.
+        OSError: The address cannot be listened on.
+    """
+    folders = named_runs(runs)
+    with Line(None, storage, sinks) as line, _listening(settings) as listener:
+        models = {name: Inspector.load(run, engine=engine, backbone=backbone) for name, run in folders.items()}
+        app = create_app(models, settings, line.history, token=token)
+        host, port = listener.getsockname()[:2]
+        say(f"serving {', '.join(models)} on http://{f'[{host}]' if ':' in host else host}:{port}")
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
+        )
+        _Server(config, app.state.service).run(sockets=[listener])
+        line.finish(flush=False)
+
+
+def named_runs(runs: Sequence[str]) -> dict[str, Path]:
+    """Run folders by name: ``NAME=FOLDER``, or ``FOLDER`` under its own name."""
+    folders: dict[str, Path] = {}
+    for text in runs:
+        name, equals, folder = text.partition("=")
+        if not equals or Path(text).exists():
+            name, folder = Path(text).resolve().name, text
+        if not _NAME.fullmatch(name):
+            expected = "letters, digits, dots, dashes and underscores"
+            raise ConfigError(f"{name!r} cannot name a model", expected=expected, remedy="pass NAME=RUN")
+        if name in folders:
+            raise ConfigError(f"two models are named {name}", remedy="pass NAME=RUN for one of them")
+        folders[name] = Path(folder)
+    return folders
+
+
+class _Server(uvicorn.Server):
+    """Says that it stops as soon as it is told to, and ends well: not by the signal."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """On a signal."""
+        self._service.stopping = True
+        if sig == signal.SIGTERM:
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
+
+
+def _listening(settings: ServeConfig) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.set_inheritable(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {settings.host}, port {settings.port}",
+            got=error.strerror,
+            remedy="choose another --port",
+        ) from error
+    return listener

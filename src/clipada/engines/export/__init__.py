@@ -1,0 +1,1 @@
+"""Exports: a trained model folded, written as a graph, and compared with PyTorch."""

@@ -1,0 +1,1 @@
+"""Evaluation: how well scores and maps tell anomalous images from normal ones."""

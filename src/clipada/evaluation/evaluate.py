@@ -1,0 +1,213 @@
+"""Score a data set: metrics per category and pass, and every image's score."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from clipada.config import ScoringConfig
+from clipada.data import Dataset, load_mask, read_batches
+from clipada.errors import DatasetError, ImageError
+from clipada.evaluation.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, CategoryTest, mean_metrics
+from clipada.scoring import counting_map, score_passes
+from clipada.types import Engine, Failure, Map, Mask, Sample
+
+MASK_RULE = "masks nearest-resized to the model's input size; values above 0 are anomalous"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredImage:
+    """One test image's scores.
+
+    Attributes:
+        sample: The image.
+        scores: Image score of each pass, coarse first; then that of the mean of the passes, if it counts.
+        maps: Anomaly maps at the model's input size, ``(S, S)`` each, in the same order. The last one counts.
+    """
+
+    sample: Sample
+    scores: tuple[float, ...]
+    maps: tuple[Map, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A data set's metrics.
+
+    Attributes:
+        categories: Metrics by category, of the map that counts.
+        passes: For each pass by itself, coarse first, metrics by category.
+        scores: Every image's scores, in the data set's order: path, mask, category, defect, scores.
+        failures: Test images or masks that could not be used.
+        protocol: How the figures came about, in words and numbers.
+    """
+
+    categories: dict[str, CategoryMetrics]
+    passes: tuple[dict[str, CategoryMetrics], ...]
+    scores: tuple[dict[str, Any], ...]
+    failures: tuple[Failure, ...]
+    protocol: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``metrics.json``: the figures that count first, then every pass's own."""
+        return {
+            "protocol": self.protocol,
+            **_table(self.categories),
+            "passes": [_table(categories) for categories in self.passes],
+        }
+
+
+def _table(categories: dict[str, CategoryMetrics]) -> dict[str, Any]:
+    """Metrics by category and their mean, as plain values."""
+    return {
+        "categories": {name: metrics.to_dict() for name, metrics in categories.items()},
+        "mean": mean_metrics(categories.values()).to_dict(),
+    }
+
+
+def evaluate_dataset(
+    engine: Engine,
+    dataset: Dataset,
+    scoring: ScoringConfig,
+    *,
+    batch_size: int = 8,
+    workers: int = 2,
+    on_image: Callable[[ScoredImage], None] = lambda _: None,
+) -> Evaluation:
+    """Score every test image of a data set and compute each category's metrics.
+
+    Images or masks that cannot be used are named, counted and left out. Maps are not kept: memory is bounded by what
+    ``CategoryTest`` keeps of one category, for every pass.
+
+    Args:
+        engine: Makes the raw maps.
+        dataset: Its test split is scored.
+        scoring: How maps are smoothed and scored.
+        batch_size: Images at a time.
+        workers: Threads that decode.
+        on_image: Called with every scored image.
+
+    Raises:
+        DatasetError: There is no test image, or none can be used.
+    """
+    dataset.require_test()
+    views: dict[int, dict[str, CategoryMetrics]] = defaultdict(dict)
+    scores: list[dict[str, Any]] = []
+    failures: list[Failure] = []
+    for category in dataset.categories:
+        samples = [sample for sample in dataset.test if sample.category == category]
+        tests: list[CategoryTest] = []
+        for image, mask in _scored(engine, samples, scoring, (batch_size, workers), failures):
+            on_image(image)
+            scores.append(_record(image))
+            tests = tests or [CategoryTest() for _ in image.maps]
+            for test, score, values in zip(tests, image.scores, image.maps, strict=True):
+                test.update(score, image.sample.anomalous, values, mask)
+        for index, test in enumerate(tests):
+            views[index][category] = test.compute()
+    if not scores:
+        raise DatasetError(
+            f"no test image of {dataset.root} can be used",
+            got=str(failures[0].error) if failures else None,
+            remedy="check the files",
+        )
+    protocol = _protocol(engine, dataset, scoring, failures)
+    return Evaluation(
+        categories=views[max(views)],
+        passes=tuple(views[index] for index in range(engine.passes)),
+        scores=tuple(scores),
+        failures=tuple(failures),
+        protocol=protocol,
+    )
+
+
+def normal_peaks(
+    engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int = 2
+) -> dict[str, list[float]]:
+    """The peaks of normal images' anomaly maps, by category: see ``normal_level``.
+
+    Args:
+        engine: Makes the raw maps.
+        samples: Normal images; about 200, evenly spaced, are scored, but at least 20 of a category that has as many.
+        scoring: How maps are smoothed.
+        workers: Threads that decode.
+    """
+    by_category: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_category[sample.category].append(sample)
+    share = max(20, 200 // len(by_category))
+    return {
+        category: list(_peaks(engine, members[:: -(-len(members) // share)], scoring, workers))
+        for category, members in by_category.items()
+    }
+
+
+def normal_level(peaks: Sequence[float]) -> float:
+    """The map value that the peaks of 95 % of normal images stay below: where a picture begins to deserve a look.
+
+    Not a calibrated threshold: the images may be those the model was trained on. 1/2 where there are none.
+
+    Returns:
+        0..1.
+    """
+    return float(np.quantile(peaks, 0.95)) if len(peaks) else 0.5
+
+
+def _peaks(engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int) -> Iterator[float]:
+    for batch in read_batches([sample.path for sample in samples], engine.image_size, 8, workers):
+        if batch.paths:
+            raw = engine.localise_passes(batch.images)
+            yield from (float(counting_map(one, scoring).max()) for one in raw.swapaxes(0, 1))
+
+
+def _scored(
+    engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, pace: tuple[int, int], failures: list[Failure]
+) -> Iterator[tuple[ScoredImage, Mask | None]]:
+    """Every image that can be used, scored, and its mask; the others join ``failures``."""
+    for batch in read_batches([sample.path for sample in samples], engine.image_size, *pace):
+        failures += batch.failures
+        if not batch.paths:
+            continue
+        maps = engine.localise_passes(batch.images)
+        for index, (position, size) in enumerate(zip(batch.positions, batch.sizes, strict=True)):
+            sample = samples[position]
+            try:
+                mask = load_mask(sample, engine.image_size, size)
+            except ImageError as error:
+                failures.append(Failure(path=sample.path, error=error))
+                continue
+            views, scores = score_passes(maps[:, index], scoring)
+            yield ScoredImage(sample=sample, scores=scores, maps=views), mask
+
+
+def _record(image: ScoredImage) -> dict[str, Any]:
+    sample = image.sample
+    return {
+        "path": str(sample.path.absolute()),
+        "mask": None if sample.mask is None else str(sample.mask.absolute()),
+        "category": sample.category,
+        "defect": sample.defect,
+        "anomalous": sample.anomalous,
+        "scores": [score if math.isfinite(score) else None for score in image.scores],
+    }
+
+
+def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, failures: Sequence[Failure]) -> dict[str, Any]:
+    return {
+        "data": dataset.root.resolve().name,
+        "layout": dataset.layout,
+        "categories": list(dataset.categories),
+        "image_size": engine.image_size,
+        "masks": MASK_RULE,
+        "mean": "plain mean over categories",
+        "aupro_fpr_limit": AUPRO_FPR_LIMIT,
+        "fusion": scoring.fusion,
+        "sigma": scoring.sigma,
+        "top_pixels": scoring.top_pixels,
+        "left_out": [str(failure.path) for failure in failures],
+    }

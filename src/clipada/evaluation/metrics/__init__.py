@@ -1,0 +1,19 @@
+"""How well scores and maps tell anomalous from normal: AUROC, average precision, F1-max, AUPRO, ties included."""
+
+from clipada.evaluation.metrics.category import CategoryTest, aupro, auroc, average_precision, evaluate_maps, f1_max
+from clipada.evaluation.metrics.results import CategoryMetrics, mean_metrics
+from clipada.evaluation.metrics.streaming import AUPRO_FPR_LIMIT, PixelFigures, PixelMetrics
+
+__all__ = [
+    "AUPRO_FPR_LIMIT",
+    "CategoryMetrics",
+    "CategoryTest",
+    "PixelFigures",
+    "PixelMetrics",
+    "aupro",
+    "auroc",
+    "average_precision",
+    "evaluate_maps",
+    "f1_max",
+    "mean_metrics",
+]

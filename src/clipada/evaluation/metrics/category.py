@@ -1,0 +1,216 @@
+"""Metrics of lists of scores and maps, and of a category's test images one by one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clipada.errors import ClipAdaError
+from clipada.evaluation.metrics.ranking import Points, Ranking, Scores
+from clipada.evaluation.metrics.results import CategoryMetrics
+from clipada.evaluation.metrics.streaming import AUPRO_FPR_LIMIT, PixelMetrics
+from clipada.types import Map, Mask
+
+log = logging.getLogger(__name__)
+
+PIXEL_ERROR = 1e-4
+"""The most that pixel metrics may lie from their exact values, unsaid."""
+
+
+def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Area under the ROC curve: ``P(anomalous > normal) + P(anomalous = normal) / 2``.
+
+    Args:
+        scores: Any shape, finite.
+        labels: The same shape, bool or 0 and 1: whether anomalous.
+
+    Returns:
+        0..1.
+
+    Raises:
+        ClipAdaError: Shapes differ, a score is not finite, a label is not 0 or 1, or a class is missing.
+    """
+    return _ranked(scores, labels).area(limit=1.0)
+
+
+def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Average precision: ``sum_k (R_k - R_{k-1}) P_k`` over falling distinct thresholds, without interpolation.
+
+    This is scikit-learn's ``average_precision_score``. Arguments and errors are ``auroc``'s.
+    """
+    return _ranked(scores, labels).average_precision()
+
+
+def f1_max(scores: ArrayLike, labels: ArrayLike) -> float:
+    """The highest ``F1 = 2 TP / (TP + FP + P)`` over all thresholds. Arguments and errors are ``auroc``'s."""
+    return _ranked(scores, labels).f1_max()
+
+
+def aupro(maps: Sequence[Map] | Scores, masks: Sequence[Mask] | Mask, fpr_limit: float = AUPRO_FPR_LIMIT) -> float:
+    """Area under the per-region overlap curve up to ``fpr_limit``, divided by ``fpr_limit``.
+
+    ``PRO(t)`` is the share of a ground-truth region's pixels with ``map >= t``, averaged over the 8-connected regions
+    of all masks; ``FPR(t)`` is the share of all normal pixels with ``map >= t``, those of normal images included. The
+    curve is linear between distinct thresholds and cut exactly at the limit (Bergmann et al., "The MVTec Anomaly
+    Detection Dataset", IJCV 2021, section 5.1).
+
+    Args:
+        maps: ``(N, H, W)``, or N maps ``(H, W)`` of any sizes, finite.
+        masks: As ``maps``, bool. The mask of a normal image is all false.
+        fpr_limit: Above 0, up to 1.
+
+    Returns:
+        0..1; exact up to ``CHUNK`` pixels, from there on as near as ``PixelFigures.error`` says.
+
+    Raises:
+        ClipAdaError: Shapes differ, a value is not finite, the masks hold no anomalous or no normal pixel, or the
+            limit is out of range.
+    """
+    if not 0 < fpr_limit <= 1:
+        raise ClipAdaError(
+            "cannot integrate the overlap curve", expected="a limit above 0, up to 1", got=f"{fpr_limit}"
+        )
+    _check_counts(maps=maps, masks=masks)
+    pixels = PixelMetrics(fpr_limit)
+    for index in range(len(maps)):
+        pixels.update(maps[index], _known_mask(index, maps[index], masks[index], anomalous=True))
+    figures = pixels.compute()
+    if figures is None:
+        raise _undefined(pixels.normal, pixels.anomalous)
+    return figures.aupro
+
+
+class CategoryTest:
+    """Takes the test images of one category one by one, in bounded memory, and gives all metrics."""
+
+    def __init__(self) -> None:
+        self._scores: list[float] = []
+        self._labels: list[bool] = []
+        self._pixels = PixelMetrics()
+
+    def update(self, score: float, anomalous: bool, values: Map | Scores, mask: Mask | None) -> None:
+        """Take an image.
+
+        A normal image needs no mask: all its pixels are normal. An anomalous image without a mask counts for the image
+        metrics alone; its pixels, which nobody has labelled, are left out of the pixel metrics.
+
+        Args:
+            score: The image score.
+            anomalous: Whether the image shows a defect.
+            values: ``(H, W)``: its map.
+            mask: ``(H, W)``, or ``None``.
+
+        Raises:
+            ClipAdaError: The mask's shape is not the map's, or a normal image has an anomalous pixel.
+        """
+        if not anomalous or mask is not None:
+            self._pixels.update(values, _known_mask(len(self._scores), values, mask, anomalous))
+        self._scores.append(float(score))
+        self._labels.append(bool(anomalous))
+
+    def compute(self) -> CategoryMetrics:
+        """Metrics that lack a class to compare, or whose scores are not all finite, are ``None``."""
+        scores, labels = np.array(self._scores), np.array(self._labels, np.bool_)
+        images = None if _flaw(scores, labels) else _ranked(scores, labels)
+        pixels = self._pixels.compute()
+        if pixels is not None and pixels.error > PIXEL_ERROR:
+            log.warning("of so many pixels the pixel metrics are only known to within %.0e", pixels.error)
+        return CategoryMetrics(
+            image_auroc=images.area(limit=1.0) if images else None,
+            pixel_auroc=pixels.auroc if pixels else None,
+            pixel_ap=pixels.average_precision if pixels else None,
+            aupro=pixels.aupro if pixels else None,
+            image_ap=images.average_precision() if images else None,
+            image_f1_max=images.f1_max() if images else None,
+            pixel_f1_max=pixels.f1_max if pixels else None,
+            n_normal=int((~labels).sum()),
+            n_anomalous=int(labels.sum()),
+        )
+
+
+def evaluate_maps(
+    scores: ArrayLike, labels: ArrayLike, maps: Sequence[Map] | Scores, masks: Sequence[Mask | None] | Mask
+) -> CategoryMetrics:
+    """All metrics of one category's test images, as ``CategoryTest`` gives them.
+
+    Args:
+        scores: ``(N,)``: the image scores.
+        labels: ``(N,)``, bool or 0 and 1: whether the image is anomalous.
+        maps: ``(N, H, W)``, or N maps ``(H, W)`` of any sizes.
+        masks: N masks, each of its map's shape, or ``None``.
+
+    Raises:
+        ClipAdaError: The numbers of scores, labels, maps and masks differ, a mask's shape is not its map's, or a normal
+            image has an anomalous pixel.
+    """
+    flags = _checked_labels(labels)
+    values = _checked_scores(scores, flags)
+    _check_counts(scores=values, labels=flags, maps=maps, masks=masks)
+    test = CategoryTest()
+    for index, (score, flag) in enumerate(zip(values, flags, strict=True)):
+        test.update(score, flag, maps[index], masks[index])
+    return test.compute()
+
+
+def _ranked(scores: ArrayLike, labels: ArrayLike) -> Ranking:
+    """Scores ranked by their labels."""
+    flags = _checked_labels(labels)
+    values = _checked_scores(scores, flags)
+    if flaw := _flaw(values, flags):
+        raise flaw
+    return Ranking.of(Points(values[~flags]), Points(values[flags]))
+
+
+def _flaw(scores: Scores, labels: NDArray[np.bool_]) -> ClipAdaError | None:
+    """Why scores cannot be ranked, if they cannot."""
+    anomalous = int(labels.sum())
+    if 0 < anomalous < labels.size and np.isfinite(scores).all():
+        return None
+    return _undefined(labels.size - anomalous, anomalous)
+
+
+def _undefined(normal: int, anomalous: int) -> ClipAdaError:
+    """The error for so many scores of each class; where both are there, it is their values that are at fault."""
+    got = "NaN or infinity" if normal and anomalous else f"{normal} normal and {anomalous} anomalous scores"
+    return ClipAdaError("metric is undefined", expected="finite scores of both classes", got=got)
+
+
+def _known_mask(index: int, values: Map | Scores, mask: Mask | None, anomalous: bool) -> Mask:
+    """The mask of image ``index`` as bool; without one, all its pixels are normal."""
+    if mask is None:
+        return np.zeros(np.shape(values), np.bool_)
+    if np.ndim(values) != 2 or np.shape(mask) != np.shape(values):
+        got = f"mask {np.shape(mask)} for map {np.shape(values)}"
+        raise ClipAdaError(f"mask of image {index} does not fit its map", expected="the same (H, W)", got=got)
+    flags = _checked_labels(mask)
+    if not anomalous and flags.any():
+        got = f"{int(flags.sum())} anomalous pixels"
+        raise ClipAdaError(f"label and mask of image {index} disagree", expected="no anomalous pixel", got=got)
+    return flags
+
+
+def _checked_labels(labels: ArrayLike) -> NDArray[np.bool_]:
+    """Labels as bool; anything but true, false, 0 and 1 raises."""
+    values = np.asarray(labels)
+    if values.dtype != np.bool_ and not np.isin(values, (0, 1)).all():
+        raise ClipAdaError("labels cannot be read", expected="true and false, or 1 and 0", got=f"{values.dtype} values")
+    return values.astype(np.bool_, copy=False)
+
+
+def _checked_scores(scores: ArrayLike, labels: NDArray[np.bool_]) -> Scores:
+    """Scores as floats, one for each label."""
+    values = np.asarray(scores)
+    if values.shape != labels.shape:
+        raise ClipAdaError("scores do not fit their labels", expected=f"shape {labels.shape}", got=f"{values.shape}")
+    return values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float64)
+
+
+def _check_counts(**lists: Sequence[Any] | NDArray[Any]) -> None:
+    """Raise unless all lists are of one length."""
+    if len({len(items) for items in lists.values()}) != 1:
+        got = ", ".join(f"{len(items)} {name}" for name, items in lists.items())
+        raise ClipAdaError("cannot evaluate", expected="as many of each", got=got)

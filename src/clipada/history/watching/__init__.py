@@ -1,0 +1,1 @@
+"""Following a folder that cameras drop images into."""

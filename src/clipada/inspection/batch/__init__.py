@@ -1,0 +1,20 @@
+"""Verdicts on folders of any size: listed, decoded, inspected, drawn and written at once; on one machine or many."""
+
+from clipada.inspection.batch.job import Job, find_sources
+from clipada.inspection.batch.journal import PREDICTIONS, find_predictions, forget_unfinished
+from clipada.inspection.record import MAP, OVERLAY, Outcome, Record, is_picture, prediction_record, write_pictures
+
+__all__ = [
+    "MAP",
+    "OVERLAY",
+    "PREDICTIONS",
+    "Job",
+    "Outcome",
+    "Record",
+    "find_predictions",
+    "find_sources",
+    "forget_unfinished",
+    "is_picture",
+    "prediction_record",
+    "write_pictures",
+]

@@ -1,0 +1,58 @@
+"""Images through decoding, inference and writing at once: one outcome each, in order, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from clipada.config import PredictConfig
+from clipada.inspection import Inspector
+from clipada.inspection.batch.sources import Source
+from clipada.inspection.record import Outcome, prediction_record, write_pictures
+from clipada.types import Failure, Verdict
+
+WRITES_AHEAD = 2
+"""Images that may wait for each thread that writes."""
+
+
+def outcomes(
+    inspector: Inspector, sources: Iterable[Source], out: Path | None, settings: PredictConfig
+) -> Iterator[Outcome]:
+    """Inspect images and, with ``out``, write their pictures there.
+
+    While one batch is looked at, the next ones are decoded and the one before is drawn and written, by threads: what
+    takes the time (Pillow, zlib, the engines) lets others run. An outcome is handed out when its pictures are on the
+    disk. At most four batches and ``WRITES_AHEAD`` images a thread exist at a time.
+
+    Raises:
+        RunError: The run's maps are not finite.
+        OSError: A picture cannot be written.
+    """
+    taken: deque[Source] = deque()
+
+    def paths() -> Iterator[Path]:
+        for source in sources:
+            taken.append(source)
+            yield source.path
+
+    pending: deque[Future[Outcome]] = deque()
+    with ThreadPoolExecutor(settings.workers, thread_name_prefix="clipada-write") as pool:
+        try:
+            for result in inspector.inspect_files(paths(), batch_size=settings.batch_size, workers=settings.workers):
+                pending.append(pool.submit(_finished, result, taken.popleft().name, out))
+                while pending and (len(pending) > WRITES_AHEAD * settings.workers or pending[0].done()):
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _finished(result: Verdict | Failure, name: str, out: Path | None) -> Outcome:
+    """Draw and write a result's pictures and describe it: the work of a thread."""
+    if out is not None and isinstance(result, Verdict):
+        write_pictures(out, name, result)
+    return Outcome(result, prediction_record(result))

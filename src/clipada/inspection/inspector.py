@@ -1,0 +1,304 @@
+"""The facade: images in, verdicts out. The only place that keeps state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipada.calibration import PRODUCT, Calibration, group_of, read_calibration
+from clipada.config import EngineConfig, EngineName, EnginePrecision, ScoringConfig
+from clipada.data import Batch, read_batches
+from clipada.engines.selection import open_engine
+from clipada.errors import ConfigError, ImageError
+from clipada.images import restore_map
+from clipada.inspection.decision import finite, fitting, judged
+from clipada.inspection.reading import ReadImage, Source, read_image, try_read
+from clipada.runs import CALIBRATION, Run, read_run
+from clipada.runs.hub import fetch_run, is_hub_name
+from clipada.scoring import counting_map, find_regions, image_score
+from clipada.types import Engine, Failure, Image, ModelIdentity, Verdict
+
+DEFAULT_THRESHOLD = 0.5
+"""Map value above which a pixel belongs to a region: where the model finds an anomaly likelier than not."""
+
+
+_Raw = Future[tuple[NDArray[np.float32], float]]
+"""A batch's raw maps to come, ``(passes, B, S, S)``, and the seconds that they took."""
+
+
+class Inspector:
+    """Inspects images with a trained run.
+
+    Args:
+        engine: Makes raw anomaly maps.
+        scoring: How maps are smoothed and scored.
+        threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
+            run's ``normal_levels`` for the product that the file's path tells, else its ``normal_level``, else 1/2.
+        run: The run the engine was loaded from.
+        model: Which model the verdicts name.
+        calibration: What verdicts beyond the score rest on.
+
+    Raises:
+        ConfigError: The threshold is out of range.
+        CalibrationError: The calibration is of another model.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        scoring: ScoringConfig,
+        threshold: float | None = None,
+        run: Run | None = None,
+        *,
+        model: ModelIdentity | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self._own_level = threshold is not None
+        self._normal_levels = {} if run is None or self._own_level else run.training.normal_levels
+        if threshold is None:
+            threshold = DEFAULT_THRESHOLD if run is None else run.training.normal_level
+        if not 0 <= threshold <= 1:
+            raise ConfigError("the threshold is out of range", expected="0 to 1", got=str(threshold))
+        self.engine = engine
+        self.scoring = scoring
+        self.threshold = threshold
+        self.run = run
+        self.model = model
+        self.calibration = fitting(calibration, model)
+
+    @property
+    def engine_name(self) -> str:
+        """The engine and its precision in words; empty if the verdicts name no model."""
+        return "" if self.model is None else self.model.engine
+
+    @classmethod
+    def load(
+        cls,
+        run: Path | str | Run,
+        *,
+        backbone: str | None = None,
+        engine: EngineName | EngineConfig | None = None,
+        device: str = "auto",
+        precision: EnginePrecision | None = None,
+        threshold: float | None = None,
+        calibrated: bool = True,
+    ) -> Self:
+        """Load a run folder, or a run on the Hugging Face hub.
+
+        Args:
+            run: The folder that ``clipada train`` wrote, or what was read of it; where there is no such folder, the
+                ``owner/name`` of a run on the hub, as ``from_pretrained`` takes it.
+            backbone: Where the backbone lies now, if not where it lay at training. An export needs none.
+            engine: ``"torch"``, ``"onnx"`` or ``"openvino"``, or all its settings, which then count alone; by default
+                torch if it is installed, else an export that is there.
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+            precision: ``"fp32"``, ``"bf16"``, or that of an export.
+            threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
+                run's own: ``normal_levels``, ``normal_level``.
+            calibrated: Whether to go by the run's ``calibration.json``, if it has one.
+
+        Raises:
+            RunError: The folder holds no whole run, or no such export.
+            BackboneError: The backbone is missing or not the one the run was trained on.
+            ConfigError: There is no such device or precision, or the threshold is out of range.
+            CalibrationError: The run's ``calibration.json`` is damaged or of another model.
+        """
+        if not isinstance(run, Run):
+            run = replace(read_run(fetch_run(str(run))), name=str(run)) if is_hub_name(run) else read_run(Path(run))
+        if not isinstance(engine, EngineConfig):
+            engine = EngineConfig(name=engine, device=device, precision=precision)
+        opened, name = open_engine(run, engine, backbone)
+        identity = ModelIdentity(
+            run=run.label,
+            sha256=run.model_sha256,
+            backbone_sha256=run.backbone_sha256,
+            engine=name,
+        )
+        path = run.folder / CALIBRATION
+        calibration = read_calibration(path) if calibrated and path.exists() else None
+        return cls(opened, run.config.scoring, threshold, run, model=identity, calibration=calibration)
+
+    @classmethod
+    def from_pretrained(cls, name: str, *, revision: str | None = None, **options: Any) -> Self:
+        """Load a run from the Hugging Face hub, or a folder.
+
+        Args:
+            name: ``owner/name`` on the hub, or a folder. A run is downloaded once; without a network the newest that
+                was downloaded counts.
+            revision: A branch, a tag or a commit on the hub; the newest by default.
+            options: As for ``load``. Its backbone is looked for by the name it was trained with.
+
+        Raises:
+            RunError: There is no such run.
+            ClipAdaError: As for ``load``.
+        """
+        if Path(name).is_dir():
+            return cls.load(name, **options)
+        return cls.load(replace(read_run(fetch_run(name, revision)), name=name), **options)
+
+    @property
+    def caveat(self) -> str | None:
+        """Why the calibration promises nothing of these verdicts, if so."""
+        return None if self.calibration is None or self.model is None else self.calibration.caveat(self.model.engine)
+
+    def recalibrate(self, calibration: Calibration) -> None:
+        """Judge by another calibration from the next image on.
+
+        Raises:
+            CalibrationError: It is of another model.
+        """
+        self.calibration = fitting(calibration, self.model)
+
+    def score_threshold(self, path: Path) -> float | None:
+        """The image score above which the image at ``path`` is defective; ``None`` without a calibration."""
+        return None if self.calibration is None else self.calibration.limits(self._group(path)).score
+
+    def region_level(self, group: str | None) -> float:
+        """The map value above which a pixel of a group's images belongs to a region."""
+        if self._own_level:
+            return self.threshold
+        if self.calibration is not None:
+            return self.calibration.limits(group).pixel
+        return self._normal_levels.get(group or "", self.threshold)
+
+    def inspect(self, image: Source, group: str | None = None) -> Verdict:
+        """Inspect one image.
+
+        Args:
+            image: A file, its bytes, or RGB values ``(H, W, 3)`` uint8.
+            group: The group whose thresholds count; by default the one that the file's path tells.
+
+        Returns:
+            Score, anomaly map and regions in the image's own geometry; with a calibration, p-value and decision.
+
+        Raises:
+            ImageError: The image cannot be read, or the array is no RGB image.
+            RunError: The run's training diverged: its maps are not finite.
+        """
+        started = time.perf_counter()
+        read = read_image(image, self.engine.image_size)
+        raw = self.engine.localise_passes(read.small[np.newaxis])[:, 0]
+        return self._verdict(raw, read.image, read.path, started, read.sha256, group or self._group(read.path))
+
+    def inspect_batch(
+        self,
+        images: Sequence[Source],
+        groups: Sequence[str | None] | None = None,
+        *,
+        workers: int = 2,
+    ) -> list[Verdict | ImageError]:
+        """Inspect some images at once.
+
+        Args:
+            images: As for ``inspect``.
+            groups: The group of each; by default those that the files' paths tell.
+            workers: Threads that decode and judge.
+
+        Returns:
+            One result each, in order; for an image that cannot be read, its error.
+
+        Raises:
+            RunError: The run's training diverged: its maps are not finite.
+        """
+        with ThreadPoolExecutor(workers, thread_name_prefix="clipada-inspect") as pool:
+            reads = list(pool.map(lambda image: try_read(image, self.engine.image_size), images))
+            good = [index for index, read in enumerate(reads) if isinstance(read, ReadImage)]
+            started = time.perf_counter()
+            small = [read.small for read in reads if isinstance(read, ReadImage)]
+            raw = self.engine.localise_passes(np.stack(small)) if small else np.empty((0, 0), np.float32)
+            inference = time.perf_counter() - started
+
+            def judge(index: int, read: ReadImage | ImageError) -> Verdict | ImageError:
+                if isinstance(read, ImageError):
+                    return read
+                group = groups[index] if groups else None
+                began = time.perf_counter() - inference
+                maps = raw[:, good.index(index)]
+                return self._verdict(maps, read.image, read.path, began, read.sha256, group or self._group(read.path))
+
+            return list(pool.map(judge, range(len(reads)), reads))
+
+    def inspect_files(
+        self, paths: Iterable[Path], *, batch_size: int = 8, workers: int = 2
+    ) -> Iterator[Verdict | Failure]:
+        """Inspect many files in batches: one result each, in order; for an unreadable file it is a ``Failure``.
+
+        A batch is looked at while the one before is judged and the next ones are decoded by ``workers`` threads.
+        """
+        done = 0
+        for batch, raw in self._looked_at(paths, batch_size, workers):
+            yield from self._results(batch, raw, done)
+            done += len(batch.paths) + len(batch.failures)
+
+    def _looked_at(self, paths: Iterable[Path], batch_size: int, workers: int) -> Iterator[tuple[Batch, _Raw]]:
+        """Each batch with its raw maps to come; the next batch is under way before one is handed out."""
+        before: tuple[Batch, _Raw] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="clipada-look") as pool:
+            for batch in read_batches(paths, self.engine.image_size, batch_size, workers, keep_originals=True):
+                now = batch, pool.submit(self._look, batch)
+                if before is not None:
+                    yield before
+                before = now
+            if before is not None:
+                yield before
+
+    def _look(self, batch: Batch) -> tuple[NDArray[np.float32], float]:
+        """The raw maps of a batch, ``(passes, B, S, S)``, and the seconds they took."""
+        started = time.perf_counter()
+        raw = self.engine.localise_passes(batch.images) if batch.paths else np.empty((0, 0), np.float32)
+        return raw, time.perf_counter() - started
+
+    def _results(self, batch: Batch, looked: _Raw, start: int) -> Iterator[Verdict | Failure]:
+        """The results of a batch whose first file stood at ``start``, in the order of its files."""
+        raw, inference = looked.result()
+        failures, places = iter(batch.failures), {position: index for index, position in enumerate(batch.positions)}
+        for position in range(start, start + len(batch.paths) + len(batch.failures)):
+            if position in places:
+                index = places[position]
+                path, sha256 = batch.paths[index], batch.sha256s[index]
+                started = time.perf_counter() - inference
+                yield self._verdict(raw[:, index], batch.originals[index], path, started, sha256, self._group(path))
+            else:
+                yield next(failures)
+
+    def _group(self, path: Path | None) -> str | None:
+        """The group that a path tells: the product, where no calibration says what makes a group."""
+        return group_of(path, self.calibration.settings.per if self.calibration else PRODUCT) if path else None
+
+    def _verdict(
+        self,
+        raw: NDArray[np.float32],
+        image: Image,
+        path: Path | None,
+        started: float,
+        sha256: str,
+        group: str | None,
+    ) -> Verdict:
+        """The verdict for an image's raw maps, ``(passes, S, S)``, in the image's own geometry."""
+        smooth = counting_map(finite(raw), self.scoring)
+        restored = restore_map(smooth, image.shape[:2])
+        score = image_score(smooth, self.scoring)
+        level = self.region_level(group)
+        regions = find_regions(restored, level)
+        verdict = Verdict(
+            score=score,
+            image=image,
+            anomaly_map=restored,
+            regions=regions,
+            threshold=level,
+            path=path,
+            image_sha256=sha256,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            latency_ms=round(1000 * (time.perf_counter() - started), 3),
+            model=self.model,
+            group=group if group in self._normal_levels else None,
+        )
+        return verdict if self.calibration is None else judged(verdict, self.calibration, group)

@@ -1,0 +1,1 @@
+"""Research: baselines under the same protocol, and the paper's tables and figures."""

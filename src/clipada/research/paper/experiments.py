@@ -1,0 +1,171 @@
+"""Which trainings each table and figure needs, and in which folder each is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from clipada.config import Config
+from clipada.data import Dataset
+from clipada.errors import ConfigError
+from clipada.research.paper.published import DatasetName
+from clipada.runs import ADAPTER, CONFIG, read_run
+from clipada.training.checkpoint import fingerprint
+
+RUNS = "runs"
+MAIN = "r1-learned"
+"""The variant that the paper calls its method."""
+
+SHARES = (10, 20, 30, 40, 50)
+"""Shares of the training images in figure 6, in percent."""
+
+
+def _passes(refinements: int, learned: bool) -> dict[str, Any]:
+    """A variant with every training image and frozen encoders, whatever a preset or ``--set`` says."""
+    whole = {"training.tune": "none", "training.image_share": 1.0}
+    return {"model.refinements": refinements, "prompt.learnable": learned, **whole}
+
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {f"r{r}-{'learned' if learned else 'fixed'}": _passes(r, learned) for r in (0, 1, 2) for learned in (False, True)}
+    | {f"tune-{encoders}": _passes(1, True) | {"training.tune": encoders} for encoders in ("text", "image", "both")}
+    | {f"share-{share}": _passes(1, True) | {"training.image_share": share / 100} for share in SHARES}
+)
+"""What each variant changes of the settings, by dotted name."""
+
+_LEARNED = ("r0-learned", MAIN, "r2-learned")
+_SHARED = tuple(f"share-{share}" for share in SHARES)
+
+NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "table1": (MAIN,),
+        "table2": (MAIN,),
+        "table3": (MAIN,),
+        "table4": ("r0-fixed", "r0-learned", "r1-fixed", MAIN, "r2-fixed", "r2-learned"),
+        "table5": ("tune-both", "tune-image", "tune-text", MAIN),
+        "table6": _LEARNED,
+        "figure3": (MAIN,),
+        "figure4": (MAIN,),
+        "figure5": _LEARNED,
+        "figure6": (*_SHARED, MAIN),
+        "ablation": (*_LEARNED, "r1-fixed"),
+    }
+)
+"""The variants that each item rests on."""
+
+ITEMS: Mapping[DatasetName, tuple[str, ...]] = MappingProxyType(
+    {
+        "mvtec": ("table1", "table2", "figure3", "table4", "table6", "figure5", "table5", "figure6"),
+        "visa": ("table3", "figure4"),
+    }
+)
+"""What the paper shows of each data set, in the order it is made."""
+
+ABLATION = "ablation"
+"""Made only when asked for by name: refinement and prompt over several seeds, on either data set."""
+
+ABLATION_SEEDS = 3
+"""Its number of seeds where none is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One training and what it is evaluated on.
+
+    Attributes:
+        variant: A name in ``VARIANTS``.
+        config: All its settings.
+        folder: Its run folder. The name holds a hash of settings, images by name and the backbone's weights.
+        tested_on: The categories of the test images, and how many there are in all.
+    """
+
+    variant: str
+    config: Config
+    folder: Path
+    tested_on: tuple[tuple[str, ...], int]
+
+    @property
+    def label(self) -> str:
+        """Variant and seed, for a person."""
+        return f"{self.variant}, seed {self.config.training.seed}"
+
+    @property
+    def trained(self) -> bool:
+        """Whether the training is done."""
+        return (self.folder / CONFIG).exists() and (self.folder / ADAPTER).exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is also evaluated, on these images, by PyTorch in float32 and as the settings score."""
+        metrics = read_run(self.folder).metrics if self.trained else None
+        if metrics is None:
+            return False
+        protocol: Mapping[str, Any] = metrics["protocol"]
+        figures = metrics["categories"].values()
+        count = len(protocol["left_out"]) + sum(one["n_normal"] + one["n_anomalous"] for one in figures)
+        wanted = asdict(self.config.scoring) | {"engine": "torch fp32", "image_size": self.config.model.image_size}
+        return (tuple(protocol["categories"]), count) == self.tested_on and wanted.items() <= protocol.items()
+
+
+def chosen_items(name: DatasetName, only: Sequence[str] | None) -> tuple[str, ...]:
+    """The items to make: all of a data set, or those named, in the order they are made.
+
+    Raises:
+        ConfigError: The paper has no such item of this data set.
+    """
+    known = (*ITEMS[name], ABLATION)
+    unknown = [item for item in only or () if item not in known]
+    if unknown:
+        raise ConfigError(
+            f"nothing called {', '.join(unknown)} to reproduce on {name}", expected="one of " + ", ".join(known)
+        )
+    return tuple(item for item in known if item in only) if only else ITEMS[name]
+
+
+def needed_experiments(
+    item: str, base: Config, seeds: int | None, dataset: Dataset, backbone_sha256: str, out: Path
+) -> tuple[Experiment, ...]:
+    """The experiments of an item: every variant for every seed, ``base.training.seed`` and those after it.
+
+    Args:
+        item: A key of ``NEEDS``.
+        base: The settings that the variants change.
+        seeds: How many; ``None`` for one, or ``ABLATION_SEEDS`` in the ablation.
+        dataset: What is trained and evaluated on.
+        backbone_sha256: Hash of the backbone's weights.
+        out: The folder that takes ``runs/``.
+    """
+    numbers = seeds_of(base, ABLATION_SEEDS if seeds is None and item == ABLATION else seeds)
+    listing, tested_on = listing_sha256(dataset), (dataset.categories, len(dataset.test))
+
+    def experiment(variant: str, seed: int) -> Experiment:
+        config = base.updated({**VARIANTS[variant], "training.seed": seed})
+        digest = fingerprint(config.essence(), listing, backbone_sha256)
+        folder = out / RUNS / f"{variant}-seed{seed}-{digest[:10]}"
+        return Experiment(variant=variant, config=config, folder=folder, tested_on=tested_on)
+
+    return tuple(experiment(variant, seed) for variant in NEEDS[item] for seed in numbers)
+
+
+def distinct(experiments: Iterable[Experiment]) -> tuple[Experiment, ...]:
+    """Each experiment once, in the order they first come."""
+    return tuple({experiment.folder: experiment for experiment in experiments}.values())
+
+
+def seeds_of(base: Config, count: int | None) -> range:
+    """``base.training.seed`` and those after it; one where no ``count`` is given."""
+    return range(base.training.seed, base.training.seed + (count or 1))
+
+
+def listing_sha256(dataset: Dataset) -> str:
+    """A hash of which images a data set has, wherever it lies."""
+    images = [
+        (sample.category, sample.split, sample.defect, sample.path.relative_to(dataset.root).as_posix())
+        for sample in dataset.samples
+    ]
+    return hashlib.sha256(json.dumps(images).encode("utf-8", "backslashreplace")).hexdigest()

@@ -1,0 +1,37 @@
+"""The run folder: what a training leaves behind, saved, described, loaded and verified."""
+
+from clipada.runs.description import (
+    ADAPTER,
+    CALIBRATION,
+    CARD,
+    CONFIG,
+    ENCODERS,
+    METRICS,
+    PLAN,
+    PROTOTYPES,
+    SCORES,
+    TRAINED_ON,
+    Run,
+    Training,
+    read_run,
+)
+from clipada.runs.storage import load_model, save_run, write_training_sha256s
+
+__all__ = [
+    "ADAPTER",
+    "CALIBRATION",
+    "CARD",
+    "CONFIG",
+    "ENCODERS",
+    "METRICS",
+    "PLAN",
+    "PROTOTYPES",
+    "SCORES",
+    "TRAINED_ON",
+    "Run",
+    "Training",
+    "load_model",
+    "read_run",
+    "save_run",
+    "write_training_sha256s",
+]

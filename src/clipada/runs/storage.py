@@ -1,0 +1,133 @@
+"""A run folder saved, loaded and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipada.config import Config
+from clipada.errors import BackboneError, RunError
+from clipada.files import sha256_of, write_json, write_text
+from clipada.runs.description import (
+    ADAPTER,
+    BESIDE,
+    CONFIG,
+    COPY_AGAIN,
+    ENCODERS,
+    FORMAT,
+    PROTOTYPES,
+    TRAINED_ON,
+    Run,
+    Training,
+)
+from clipada.runs.tensors import load_parameters, read_tensors, write_parameters
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clipada.models.clip_ada import ClipAda
+
+
+def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
+    """Write the adapter, the tuned encoders and the prototypes if any, and the settings into ``folder``.
+
+    ``config.json`` comes last: it marks a whole run.
+    """
+    sha256 = model.clip.origin_sha256
+    prototypes = {} if model.prototypes is None else model.prototypes.tensors()
+    write_parameters(folder / ADAPTER, model.adapter_parameters(), backbone_sha256=sha256)
+    beside: dict[str, Mapping[str, Tensor]] = {ENCODERS: model.encoder_parameters(), PROTOTYPES: prototypes}
+    for name, tensors in beside.items():
+        if tensors:
+            write_parameters(folder / name, tensors, backbone_sha256=sha256)
+    run = Run(
+        folder=folder,
+        config=config,
+        backbone_sha256=sha256,
+        training=training,
+        clipada_version=version("clipada"),
+        settings=config.to_dict(),
+        encoders_sha256=sha256_of(folder / ENCODERS) if beside[ENCODERS] else None,
+        prototypes_sha256=sha256_of(folder / PROTOTYPES) if prototypes else None,
+    )
+    others = {key: getattr(run, key) for key in BESIDE if getattr(run, key) is not None}
+    write_json(
+        folder / CONFIG,
+        {
+            "format": FORMAT,
+            "clipada_version": run.clipada_version,
+            "backbone_sha256": run.backbone_sha256,
+            "config": run.settings,
+            "training": asdict(training),
+            **others,
+        },
+    )
+    return run
+
+
+def write_training_sha256s(folder: Path, paths: Iterable[Path]) -> None:
+    """Keep the hashes of the training images, so that a calibration can tell that it has not seen them."""
+    hashes = set()
+    for path in paths:
+        with suppress(OSError):  # an image that cannot be read was not trained on
+            hashes.add(sha256_of(path))
+    write_text(folder / TRAINED_ON, "".join(f"{one}\n" for one in sorted(hashes)))
+
+
+def load_model(run: Run, backbone: str | None = None) -> ClipAda:
+    """Load a run's model and verify that the backbone is the one it was trained on.
+
+    Args:
+        run: The run.
+        backbone: Where the backbone lies now, if not where it lay at training.
+
+    Raises:
+        BackboneError: The backbone cannot be loaded or its weights are others.
+        RunError: The adapter is missing, damaged, or does not fit.
+    """
+    from clipada.models.backbones import load_clip
+    from clipada.models.clip_ada import build_model
+    from clipada.models.memory import Prototypes
+
+    settings = run.config.backbone if backbone is None else replace(run.config.backbone, name=backbone)
+    try:
+        clip = load_clip(settings)
+    except BackboneError as error:
+        if backbone is not None:
+            raise
+        raise BackboneError(
+            error.what,
+            expected=error.expected,
+            got=error.got,
+            remedy=f"pass --backbone with the place where {run.backbone_label} lies on this machine",
+        ) from error
+    found = clip.sha256()
+    if found != run.backbone_sha256:
+        raise BackboneError(
+            f"backbone {settings.name} is not the one this run was trained on",
+            expected=run.backbone_label,
+            got=f"sha256 {found[:12]}",
+            remedy="pass --backbone with the right checkpoint",
+        )
+    model = build_model(run.config, clip)
+    load_parameters(run.folder / ADAPTER, model.adapter_parameters(), COPY_AGAIN)
+    if run.encoders_sha256 is not None:
+        load_parameters(_verified(run, ENCODERS, run.encoders_sha256), model.encoder_parameters(), COPY_AGAIN)
+    if run.prototypes_sha256 is not None:
+        path = _verified(run, PROTOTYPES, run.prototypes_sha256)
+        model.prototypes = Prototypes(**read_tensors(path, COPY_AGAIN))
+    return model
+
+
+def _verified(run: Run, name: str, sha256: str) -> Path:
+    """The path of a file of the run, if its bytes are those that the training left."""
+    path = run.folder / name
+    found = sha256_of(path)
+    if found != sha256:
+        what = f"the {path.stem} in {path} are not those of this run"
+        raise RunError(what, expected=f"sha256 {sha256}", got=f"sha256 {found}", remedy=COPY_AGAIN)
+    return path

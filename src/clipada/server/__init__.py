@@ -1,0 +1,1 @@
+"""The inspection server: verdicts over HTTP, each stored before it is answered."""

@@ -1,0 +1,84 @@
+"""The inspection server as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
+
+from clipada.config import ServeConfig
+from clipada.history.store import History
+from clipada.inspection import Inspector
+from clipada.server import routes
+from clipada.server.auth import BodyLimit, Origins, TokenGate
+from clipada.server.errors import explain_errors
+from clipada.server.metrics import Counted, Instruments
+from clipada.server.served_model import ServedModel
+from clipada.server.service import Service
+
+_ABOUT = (
+    "Verdicts on images of parts. A verdict that is answered is in the history. What is not done is answered as JSON: "
+    "`error`, `expected`, `got`, `remedy`."
+)
+
+
+def create_app(
+    models: Mapping[str, Inspector], settings: ServeConfig, history: History, *, token: str | None = None
+) -> FastAPI:
+    """The server of some models.
+
+    Args:
+        models: By the names that callers use.
+        settings: What is taken, how much of it.
+        history: Where verdicts are stored before they are answered; closed when the application stops.
+        token: What callers must show; ``None`` lets anyone in.
+    """
+    instruments = Instruments()
+    served = {name: ServedModel(name, one, settings, history, instruments) for name, one in models.items()}
+    service = Service(models=served, settings=settings, history=history, instruments=instruments)
+    app = FastAPI(
+        title="clipada", version=version("clipada"), description=_ABOUT, docs_url=None, redoc_url=None, lifespan=_life
+    )
+    app.state.service = service
+    for part in (routes.page, routes.inspect, routes.history, routes.status):
+        app.include_router(part.router)
+    explain_errors(app)
+    routes.status.show_gauges(service)
+    _guard(app, settings, token)
+    app.add_middleware(Counted, instruments=instruments)
+    return app
+
+
+def _guard(app: FastAPI, settings: ServeConfig, token: str | None) -> None:
+    """Set the gates, the innermost first."""
+    limits = {routes.inspect.INSPECT: settings.upload_bytes, routes.inspect.BATCH: settings.batch_bytes}
+    app.add_middleware(BodyLimit, limits=limits)
+    if token is not None:
+        app.add_middleware(TokenGate, token=token)
+    if settings.allow_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allow_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Retry-After"],
+        )
+    hosts = frozenset({"localhost", "127.0.0.1", "::1", settings.host}) if settings.loopback else None
+    app.add_middleware(Origins, hosts=hosts, origins=settings.allow_origins)
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    """Start the workers; at the end let them finish what was accepted, then let go of the history."""
+    service: Service = app.state.service
+    for served in service.models.values():
+        served.batcher.start()
+    yield
+    for served in service.models.values():
+        await run_in_threadpool(served.batcher.close)
+        await run_in_threadpool(served.finish)
+    service.history.close()

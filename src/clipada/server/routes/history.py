@@ -1,0 +1,130 @@
+"""Routes on the history: verdicts, their images and maps, operators' words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+from starlette.concurrency import run_in_threadpool
+
+from clipada.config import Word
+from clipada.errors import ImageError
+from clipada.history.store import Entry, Wanted
+from clipada.images import read_header, read_rgb
+from clipada.server.batching import Job
+from clipada.server.errors import Problem, RefusedError
+from clipada.server.pictures import map_png, png
+from clipada.server.routes.inspect import answer_of
+from clipada.server.schemas import Feedback, Line, MapKind, Page, VerdictAnswer
+from clipada.server.served_model import ServedModel
+from clipada.server.service import Served, Service
+
+router = APIRouter(
+    prefix="/v1/verdicts", tags=["verdicts"], responses={status: {"model": Problem} for status in (401, 404, 422)}
+)
+
+Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="A verdict's number.")]
+_PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+_SHOWN = frozenset({"image/png", "image/jpeg", "image/webp", "image/bmp"})
+"""Kinds of images that every browser shows."""
+
+
+@router.get("", response_model=Page)
+def verdicts(
+    service: Served,
+    defective: Annotated[bool | None, Query(description="Only those that found a defect, or that did not.")] = None,
+    word: Annotated[Word | None, Query(description="Only those of which an operator said so last.")] = None,
+    group: Annotated[Line | None, Query(description="Only those of this group.")] = None,
+    since: Annotated[datetime | None, Query(description="Only those given then or later.")] = None,
+    until: Annotated[datetime | None, Query(description="Only those given earlier.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only those with a smaller number.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="At most so many.")] = 50,
+) -> Any:
+    """Verdicts, newest first."""
+    wanted = Wanted(defective=defective, word=word, group=group, since=since, until=until, before=before)
+    found = list(service.history.entries(wanted, limit=limit))
+    return {
+        "verdicts": [_shown(entry) for entry in found],
+        "next_before": found[-1].id if len(found) == limit else None,
+    }
+
+
+@router.get("/{number}", response_model=VerdictAnswer)
+def verdict(service: Served, number: Number) -> Any:
+    """One verdict, whole."""
+    entry, record = _found(service, number)
+    return {**_shown(entry), "record": record}
+
+
+@router.post("/{number}/feedback", response_model=VerdictAnswer)
+def feedback(service: Served, number: Number, word: Feedback) -> Any:
+    """Say whether a verdict was right; the last word counts."""
+    _found(service, number)
+    service.history.judge(number, confirmed=word.confirmed, reason=word.reason)
+    return verdict(service, number)
+
+
+@router.get("/{number}/image", response_class=Response, responses=_PICTURE)
+def image(service: Served, number: Number) -> Response:
+    """The kept image; a TIFF is turned into PNG, which browsers show."""
+    content = _kept(_found(service, number)[0])
+    kind = read_header(content).media_type
+    if kind not in _SHOWN:
+        content, kind = png(read_rgb(content)), "image/png"
+    return _file(content, kind)
+
+
+@router.get("/{number}/map", response_class=Response, responses=_PICTURE)
+async def anomaly_map(
+    service: Served,
+    number: Number,
+    kind: Annotated[MapKind, Query(description="As `map` of `POST /v1/inspect`.")] = "heat",
+) -> Response:
+    """The anomaly map of a kept image, by the model that judged it."""
+    entry, _ = await run_in_threadpool(_found, service, number)
+    content = await run_in_threadpool(_kept, entry)
+    header = await run_in_threadpool(read_header, content, service.settings.max_pixels)
+    job = Job(content=content, pixels=header.width * header.height, group=entry.group_name, store=False)
+    answer = await answer_of(service, _judge(service, entry), job)
+    return _file(await run_in_threadpool(map_png, answer.verdict, kind), "image/png")
+
+
+def _found(service: Service, number: int) -> tuple[Entry, dict[str, Any]]:
+    found = service.history.find(number)
+    if found is None:
+        raise RefusedError(404, f"the history has no verdict {number}", remedy="GET /v1/verdicts tells those there are")
+    return found
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    """An entry as callers see it: not where on this machine its image lies."""
+    return asdict(entry) | {"kept": entry.kept is not None}
+
+
+def _kept(entry: Entry) -> bytes:
+    """The image of an entry. Only images are read, whatever the database names."""
+    what = f"the image of verdict {entry.id} is not kept"
+    if entry.kept is None:
+        raise RefusedError(404, what, remedy="start the server with --keep-images defective or all")
+    try:
+        content = FilePath(entry.kept).read_bytes()
+        read_header(content)
+    except (OSError, ImageError):
+        raise RefusedError(404, what, got="it was removed, or is damaged") from None
+    return content
+
+
+def _judge(service: Service, entry: Entry) -> ServedModel:
+    """The model that gave a verdict, if it is served here."""
+    for served in service.models.values():
+        if served.inspector.model is not None and served.inspector.model.sha256 == entry.model_sha256:
+            return served
+    raise RefusedError(404, f"the model of verdict {entry.id} is not served here", got=entry.run)
+
+
+def _file(content: bytes, kind: str) -> Response:
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
+    return Response(content, media_type=kind, headers=headers)

@@ -1,0 +1,136 @@
+"""Routes that take images and answer verdicts. What is answered is in the history."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+
+from clipada.errors import ClipAdaError
+from clipada.inspection.batch import prediction_record
+from clipada.server.batching import Answer, Job
+from clipada.server.errors import Problem, RefusedError, problem
+from clipada.server.pictures import map_png
+from clipada.server.schemas import BatchAnswer, Group, Inspected, Line, MapChoice, MapKind, ModelName
+from clipada.server.served_model import ServedModel, shown_name
+from clipada.server.service import Served, Service
+from clipada.server.uploads import declared_bytes, pixels_of, read_uploads
+
+INSPECT, BATCH = "/v1/inspect", "/v1/inspect/batch"
+
+router = APIRouter(tags=["inspect"])
+
+_FILE = {"type": "string", "format": "binary"}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
+}
+
+
+def _form(properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "required": list(properties), "properties": properties}
+    return {"multipart/form-data": {"schema": schema}}
+
+
+_ONE = {"requestBody": {"required": True, "content": _form({"file": _FILE}) | {"image/*": {"schema": _FILE}}}}
+_SEVERAL = {"requestBody": {"required": True, "content": _form({"files": {"type": "array", "items": _FILE}})}}
+
+
+@router.post(INSPECT, response_model=Inspected, responses=_PROBLEMS, openapi_extra=_ONE)
+async def inspect(
+    request: Request,
+    service: Served,
+    model: ModelName = None,
+    group: Group = None,
+    map_kind: MapChoice = None,
+    name: Annotated[Line | None, Query(description="What to call the image; by default the file's name.")] = None,
+) -> Any:
+    """Inspect one image: a form with the field `file`, or the image as the whole request."""
+    settings, served = service.settings, service.model(model)
+    with served.batcher.places() as places, service.holding(declared_bytes(request, settings.upload_bytes)):
+        (upload,) = await read_uploads(request, "file", 1, settings.upload_seconds)
+        pixels = await pixels_of(upload.content, settings.max_pixels)
+        job = Job(content=upload.content, pixels=pixels, name=shown_name(name or upload.name), group=group)
+        (answer,) = await _answered(service, served, [places.submit(job)])
+    if not isinstance(answer, Answer):
+        raise answer
+    return await _told(served, answer, map_kind)
+
+
+@router.post(BATCH, response_model=BatchAnswer, responses=_PROBLEMS, openapi_extra=_SEVERAL)
+async def inspect_batch(
+    request: Request, service: Served, model: ModelName = None, group: Group = None, map_kind: MapChoice = None
+) -> Any:
+    """Inspect several images: a form with the field `files`, repeated. One result each, in order."""
+    settings, served = service.settings, service.model(model)
+    with served.batcher.places() as places, service.holding(declared_bytes(request, settings.batch_bytes)):
+        uploads = await read_uploads(request, "files", settings.batch_images, settings.upload_seconds)
+        places.more(len(uploads) - 1)
+        outcomes: list[Future[Answer] | ClipAdaError] = []
+        for upload in uploads:
+            try:
+                pixels = await pixels_of(upload.content, settings.max_pixels)
+            except ClipAdaError as error:
+                outcomes.append(error)
+                continue
+            job = Job(content=upload.content, pixels=pixels, name=shown_name(upload.name), group=group)
+            outcomes.append(places.submit(job))
+        answers = iter(await _answered(service, served, [one for one in outcomes if isinstance(one, Future)]))
+        results = [next(answers) if isinstance(one, Future) else one for one in outcomes]
+    told = [await _told(served, one, map_kind) if isinstance(one, Answer) else problem(one) for one in results]
+    return {"results": told}
+
+
+async def answer_of(service: Service, served: ServedModel, job: Job) -> Answer:
+    """What becomes of an image that did not come in by a route of its own.
+
+    Raises:
+        ClipAdaError: It could not be inspected.
+    """
+    with served.batcher.places() as places, service.holding(len(job.content)):
+        (answer,) = await _answered(service, served, [places.submit(job)])
+    if isinstance(answer, Answer):
+        return answer
+    raise answer
+
+
+async def _answered(
+    service: Service, served: ServedModel, futures: Sequence[Future[Answer]]
+) -> list[Answer | ClipAdaError]:
+    """Wait for accepted images. One that waits too long is given up, unless work on it has begun."""
+    started = time.perf_counter()
+    waiting = [asyncio.wrap_future(future) for future in futures]
+    if waiting:
+        await asyncio.wait(waiting, timeout=service.settings.answer_seconds)
+    given_up = [future.cancel() for future in futures]
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    service.instruments.answered(served.name, time.perf_counter() - started)
+    return [
+        _outcome(outcome, gone, service.settings.answer_seconds)
+        for outcome, gone in zip(outcomes, given_up, strict=True)
+    ]
+
+
+def _outcome(outcome: Answer | BaseException, given_up: bool, seconds: float) -> Answer | ClipAdaError:
+    if given_up:
+        remedy = "send it again; nothing was stored"
+        return RefusedError(503, f"the image waited for more than {seconds:g} s", remedy=remedy, retry_after=5)
+    if isinstance(outcome, Answer | ClipAdaError):
+        return outcome
+    if isinstance(outcome, OSError):
+        return RefusedError(503, "the verdict could not be stored", got=str(outcome), retry_after=5)
+    return RefusedError(500, "the image could not be inspected", remedy="the server's log tells what happened")
+
+
+async def _told(served: ServedModel, answer: Answer, map_kind: MapKind | None) -> dict[str, Any]:
+    """A stored verdict as JSON."""
+    record = await run_in_threadpool(prediction_record, answer.verdict)
+    told = {"id": answer.id, "served_as": served.name, **record}
+    if map_kind is not None:
+        told["map_png"] = base64.b64encode(await run_in_threadpool(map_png, answer.verdict, map_kind)).decode()
+    return told

@@ -1,0 +1,33 @@
+"""The page that people inspect with: five files, served as they are, that call the API as programs do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.responses import FileResponse
+
+FOLDER = Path(__file__).parents[1] / "static"
+
+FILES = {"/": "index.html"} | {f"/{name}": name for name in ("page.css", "page.js", "picture.js", "charts.js")}
+"""By path, the file that is answered. They hold nothing that is to be kept from anyone."""
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
+    "connect-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+def _serve(path: str, name: str) -> None:
+    @router.get(path)
+    async def page() -> FileResponse:
+        return FileResponse(FOLDER / name, headers=_HEADERS)
+
+
+for _path, _name in FILES.items():
+    _serve(_path, _name)

@@ -1,0 +1,212 @@
+"""Routes that tell how the server and its models are: health, readiness, metrics, status, calibrations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Response
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from clipada.calibration import QUANTILES as DRIFT_QUANTILES
+from clipada.calibration import Calibration, DriftReport, rate_bound, threshold
+from clipada.history.rates import Step, rates
+from clipada.inspection import Inspector
+from clipada.report import calibration_summary
+from clipada.runs import CARD
+from clipada.server.errors import Problem, RefusedError
+from clipada.server.schemas import ModelAnswer, ModelName, Rates, Ready, Status
+from clipada.server.served_model import ServedModel
+from clipada.server.service import Served, Service
+
+router = APIRouter(tags=["server"])
+
+QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+CURVE_POINTS = 200
+
+
+@router.get("/healthz", response_model=Ready, responses={503: {"model": Problem}})
+async def healthz(service: Served) -> Any:
+    """Whether the process works; needs no token. If not, start it again."""
+    dead = [name for name, served in service.models.items() if not served.batcher.alive]
+    if dead:
+        raise RefusedError(503, "a worker has ended", got=", ".join(dead), remedy="start the server again")
+    return {"ready": all(served.batcher.ready for served in service.models.values())}
+
+
+@router.get("/readyz", response_model=Ready, responses={503: {"model": Problem}})
+def readyz(service: Served) -> Any:
+    """Whether images are taken and their verdicts can be stored; needs no token."""
+    waiting = [name for name, served in service.models.items() if not served.batcher.ready]
+    if waiting or service.stopping:
+        got = "the server stops" if service.stopping else f"starting: {', '.join(waiting)}"
+        raise RefusedError(503, "not ready", got=got, retry_after=1)
+    next(service.history.entries(limit=1), None)
+    return {"ready": True}
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics(service: Served) -> Response:
+    """Counts, latencies, scores, queues and drift for Prometheus."""
+    return Response(generate_latest(service.instruments.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+@router.get("/v1/status", response_model=Status)
+def status(service: Served) -> Any:
+    """How the server and each model are doing, drift included."""
+    return {
+        "version": version("clipada"),
+        "uptime_seconds": round(time.time() - service.started, 1),
+        "models": [_status(service, served) for served in service.models.values()],
+    }
+
+
+@router.get("/v1/rates", response_model=Rates, responses={404: {"model": Problem}})
+def rates_over_time(
+    service: Served,
+    model: ModelName = None,
+    by: Annotated[Step, Query(description="Of the last hour, two days or 60 days.")] = "hour",
+) -> Any:
+    """How many parts of a model were called defective, in each minute, hour or day that some were inspected in."""
+    inspector = service.model(model).inspector
+    sha256 = None if inspector.model is None else inspector.model.sha256
+    return {
+        "by": by,
+        "promised": _promised(inspector),
+        "rates": [asdict(rate) for rate in rates(service.history, by, sha256)],
+    }
+
+
+@router.get("/v1/models", response_model=list[str])
+async def models(service: Served) -> Any:
+    """The models' names."""
+    return list(service.models)
+
+
+@router.get("/v1/models/{name}", response_model=ModelAnswer, responses={404: {"model": Problem}})
+def model(service: Served, name: str) -> Any:
+    """What a model is, its calibration with the false-alarm rate of every threshold, and its card."""
+    served = service.model(name)
+    inspector, run = served.inspector, served.inspector.run
+    card = None
+    if run is not None:
+        with suppress(OSError):
+            card = (run.folder / CARD).read_text(encoding="utf-8")
+    return {
+        "name": name,
+        "run": None if run is None else run.folder.resolve().name,
+        "model": inspector.model and asdict(inspector.model),
+        "image_size": inspector.engine.image_size,
+        "threshold": inspector.threshold,
+        "calibration": inspector.calibration and _calibration(inspector.calibration, inspector.caveat),
+        "card": card,
+    }
+
+
+def show_gauges(service: Service) -> None:
+    """Let Prometheus read what changes by itself: queues, readiness, calibrations, drift."""
+    gauge, models = service.instruments.gauge, service.models
+
+    def by_model(read: Any) -> Any:
+        return lambda: [([name], float(read(served))) for name, served in models.items()]
+
+    gauge("clipada_queue_images", "Places taken in the queue.", ["model"], by_model(lambda one: one.batcher.depth))
+    gauge("clipada_ready", "Whether images are taken.", ["model"], by_model(lambda one: one.batcher.ready))
+    length = service.settings.queue_length
+    gauge("clipada_queue_length", "Places in the queue.", ["model"], by_model(lambda _: length))
+    gauge("clipada_held_bytes", "What requests hold.", [], lambda: [([], float(service.held_bytes))])
+    gauge(
+        "clipada_calibration_info", "Calibration that counts.", ["model", "calibration"], lambda: _ids(models.values())
+    )
+    labels = ["model", "group"]
+    gauge(
+        "clipada_drift",
+        "Whether parts drift from the calibration.",
+        labels,
+        lambda: [(names, float(report.drifting)) for names, report in _drift(models.values())],
+    )
+    gauge(
+        "clipada_drift_evidence_share",
+        "Evidence of drift, 1 where there is drift.",
+        labels,
+        lambda: [(names, report.evidence / report.limit) for names, report in _drift(models.values())],
+    )
+
+
+def _ids(models: Iterable[ServedModel]) -> list[tuple[list[str], float]]:
+    return [([one.name, one.inspector.calibration.id], 1.0) for one in models if one.inspector.calibration is not None]
+
+
+def _drift(models: Iterable[ServedModel]) -> list[tuple[list[str], DriftReport]]:
+    return [([one.name, report.group or ""], report) for one in models for report in one.drift()]
+
+
+def _status(service: Service, served: ServedModel) -> dict[str, Any]:
+    identity, calibration = served.inspector.model, served.inspector.calibration
+    return {
+        "name": served.name,
+        "ready": served.batcher.ready,
+        "waiting": served.batcher.depth,
+        "queue_length": service.settings.queue_length,
+        "engine": served.inspector.engine_name,
+        "model_sha256": identity and identity.sha256,
+        "calibration": calibration and calibration.id,
+        "drift": [_drift_answer(report) for report in served.drift()],
+    }
+
+
+def _drift_answer(report: DriftReport) -> dict[str, Any]:
+    quantiles = [
+        {"level": level, "calibrated": calibrated, "seen": seen}
+        for level, (calibrated, seen) in zip(DRIFT_QUANTILES, report.quantiles, strict=False)
+    ]
+    words = {"drifting": report.drifting, "description": report.describe(), "quantiles": quantiles}
+    return asdict(report) | words
+
+
+def _promised(inspector: Inspector) -> float | None:
+    """The false-alarm rate that is promised, if one is."""
+    calibration = inspector.calibration
+    return None if calibration is None or inspector.caveat else calibration.settings.false_alarm_rate
+
+
+def _calibration(calibration: Calibration, caveat: str | None) -> dict[str, Any]:
+    settings = calibration.settings
+    return {
+        "id": calibration.id,
+        "created": calibration.created,
+        "false_alarm_rate": settings.false_alarm_rate,
+        "confidence": settings.confidence,
+        "mode": settings.mode,
+        "per": settings.per,
+        "caveat": caveat,
+        "summary": calibration_summary(calibration),
+        "pooled": _group(calibration, None),
+        "groups": {name: _group(calibration, name) for name in calibration.groups},
+    }
+
+
+def _group(calibration: Calibration, group: str | None) -> dict[str, Any]:
+    limits, scores = calibration.limits(group), calibration.scores(group)
+    ranks = np.unique(np.geomspace(1, scores.size, CURVE_POINTS).round().astype(int)).tolist()
+    return {
+        "thresholds": asdict(limits) | {"rate_bound": calibration.rate_bound(limits)},
+        "quantiles": dict(zip(map(str, QUANTILES), np.quantile(scores, QUANTILES).tolist(), strict=True)),
+        "curve": [_point(calibration, scores, rank) for rank in ranks],
+    }
+
+
+def _point(calibration: Calibration, scores: Any, rank: int) -> dict[str, float]:
+    """The ``rank``-th largest score as a threshold."""
+    value = threshold(scores, rank)
+    return {
+        "threshold": value,
+        "share": float(np.mean(scores > value)),
+        "rate_bound": rate_bound(scores.size, rank, calibration.settings.confidence),
+    }

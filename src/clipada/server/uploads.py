@@ -1,0 +1,100 @@
+"""Images as they come in: as a form's files, or as the whole request. Nothing is fetched, nothing unpacked."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import python_multipart  # noqa: F401 - forms are read by it; that it is missing should be told at the start
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
+
+from clipada.images import read_header
+from clipada.server.errors import RefusedError
+
+_FORM = "multipart/form-data"
+_RAW = ("image/", "application/octet-stream")
+_REMEDY = "send the image itself: curl -F file=@part.png, or --data-binary @part.png -H 'Content-Type: image/png'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A file that came in.
+
+    Attributes:
+        name: What the sender calls it.
+        content: Its bytes.
+    """
+
+    name: str | None
+    content: bytes = field(repr=False)
+
+
+def declared_bytes(request: Request, limit: int) -> int:
+    """The size that a request names; the largest allowed if it names none."""
+    return int(request.headers.get("content-length", limit))
+
+
+async def read_uploads(request: Request, field_name: str, most: int, seconds: float) -> list[Upload]:
+    """Read a request's images.
+
+    Args:
+        request: The request.
+        field_name: The form's field that holds them.
+        most: How many there may be.
+        seconds: Time in which they must arrive.
+
+    Returns:
+        One at least.
+
+    Raises:
+        RefusedError: There is none, something else, or too many; the request comes too slowly (408); its names cannot
+            be decoded.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read(request, field_name, most)
+    except TimeoutError:
+        raise RefusedError(
+            408, "the request came too slowly", expected=f"all of it within {seconds:g} s", remedy="send it again"
+        ) from None
+    except UnicodeError as error:  # the form names an encoding, and it is another
+        raise RefusedError(422, "the form's names cannot be read", expected="UTF-8", got=str(error)[:200]) from None
+    except ClientDisconnect:
+        raise RefusedError(400, "the sender went away") from None
+
+
+async def pixels_of(content: bytes, most: int) -> int:
+    """The number of pixels that an image says it has.
+
+    Raises:
+        ImageError: It is no image, empty, damaged, or has more than ``most``.
+    """
+    header = await run_in_threadpool(read_header, content, most)
+    return header.width * header.height
+
+
+async def _read(request: Request, field_name: str, most: int) -> list[Upload]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind.startswith(_RAW):
+        return [Upload(name=None, content=await request.body())]
+    if kind != _FORM:
+        raise RefusedError(
+            415,
+            "the request holds no image",
+            expected=f"{_FORM} with the field {field_name}, or an image",
+            got=kind[:200] or "no Content-Type",
+            remedy=_REMEDY,
+        )
+    async with request.form(max_files=most, max_fields=1) as form:
+        others = sorted({name for name, value in form.multi_items() if name != field_name or isinstance(value, str)})
+        if others:
+            got = ", ".join(others)[:200]
+            expected = f"only files, in the field {field_name}; URLs are not fetched, model and group go in the query"
+            raise RefusedError(422, "the form has other fields", expected=expected, got=got, remedy=_REMEDY)
+        files = [value for value in form.getlist(field_name) if isinstance(value, UploadFile)]
+        if not files:
+            raise RefusedError(422, "the form holds no image", expected=f"the field {field_name}", remedy=_REMEDY)
+        return [Upload(name=file.filename, content=await file.read()) for file in files]

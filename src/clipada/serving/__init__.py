@@ -1,1 +1,0 @@
-"""What keeps and serves verdicts: the history."""

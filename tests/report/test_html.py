@@ -1,0 +1,411 @@
+"""The HTML report as its reader meets it: real runs through the real command line."""
+
+import base64
+import io
+import json
+import math
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from clipada import evaluate, predict, report_run
+from clipada.commands.report import REPORT
+from clipada.errors import BackboneError, ClipAdaError, RunError
+from clipada.inspection import Inspector
+from clipada.inspection.batch import prediction_record
+from clipada.inspection.overlays import LINE
+from clipada.report import read_scores, write_report
+from clipada.report.cases import LABELLED_CASES, SIDE, choose_cases
+from clipada.report.histogram import histogram
+from clipada.report.parts import Part
+from clipada.runs import METRICS, SCORES, read_run
+from tiny import write_products
+
+VOID = {"meta", "img"}
+
+
+@dataclass
+class Page(HTMLParser):
+    """A page read as a browser reads it, its tags checked to be closed in order."""
+
+    text: str
+    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    words: str = ""
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.feed(self.text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for found, attributes in self.tags if found == tag]
+
+
+def read(path: Path) -> Page:
+    """The report, checked to stand by itself: nothing is fetched, nothing is run."""
+    page = Page(path.read_text(encoding="utf-8"))
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "base", "form"}
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes), tag
+        for name in {"src", "href", "srcset", "xlink:href", "data", "action"} & attributes.keys():
+            assert str(attributes[name]).startswith("data:image/"), (tag, name)
+    assert not re.search(r"url\(|@import|https?:", page.text)
+    assert all(image["alt"] for image in page.all("img"))
+    return page
+
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two products, to be read only."""
+    return write_products(tmp_path_factory.mktemp("parts") / "products")
+
+
+@pytest.fixture(scope="module")
+def finished(finished_run: Path, parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished run, evaluated."""
+    folder = shutil.copytree(finished_run, tmp_path_factory.mktemp("evaluated") / "line3")
+    evaluate(folder, parts, device="cpu")
+    return folder
+
+
+@pytest.fixture
+def evaluated(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the evaluated run, to be changed."""
+    return shutil.copytree(finished, tmp_path / "line3")
+
+
+def test_a_report_tells_of_its_run(clipada: Command, evaluated: Path) -> None:
+    code, _, said = clipada("report", evaluated)
+    assert (code, f"the report is {evaluated / REPORT}" in said) == (0, True), said
+    page = read(evaluated / REPORT)
+    run = read_run(evaluated)
+    for fact in (str(evaluated), run.backbone_label, "products, 8 images", f"clipada report {evaluated}", "seed 0"):
+        assert fact in page.words
+    metrics = json.loads((evaluated / METRICS).read_text())
+    assert metrics["protocol"]["masks"] in page.words
+    for name, values in [*metrics["categories"].items(), ("mean", metrics["mean"])]:
+        cells = [f"{100 * values[column]:.1f}" for column in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")]
+        assert [name, *cells] == page.words[page.words.index(f"\n{name}\n") :].split()[:5]
+    assert len(page.all("svg")) == 2  # a histogram for each category
+    assert len(page.all("img")) == 2 * (2 * 4 + 2 * 3)  # good parts have no truth to show
+    assert page.words.count("good part: no defect") == 4
+    assert len(page.text) < 1e6
+
+
+def test_pictures_show_the_part_its_truth_and_what_was_found(evaluated: Path, parts: Path) -> None:
+    page = read(report_run(evaluated, device="cpu").path)
+    found = {image["alt"]: image["src"] for image in page.all("img")}
+    name = "disc/test/scratch/000.png"
+
+    def pixels(label: str) -> np.ndarray:
+        source = next(str(src) for alt, src in found.items() if alt == f"{label}: {name}")
+        return np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))), np.int16)
+
+    scale = SIDE / 48
+    margin = (pixels("image").shape[1] - SIDE) // 2
+    own = np.asarray(PIL.Image.open(parts / name).resize((SIDE, round(40 * scale))), np.int16)
+    shown = pixels("image")[margin:-margin, margin:-margin]
+    assert np.abs(shown - own).mean() < 4
+    outline = np.abs(pixels("truth") - LINE).max(axis=2) < 60
+    rows, columns = (np.flatnonzero(outline.any(axis=axis)) for axis in (1, 0))
+    box = [(edge - margin) / scale for edge in (columns[0], rows[0], columns[-1], rows[-1])]
+    np.testing.assert_allclose(box, (12, 10, 30, 22), atol=1)  # where the scratch was drawn
+    assert not np.array_equal(pixels("map"), pixels("image"))
+
+
+def test_names_are_text_and_nothing_else(clipada: Command, evaluated: Path, tmp_path: Path) -> None:
+    """A category, a defect and a file named as an attack, from the evaluation and from verdicts."""
+    attack = "<script>alert(1)<\"'&>{{ 7*7 }}{% x %}"
+    data = write_products(tmp_path / "data")
+    (data / "disc").rename(data / attack)
+    (data / attack / "test" / "scratch").rename(data / attack / "test" / f"scratch{attack}")
+    (data / attack / "ground_truth" / "scratch").rename(data / attack / "ground_truth" / f"scratch{attack}")
+    good = data / attack / "test" / "good"
+    (good / "000.png").rename(good / f"{attack}.png")
+    assert clipada("evaluate", evaluated, data)[0] == 0
+    predicted = tmp_path / f"{attack}.jsonl"
+    results = predict(evaluated, good, device="cpu")
+    predicted.write_text("".join(json.dumps(prediction_record(result)) + "\n" for result in results))
+    for words in ([], [predicted]):
+        out = tmp_path / f"{attack}.html"
+        code, _, said = clipada("report", evaluated, *words, "--out", out)
+        assert code == 0, said
+        page = read(out)
+        assert f"{attack}.png" in page.words
+        assert any(f"{attack}.png" in str(image["alt"]) for image in page.all("img"))
+        assert "{{ 7*7 }}" in page.text
+
+
+def test_verdicts_on_bytes_count_without_a_picture(clipada: Command, finished_run: Path, parts: Path) -> None:
+    """A server inspects what it is sent: such a verdict names no file."""
+    image = parts / "plate" / "test" / "good" / "000.png"
+    inspector = Inspector.load(finished_run, device="cpu")
+    records = [prediction_record(inspector.inspect(source)) for source in (image.read_bytes(), image)]
+    for kept, pictures in ((records, 3), (records[:1], 0)):
+        out = finished_run.parent / "sent.jsonl"
+        out.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        code, _, said = clipada("report", finished_run, out)
+        assert (code, f"reported {len(kept)} images, 0 of those" in said) == (0, True), said
+        page = read(out.with_suffix(".html"))
+        assert f"{len(kept)} inspected: scores" in page.words
+        assert len(page.all("img")) == pictures
+
+
+def test_verdicts_of_an_unlabelled_folder(clipada: Command, finished_run: Path, parts: Path, tmp_path: Path) -> None:
+    """No evaluation is needed; what could not be inspected is counted and named."""
+    folder = shutil.copytree(parts / "plate" / "test", tmp_path / "today")
+    (folder / "broken.png").write_bytes(b"no image")
+    assert clipada("predict", finished_run, folder, "--out", tmp_path / "out", "--threshold", 0.4)[0] == 0
+    verdicts = tmp_path / "out" / "predictions.jsonl"
+    code, _, said = clipada("report", finished_run, verdicts)
+    assert code == 0, said
+    page = read(verdicts.with_suffix(".html"))
+    records = [json.loads(line) for line in verdicts.read_text().splitlines()]
+    scores = sorted((record["score"] for record in records if "score" in record), reverse=True)
+    above = sum(bool(record.get("regions")) for record in records)
+    for fact in (
+        "today, 4 images, 1 left out",
+        "4 inspected",
+        f"{above} of 4 have a region",
+        str(folder / "broken.png"),
+    ):
+        assert fact in page.words
+    assert re.findall(r"score (0\.\d+)", page.words) == [f"{score:#.3g}" for score in scores]
+    assert "contour above 0.4" in page.words
+    assert "Metrics" not in page.words
+    assert len(page.all("svg")) == 1
+
+
+def test_a_run_without_an_evaluation_is_told_how_to_get_one(clipada: Command, run_folder: Path, parts: Path) -> None:
+    code, _, said = clipada("report", run_folder)
+    assert (code, f"clipada evaluate {run_folder}" in said) == (2, True)
+    evaluate(run_folder, parts, device="cpu")
+    (run_folder / METRICS).unlink()
+    with pytest.raises(RunError, match="not evaluated"):
+        report_run(run_folder)
+    assert not (run_folder / REPORT).exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "\n", "[1]\n", '"error"\n', '{"path": "a.png"}\n', '{"path": 3, "score": 0.1}\n', "{\n", '{"error": 1}\n'],
+)
+def test_damaged_verdicts_are_refused(clipada: Command, finished_run: Path, tmp_path: Path, content: str) -> None:
+    verdicts = tmp_path / "verdicts.jsonl"
+    verdicts.write_text(content)
+    code, _, said = clipada("report", finished_run, verdicts)
+    assert (code, "remedy: " in said) == (2, True), said
+    assert str(verdicts) in said
+    verdicts.unlink()
+    assert clipada("report", finished_run, verdicts)[0] == 2
+
+
+@pytest.mark.parametrize("change", ["categories", "protocol", "scores"])
+def test_a_damaged_evaluation_is_refused(evaluated: Path, change: str) -> None:
+    if change == "scores":
+        (evaluated / SCORES).write_bytes(b"\xff\xfe\n")
+    else:
+        metrics = json.loads((evaluated / METRICS).read_text())
+        metrics[change] = {"disc": {"image_auroc": 1}}
+        (evaluated / METRICS).write_text(json.dumps(metrics))
+    with pytest.raises(ClipAdaError, match="evaluate"):
+        report_run(evaluated)
+
+
+def test_verdicts_are_reported_as_they_were_judged(
+    clipada: Command, finished_run: Path, parts: Path, tmp_path: Path
+) -> None:
+    """Whatever the run's calibration says by now."""
+    images = sorted((parts / "plate" / "test").rglob("*.png"))[:2]
+    lines = [
+        {"path": str(path), "score": 0.3, "threshold": 0.4, "regions": [], "score_threshold": limit, "p_value": 0.125}
+        | {"calibration": "0123456789ab"}
+        for path, limit in zip(images, (0.2, 0.35), strict=True)
+    ]
+    verdicts = tmp_path / "verdicts.jsonl"
+    verdicts.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code, _, said = clipada("report", finished_run, verdicts)
+    assert code == 0, said
+    page = read(verdicts.with_suffix(".html")).words
+    assert "1 of 2 inspected parts score above the threshold" in page
+    assert "p 0.12" in page
+    assert "judged by 0123456789ab, not by the run's present one; its promise is not shown" in page
+
+
+def test_what_can_no_longer_be_read_is_skipped_and_counted(
+    clipada: Command, evaluated: Path, parts: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(parts, tmp_path / "data")
+    evaluate(evaluated, data, device="cpu")
+    (data / "disc" / "test" / "good" / "001.png").unlink()
+    (data / "disc" / "test" / "scratch" / "000.png").write_bytes(b"")
+    (data / "plate" / "ground_truth" / "scratch" / "001_mask.png").write_bytes(b"")
+    code, _, said = clipada("report", evaluated)
+    assert (code, "3 of those chosen not shown" in said) == (0, True), said
+    page = read(evaluated / REPORT)
+    assert page.words.count("cannot be shown") == 3
+    for name in ("disc/test/good/001.png", "disc/test/scratch/000.png", "scratch/001_mask.png"):
+        assert page.words.count(name) == 1  # among those left out alone
+    shutil.rmtree(data)
+    assert len(report_run(evaluated, device="cpu").failures) == 8
+    assert read(evaluated / REPORT).all("img") == []
+
+
+@pytest.mark.parametrize(("lacking", "images"), [("good", 4 * 4), ("scratch", 4 * 3)])
+def test_a_test_set_of_one_kind(evaluated: Path, parts: Path, tmp_path: Path, lacking: str, images: int) -> None:
+    """Only defects, or only good parts: metrics are undefined, the rest holds."""
+    data = shutil.copytree(parts, tmp_path / "data")
+    for folder in data.glob(f"*/test/{lacking}"):
+        shutil.rmtree(folder)
+    evaluate(evaluated, data, device="cpu")
+    page = read(report_run(evaluated, device="cpu").path)
+    assert len(page.all("img")) == images
+    assert "–" in page.words
+    assert "no higher than" not in page.words
+
+
+def test_a_failed_report_leaves_the_last_one_as_it_was(evaluated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    out.mkdir()
+    path = report_run(evaluated, out=out, device="cpu").path
+    before = path.read_bytes()
+    with pytest.raises(BackboneError):
+        report_run(evaluated, out=out, backbone=str(tmp_path))
+    assert path.read_bytes() == before
+    assert list(out.iterdir()) == [path]
+
+
+def test_thresholds_of_the_image_score_are_drawn_and_counted(evaluated: Path, tmp_path: Path) -> None:
+    parts = read_scores(read_run(evaluated))
+    limits = {"disc": max(part.score for part in parts.scored if part.category == "disc")}
+    out = tmp_path / "report.html"
+    inspector = Inspector.load(evaluated, device="cpu")
+    write_report(
+        out,
+        read_run(evaluated),
+        parts,
+        inspector.inspect_files,
+        command="clipada report",
+        image_threshold=lambda path: limits.get(path.parts[-4]),
+    )
+    page = read(out)
+    assert [line["class"] for line in page.all("line")].count("threshold") == 1
+    assert "0 of 2 good parts score above the threshold" in page.words  # one that is equal is not above it
+    assert "0 of 2 anomalous parts score above the threshold" in page.words
+
+
+SCORES_OF_PARTS = st.lists(st.floats(0, 1), max_size=40)
+
+
+@given(SCORES_OF_PARTS, SCORES_OF_PARTS, st.lists(st.floats(0, 1), max_size=2))
+@example([], [0.9999999999999999], [])
+def test_histograms_hold_every_part_inside_their_axes(
+    good: list[float], anomalous: list[float], limits: list[float]
+) -> None:
+    scores = {"good": good, "anomalous": anomalous}
+    if not (good or anomalous):
+        return
+    chart = histogram(scores, limits)
+    ticks = [place for _, place in chart.ticks]
+    assert ticks == sorted(set(ticks))
+    assert (ticks[0], ticks[-1]) == (0, 100)
+    assert len({label for label, _ in chart.ticks}) == len(ticks)
+    assert all(0 <= mark.place <= 100 for mark in chart.thresholds)
+    for kind, bars in chart.bars.items():
+        assert sum(bar.count for bar in bars) == len(scores[kind])
+        assert math.isclose(sum(bar.share for bar in bars), 100)
+        assert all(0 < bar.share <= chart.top and 0 <= bar.start < 100 for bar in bars)
+
+
+def test_bars_meet_at_the_thresholds() -> None:
+    """Those to the right are the parts called defective, to the last one; a score at the threshold is not."""
+    scores = [*np.random.default_rng(0).uniform(size=500).tolist(), 0.3712]
+    chart = histogram({"good": scores}, [0.3712, 0.88])
+    for limit, mark in zip([0.3712, 0.88], chart.thresholds, strict=True):
+        left = [bar for bar in chart.bars["good"] if bar.start + bar.width <= mark.place + 0.01]
+        assert all(bar in left or bar.start >= mark.place - 0.01 for bar in chart.bars["good"])
+        assert sum(bar.count for bar in left) == sum(score <= limit for score in scores)
+
+
+def test_labels_of_near_thresholds_stand_above_one_another() -> None:
+    chart = histogram({"good": [0.0, 1.0]}, [0.4, 0.451, 0.46, 0.9])
+    assert [(mark.label, mark.row) for mark in chart.thresholds] == [("0.4", 0), ("0.451", 1), ("0.46", 2), ("0.9", 0)]
+
+
+def test_bars_stand_where_their_scores_are() -> None:
+    chart = histogram({"good": [0.0, 0.1, 0.1], "anomalous": [1.0]})
+    (first, second), (last,) = chart.bars["good"], chart.bars["anomalous"]
+    assert (first.start, first.count, second.count) == (0, 1, 2)
+    assert second.start <= 10 < second.start + second.width
+    assert last.start + last.width == pytest.approx(100)
+    assert second.share == pytest.approx(200 / 3)
+    assert [label for label, _ in chart.ticks] == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from(["good", "crack", None])), max_size=30))
+def test_no_part_is_shown_twice_and_the_extremes_are(drawn: list[tuple[float, str | None]]) -> None:
+    parts = [
+        Part(path=Path(f"{index}.png"), category="", score=score, defect=defect)
+        for index, (score, defect) in enumerate(drawn)
+    ]
+    groups = choose_cases(parts)
+    shown = [part.path for cases in groups for part in cases.parts]
+    assert len(shown) == len(set(shown))
+    defects = sorted(part.score for part in parts if part.kind == "anomalous")
+    seen = sorted(part.score for cases in groups for part in cases.parts if part.kind == "anomalous")
+    assert seen == (
+        defects if len(defects) < 2 * LABELLED_CASES else defects[:LABELLED_CASES] + defects[-LABELLED_CASES:]
+    )
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out_at_the_width_of_a_screen(evaluated: Path, tmp_path: Path, width: int) -> None:
+    """Chromium lays the report out in a frame, a page around it measures."""
+    page = report_run(evaluated, out=tmp_path / "report.html", device="cpu").path
+    page.write_text(page.read_text().replace("test/scratch", "x" * 300))
+    (tmp_path / "frame.html").write_text(
+        f"<iframe src=report.html width={width} height=900 style='border:0' onload='"
+        "d = contentDocument, r = d.documentElement, wide = r.clientWidth, "
+        "out = [...d.body.querySelectorAll(`*`)].filter(e => e.getBoundingClientRect().right > wide + 1"
+        "  && !e.closest(`svg, thead`)), empty = [...d.images].filter(i => !i.naturalWidth), "
+        "document.title = [r.scrollWidth - wide, out.length, empty.length]'></iframe>"
+    )
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    options = ["--virtual-time-budget=5000", "--dump-dom", f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run(
+        [*command, *options, (tmp_path / "frame.html").as_uri()], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "<title>0,0,0</title>" in done.stdout

@@ -1,0 +1,222 @@
+"""The page in a browser, as people use it: drop, look, move the threshold, judge; dark, and on a phone."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+
+from clipada import calibrate
+from clipada.config import CalibrationConfig, HistoryConfig
+from clipada.history.store import History
+from processes import serving
+from tiny import save
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="no browser driver: pip install playwright")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Good parts of rising brightness."""
+    rng = np.random.default_rng(7)
+    folder = tmp_path_factory.mktemp("parts")
+    paths = [folder / f"{index}.png" for index in range(9)]
+    for index, path in enumerate(paths):
+        save(path, rng.integers(0, 20 * (index + 2), (40, 48, 3), dtype=np.uint8))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def served(
+    finished_run: Path, parts: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """The address of a server with a calibrated run, and its database."""
+    folder = tmp_path_factory.mktemp("served")
+    run = shutil.copytree(finished_run, folder / "line3")
+    calibrate(run, parts[:8], CalibrationConfig(false_alarm_rate=0.4, confidence=0.9), device="cpu")
+    database = f"sqlite:///{folder / 'history.db'}"
+    with serving(run, database, "--keep-images", "all") as (_, address):
+        yield address, database
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any, served: tuple[str, str]) -> Iterator[Any]:
+    """The page, opened; what it complains of fails the test."""
+    complaints: list[str] = []
+    opened = chromium.new_page()
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto(served[0])
+    opened.wait_for_selector("#model option", state="attached")
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def inspected(page: Any, *paths: Path) -> None:
+    page.set_input_files("#files", paths)
+    page.wait_for_selector(f"#verdict:has-text('{paths[-1].name}')")
+
+
+def percent(rate: float) -> str:
+    """A bound on the false-alarm rate as the page says it."""
+    return f"at most {float(f'{100 * rate:.2g}'):g} %"
+
+
+def test_an_image_gets_a_verdict_heat_and_a_place_in_the_history(page: Any, parts: list[Path]) -> None:
+    inspected(page, parts[8])
+    assert page.inner_text("#verdict") in ("good: 8.png", "defective: 8.png")
+    assert "look at least as anomalous" in page.inner_text("#words")
+    drawn = "() => [heat.width, heat.height, image.naturalWidth, image.naturalHeight]"
+    assert page.evaluate(drawn) == [48, 40, 48, 40]
+    alpha = "() => Math.max(...heat.getContext('2d').getImageData(0, 0, 48, 40).data.filter((_, at) => at % 4 == 3))"
+    assert page.evaluate(alpha) > 0
+    page.fill("#opacity", "0")
+    seen = "(layer) => getComputedStyle(document.getElementById(layer)).opacity"
+    assert (page.evaluate(seen, "heat"), page.evaluate(seen, "contours")) == ("0", "1")
+    page.wait_for_selector("#history button >> text=8.png")
+
+
+def test_contours_are_where_the_map_is_above_the_threshold(page: Any, tmp_path: Path) -> None:
+    """On values that differ in the last of 16 bits; and a large map keeps what is a single pixel of it."""
+    values = np.full((1100, 1300), 32768, np.uint16)
+    values[:40, :50] = 32769
+    values[900, 1200] = 32769
+    channels = np.stack([values >> 8, values & 255, 0 * values], axis=-1).astype(np.uint8)
+    save(tmp_path / "map.png", channels)
+    drawn = page.evaluate(
+        """async (bytes) => {
+            const { drawMap, readMap } = await import("./picture.js");
+            const map = await readMap(new Blob([new Uint8Array(bytes)], { type: "image/png" }));
+            const [heat, contours] = [new OffscreenCanvas(1, 1), new OffscreenCanvas(1, 1)];
+            drawMap(heat, contours, map, 32768.5 / 65535);
+            const { data } = contours.getContext("2d").getImageData(0, 0, map.width, map.height);
+            const marked = [];
+            for (let at = 0; at < data.length / 4; at++)
+              if (data[4 * at + 3]) marked.push([at % map.width, Math.floor(at / map.width)]);
+            return { width: map.width, height: map.height, marked };
+        }""",
+        list((tmp_path / "map.png").read_bytes()),
+    )
+    assert (drawn["width"], drawn["height"]) == (650, 550)  # two pixels a point
+    marked = {tuple(point) for point in drawn["marked"]}
+    assert (600, 450) in marked
+    box = {(x, y) for x in range(25) for y in range(20)}
+    assert marked - box == {(600, 450)}
+    assert {(24, 10), (10, 19), (0, 0)} <= marked
+    assert (12, 10) not in marked
+
+
+def test_charts_tell_the_rate_and_the_drift(page: Any, parts: list[Path]) -> None:
+    inspected(page, *parts[:3])
+    page.wait_for_function("() => document.querySelector('#rates rect') && document.querySelector('#bands svg')")
+    assert "parts defective in the last two days" in page.inner_text("#rate")
+    assert "promised for good parts, 40 %" in page.inner_text("#rate")
+    page.select_option("#by", "minute")
+    page.wait_for_function("() => rate.innerText.includes('in the last hour')")
+    assert "no sign of drift" in page.inner_text("#drift")
+
+
+def test_a_dropped_file_is_inspected(page: Any, parts: list[Path]) -> None:
+    transfer = page.evaluate_handle(
+        """async (bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+            return transfer;
+        }""",
+        list(parts[0].read_bytes()),
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    page.wait_for_selector("#verdict:has-text('dropped.png')")
+
+
+def test_the_slider_tells_the_rate_that_a_threshold_implies(page: Any, served: tuple[str, str]) -> None:
+    calibration = httpx2.get(f"{served[0]}/v1/models/line3").json()["calibration"]
+    own, curve = calibration["pooled"]["thresholds"]["rate_bound"], calibration["pooled"]["curve"]
+    assert percent(own) in page.inner_text("#implied")
+    page.fill("#threshold", "1000")
+    strictest = min(point["rate_bound"] for point in curve)
+    assert percent(strictest) in page.inner_text("#implied")
+    page.fill("#threshold", "0")
+    assert "any good part may be called defective" in page.inner_text("#implied")
+    page.click("#reset")
+    assert percent(own) in page.inner_text("#implied")
+
+
+def test_an_operators_word_is_in_the_database(page: Any, served: tuple[str, str], parts: list[Path]) -> None:
+    inspected(page, parts[3])
+    page.fill("#reason", "only dust")
+    page.focus("#feedback button[value=false]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#said:has-text('rejected')")
+    with History(HistoryConfig(database=served[1])) as history:
+        newest = next(iter(history.entries(limit=1)))
+    assert (newest.path, newest.confirmed, newest.reason) == ("3.png", False, "only dust")
+    for name, other in (("word", "confirmed"), ("until", "2020-01-01T00:00")):
+        for value, listed in ((other, False), ("", True)):
+            page.eval_on_selector(f"#{name}", "(one, to) => one.value = to", value)
+            page.dispatch_event(f"#{name}", "change")
+            seen = "(listed) => document.querySelector('#history').innerText.includes('3.png') == listed"
+            page.wait_for_function(seen, arg=listed)
+
+
+def test_an_entry_of_the_history_comes_back_with_its_picture(page: Any, parts: list[Path]) -> None:
+    inspected(page, parts[1], parts[2])
+    page.click("#history button >> text=1.png >> nth=0")
+    page.wait_for_selector("#verdict:has-text('1.png')")
+    page.wait_for_function("() => image.naturalWidth == 48 && heat.width == 48 && !heat.hidden")
+
+
+def test_what_is_no_image_is_said(chromium: Any, served: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no image")
+    page = chromium.new_page()
+    page.goto(served[0])
+    page.wait_for_selector("#model option", state="attached")
+    page.set_input_files("#files", tmp_path / "notes.png")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "notes.png" in page.inner_text("#problem") or "image" in page.inner_text("#problem")
+    page.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_it_fits_and_can_be_read(
+    chromium: Any, served: tuple[str, str], parts: list[Path], width: int, scheme: str
+) -> None:
+    page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(served[0])
+    inspected(page, parts[5])
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    light = "() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).reduce((a, b) => a + +b, 0) > 382"
+    assert page.evaluate(light) == (scheme == "light")
+    page.close()
+
+
+def test_a_server_with_a_token_asks_for_it(
+    chromium: Any, finished_run: Path, tmp_path: Path, parts: list[Path]
+) -> None:
+    (tmp_path / "token").write_text("a-long-enough-token-for-the-test-1234")
+    words = ("--auth", "--token", tmp_path / "token")
+    with serving(finished_run, f"sqlite:///{tmp_path / 'history.db'}", *words) as (_, address):
+        page = chromium.new_page()
+        page.goto(address)
+        page.wait_for_selector("#login:not([hidden])")
+        page.fill("#token", "a-long-enough-token-for-the-test-1234")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#model option", state="attached")
+        assert page.is_hidden("#login")
+        inspected(page, parts[0])
+        assert "not calibrated" in page.inner_text("#verdict")
+        page.close()

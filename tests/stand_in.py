@@ -1,0 +1,48 @@
+"""A stand-in for the model, and images to send to it."""
+
+import io
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import PIL.Image
+from starlette.testclient import TestClient
+
+Started = Callable[..., TestClient]
+"""Starts an application with settings of `ServeConfig`, `token` and `models`, and hands over a client of it."""
+
+
+class StandIn:
+    """Finds what is red, and works only while ``open`` is set; ``batches`` tells how many images came together."""
+
+    image_size = 64
+    passes = 1
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.batches: list[int] = []
+
+    def localise_passes(self, images: np.ndarray) -> np.ndarray:
+        assert self.open.wait(20)
+        self.batches.append(len(images))
+        return images[np.newaxis, ..., 0].astype(np.float32) / 255
+
+
+class BrightEngine:
+    """Finds what is bright: the map is the red channel, 0..1, and pass 0 is its contrary."""
+
+    image_size = 64
+    passes = 2
+
+    def localise_passes(self, images: np.ndarray) -> np.ndarray:
+        red = images[..., 0].astype(np.float32) / 255
+        return np.stack([1 - red, red])
+
+
+def encoded(height: int = 20, width: int = 30, seed: int = 0, kind: str = "PNG", below: int = 256) -> bytes:
+    """An image file of noise, its values less than ``below``."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, below, (height, width, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(file, format=kind)
+    return file.getvalue()
