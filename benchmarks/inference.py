@@ -34,7 +34,7 @@ from rich.table import Table
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from clipada.config import Config, EngineConfig, EnginePrecision, RuntimeName, cores
+from clipada.config import Config, EngineOptions, EnginePrecision, RuntimeName, cores
 from clipada.devices import machine
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import write_graph
@@ -128,7 +128,7 @@ def exported(model: ClipAda, name: str, work: Path, threads: int, looks: list[Lo
     if not folder.exists():
         folder.mkdir(parents=True)
         write_graph(model, folder, engine, precision, looks)
-    look = open_look(folder, engine, precision, EngineConfig(threads=threads))
+    look = open_look(folder, engine, precision, EngineOptions(threads=threads))
     return GraphEngine(look, graph_shape(model), attention="residual")
 
 

@@ -12,7 +12,7 @@ from clipada.config import ScoringConfig
 from clipada.errors import ClipAdaError
 from clipada.scoring import (
     anomaly_map,
-    counting_map,
+    final_map,
     find_regions,
     image_score,
     map_statistics,
@@ -165,4 +165,4 @@ def test_every_pass_is_smoothed_and_scored_and_the_last_counts(fusion, views) ->
     means = [raw[0], raw[1], (raw[0] + raw[1]) / 2][:views]
     np.testing.assert_allclose(maps, [anomaly_map(one, config) for one in means], atol=F32)
     assert scores == tuple(image_score(one, config) for one in maps)
-    np.testing.assert_array_equal(counting_map(raw, config), maps[-1])
+    np.testing.assert_array_equal(final_map(raw, config), maps[-1])

@@ -106,7 +106,7 @@ def score_passes(raw: NDArray[np.float32], config: ScoringConfig) -> tuple[tuple
     return maps, tuple(image_score(one, config) for one in maps)
 
 
-def counting_map(raw: NDArray[np.float32], config: ScoringConfig) -> Map:
+def final_map(raw: NDArray[np.float32], config: ScoringConfig) -> Map:
     """The one anomaly map that counts, ``(H, W)``, of an image's raw maps ``(P, H, W)``."""
     return anomaly_map(with_fused(raw, config)[-1], config)
 

@@ -1,7 +1,8 @@
-"""The values that pass between rooms: frozen and validated."""
+"""Values that pass between packages: frozen and validated."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -64,6 +65,37 @@ class Failure:
 
     path: Path
     error: ClipAdaError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Position of a running command, reported after every step.
+
+    Attributes:
+        stage: Current activity, e.g. ``"training"``.
+        done: Finished steps of this stage.
+        total: Steps of this stage in all.
+        epoch: The epoch of a training step, counted from 1; 0 for other stages.
+        losses: The loss of each pass in a training step, coarse first.
+        images_per_second: Throughput of a training, over all devices.
+        note: Further words to show.
+    """
+
+    stage: str
+    done: int
+    total: int
+    epoch: int = 0
+    losses: tuple[float, ...] = ()
+    images_per_second: float = 0.0
+    note: str = ""
+
+
+ProgressReport = Callable[[Progress], None]
+"""Receives every ``Progress`` of a command."""
+
+
+def unreported(_: Progress) -> None:
+    """Ignore progress: the default where nobody asks for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

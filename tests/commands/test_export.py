@@ -19,7 +19,7 @@ import clipada.commands.export
 from clipada import Inspector, export, train
 from clipada.cli import app
 from clipada.commands.export import PARITY
-from clipada.config import Config, EngineConfig, ExportConfig, RuntimeConfig
+from clipada.config import Config, EngineOptions, ExportConfig, RuntimeConfig
 from clipada.data import load_dataset
 from clipada.engines.exports import DESCRIPTION, EXPORTS
 from clipada.errors import ConfigError, DatasetError, RunError
@@ -106,7 +106,7 @@ def tampering(graph: Path) -> Callable[..., None]:
 def test_an_export_says_what_torch_says(exported: Path, photos: list[Path], engine: str, streams: int) -> None:
     torch_maps, maps = (
         [result.anomaly_map for result in Inspector.load(exported, engine=config).inspect_files(photos, batch_size=3)]
-        for config in (EngineConfig(name="torch"), EngineConfig(name=engine, threads=2, streams=streams))
+        for config in (EngineOptions(name="torch"), EngineOptions(name=engine, threads=2, streams=streams))
     )
     assert len(maps) == len(photos)
     assert np.ptp(torch_maps[0]) > 1e-3
@@ -245,7 +245,7 @@ def test_what_an_engine_lacks_is_said(exported: Path) -> None:
     with pytest.raises(ConfigError, match="no precision 'bf16' in onnx"):
         export(exported, "onnx", "bf16")
     with pytest.raises(ConfigError, match="no setting streams"):
-        Inspector.load(exported, engine=EngineConfig(name="torch", streams=2))
+        Inspector.load(exported, engine=EngineOptions(name="torch", streams=2))
     for engine in ("onnx", "openvino"):
         with pytest.raises(ConfigError, match="no device 'abacus'"):
             Inspector.load(exported, engine=engine, device="abacus")
@@ -258,7 +258,7 @@ def test_what_an_engine_lacks_is_said(exported: Path) -> None:
 def test_the_shortcut_is_for_those_that_ask_and_exports_that_have_one(changed: Path, photos: list[Path]) -> None:
     description = changed / EXPORTS / "onnx-fp32" / DESCRIPTION
     content = json.loads(description.read_text())
-    asked = EngineConfig(name="onnx", shortcut=True)
+    asked = EngineOptions(name="onnx", shortcut=True)
     scores = []
     for cold_below in (1.1, 1e-9):
         description.write_text(json.dumps(content | {"cold_below": cold_below}))
@@ -276,7 +276,7 @@ def test_the_shortcut_is_for_those_that_ask_and_exports_that_have_one(changed: P
 def test_what_a_first_look_left_stays_while_others_look(exported: Path, photos: list[Path], runtime: str) -> None:
     """Batches of which every image has hot and cold patches of its own; in one, in parts, one by one."""
     for streams in (1, 2):
-        engine = Inspector.load(exported, engine=EngineConfig(name=runtime, streams=streams)).engine
+        engine = Inspector.load(exported, engine=EngineOptions(name=runtime, streams=streams)).engine
         images = np.stack([resize(read_rgb(path), (engine.image_size,) * 2) for path in photos[:4]])
         heat = engine.localise_passes(images)[0]
         short = engine.with_shortcut(float(np.median(heat)), end_below=float(np.median(heat.max(axis=(1, 2)))))
@@ -308,7 +308,7 @@ def test_a_process_that_changed_models_still_hears_signals(exported: Path) -> No
 def test_the_cascade_ends_after_a_cool_first_look(changed: Path, photos: list[Path]) -> None:
     description = changed / EXPORTS / "onnx-fp32" / DESCRIPTION
     content = json.loads(description.read_text())
-    asked = EngineConfig(name="onnx", cascade=True)
+    asked = EngineOptions(name="onnx", cascade=True)
     plain = Inspector.load(changed, engine="onnx").inspect(photos[0]).score
     for end_below, same in ((1.1, False), (1e-9, True)):
         description.write_text(json.dumps(content | {"end_below": end_below}))

@@ -122,11 +122,11 @@ def test_every_setting_is_documented() -> None:
 def test_only_a_process_among_others_can_be_another_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "WORLD_SIZE", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
-    assert RuntimeConfig.leads()
+    assert RuntimeConfig.is_rank_zero()
     monkeypatch.setenv("SLURM_PROCID", "3")
-    assert RuntimeConfig.leads()
+    assert RuntimeConfig.is_rank_zero()
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert not RuntimeConfig.leads()
+    assert not RuntimeConfig.is_rank_zero()
 
 
 def test_worker_count_leaves_no_device_without() -> None:

@@ -14,7 +14,7 @@ from clipada.commands.evaluate import evaluate
 from clipada.commands.export import export
 from clipada.commands.info import info
 from clipada.commands.train import train
-from clipada.config import Config, EngineConfig, RuntimeConfig, Tune
+from clipada.config import Config, EngineOptions, RuntimeConfig, Tune
 from clipada.data import load_dataset
 from clipada.engines.selection import open_engine
 from clipada.engines.torch import TorchEngine
@@ -123,7 +123,7 @@ def test_other_encoders_do_not_pass_for_those_tuned(tuned: Path) -> None:
 def test_an_export_carries_the_tuned_encoders(tuned: Path) -> None:
     run = read_run(tuned)
     export(tuned, "onnx")  # refuses unless it agrees with the tuned model
-    exported, _ = open_engine(run, EngineConfig(name="onnx"))
+    exported, _ = open_engine(run, EngineOptions(name="onnx"))
     maps = exported.localise_passes(IMAGES)
     np.testing.assert_allclose(maps, TorchEngine(load_model(run), "cpu").localise_passes(IMAGES), atol=1e-4)
     (tuned / CONFIG).write_text((tuned / CONFIG).read_text().replace('"encoders_sha256": "', '"encoders_sha256": "0'))

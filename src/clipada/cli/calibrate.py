@@ -19,7 +19,7 @@ from clipada.cli.options import (
     Streams,
     Threads,
     Workers,
-    engine_config,
+    engine_options,
 )
 from clipada.cli.terminal import progress, say
 from clipada.config import CalibrationConfig, CalibrationMode, HistoryConfig
@@ -91,7 +91,7 @@ def calibrate(
             settings,
             rejected=None if rejected is None else _false_alarms(rejected, run),
             backbone=backbone,
-            engine=engine_config(engine, precision, device, threads, streams, shortcut, cascade),
+            engine=engine_options(engine, precision, device, threads, streams, shortcut, cascade),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda: bar.advance(task),

@@ -17,7 +17,7 @@ from clipada.cli.options import (
     Streams,
     Threads,
     Workers,
-    engine_config,
+    engine_options,
 )
 from clipada.cli.terminal import print_metrics, progress, read_dataset, say
 
@@ -49,7 +49,7 @@ def evaluate(
             run,
             dataset,
             backbone=backbone,
-            engine=engine_config(engine, precision, device, threads, streams, shortcut, cascade),
+            engine=engine_options(engine, precision, device, threads, streams, shortcut, cascade),
             batch_size=batch_size,
             workers=workers,
             on_image=lambda _: bar.advance(task),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from clipada.config import EngineConfig, EngineName, EnginePrecision, Keep
+from clipada.config import EngineName, EngineOptions, EnginePrecision, Keep
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
 RunOrName = Annotated[
@@ -62,7 +62,7 @@ Settings = Annotated[
 ]
 
 
-def engine_config(
+def engine_options(
     name: EngineName | None,
     precision: EnginePrecision | None,
     device: str,
@@ -70,9 +70,9 @@ def engine_config(
     streams: int,
     shortcut: bool,
     cascade: bool,
-) -> EngineConfig:
+) -> EngineOptions:
     """What looks, as the options above say."""
-    return EngineConfig(
+    return EngineOptions(
         name=name,
         precision=precision,
         device=device,

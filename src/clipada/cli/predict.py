@@ -28,10 +28,10 @@ from clipada.cli.options import (
     Threads,
     Webhook,
     Workers,
-    engine_config,
+    engine_options,
 )
 from clipada.cli.terminal import Counts, progress, say, tell
-from clipada.config import EngineConfig, HistoryConfig, Keep, PredictConfig, Shard, SinkConfig
+from clipada.config import EngineOptions, HistoryConfig, Keep, PredictConfig, Shard, SinkConfig
 from clipada.errors import ClipAdaError, ConfigError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def predict(
         skip_done=skip_done,
         shard=Shard.parse(shard),
     )
-    chosen = engine_config(engine, precision, device, threads, streams, shortcut, cascade)
+    chosen = engine_options(engine, precision, device, threads, streams, shortcut, cascade)
     sinks = SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt)
     with _line(run, database, keep_images, sinks) as line, progress("{task.fields[rate]} images/s") as bar:
         if ray:
@@ -105,7 +105,7 @@ def _here(
     images: list[Path],
     out: Path | None,
     settings: PredictConfig,
-    engine: EngineConfig,
+    engine: EngineOptions,
     backbone: str | None,
     line: Line | None,
     bar: Progress,
@@ -137,7 +137,7 @@ def _on_ray(
     images: list[Path],
     out: Path | None,
     settings: PredictConfig,
-    engine: EngineConfig,
+    engine: EngineOptions,
     backbone: str | None,
     line: Line | None,
 ) -> Iterator[Record]:

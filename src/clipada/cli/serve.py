@@ -19,7 +19,7 @@ from clipada.cli.options import (
     Streams,
     Threads,
     Webhook,
-    engine_config,
+    engine_options,
 )
 from clipada.cli.terminal import say
 from clipada.config import HistoryConfig, Keep, ServeConfig, SinkConfig
@@ -98,7 +98,7 @@ def serve(
         HistoryConfig(database=database, keep=keep_images),
         SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt),
         token=_token(token, not settings.loopback if auth is None else auth),
-        engine=engine_config(engine, precision, device, threads, streams, shortcut, cascade),
+        engine=engine_options(engine, precision, device, threads, streams, shortcut, cascade),
         backbone=backbone,
         say=say,
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
-console = Console(stderr=True, quiet=not RuntimeConfig.leads(), markup=False, emoji=False, highlight=False)
+console = Console(stderr=True, quiet=not RuntimeConfig.is_rank_zero(), markup=False, emoji=False, highlight=False)
 
 
 def say(text: str, style: str | None = None) -> None:

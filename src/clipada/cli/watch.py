@@ -23,7 +23,7 @@ from clipada.cli.options import (
     Streams,
     Threads,
     Workers,
-    engine_config,
+    engine_options,
 )
 from clipada.cli.terminal import Counts, say, tell
 from clipada.config import HistoryConfig, SinkConfig, WatchConfig
@@ -85,7 +85,7 @@ def watch(
     inspector = Inspector.load(
         run,
         backbone=backbone,
-        engine=engine_config(engine, precision, device, threads, streams, shortcut, cascade),
+        engine=engine_options(engine, precision, device, threads, streams, shortcut, cascade),
         threshold=threshold,
     )
     history = HistoryConfig(database=database, keep=keep_images)

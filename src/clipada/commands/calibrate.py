@@ -18,7 +18,7 @@ from clipada.calibration import (
     require_images,
     write_calibration,
 )
-from clipada.config import CalibrationConfig, EngineConfig, EngineName
+from clipada.config import CalibrationConfig, EngineName, EngineOptions
 from clipada.data.listing import find_images
 from clipada.errors import CalibrationError, DatasetError, ImageError
 from clipada.files import write_text
@@ -57,7 +57,7 @@ def calibrate(
     *,
     rejected: Mapping[Path, str | None] | None = None,
     backbone: str | None = None,
-    engine: EngineName | EngineConfig | None = None,
+    engine: EngineName | EngineOptions | None = None,
     device: str = "auto",
     batch_size: int = 8,
     workers: int = 2,
@@ -73,7 +73,7 @@ def calibrate(
         rejected: Images of false alarms, and the group of each: their paths tell none. They may raise thresholds, so
             that such parts pass, and lower none; nothing else goes by them, for they are no draw of good parts.
         backbone: Where the backbone lies now, if not where it lay at training.
-        engine: As for ``Inspector.load``; ``EngineConfig`` names a precision too. The promise holds for verdicts of the
+        engine: As for ``Inspector.load``; ``EngineOptions`` names a precision too. The promise holds for verdicts of the
             same engine and precision.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         batch_size: Images at a time.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from clipada.config import EngineConfig, EngineName, EnginePrecision
+from clipada.config import EngineName, EngineOptions, EnginePrecision
 from clipada.data import Dataset, load_dataset
 from clipada.evaluation.evaluate import Evaluation, ScoredImage, evaluate_dataset
 from clipada.files import write_json, write_text
@@ -23,7 +23,7 @@ def evaluate(
     data: Path | str | Dataset,
     *,
     backbone: str | None = None,
-    engine: EngineName | EngineConfig | None = None,
+    engine: EngineName | EngineOptions | None = None,
     device: str = "auto",
     precision: EnginePrecision | None = None,
     batch_size: int = 8,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clipada.config import Config, EngineConfig, EnginePrecision, ExportConfig, RuntimeName
+from clipada.config import Config, EngineOptions, EnginePrecision, ExportConfig, RuntimeName
 from clipada.data import Dataset, load_dataset, read_batches
 from clipada.devices import machine
 from clipada.engines.export.folding import graph_shape
@@ -107,7 +107,7 @@ def _parity(
     reference: TorchEngine, made: Export, folder: Path, dataset: Dataset, settings: Config, config: ExportConfig
 ) -> Parity:
     """Compare the export in ``folder`` with the model."""
-    exported = open_export(folder, made, EngineConfig(device="cpu"))
+    exported = open_export(folder, made, EngineOptions(device="cpu"))
     differences = compare(reference, exported, _images(dataset.samples, reference, config.images), settings.scoring)
     metrics = judged_metrics(reference, exported, dataset, settings.scoring) if made.precision == "int8" else None
     shortcut, cascade = _shortcuts(exported, dataset, settings, config) or (None, None)

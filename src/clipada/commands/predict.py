@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from clipada.config import EngineConfig, EngineName, EnginePrecision, PredictConfig
+from clipada.config import EngineName, EngineOptions, EnginePrecision, PredictConfig
 from clipada.inspection import Inspector
 from clipada.inspection.batch import Job, find_sources
 from clipada.inspection.record import Outcome
@@ -20,7 +20,7 @@ def predict(
     settings: PredictConfig | None = None,
     *,
     backbone: str | None = None,
-    engine: EngineName | EngineConfig | None = None,
+    engine: EngineName | EngineOptions | None = None,
     device: str = "auto",
     precision: EnginePrecision | None = None,
 ) -> Iterator[Verdict | Failure]:

@@ -6,7 +6,7 @@ import shlex
 from functools import partial
 from pathlib import Path
 
-from clipada.config import EngineConfig, EngineName, EnginePrecision
+from clipada.config import EngineName, EngineOptions, EnginePrecision
 from clipada.inspection import Inspector
 from clipada.inspection.batch import find_predictions
 from clipada.report import (
@@ -27,7 +27,7 @@ def report_run(
     out: Path | str | None = None,
     *,
     backbone: str | None = None,
-    engine: EngineName | EngineConfig | None = None,
+    engine: EngineName | EngineOptions | None = None,
     device: str = "auto",
     precision: EnginePrecision | None = None,
     batch_size: int = 8,

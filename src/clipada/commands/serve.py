@@ -11,7 +11,7 @@ from types import FrameType
 
 import uvicorn
 
-from clipada.config import EngineConfig, HistoryConfig, ServeConfig, SinkConfig
+from clipada.config import EngineOptions, HistoryConfig, ServeConfig, SinkConfig
 from clipada.errors import ConfigError
 from clipada.history.recorder import Line
 from clipada.inspection import Inspector
@@ -30,7 +30,7 @@ def serve(
     sinks: SinkConfig | None = None,
     *,
     token: str | None = None,
-    engine: EngineConfig | None = None,
+    engine: EngineOptions | None = None,
     backbone: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:

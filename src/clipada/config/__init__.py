@@ -30,8 +30,8 @@ from clipada.config.predict import PredictConfig, Shard
 from clipada.config.presets import PRESETS, Preset
 from clipada.config.runtime import (
     DemoConfig,
-    EngineConfig,
     EngineName,
+    EngineOptions,
     EnginePrecision,
     ExportConfig,
     RuntimeConfig,
@@ -56,8 +56,8 @@ __all__ = [
     "DemoConfig",
     "DraemConfig",
     "DriftConfig",
-    "EngineConfig",
     "EngineName",
+    "EngineOptions",
     "EnginePrecision",
     "ExportConfig",
     "Fusion",

@@ -216,7 +216,7 @@ class Config:
         plain: dict[str, Any] = asdict(self)
         return plain
 
-    def essence(self) -> dict[str, Any]:
+    def fingerprint_settings(self) -> dict[str, Any]:
         """The settings that decide what is learned, by dotted name: not the backbone's place or how often to save."""
         free = ("backbone.name", "training.checkpoint_seconds")
         settings = {name: self.value(name) for name in setting_names() if name not in free}

@@ -65,7 +65,7 @@ class RuntimeConfig:
         return started
 
     @staticmethod
-    def leads() -> bool:
+    def is_rank_zero() -> bool:
         """Whether this process is the first of those that train together, started by torchrun, SLURM or Fabric."""
         together = os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")) != "1"
         first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
@@ -91,7 +91,7 @@ def cores() -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineConfig:
+class EngineOptions:
     """What looks at images, and with how many hands. Not part of what a run is."""
 
     name: EngineName | None = None

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from clipada.config import Attention, EngineConfig, EnginePrecision, RuntimeName
+from clipada.config import Attention, EngineOptions, EnginePrecision, RuntimeName
 from clipada.config.schema import build
 from clipada.engines.refinement import GraphEngine, GraphShape, Look
 from clipada.errors import ConfigError, RunError
@@ -67,7 +67,7 @@ def write_export(folder: Path, export: Export) -> None:
     write_json(folder / DESCRIPTION, {"format": FORMAT, **asdict(export)})
 
 
-def find_export(run: Run, config: EngineConfig) -> tuple[Path, Export]:
+def find_export(run: Run, config: EngineOptions) -> tuple[Path, Export]:
     """The folder and the export of a run that serve, the most precise first.
 
     Without a name, OpenVINO comes before ONNX Runtime where both are installed.
@@ -91,7 +91,7 @@ def find_export(run: Run, config: EngineConfig) -> tuple[Path, Export]:
     )
 
 
-def open_export(folder: Path, export: Export, config: EngineConfig) -> GraphEngine:
+def open_export(folder: Path, export: Export, config: EngineOptions) -> GraphEngine:
     """The export in ``folder``, ready to localise anomalies.
 
     Raises:
@@ -119,7 +119,7 @@ def open_export(folder: Path, export: Export, config: EngineConfig) -> GraphEngi
     )
 
 
-def open_look(folder: Path, engine: RuntimeName, precision: EnginePrecision, config: EngineConfig) -> Look:
+def open_look(folder: Path, engine: RuntimeName, precision: EnginePrecision, config: EngineOptions) -> Look:
     """The graph in ``folder`` in its runtime, which is imported here and nowhere else."""
     if engine == "openvino":
         from clipada.engines import openvino

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from clipada.config import EngineConfig, cores
+from clipada.config import EngineOptions, cores
 from clipada.engines.refinement import OUTPUTS, Look, Looked, LookInput
 from clipada.errors import ConfigError, RunError
 
@@ -15,7 +15,7 @@ GRAPH = "graph.onnx"
 _PROVIDERS = {"auto": "CPU", "cpu": "CPU", "cuda": "CUDA", "tensorrt": "Tensorrt"}
 
 
-def onnx_look(path: Path, config: EngineConfig) -> Look:
+def onnx_look(path: Path, config: EngineOptions) -> Look:
     """A graph, ready to look.
 
     Args:

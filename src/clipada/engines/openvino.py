@@ -8,7 +8,7 @@ from threading import local
 
 import openvino as ov
 
-from clipada.config import EngineConfig, EnginePrecision
+from clipada.config import EngineOptions, EnginePrecision
 from clipada.engines.refinement import OUTPUTS, Look, Looked, LookInput
 from clipada.errors import ConfigError, RunError
 
@@ -30,7 +30,7 @@ def core() -> ov.Core:
     return shared
 
 
-def openvino_look(path: Path, precision: EnginePrecision, config: EngineConfig) -> Look:
+def openvino_look(path: Path, precision: EnginePrecision, config: EngineOptions) -> Look:
     """A graph, ready to look.
 
     Args:

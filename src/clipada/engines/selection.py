@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from clipada.config import EngineConfig
+from clipada.config import EngineOptions
 from clipada.engines.exports import find_export, installed, open_export
 from clipada.errors import ConfigError
 from clipada.runs import Run, load_model
 from clipada.types import Engine
 
 
-def open_engine(run: Run, config: EngineConfig, backbone: str | None = None) -> tuple[Engine, str]:
+def open_engine(run: Run, config: EngineOptions, backbone: str | None = None) -> tuple[Engine, str]:
     """The engine asked for; PyTorch if none is and it is installed, else an export that is there.
 
     Args:
@@ -37,7 +37,7 @@ def open_engine(run: Run, config: EngineConfig, backbone: str | None = None) -> 
     return open_export(folder, export, config), name
 
 
-def _refuse_export_settings(config: EngineConfig) -> None:
+def _refuse_export_settings(config: EngineOptions) -> None:
     """Say that PyTorch takes none of an export's settings."""
     settings = {
         "threads": config.threads is not None,

@@ -14,7 +14,7 @@ from clipada.config import ScoringConfig
 from clipada.data import Dataset, load_mask, read_batches
 from clipada.errors import DatasetError, ImageError
 from clipada.evaluation.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, CategoryTest, mean_metrics
-from clipada.scoring import counting_map, score_passes
+from clipada.scoring import final_map, score_passes
 from clipada.types import Engine, Failure, Map, Mask, Sample
 
 MASK_RULE = "masks nearest-resized to the model's input size; values above 0 are anomalous"
@@ -162,7 +162,7 @@ def _peaks(engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, wo
     for batch in read_batches([sample.path for sample in samples], engine.image_size, 8, workers):
         if batch.paths:
             raw = engine.localise_passes(batch.images)
-            yield from (float(counting_map(one, scoring).max()) for one in raw.swapaxes(0, 1))
+            yield from (float(final_map(one, scoring).max()) for one in raw.swapaxes(0, 1))
 
 
 def _scored(

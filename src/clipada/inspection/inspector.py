@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.calibration import PRODUCT, Calibration, group_of, read_calibration
-from clipada.config import EngineConfig, EngineName, EnginePrecision, ScoringConfig
+from clipada.config import EngineName, EngineOptions, EnginePrecision, ScoringConfig
 from clipada.data import Batch, read_batches
 from clipada.engines.selection import open_engine
 from clipada.errors import ConfigError, ImageError
@@ -23,7 +23,7 @@ from clipada.inspection.decision import finite, fitting, judged
 from clipada.inspection.reading import ReadImage, Source, read_image, try_read
 from clipada.runs import CALIBRATION, Run, read_run
 from clipada.runs.hub import fetch_run, is_hub_name
-from clipada.scoring import counting_map, find_regions, image_score
+from clipada.scoring import final_map, find_regions, image_score
 from clipada.types import Engine, Failure, Image, ModelIdentity, Verdict
 
 DEFAULT_THRESHOLD = 0.5
@@ -85,7 +85,7 @@ class Inspector:
         run: Path | str | Run,
         *,
         backbone: str | None = None,
-        engine: EngineName | EngineConfig | None = None,
+        engine: EngineName | EngineOptions | None = None,
         device: str = "auto",
         precision: EnginePrecision | None = None,
         threshold: float | None = None,
@@ -113,8 +113,8 @@ class Inspector:
         """
         if not isinstance(run, Run):
             run = replace(read_run(fetch_run(str(run))), name=str(run)) if is_hub_name(run) else read_run(Path(run))
-        if not isinstance(engine, EngineConfig):
-            engine = EngineConfig(name=engine, device=device, precision=precision)
+        if not isinstance(engine, EngineOptions):
+            engine = EngineOptions(name=engine, device=device, precision=precision)
         opened, name = open_engine(run, engine, backbone)
         identity = ModelIdentity(
             run=run.label,
@@ -283,7 +283,7 @@ class Inspector:
         group: str | None,
     ) -> Verdict:
         """The verdict for an image's raw maps, ``(passes, S, S)``, in the image's own geometry."""
-        smooth = counting_map(finite(raw), self.scoring)
+        smooth = final_map(finite(raw), self.scoring)
         restored = restore_map(smooth, image.shape[:2])
         score = image_score(smooth, self.scoring)
         level = self.region_level(group)

@@ -171,7 +171,9 @@ def _attention(model: ClipAda, device: torch.device, config: TrainingConfig) -> 
 def _identity(model: ClipAda, samples: Sequence[Sample], config: Config) -> str:
     """What makes a training this one: settings, images and the backbone's weights, wherever they lie."""
     return fingerprint(
-        config.essence(), [(sample.category, sample.path.name) for sample in samples], model.clip.origin_sha256
+        config.fingerprint_settings(),
+        [(sample.category, sample.path.name) for sample in samples],
+        model.clip.origin_sha256,
     )
 
 

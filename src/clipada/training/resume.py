@@ -45,15 +45,15 @@ class Plan:
         The data and the backbone may lie elsewhere, and checkpoints may come at another pace.
         """
         _require_equal(
-            self._essence(),
-            asked._essence(),
+            self._fingerprint_settings(),
+            asked._fingerprint_settings(),
             "the options contradict those the training began with",
             remedy="leave them out: --resume goes on with what was recorded; or train into another folder",
         )
 
-    def _essence(self) -> dict[str, object]:
+    def _fingerprint_settings(self) -> dict[str, object]:
         """What decides the adapter, by name."""
-        return {**self.config.essence(), "layout": self.layout, "categories": self.categories}
+        return {**self.config.fingerprint_settings(), "layout": self.layout, "categories": self.categories}
 
 
 def save_plan(folder: Path, plan: Plan) -> None:
@@ -131,7 +131,7 @@ def is_finished(folder: Path, resume: bool) -> bool:
     finished = _whole(folder)
     if not folder.exists() or (folder.is_dir() and (resume or not any(folder.iterdir()))):
         return finished
-    if not RuntimeConfig.leads():  # the first process has begun to write there
+    if not RuntimeConfig.is_rank_zero():  # the first process has begun to write there
         return False
     raise RunError(
         f"run folder {folder} is in the way",

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from clipada import predict
-from clipada.config import EngineConfig, PredictConfig, Shard
+from clipada.config import EngineOptions, PredictConfig, Shard
 from clipada.errors import RunError
 from tiny import save
 
 Command = Callable[..., tuple[int, str, str]]
 
-CPU = EngineConfig(device="cpu")
+CPU = EngineOptions(device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from clipada.data import Dataset
 from clipada.engines.export.shortcuts import Cascade, Shortcut
 from clipada.evaluation.evaluate import evaluate_dataset
 from clipada.evaluation.metrics import mean_metrics
-from clipada.scoring import counting_map, image_score
+from clipada.scoring import final_map, image_score
 from clipada.types import Engine
 
 Images = NDArray[np.uint8]
@@ -97,7 +97,7 @@ def compare(reference: Engine, exported: Engine, images: Images, scoring: Scorin
         both = [engine.localise_passes(images[index : index + 1])[:, 0] for engine in (reference, exported)]
         error = np.nan_to_num(np.abs(both[0] - both[1]), nan=1.0)
         worst[index], means[index] = error.max(axis=(1, 2)), error.mean(axis=(1, 2))
-        scores[:, index] = [image_score(counting_map(raw, scoring), scoring) for raw in both]
+        scores[:, index] = [image_score(final_map(raw, scoring), scoring) for raw in both]
     return Differences(
         images=len(images),
         max_map_error=tuple(worst.max(axis=0).tolist()),

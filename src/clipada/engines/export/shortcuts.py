@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clipada.config import ScoringConfig
 from clipada.engines.refinement import GraphEngine
-from clipada.scoring import counting_map, image_score
+from clipada.scoring import final_map, image_score
 
 Images = NDArray[np.uint8]
 
@@ -190,9 +190,9 @@ class _Refinement:
         self.images = np.concatenate([normal, anomalous])
         self.normal = np.arange(len(self.images)) < len(normal)
         self.raw = np.stack([exported.localise_passes(image[np.newaxis])[:, 0] for image in self.images])
-        self.maps = [counting_map(raw, scoring) for raw in self.raw]
+        self.maps = [final_map(raw, scoring) for raw in self.raw]
         never = exported.with_shortcut(0.0, end_below=np.inf)
-        unrefined = [counting_map(never.localise_passes(image[np.newaxis])[:, 0], scoring) for image in self.images]
+        unrefined = [final_map(never.localise_passes(image[np.newaxis])[:, 0], scoring) for image in self.images]
         self.unrefined_changes = np.array(
             [abs(image_score(a, scoring) - image_score(b, scoring)) for a, b in zip(self.maps, unrefined, strict=True)]
         )
@@ -208,7 +208,7 @@ class _Refinement:
         maps, scores, shares = np.zeros((3, len(self.images)))
         for index, (image, full) in enumerate(zip(self.images, self.maps, strict=True)):
             raw, refined = short.localise_and_count(image[np.newaxis])
-            less, shares[index] = counting_map(raw[:, 0], self.scoring), refined.mean()
+            less, shares[index] = final_map(raw[:, 0], self.scoring), refined.mean()
             maps[index] = np.abs(full - less).max()
             scores[index] = abs(image_score(full, self.scoring) - image_score(less, self.scoring))
         return _Changes(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipada.calibration import DriftMonitor, read_calibration
-from clipada.config import EngineConfig, PredictConfig
+from clipada.config import EngineOptions, PredictConfig
 from clipada.errors import ClipAdaError, ConfigError
 from clipada.files import made_folder
 from clipada.inspection import Inspector
@@ -42,7 +42,7 @@ def predict_on_ray(
     settings: PredictConfig | None = None,
     *,
     backbone: str | None = None,
-    engine: EngineConfig | None = None,
+    engine: EngineOptions | None = None,
 ) -> Iterator[Record]:
     """Inspect images as ``predict`` does, on Ray: on the cluster that ``RAY_ADDRESS`` names, else on this machine.
 
@@ -60,7 +60,7 @@ def predict_on_ray(
     import pyarrow  # noqa: F401 - missing, it is told before any work
     import ray.data  # noqa: F401
 
-    settings, engine = settings or PredictConfig(), engine or EngineConfig()
+    settings, engine = settings or PredictConfig(), engine or EngineOptions()
     sources = find_sources(images, out, settings)
     description = read_run(Path(run))
     folder = made_folder(Path(out).absolute())
@@ -105,7 +105,7 @@ class Actor:
     """
 
     def __init__(
-        self, run: Path, here: Path, out: Path, settings: PredictConfig, backbone: str | None, engine: EngineConfig
+        self, run: Path, here: Path, out: Path, settings: PredictConfig, backbone: str | None, engine: EngineOptions
     ) -> None:
         self._here, self._out, self._settings = here, out, settings
         self._load = partial(Inspector.load, run, backbone=backbone, engine=engine, threshold=settings.threshold)
@@ -159,7 +159,7 @@ def _inspected(sources: Iterable[Source], asked: dict[str, Any]) -> Iterator[Rec
         raise cause if isinstance(cause, ClipAdaError | ModuleNotFoundError) else error from None
 
 
-def _resources(engine: EngineConfig, blocks: int) -> tuple[dict[str, float], int]:
+def _resources(engine: EngineOptions, blocks: int) -> tuple[dict[str, float], int]:
     """What one actor takes, and how many actors there may be."""
     import ray
 
@@ -179,7 +179,7 @@ def _resources(engine: EngineConfig, blocks: int) -> tuple[dict[str, float], int
     return {f"num_{kind.lower()}s": need}, min(available, blocks)
 
 
-def _within(engine: EngineConfig) -> EngineConfig:
+def _within(engine: EngineOptions) -> EngineOptions:
     """The engine, an export's runtime kept to the cores of its actor; torch keeps to them by itself."""
     return replace(engine, threads=engine.threads or 1) if engine.name in ("onnx", "openvino") else engine
 

@@ -145,7 +145,7 @@ def needed_experiments(
 
     def experiment(variant: str, seed: int) -> Experiment:
         config = base.updated({**VARIANTS[variant], "training.seed": seed})
-        digest = fingerprint(config.essence(), listing, backbone_sha256)
+        digest = fingerprint(config.fingerprint_settings(), listing, backbone_sha256)
         folder = out / RUNS / f"{variant}-seed{seed}-{digest[:10]}"
         return Experiment(variant=variant, config=config, folder=folder, tested_on=tested_on)
 
