@@ -33,7 +33,7 @@ from rich.table import Table
 
 from clipada.config import cores
 from clipada.engines.openvino import GRAPH, core
-from clipada.engines.refinement import GraphEngine, LookInput, first_look
+from clipada.engines.refinement import GraphEngine, PassInput, full_pass_input
 
 PRODUCTS = ((257, 768, 3072), (1024, 768, 3072), (1024, 1024, 1024), (2048, 2048, 2048))
 """Rows, inner size and columns."""
@@ -68,7 +68,7 @@ def _torch_product(left: torch.Tensor, right: torch.Tensor, _: int) -> torch.Ten
 def _openvino_product(
     rows: int, inner: int, columns: int, rng: np.random.Generator, *, integers: bool
 ) -> Callable[[int], object]:
-    """A fully connected layer; with integers, its input is quantised first."""
+    """A fully connected layer; with integers, its input is quantized first."""
     given = ops.parameter([rows, inner], np.float32)
     values: Any = given
     weights: Any = ops.constant(rng.standard_normal((columns, inner), np.float32))
@@ -115,11 +115,11 @@ def measured(contenders: dict[str, Callable[[int], object]], rounds: int) -> dic
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
-def _looked(engine: GraphEngine, look: LookInput, _: int) -> object:
+def _looked(engine: GraphEngine, look: PassInput, _: int) -> object:
     return engine._look(look)
 
 
-def profile(folder: Path, look: LookInput) -> dict[str, float]:
+def profile(folder: Path, look: PassInput) -> dict[str, float]:
     """Milliseconds of one look by kind of operation, the median of ten."""
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": "YES"}
     request = core().compile_model(folder / GRAPH, "CPU", settings).create_infer_request()
@@ -143,7 +143,7 @@ def main() -> None:
     console.print(conditions(cores(), "torch", "onnxruntime", "openvino"), highlight=False)
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
-        look = first_look(rng.integers(0, 256, (1, 256, 256, 3), np.uint8), np.ones((1, 256, 256), np.float32), SHAPE)
+        look = full_pass_input(rng.integers(0, 256, (1, 256, 256, 3), np.uint8), np.ones((1, 256, 256), np.float32), SHAPE)
         contenders, counts = {}, {}
         for name, count, call in products(rng):
             contenders[name], counts[name] = call, count

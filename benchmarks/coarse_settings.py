@@ -31,7 +31,7 @@ from clipada.models.clip_ada import ClipAda, build_model, upsample
 from clipada.models.memory import Prototypes, find_prototypes
 from clipada.randomness import derived_generator
 from clipada.scoring import anomaly_map, image_score
-from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.training import TrainingBatches, split_validation
 from clipada.training.objective import learning_rate, pass_losses
 from clipada.types import Map, Mask, Sample
@@ -55,12 +55,12 @@ class Head:
     def logits(self, tokens: Tensor, size: Sequence[int]) -> Tensor:
         """``S_0`` from the tokens of this head's block, ``(B, h, w)``."""
         logits: Tensor = self.model.similarity(self.model.projections[0](tokens), self.model.text_vector())
-        if self.model.prototypes is not None:
-            logits = logits + self.config.model.prototype_weight * self.model.prototypes(tokens)
+        if self.model.memory is not None:
+            logits = logits + self.config.model.prototype_weight * self.model.memory(tokens)
         return logits.reshape(-1, *self.model.clip.grid(size))
 
     def learn(self, tokens: Tensor, masks: Tensor, epoch: int) -> None:
-        """One optimiser step."""
+        """One optimizer step."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config.training, epoch)
         (loss,) = pass_losses([self.logits(tokens, masks.shape[-2:])], masks, self.config.training)
@@ -87,13 +87,13 @@ def build_head(config: Config, clip: FrozenClip) -> Head:
 @torch.no_grad()
 def features(clip: FrozenClip, images: Tensor) -> tuple[Tensor, ...]:
     """Patch tokens of every block, block ``k`` at position ``k``."""
-    states = clip.vision(clip.normalise(images), interpolate_pos_encoding=True, output_hidden_states=True).hidden_states
+    states = clip.vision(clip.normalize(images), interpolate_pos_encoding=True, output_hidden_states=True).hidden_states
     return tuple(state[:, 1:] for state in states)
 
 
 def train(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, clip: FrozenClip) -> None:
     """Train all heads on the same batches."""
-    batches = TrainingBatches(samples, base, AnomalySynthesiser(base.synthesis, texture_source(base.synthesis)))
+    batches = TrainingBatches(samples, base, AnomalySynthesizer(base.synthesis, texture_source(base.synthesis)))
     for batch in DataLoader(batches, batch_size=None, num_workers=1):
         tokens = features(clip, batch.images)
         for head in heads.values():
@@ -109,13 +109,13 @@ def remember(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config)
             generator = derived_generator(base.training.seed, "prototypes")
             clip = load_clip(head.config.backbone)
             found[block, count] = find_prototypes(clip, samples, count, base.model.image_size, generator)
-        head.model.prototypes = found.get((block, count))
+        head.model.memory = found.get((block, count))
 
 
 def synthetic(images: Tensor, base: Config, draw: int, index: int) -> tuple[Tensor, Tensor]:
     """Anomalies of the training's own recipe: images ``(B, 3, H, W)`` and masks ``(B, 1, H, W)``."""
-    synthesiser = AnomalySynthesiser(base.synthesis, texture_source(base.synthesis))
-    return synthesiser(images, derived_generator(base.training.seed, "validation", draw, index))
+    synthesizer = AnomalySynthesizer(base.synthesis, texture_source(base.synthesis))
+    return synthesizer(images, derived_generator(base.training.seed, "validation", draw, index))
 
 
 def small(images: Tensor, base: Config, draw: int, index: int) -> tuple[Tensor, Tensor]:

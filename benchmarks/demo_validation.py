@@ -33,7 +33,7 @@ SMALLEST = 24
 """Pixels that a defect must have."""
 
 BEHIND = 0.15
-"""Grey level of what shows through a hole."""
+"""Gray level of what shows through a hole."""
 
 
 def main() -> None:

@@ -38,8 +38,8 @@ from clipada.config import Config, EngineOptions, EnginePrecision, RuntimeName, 
 from clipada.devices import machine
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import write_graph
-from clipada.engines.exports import open_look
-from clipada.engines.refinement import GraphEngine, GraphShape, Looked, LookInput, first_look
+from clipada.engines.exports import open_graph
+from clipada.engines.refinement import GraphEngine, GraphShape, PassOutput, PassInput, full_pass_input
 from clipada.engines.torch import TorchEngine
 from clipada.images import write_png
 from clipada.inspection import Inspector
@@ -76,10 +76,10 @@ class Published:
         self.image_size = model.config.image_size
 
     @torch.inference_mode()
-    def localise_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Raw maps of every pass, ``(2, B, S, S)``."""
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-        text, inputs, maps = self._text(), self.model.clip.normalise(pixels), list[Tensor]()
+        text, inputs, maps = self._text(), self.model.clip.normalize(pixels), list[Tensor]()
         for projection in self.model.projections:
             if maps:
                 inputs = self.model.attend(pixels, maps[-1])
@@ -121,14 +121,14 @@ class _Text(torch.nn.Module):
         self.config = clip.config.text_config
 
 
-def exported(model: ClipAda, name: str, work: Path, threads: int, looks: list[LookInput]) -> GraphEngine:
+def exported(model: ClipAda, name: str, work: Path, threads: int, looks: list[PassInput]) -> GraphEngine:
     """An export as an engine; its graph is written unless it is there."""
     engine, _, precision = cast("tuple[RuntimeName, str, EnginePrecision]", name.partition("-"))
     folder = work / name
     if not folder.exists():
         folder.mkdir(parents=True)
         write_graph(model, folder, engine, precision, looks)
-    look = open_look(folder, engine, precision, EngineOptions(threads=threads))
+    look = open_graph(folder, engine, precision, EngineOptions(threads=threads))
     return GraphEngine(look, graph_shape(model), attention="residual")
 
 
@@ -144,13 +144,13 @@ class PartlyHot(GraphEngine):
         images: NDArray[np.uint8],
         attended: NDArray[np.float32],
         hot: NDArray[np.bool_],
-        cold: Looked,
+        cold: PassOutput,
         index: int,
     ) -> NDArray[np.float32]:
         return super()._refined(images, attended, np.broadcast_to(self.hot, hot.shape), cold, index)
 
 
-def opened(names: list[str], work: Path, threads: int, looks: list[LookInput]) -> Iterator[tuple[str, Engine]]:
+def opened(names: list[str], work: Path, threads: int, looks: list[PassInput]) -> Iterator[tuple[str, Engine]]:
     """Every engine with its name."""
     whole, model = random_models()
     yield "published", Published(whole, model)
@@ -167,11 +167,11 @@ def random_pixels() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (8, 320, 320, 3), dtype=np.uint8)
 
 
-def calibration_looks() -> list[LookInput]:
+def calibration_looks() -> list[PassInput]:
     """What int8 is calibrated on, of every pass's gain."""
     small = random_pixels()[:, :256, :256]
     gains = [np.full((1, 256, 256), level, np.float32) for level in (1, 1.5)]
-    return [first_look(small[[i]], gain, SHAPE) for i in range(8) for gain in gains]
+    return [full_pass_input(small[[i]], gain, SHAPE) for i in range(8) for gain in gains]
 
 
 def measure(

@@ -19,18 +19,18 @@ from clipada.config import Config
 from clipada.data import load_dataset
 from clipada.devices import machine
 from clipada.models.clip_ada import build_model
-from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.training import TrainingBatch, TrainingBatches
 from clipada.training.objective import objective, pass_losses
 
 
 def loader(batches: TrainingBatches, workers: int) -> Iterator[TrainingBatch]:
-    """The loader as training uses it: batches decoded and synthesised by worker processes."""
+    """The loader as training uses it: batches decoded and synthesized by worker processes."""
     return iter(DataLoader(batches, batch_size=None, num_workers=workers))
 
 
 def training_step(config: Config, batch: TrainingBatch) -> Callable[[], None]:
-    """A whole optimiser step on one batch, as training does it."""
+    """A whole optimizer step on one batch, as training does it."""
     model = build_model(config)
     optimizer = torch.optim.AdamW(model.trained_parameters().values(), lr=config.training.learning_rate)
 
@@ -63,8 +63,8 @@ def main() -> None:
     options = parser.parse_args()
     config = Config.preset("quick").updated({"backbone.name": options.backbone})
     samples = load_dataset(options.data).train
-    synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
-    batches = TrainingBatches(samples, config, synthesiser)
+    synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
+    batches = TrainingBatches(samples, config, synthesizer)
     size, workers = config.training.batch_size, os.cpu_count() or 1
 
     stream = loader(batches, workers)

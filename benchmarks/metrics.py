@@ -97,9 +97,9 @@ def plain_aupro(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> float:
     false, overlap = (~masks).astype(np.float64), np.zeros(maps.shape)
     regions = 0
     for index, mask in enumerate(masks):
-        labelled, count = scipy.ndimage.label(mask, np.ones((3, 3)))
+        labeled, count = scipy.ndimage.label(mask, np.ones((3, 3)))
         for region in range(1, count + 1):
-            inside = labelled == region
+            inside = labeled == region
             overlap[index][inside] = 1 / inside.sum()
         regions += count
     order = np.argsort(maps, axis=None)[::-1]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
 from clipada.config import SynthesisConfig
-from clipada.synthesis import AnomalySynthesiser, ProceduralTextures
+from clipada.synthesis import AnomalySynthesizer, ProceduralTextures
 from clipada.types import Failure
 
 SIDE = 256
@@ -131,8 +131,8 @@ def contenders() -> dict[str, Callable[[int], object]]:
     levels = planes.permute(0, 2, 3, 1).contiguous().numpy()
     rows = images.permute(0, 2, 3, 1).contiguous().numpy()
     folder, procedural = SynthesisConfig(textures="in memory"), SynthesisConfig()
-    from_memory = AnomalySynthesiser(folder, MemoryTextures(planes))
-    by_default = AnomalySynthesiser(procedural, ProceduralTextures())
+    from_memory = AnomalySynthesizer(folder, MemoryTextures(planes))
+    by_default = AnomalySynthesizer(procedural, ProceduralTextures())
 
     def batch(seed: int) -> torch.Tensor:
         return images.view(-1, BATCH, *images.shape[1:])[seed % (len(images) // BATCH)]

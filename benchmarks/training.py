@@ -34,9 +34,9 @@ from clipada.config.overrides import asked_config
 from clipada.data import load_dataset
 from clipada.devices import machine
 from clipada.models.clip_ada import build_model
-from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.training import TrainingBatch, TrainingBatches
-from clipada.training.batches import synthesised
+from clipada.training.batches import synthesized
 from clipada.training.loop import launch, memory_format
 from clipada.training.objective import adamw, objective, pass_losses
 
@@ -101,7 +101,7 @@ class Training:
         self.model.to(memory_format=self.memory)  # type: ignore[call-overload]
         compiled: Any = torch.compile(self.model, dynamic=False) if runtime.compile else self.model
         self.module, self.optimizer = self.fabric.setup(compiled, adamw(self.model, config.training))
-        self.synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+        self.synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
         self.by_workers = data is not None and self.device.type == "cpu" and runtime.worker_count > 0
         self.stream = self._pixels() if data is None else self._images(data, runtime.worker_count)
 
@@ -110,7 +110,7 @@ class Training:
         batch = next(self.stream).to(self.device)
         end("waiting for the loader" if self.by_workers else "reading")
         if not self.by_workers:
-            batch = synthesised(batch, self.synthesiser, self.config)
+            batch = synthesized(batch, self.synthesizer, self.config)
             end("synthesis, here")
         looked_at = enumerate(() if self.compiled else self.model.projections)  # a hook would have it compiled again
         hooks = [part.register_forward_hook(_passed(index, end)) for index, part in looked_at]
@@ -126,7 +126,7 @@ class Training:
         end("backward")
         self.optimizer.step()
         loss.item()
-        end("optimiser")
+        end("optimizer")
 
     def operations(self) -> float:
         """Multiplications and additions of matrix products in a step, there and back."""
@@ -141,7 +141,7 @@ class Training:
     def _images(self, data: Path, workers: int) -> Iterator[TrainingBatch]:
         """The loader as training uses it, epochs without end."""
         endless = self.config.updated({"training.epochs": 10**6, "training.milestones": ()})
-        drawn = self.synthesiser if self.by_workers else None
+        drawn = self.synthesizer if self.by_workers else None
         batches = TrainingBatches(load_dataset(data).train, endless, drawn)
         pinned = self.device.type != "cpu"
         return iter(DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pinned))

@@ -23,7 +23,7 @@ class StandIn:
         self.open.set()
         self.batches: list[int] = []
 
-    def localise_passes(self, images: np.ndarray) -> np.ndarray:
+    def localize_passes(self, images: np.ndarray) -> np.ndarray:
         assert self.open.wait(20)
         self.batches.append(len(images))
         return images[np.newaxis, ..., 0].astype(np.float32) / 255
@@ -35,7 +35,7 @@ class BrightEngine:
     image_size = 64
     passes = 2
 
-    def localise_passes(self, images: np.ndarray) -> np.ndarray:
+    def localize_passes(self, images: np.ndarray) -> np.ndarray:
         red = images[..., 0].astype(np.float32) / 255
         return np.stack([1 - red, red])
 

@@ -84,16 +84,16 @@ def test_lossy_files_come_back_nearly(kind):
     assert np.abs(read_rgb(encoded(PIL.Image.fromarray(array), kind)).astype(int) - array).max() <= 4
 
 
-def test_grey_and_one_bit_become_three_equal_channels():
-    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    np.testing.assert_array_equal(read_rgb(encoded(PIL.Image.fromarray(grey))), grey[..., None].repeat(3, 2))
-    bits = grey % 2 == 0
+def test_gray_and_one_bit_become_three_equal_channels():
+    gray = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    np.testing.assert_array_equal(read_rgb(encoded(PIL.Image.fromarray(gray))), gray[..., None].repeat(3, 2))
+    bits = gray % 2 == 0
     read = read_rgb(encoded(PIL.Image.fromarray(bits)))
     np.testing.assert_array_equal(read, np.where(bits, 255, 0)[..., None].repeat(3, 2))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_grey_maps_full_range_to_full_range(kind):
+def test_16_bit_gray_maps_full_range_to_full_range(kind):
     values = np.array([[0, 128, 129, 257], [32768, 65407, 65406, 65535]], np.uint16)
     expected = np.array([[0, 0, 1, 1], [128, 255, 254, 255]])
     np.testing.assert_array_equal(read_rgb(encoded(PIL.Image.fromarray(values), kind))[..., 1], expected)
@@ -112,11 +112,11 @@ def test_a_cameras_12_bits_in_16_are_told_once(caplog, monkeypatch, tmp_path):
 
 def test_big_endian_16_bit_tiff_reads_the_same():
     values = np.array([[0, 257, 65535]], ">u2")
-    data = tiff_of_16_bit_grey(values)
+    data = tiff_of_16_bit_gray(values)
     assert read_rgb(data)[0, :, 0].tolist() == [0, 1, 255]
 
 
-def tiff_of_16_bit_grey(values: np.ndarray) -> bytes:
+def tiff_of_16_bit_gray(values: np.ndarray) -> bytes:
     """A minimal big-endian TIFF, which Pillow cannot write."""
     height, width = values.shape
     tags = [(256, width), (257, height), (258, 16), (259, 1), (262, 1), (273, 8), (277, 1), (278, height)]
@@ -126,10 +126,10 @@ def tiff_of_16_bit_grey(values: np.ndarray) -> bytes:
     return head + values.tobytes() + struct.pack(">H", len(tags)) + entries + struct.pack(">I", 0)
 
 
-def test_32_bit_integer_grey_is_read_as_16_bit_and_refused_beyond():
+def test_32_bit_integer_gray_is_read_as_16_bit_and_refused_beyond():
     inside = np.array([[0, 65535]], np.int32)
     assert read_rgb(encoded(PIL.Image.fromarray(inside), "TIFF"))[0, :, 0].tolist() == [0, 255]
-    with pytest.raises(ImageError, match=r"grey values 0\.\.65535\n  got: 0\.\.65536\n  remedy: .*8-bit"):
+    with pytest.raises(ImageError, match=r"gray values 0\.\.65535\n  got: 0\.\.65536\n  remedy: .*8-bit"):
         read_rgb(encoded(PIL.Image.fromarray(inside + np.array([0, 1], np.int32)), "TIFF"))
     with pytest.raises(ImageError, match=r"got: -1\.\.65534"):
         read_rgb(encoded(PIL.Image.fromarray(inside - np.int32(1)), "TIFF"))
@@ -155,8 +155,8 @@ def test_palette_without_and_with_transparency():
 def test_transparency_is_laid_over_white():
     rgba = np.array([[[255, 0, 0, 255], [0, 255, 0, 0], [0, 0, 0, 51]]], np.uint8)
     assert read_rgb(encoded(PIL.Image.fromarray(rgba)))[0].tolist() == [list(RED), list(WHITE), [204] * 3]
-    grey_alpha = PIL.Image.merge("LA", [PIL.Image.new("L", (2, 1), 10), PIL.Image.new("L", (2, 1), 0)])
-    assert read_rgb(encoded(grey_alpha))[0].tolist() == [list(WHITE)] * 2
+    gray_alpha = PIL.Image.merge("LA", [PIL.Image.new("L", (2, 1), 10), PIL.Image.new("L", (2, 1), 0)])
+    assert read_rgb(encoded(gray_alpha))[0].tolist() == [list(WHITE)] * 2
     keyed = PIL.Image.new("RGB", (1, 1), GREEN)
     assert read_rgb(encoded(keyed, transparency=GREEN))[0].tolist() == [list(WHITE)]
 
@@ -189,7 +189,7 @@ def test_exif_orientation_turns_the_image_upright(kind, orientation):
     np.testing.assert_array_equal(read_rgb(encoded(stored, kind, exif=exif)), UPRIGHT[orientation](plain))
 
 
-def test_16_bit_grey_is_turned_upright_too():
+def test_16_bit_gray_is_turned_upright_too():
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     values = np.array([[0, 65535]], np.uint16)
@@ -197,7 +197,7 @@ def test_16_bit_grey_is_turned_upright_too():
 
 
 def test_of_several_frames_the_first_counts():
-    frames = [PIL.Image.new("RGB", (2, 2), colour) for colour in (RED, GREEN)]
+    frames = [PIL.Image.new("RGB", (2, 2), color) for color in (RED, GREEN)]
     assert read_rgb(encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:]))[0, 0].tolist() == list(RED)
 
 
@@ -294,7 +294,7 @@ def test_torch_is_not_imported():
         PIL.Image.fromarray(np.array([[[0, 0, 0, 255], [9, 0, 0, 255], [255, 255, 255, 128]]], np.uint8)),
         PIL.Image.fromarray(np.array([[[255, 0, 0, 0], [255, 0, 0, 255], [9, 9, 9, 255]]], np.uint8)),
     ],
-    ids=["grey", "1-bit", "16-bit", "rgb", "rgba", "transparent"],
+    ids=["gray", "1-bit", "16-bit", "rgb", "rgba", "transparent"],
 )
 def test_any_pixel_not_black_is_anomalous(tmp_path, image):
     image.save(tmp_path / "mask.png")
@@ -303,7 +303,7 @@ def test_any_pixel_not_black_is_anomalous(tmp_path, image):
     assert mask.tolist() == [[False, True, True]]
 
 
-def test_palette_masks_go_by_colour(tmp_path):
+def test_palette_masks_go_by_color(tmp_path):
     palette = PIL.Image.frombytes("P", (3, 1), bytes([5, 0, 1]))
     palette.putpalette([*RED, *GREEN, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     palette.save(tmp_path / "mask.png")
@@ -362,8 +362,8 @@ def test_constant_maps_stay_constant(height, width, new_height, new_width, value
     assert (restored == np.float32(value)).all()
 
 
-def centre(values: np.ndarray) -> np.ndarray:
-    """Centre of mass in pixels, the first pixel's centre at 0.5."""
+def center(values: np.ndarray) -> np.ndarray:
+    """Center of mass in pixels, the first pixel's center at 0.5."""
     y, x = np.indices(values.shape) + 0.5
     return np.array([(y * values).sum(), (x * values).sum()]) / values.sum()
 
@@ -376,7 +376,7 @@ def centre(values: np.ndarray) -> np.ndarray:
 def test_a_blob_returns_to_its_place(size, at):
     y, x = np.indices((64, 64)) + 0.5
     blob = np.exp(-((y - 64 * at[0]) ** 2 + (x - 64 * at[1]) ** 2) / (2 * 3.0**2)).astype(np.float32)
-    assert np.abs(centre(restore_map(blob, size)) - np.multiply(at, size)).max() < 1
+    assert np.abs(center(restore_map(blob, size)) - np.multiply(at, size)).max() < 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -402,7 +402,7 @@ def test_masks_are_resized_as_pillow_does():
 @pytest.mark.parametrize(
     "array",
     [noise(), noise()[..., 0], np.array([[0, 1, 65535]], np.uint16)],
-    ids=["rgb", "grey", "16-bit"],
+    ids=["rgb", "gray", "16-bit"],
 )
 def test_written_files_come_back(tmp_path, array):
     write_png(tmp_path / "new" / "out.png", array)

@@ -12,7 +12,7 @@ from clipada.synthesis.draws import chance, integers
 from nano.scenes import Scenes
 from nano.words import (
     ARRANGEMENTS,
-    COLOURS,
+    COLORS,
     DEFECTS,
     EXPOSURES,
     HELD_OUT_DEFECTS,
@@ -46,7 +46,7 @@ BACKGROUND, INTACT = "background", "no defect"
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "material": tuple(name for name in MATERIALS if name not in HELD_OUT_MATERIALS),
-    "colour": tuple(COLOURS),
+    "colour": tuple(COLORS),
     "shape": (*SHAPES, BACKGROUND),
     "defect": (*(name for name in DEFECTS if name not in HELD_OUT_DEFECTS), INTACT),
 }
@@ -107,7 +107,7 @@ def _caption(scenes: Scenes, index: int, kinds: list[int], generator: Generator)
 def _surface(scenes: Scenes, index: int, layer: int) -> str:
     """For example ``striped red wood``."""
     printed = int(scenes.prints[index, layer])
-    words = tuple(COLOURS)[int(scenes.colours[index, layer])], tuple(MATERIALS)[int(scenes.materials[index, layer])]
+    words = tuple(COLORS)[int(scenes.colors[index, layer])], tuple(MATERIALS)[int(scenes.materials[index, layer])]
     return " ".join((PRINTS[printed], *words) if printed else words)
 
 
@@ -126,7 +126,7 @@ def patch_words(scenes: Scenes, patch: int = 16) -> PatchWords:
     return PatchWords(
         words={
             "material": _of_layer(scenes.materials, layer),
-            "colour": _of_layer(scenes.colours, layer),
+            "colour": _of_layer(scenes.colors, layer),
             "shape": shape,
             "defect": kind,
         },

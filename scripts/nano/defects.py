@@ -46,17 +46,17 @@ def cut(spot: Spot) -> Painted:
 
 
 def hair(spot: Spot) -> Painted:
-    """A long, thin, waving fibre of one colour."""
+    """A long, thin, waving fiber of one color."""
     wave = spot.uniform(2, 14) * (spot.y / spot.log_uniform(8, 40) + spot.uniform(0, 6)).sin()
     opacity = line(spot.x - wave, spot.y, spot.log_uniform(1, 2.4), spot.log_uniform(35, 140))
-    return torch.where(spot.chance(0.5)[:, None], 0.3 * spot.colour(), spot.colour()).expand_as(spot.image), opacity
+    return torch.where(spot.chance(0.5)[:, None], 0.3 * spot.color(), spot.color()).expand_as(spot.image), opacity
 
 
 def hole(spot: Spot) -> Painted:
     """An irregular opening: dark, with a lit rim on one side."""
     depth = patch(spot, 3, 16, 0.12)
     rim = ((depth + 2.5).clamp(0, 1) - depth.clamp(0, 1)) * (spot.x > 0)
-    dark = (0.15 * spot.colour() * spot.chance(0.8)[:, None]).expand_as(spot.image)
+    dark = (0.15 * spot.color() * spot.chance(0.8)[:, None]).expand_as(spot.image)
     return dark + (spot.toned(1.2, 1.7) - dark) * rim[:, None], torch.maximum(depth.clamp(0, 1), rim)
 
 
@@ -64,16 +64,16 @@ def stain(spot: Spot) -> Painted:
     """A soft, ragged area through which the surface shows."""
     depth = patch(spot, 6, 32, 0.35)
     opacity = (depth / spot.log_uniform(1, 8)).clamp(0, 1) * spot.uniform(0.35, 0.85)
-    return spot.image * spot.colour() * spot.uniform(0.4, 1)[:, None], opacity
+    return spot.image * spot.color() * spot.uniform(0.4, 1)[:, None], opacity
 
 
 def dent(spot: Spot) -> Painted:
-    """Content drawn towards a centre, one flank dark and one light."""
+    """Content drawn toward a center, one flank dark and one light."""
     return _pressed(spot, sign=1.0)
 
 
 def bump(spot: Spot) -> Painted:
-    """Content pushed away from a centre, with a highlight."""
+    """Content pushed away from a center, with a highlight."""
     return _pressed(spot, sign=-1.0)
 
 
@@ -119,13 +119,13 @@ def dust(spot: Spot) -> Painted:
 
 
 def contamination(spot: Spot) -> Painted:
-    """A foreign body: opaque, with a grain and a colour of its own."""
+    """A foreign body: opaque, with a grain and a color of its own."""
     depth = patch(spot, 3.5, 18, 0.3)
     grain = 1 + spot.uniform(0, 0.3) * spot.noise(1)
-    return (spot.colour() * grain[:, None]).clamp(0, 1), (depth + 0.5).clamp(0, 1)
+    return (spot.color() * grain[:, None]).clamp(0, 1), (depth + 0.5).clamp(0, 1)
 
 
-def discolouration(spot: Spot) -> Painted:
+def discoloration(spot: Spot) -> Painted:
     """A wide, soft change of hue or tone."""
     radius = spot.log_uniform(10, 36)
     opacity = (1.6 * (-((spot.y / radius) ** 2) - (spot.x * spot.uniform(1, 2) / radius) ** 2).exp()).clamp(0, 1)
@@ -158,7 +158,7 @@ def glue(spot: Spot) -> Painted:
     depth = patch(spot, 6, 22, 0.15)
     edge = (-((depth - 1.5) ** 2) / 3).exp()
     shine = (-((spot.y + 4) ** 2 + (spot.x + 3) ** 2) / 8).exp()
-    tinted = 0.7 * spot.image + 0.3 * (0.5 + 0.5 * spot.colour())
+    tinted = 0.7 * spot.image + 0.3 * (0.5 + 0.5 * spot.color())
     return (tinted * (1 - 0.5 * edge[:, None]) + 0.7 * shine[:, None]).clamp(0, 1), (depth + 0.5).clamp(0, 1)
 
 
@@ -171,7 +171,7 @@ DEFECT_PAINTERS: dict[str, Defect] = {
     "missing part": missing_part,
     "dust": dust,
     "hair": hair,
-    "discolouration": discolouration,
+    "discolouration": discoloration,
     "cut": cut,
     "bump": bump,
     "broken thread": broken_thread,
@@ -199,7 +199,7 @@ def spoil(
         image: ``(n, 3, H, W)``.
         behind: What shows where a part is missing, ``(n, 3, H, W)``.
         kinds: ``(n,)`` indices into ``painters``; -1 for none.
-        where: ``(n, H, W)``, the more the likelier the defect's centre.
+        where: ``(n, H, W)``, the more the likelier the defect's center.
         generator: Source of all randomness.
         painters: What draws each kind.
         visible: A pixel counts as defective where any channel changed by more than this.

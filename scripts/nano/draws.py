@@ -32,7 +32,7 @@ def hashed(row: Tensor, column: Tensor, seed: Tensor) -> Tensor:
 
 
 def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """Colours ``(n, 3)`` of range 0..1; hue is periodic over 0..1."""
+    """Colors ``(n, 3)`` of range 0..1; hue is periodic over 0..1."""
     shift = torch.tensor([5.0, 3.0, 1.0])
     k = (shift + 6 * hue[:, None]) % 6
     return value[:, None] * (1 - saturation[:, None] * torch.minimum(k, 4 - k).clamp(0, 1))

@@ -20,7 +20,7 @@ GABORS = ((0, 3.2, 8), (0, 4.6, 8), (0, 7.0, 8), (0, 12.0, 4), (1, 4.0, 2), (2, 
 """Channel of ``OPPONENTS``, wave length in pixels and number of orientations."""
 
 OPPONENTS = ((1.0, 1.0, 1.0), (1.0, -1.0, 0.0), (0.5, 0.5, -1.0))
-"""Brightness and two opponent colours."""
+"""Brightness and two opponent colors."""
 
 COSINES = (18, 5, 5)
 """How many of the lowest cosines, of each of ``OPPONENTS``."""
@@ -130,7 +130,7 @@ def _measure_sizes(mlp: Any, filters: int) -> None:
     """Replace signed answers by their sizes: of a Gabor pair in the even channel; the odd one is left free.
 
     ``quick_gelu(x) - quick_gelu(-x) = x`` takes an answer away, ``quick_gelu(x) + quick_gelu(-x)`` is its size. The
-    mean brightness and colours stay as they are.
+    mean brightness and colors stay as they are.
     """
     width = mlp.fc1.in_features
     first, second = mlp.fc1.weight, mlp.fc2.weight

@@ -1,4 +1,4 @@
-"""Lettering of our own: capitals and digits as strokes, set in lines that are straight or bent round a centre."""
+"""Lettering of our own: capitals and digits as strokes, set in lines that are straight or bent round a center."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Recipe:
     """How nano is trained."""
 
     steps: int = 1800
-    """Optimiser steps in all."""
+    """Optimizer steps in all."""
 
     batch: int = 24
     """Images of half side per step; a step of whole images takes a sixth."""
@@ -203,7 +203,7 @@ def export(learner: Learner, folder: Path) -> None:
 
 
 def _lessons(recipe: Recipe, done: int) -> Iterator[Lesson]:
-    """The lessons that are left, each drawn by a second thread while the one before is learnt."""
+    """The lessons that are left, each drawn by a second thread while the one before is learned."""
     with ThreadPoolExecutor(1) as drawing:
         coming = drawing.submit(draw_lesson, recipe, done)
         for step in range(done, recipe.steps):

@@ -1,4 +1,4 @@
-"""Materials as grey relief, ``(n, H, W)`` of range about 0..1. Lengths are in pixels, whatever the image's size."""
+"""Materials as gray relief, ``(n, H, W)`` of range about 0..1. Lengths are in pixels, whatever the image's size."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def brushed_metal(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def machined_metal(count: int, size: Size, generator: Generator) -> Tensor:
-    """Grooves of a tool, straight or round a centre."""
+    """Grooves of a tool, straight or round a center."""
     y, x = turned(count, size, generator)
-    centre = per_image(uniform(0, 128, (count,), generator))
+    center = per_image(uniform(0, 128, (count,), generator))
     round_grooves = per_image(chance(0.5, (count,), generator))
-    way = torch.where(round_grooves, ((y - centre) ** 2 + (x - centre) ** 2).sqrt(), y)
+    way = torch.where(round_grooves, ((y - center) ** 2 + (x - center) ** 2).sqrt(), y)
     wave = (2 * math.pi * way / per_image(log_uniform(2.5, 10, (count,), generator))).sin()
     slow = gaussian_noise(uniform(1, 2, (count,), generator), size, generator)
     return 0.5 + 0.3 * wave + 0.15 * slow
@@ -95,7 +95,7 @@ def marble(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def paper(count: int, size: Size, generator: Generator) -> Tensor:
-    """Faint fibres."""
+    """Faint fibers."""
     return flattened(gaussian_noise(uniform(0.2, 0.8, (count,), generator), size, generator))
 
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from clipada.synthesis.draws import integers
 from nano.captions import ANOMALOUS, GROUPS, NORMAL, PHRASES, PatchWords
 from nano.tower import PATCH, Learner
-from nano.views import Views, centres
+from nano.views import Views, centers
 
 GROUP_WEIGHTS = {"material": 0.5, "colour": 0.5, "shape": 0.5, "defect": 1.0}
 """Weight of each group of words."""
@@ -114,7 +114,7 @@ def spectrum_losses(
         spectra: ``(n, N, CHANNELS)``, what ``log_spectra`` gives.
         generator: Chooses the patches whose distances across images are compared.
     """
-    target = learner.standardised(spectra)
+    target = learner.standardized(spectra)
     some = torch.randperm(target.shape[0] * target.shape[1], generator=generator)[:COMPARED]
     losses = {"spectrum": torch.zeros(()), "distance": torch.zeros(())}
     for tokens, head, weight in ((last, learner.spectrum, 1.0), (middle, learner.middle_spectrum, MIDDLE_WEIGHT)):
@@ -194,7 +194,7 @@ def _contrast(
     hit = (sought * right).sum(-1).flatten() / TEMPERATURE
     surfaces = [_surface(views.surfaces[view]) for view in (one, other)]
     alike = (surfaces[0][:, some, None] == surfaces[1][:, None]) & (surfaces[0][:, some, None] > 0)
-    near = torch.cdist(places, centres(side, PATCH).expand(count, -1, -1)) < NEAR * PATCH
+    near = torch.cdist(places, centers(side, PATCH).expand(count, -1, -1)) < NEAR * PATCH
     wrong = (sought.flatten(0, 1) @ unit[other].flatten(0, 1).T / TEMPERATURE).view(count, -1, count, patches)
     own = torch.eye(count, dtype=torch.bool)[:, None, :, None]
     wrong = wrong.masked_fill(own & (near | alike)[:, :, None], float("-inf")).view(-1, count * patches)
@@ -204,9 +204,9 @@ def _contrast(
 
 
 def _places(views: Views, one: int, other: int) -> tuple[Tensor, Tensor]:
-    """Where in another view a view's patches lie, ``(n, N, 2)`` in pixels from its centre, and whether in full."""
+    """Where in another view a view's patches lie, ``(n, N, 2)`` in pixels from its center, and whether in full."""
     side = views.images.shape[-1]
-    scene = centres(side, PATCH) @ views.turns[one].mT + views.moves[one][:, None]
+    scene = centers(side, PATCH) @ views.turns[one].mT + views.moves[one][:, None]
     places = (scene - views.moves[other][:, None]) @ torch.linalg.inv(views.turns[other]).mT
     return places, (places.abs() <= (side - PATCH) / 2).all(-1)
 

@@ -30,7 +30,7 @@ class Layout:
     Attributes:
         kinds: ``(n,)``: ``SINGLE``, ``ARRAY`` or ``CLOSE``.
         shapes: ``(n,)`` indices into ``SHAPES``; -1 for close faces.
-        y, x: From the centre of the nearest part, along its own axes.
+        y, x: From the center of the nearest part, along its own axes.
         depth: How deep inside the outline; negative outside.
         radius: ``(n, 1, 1)``: about the size of a part.
     """
@@ -47,12 +47,12 @@ class Layout:
 
     @property
     def away(self) -> Tensor:
-        """Distance to the centre."""
+        """Distance to the center."""
         return (self.y**2 + self.x**2).sqrt()
 
     @property
     def turn(self) -> Tensor:
-        """Angle round the centre, in radians."""
+        """Angle round the center, in radians."""
         return torch.atan2(self.y, self.x)
 
 
@@ -112,7 +112,7 @@ def holes(layout: Layout, generator: Generator) -> Tensor:
 
 
 def marks(layout: Layout, generator: Generator) -> Tensor:
-    """Coverage with print, ``(n, H, W)``: lettering, bars or a sign, up to two, straight or bent round the centre."""
+    """Coverage with print, ``(n, H, W)``: lettering, bars or a sign, up to two, straight or bent round the center."""
     covered = torch.zeros_like(layout.depth)
     for probability in (0.75, 0.4):
         covered = torch.maximum(

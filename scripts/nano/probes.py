@@ -32,16 +32,16 @@ RIDGE = 1e-2
 class Figures:
     """Shares of 1, on scenes never trained on.
 
-    New pairs are pairs of known materials and colours that training leaves out. New concepts are two materials and two
+    New pairs are pairs of known materials and colors that training leaves out. New concepts are two materials and two
     kinds of defect that it leaves out.
 
     Attributes:
         image_material: Zero-shot accuracy of the material of whole-surface images, new pairs.
-        image_colour: The same of the colour.
+        image_color: The same of the color.
         retrieval: Share of new-pair images whose own caption is the nearest of 64.
         image_anomaly: Zero-shot AUROC of images with a defect against those without, new pairs.
         patch_material: Zero-shot accuracy of patches, new pairs.
-        patch_colour: The same of the colour.
+        patch_color: The same of the color.
         patch_anomaly: Zero-shot AUROC of defective patches, new pairs.
         patch_anomaly_new: The same, new concepts.
         probe_anomaly: AUROC of a linear probe of raw patch tokens for defects, trained and tested on new concepts,
@@ -133,12 +133,12 @@ def measure(probe: Probe, *, count: int = 256, seed: int = 1) -> Figures:
     concepts = [_scenes(Palette.new_concepts(), count, derived_generator(seed, "new", part)) for part in ("a", "b")]
     tokens = [probe.tokens(scenes.images) for scenes in concepts]
     labels = [patch_words(scenes, PATCH).defective.flatten() for scenes in concepts]
-    by_block = [_probe_anomaly(learnt, tested, labels) for learnt, tested in zip(*tokens, strict=True)]
+    by_block = [_probe_anomaly(learned, tested, labels) for learned, tested in zip(*tokens, strict=True)]
     on_parts = _probe_parts(probe, count, seed)
     unseen = probe.embed(tokens[1][-1][:, 1:]).flatten(0, 1) @ direction
     return Figures(
         image_material=_accuracy(images[plain] @ probe.words("material").T, pairs.materials[plain, 0]),
-        image_colour=_accuracy(images[plain] @ probe.words("colour").T, pairs.colours[plain, 0]),
+        image_colour=_accuracy(images[plain] @ probe.words("colour").T, pairs.colors[plain, 0]),
         retrieval=_retrieval(probe, images, captions(pairs, derived_generator(seed, "captions"))),
         image_anomaly=auroc((images @ direction).numpy(), spoiled.numpy()),
         patch_material=_accuracy(patches @ probe.words("material").T, truth.words["material"]),
@@ -155,7 +155,7 @@ def measure(probe: Probe, *, count: int = 256, seed: int = 1) -> Figures:
 
 
 def linear_probe(features: Tensor, targets: Tensor, tested: Tensor) -> Tensor:
-    """Ridge regression in closed form on standardised features.
+    """Ridge regression in closed form on standardized features.
 
     Args:
         features: ``(n, D)`` to learn from.
@@ -197,11 +197,11 @@ def _retrieval(probe: Probe, images: Tensor, texts: list[str], among: int = 64) 
     return float(torch.cat(hits).mean())
 
 
-def _probe_anomaly(learnt: Tensor, tested: Tensor, labels: list[Tensor]) -> tuple[float, float]:
+def _probe_anomaly(learned: Tensor, tested: Tensor, labels: list[Tensor]) -> tuple[float, float]:
     """AUROC and average precision of a linear probe of patch tokens."""
     kept = [label >= 0 for label in labels]
     targets = labels[0][kept[0]].float() * 2 - 1
-    parts = [block[:, 1:].flatten(0, 1)[keep] for block, keep in zip((learnt, tested), kept, strict=True)]
+    parts = [block[:, 1:].flatten(0, 1)[keep] for block, keep in zip((learned, tested), kept, strict=True)]
     scores = linear_probe(parts[0], targets, parts[1]).numpy()
     truth = (labels[1][kept[1]] == 1).numpy()
     return auroc(scores, truth), average_precision(scores, truth)
@@ -214,15 +214,15 @@ def _probe_parts(probe: Probe, count: int, seed: int) -> list[tuple[float, float
         draw_twins(count // 2, size, (0, 0), palette, derived_generator(seed, "parts", part)) for part in ("a", "b")
     ]
     labels = [patch_words(scenes, PATCH).defective for scenes in parts]
-    spoilt = (parts[1].defects >= 0).flatten(1).any(1)
-    learnt, tested = ([block[:, 1:].flatten(0, 1) for block in probe.tokens(scenes.images)] for scenes in parts)
+    spoiled = (parts[1].defects >= 0).flatten(1).any(1)
+    learned, tested = ([block[:, 1:].flatten(0, 1) for block in probe.tokens(scenes.images)] for scenes in parts)
     known, rest = (label.flatten() >= 0 for label in labels)
     figures = []
-    for features, others in zip(learnt, tested, strict=True):
+    for features, others in zip(learned, tested, strict=True):
         scores = linear_probe(features[known], labels[0].flatten()[known].float() * 2 - 1, others)
         worst = scores.view_as(labels[1]).topk(WORST, dim=1).values.mean(1)
         precision = average_precision(scores[rest].numpy(), (labels[1].flatten()[rest] == 1).numpy())
-        figures.append((auroc(worst.numpy(), spoilt.numpy()), precision))
+        figures.append((auroc(worst.numpy(), spoiled.numpy()), precision))
     return figures
 
 

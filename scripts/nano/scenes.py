@@ -16,8 +16,8 @@ from nano.shapes import distances, shaded, shadow
 from nano.surfaces import surfaces
 from nano.words import (
     ARRANGEMENTS,
-    COLOURS,
-    COMMON_COLOURS,
+    COLORS,
+    COMMON_COLORS,
     DEFECTS,
     EXPOSURES,
     HELD_OUT_DEFECTS,
@@ -38,7 +38,7 @@ class Palette:
     """What scenes may hold.
 
     Attributes:
-        surfaces: ``(k, 2)`` allowed pairs of indices into ``MATERIALS`` and ``COLOURS``.
+        surfaces: ``(k, 2)`` allowed pairs of indices into ``MATERIALS`` and ``COLORS``.
         defects: ``(d,)`` allowed indices into ``DEFECTS``.
     """
 
@@ -52,7 +52,7 @@ class Palette:
 
     @classmethod
     def new_pairs(cls) -> Self:
-        """Known words in pairs of material and colour never trained on."""
+        """Known words in pairs of material and color never trained on."""
         return cls._where(materials_out=False, pairs_out=True, defects_out=False)
 
     @classmethod
@@ -65,10 +65,10 @@ class Palette:
         pairs = [
             (m, c)
             for m, material in enumerate(MATERIALS)
-            for c, colour in enumerate(COLOURS)
+            for c, color in enumerate(COLORS)
             if (material in HELD_OUT_MATERIALS) == materials_out
             and (pairs_out is None or held_out_pair(c, m) == pairs_out)
-            for _ in range(2 if colour in COMMON_COLOURS else 1)
+            for _ in range(2 if color in COMMON_COLORS else 1)
         ]
         defects = [d for d, name in enumerate(DEFECTS) if (name in HELD_OUT_DEFECTS) == defects_out]
         return cls(torch.tensor(pairs), torch.tensor(defects))
@@ -83,7 +83,7 @@ class Scenes:
         clean: The same without defects and noise.
         objects: ``(n, H, W)``, how much of each pixel is object, 0..1.
         defects: ``(n, H, W)`` int64: index into ``DEFECTS``, -1 where there is none.
-        materials, colours, prints: ``(n, 2)`` indices, one for each layer.
+        materials, colors, prints: ``(n, 2)`` indices, one for each layer.
         shapes, arrangements, lights, exposures: ``(n,)`` indices.
     """
 
@@ -92,7 +92,7 @@ class Scenes:
     objects: Tensor
     defects: Tensor
     materials: Tensor
-    colours: Tensor
+    colors: Tensor
     prints: Tensor
     shapes: Tensor
     arrangements: Tensor
@@ -114,15 +114,15 @@ def draw_scenes(count: int, size: Size, palette: Palette, generator: Generator, 
         defective: Chance that a scene has a defect; a second one follows with a third of it.
     """
     layers = palette.surfaces[integers(0, len(palette.surfaces) - 1, (count, 2), generator)]
-    materials, colours = layers.unbind(2)
+    materials, colors = layers.unbind(2)
     prints = torch.where(chance(0.35, (count, 2), generator), integers(1, len(PRINTS) - 1, (count, 2), generator), 0)
     shapes = torch.where(chance(0.6, (count,), generator), integers(0, len(SHAPES) - 1, (count,), generator), -1)
     arrangements = integers(0, len(ARRANGEMENTS) - 1, (count,), generator)
-    behind = surfaces(materials[:, 0], colours[:, 0], prints[:, 0], size, generator)
+    behind = surfaces(materials[:, 0], colors[:, 0], prints[:, 0], size, generator)
     scene, objects = behind.clone(), torch.zeros(count, *size)
     chosen = (shapes >= 0).nonzero().flatten()
     if len(chosen):
-        front = surfaces(materials[chosen, 1], colours[chosen, 1], prints[chosen, 1], size, generator)
+        front = surfaces(materials[chosen, 1], colors[chosen, 1], prints[chosen, 1], size, generator)
         distance = distances(shapes[chosen], arrangements[chosen], size, generator)
         cover = (0.5 - distance).clamp(0, 1)
         under = behind[chosen] * shadow(distance, generator)[:, None]
@@ -149,7 +149,7 @@ def draw_scenes(count: int, size: Size, palette: Palette, generator: Generator, 
         objects=objects,
         defects=defects,
         materials=torch.stack((materials[:, 0], torch.where(absent, -1, materials[:, 1])), 1),
-        colours=torch.stack((colours[:, 0], torch.where(absent, -1, colours[:, 1])), 1),
+        colors=torch.stack((colors[:, 0], torch.where(absent, -1, colors[:, 1])), 1),
         prints=torch.stack((prints[:, 0], torch.where(absent, -1, prints[:, 1])), 1),
         shapes=shapes,
         arrangements=torch.where(absent, -1, arrangements),

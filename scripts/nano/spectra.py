@@ -12,7 +12,7 @@ WAVES, TURNS, LEVELS = (3.2, 4.6), 8, 3
 """Wave lengths in pixels and orientations of the Gabor filters, and how often the image is halved in between."""
 
 SPREAD = 5.0
-"""Deviation in pixels of the window about a patch's centre, which reaches over its neighbours."""
+"""Deviation in pixels of the window about a patch's center, which reaches over its neighbors."""
 
 REACH = 32
 """Width of the window, in pixels."""
@@ -24,13 +24,13 @@ DARK = 2e-3
 """Added to amplitudes before the logarithm: about the sensor's noise."""
 
 BRIGHTNESS = ((1 / 3, 1 / 3, 1 / 3), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
-"""Brightness and two opponent colours."""
+"""Brightness and two opponent colors."""
 
 CHANNELS = LEVELS * len(WAVES) * TURNS + len(BRIGHTNESS)
 
 
 def log_spectra(images: Tensor, patch: int) -> Tensor:
-    """Log amplitudes of brightness by wave length and orientation, and the mean colour, in a window about each patch.
+    """Log amplitudes of brightness by wave length and orientation, and the mean color, in a window about each patch.
 
     Args:
         images: ``(n, 3, H, W)`` of range 0..1.

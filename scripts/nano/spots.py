@@ -21,7 +21,7 @@ class Spot:
     Attributes:
         image: What is there now, ``(n, 3, H, W)``.
         behind: What lies behind objects, ``(n, 3, H, W)``.
-        y, x: Pixel offsets from each defect's centre along its own, randomly turned axes, ``(n, H, W)``.
+        y, x: Pixel offsets from each defect's center along its own, randomly turned axes, ``(n, H, W)``.
         generator: Source of all randomness.
     """
 
@@ -46,8 +46,8 @@ class Spot:
         """One draw for each image, ``(n, 1, 1)``."""
         return per_image(chance(probability, (len(self),), self.generator))
 
-    def colour(self) -> Tensor:
-        """Any colour, ``(n, 3, 1, 1)``."""
+    def color(self) -> Tensor:
+        """Any color, ``(n, 3, 1, 1)``."""
         return uniform(0, 1, (len(self), 3, 1, 1), self.generator)
 
     def noise(self, slope: float) -> Tensor:

@@ -38,7 +38,7 @@ SAMPLED = 64
 """Scenes whose spectra are taken for typical."""
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-"""Normalisation of pixel values 0..1."""
+"""Normalization of pixel values 0..1."""
 
 
 def build_tokenizer(generator: Generator) -> CLIPTokenizer:
@@ -148,7 +148,7 @@ class Learner(nn.Module):
                 middle = tokens
         return middle, tokens
 
-    def standardised(self, spectra: Tensor) -> Tensor:
+    def standardized(self, spectra: Tensor) -> Tensor:
         """Spectra ``(..., CHANNELS)`` with the mean of scenes taken away and at their unit deviation."""
         return (spectra - self.spectra_mean) / self.spectra_std
 

@@ -11,9 +11,9 @@ from nano.defects import DEFECT_PAINTERS, spoil
 from nano.draws import Size
 from nano.parts import ARRAY, CLOSE, Layout, finish, holes, lay_out, lit, marks
 from nano.scenes import Palette, Scenes, camera, lighting
-from nano.surfaces import colour_values, surfaces
+from nano.surfaces import color_values, surfaces
 from nano.wear import WEAR_PAINTERS
-from nano.words import ARRANGEMENTS, COLOURS, DEFECTS, EXPOSURES, HELD_OUT_DEFECTS, LIGHTS, MATERIALS
+from nano.words import ARRANGEMENTS, COLORS, DEFECTS, EXPOSURES, HELD_OUT_DEFECTS, LIGHTS, MATERIALS
 
 SMOOTH = ("brushed metal", "machined metal", "cast iron", "plastic", "paper", "glass")
 """What most parts are made of."""
@@ -46,20 +46,20 @@ def draw_twins(count: int, size: Size, corner: tuple[int, int], palette: Palette
     """
     layout = lay_out(count, size, corner, generator)
     rows = torch.stack([_materials(count, palette, share, generator) for share in (0.35, 0.3)], 1)
-    materials, colours = rows.unbind(2)
+    materials, colors = rows.unbind(2)
     prints = torch.zeros(count, 2, dtype=torch.long)
-    behind = surfaces(materials[:, 0], colours[:, 0], prints[:, 0], size, generator)
+    behind = surfaces(materials[:, 0], colors[:, 0], prints[:, 0], size, generator)
     dark = chance(0.35, (count,), generator) * uniform(0.3, 0.85, (count,), generator)
     behind = behind * (1 - dark)[:, None, None, None]
     opening = holes(layout, generator)
     inside = torch.minimum(layout.depth, opening)
     ink = marks(layout, generator) * (inside > 1)
-    face = surfaces(materials[:, 1], colours[:, 1], prints[:, 1], size, generator)
+    face = surfaces(materials[:, 1], colors[:, 1], prints[:, 1], size, generator)
     face = _printed(finish(face, layout, inside, generator), ink, generator)
     cover = (inside + 0.5).clamp(0, 1)
     under = behind * _around(layout, inside, generator)[:, None]
     scene = under + cover[:, None] * (_filled(face, opening, generator) - under)
-    spoiled, defects = _spoilt(scene, behind, layout, inside, ink, generator)
+    spoiled, defects = _spoiled(scene, behind, layout, inside, ink, generator)
     lights = integers(0, len(LIGHTS) - 1, (count,), generator)
     exposures = integers(1, len(EXPOSURES) - 1, (count,), generator)
     light = lighting(lights, exposures, size, generator)
@@ -72,7 +72,7 @@ def draw_twins(count: int, size: Size, corner: tuple[int, int], palette: Palette
         objects=torch.where(per_image(close), 0.0, cover).repeat(2, 1, 1),
         defects=torch.cat((defects, torch.full_like(defects, -1))),
         materials=_of(materials, whole),
-        colours=_of(colours, whole),
+        colors=_of(colors, whole),
         prints=_of(prints, whole),
         shapes=layout.shapes.repeat(2),
         arrangements=torch.where(close, -1, torch.where(layout.kinds == ARRAY, EVERY, 0)).repeat(2),
@@ -87,7 +87,7 @@ def _of(words: Tensor, layers: Tensor) -> Tensor:
 
 
 def _materials(count: int, palette: Palette, any_of_them: float, generator: Generator) -> Tensor:
-    """Material and colour ``(count, 2)`` of a layer: mostly smooth ones."""
+    """Material and color ``(count, 2)`` of a layer: mostly smooth ones."""
     smooth = torch.tensor([list(MATERIALS).index(name) for name in SMOOTH])
     plain = palette.surfaces[torch.isin(palette.surfaces[:, 0], smooth)]
     any_one, smooth_one = (rows[integers(0, len(rows) - 1, (count,), generator)] for rows in (palette.surfaces, plain))
@@ -95,10 +95,10 @@ def _materials(count: int, palette: Palette, any_of_them: float, generator: Gene
 
 
 def _printed(face: Tensor, ink: Tensor, generator: Generator) -> Tensor:
-    """Print in dark, light or coloured ink, or press the print in."""
+    """Print in dark, light or colored ink, or press the print in."""
     count = len(face)
-    colour = colour_values(integers(0, len(COLOURS) - 1, (count,), generator), generator)
-    toned = torch.where(chance(0.6, (count, 1), generator), colour * uniform(0, 0.3, (count, 1), generator), colour)
+    color = color_values(integers(0, len(COLORS) - 1, (count,), generator), generator)
+    toned = torch.where(chance(0.6, (count, 1), generator), color * uniform(0, 0.3, (count, 1), generator), color)
     opaque = (per_image(uniform(0.5, 1, (count,), generator)) * ink)[:, None]
     pressed = (face + lit(-2.5 * ink, generator)[:, None]).clamp(0, 1)
     return torch.where(
@@ -124,7 +124,7 @@ def _filled(face: Tensor, opening: Tensor, generator: Generator) -> Tensor:
     return (face * (1 + gain * rim)[:, None]).clamp(0, 1)
 
 
-def _spoilt(
+def _spoiled(
     scene: Tensor, behind: Tensor, layout: Layout, inside: Tensor, ink: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """Draw a defect into each scene, and into a fifth of them another: images and indices into ``DEFECTS``."""

@@ -24,7 +24,7 @@ PARTS = 0.6
 class Views:
     """Views of ``n`` scenes; the first two are without the defect, the third is with it.
 
-    A view shows at ``p``, in pixels from its centre, what lies in the scene at ``A p + b`` from the scene's centre.
+    A view shows at ``p``, in pixels from its center, what lies in the scene at ``A p + b`` from the scene's center.
 
     Attributes:
         images: ``(3, n, 3, H, W)``, of range 0..1.
@@ -95,14 +95,14 @@ def _poses(count: int, generator: Generator) -> tuple[Tensor, Tensor]:
 
 def _seen(scenes: Tensor, turns: Tensor, moves: Tensor, side: int, mode: str = "bilinear") -> Tensor:
     """What poses show of scenes ``(n, c, S, S)``: ``(n, c, side, side)``. Maps are 0 outside, images are mirrored."""
-    places = centres(side, 1) @ turns.mT + moves[:, None]
+    places = centers(side, 1) @ turns.mT + moves[:, None]
     grid = (places / (scenes.shape[-1] / 2)).view(len(scenes), side, side, 2)
     padding = "reflection" if mode == "bilinear" else "zeros"
     return F.grid_sample(scenes, grid, mode=mode, padding_mode=padding, align_corners=False)
 
 
-def centres(side: int, patch: int) -> Tensor:
-    """Column and row of the patches of a square image, in pixels from its centre, ``(N, 2)``."""
+def centers(side: int, patch: int) -> Tensor:
+    """Column and row of the patches of a square image, in pixels from its center, ``(N, 2)``."""
     axis = (torch.arange(side // patch) + 0.5) * patch - side / 2
     rows, columns = torch.meshgrid(axis, axis, indexing="ij")
     return torch.stack((columns, rows), -1).flatten(0, 1)

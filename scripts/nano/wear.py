@@ -68,9 +68,9 @@ def smudge(spot: Spot) -> Painted:
 
 
 def speck(spot: Spot) -> Painted:
-    """A small foreign body or spot, of any colour or little darker or lighter than what it lies on."""
+    """A small foreign body or spot, of any color or little darker or lighter than what it lies on."""
     depth = patch(spot, 1.8, 8, 0.3)
-    own = (spot.colour() * (1 + 0.2 * spot.noise(1))[:, None]).clamp(0, 1)
+    own = (spot.color() * (1 + 0.2 * spot.noise(1))[:, None]).clamp(0, 1)
     near = torch.where(spot.chance(0.5)[:, None], spot.toned(0.4, 0.75), spot.toned(1.25, 1.6))
     return torch.where(spot.chance(0.5)[:, None], own, near), (depth + 0.5).clamp(0, 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-COLOURS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
+COLORS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "red": ((-0.03, 0.03), (0.55, 0.95), (0.45, 0.9)),
     "orange": ((0.055, 0.1), (0.6, 0.95), (0.65, 0.98)),
     "yellow": ((0.125, 0.175), (0.5, 0.95), (0.7, 1.0)),
@@ -17,9 +17,9 @@ COLOURS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, 
     "grey": ((0.0, 1.0), (0.0, 0.08), (0.35, 0.68)),
     "black": ((0.0, 1.0), (0.0, 0.25), (0.04, 0.16)),
 }
-"""Colour words with their ranges of hue, saturation and value (0..1; hue is periodic)."""
+"""Color words with their ranges of hue, saturation and value (0..1; hue is periodic)."""
 
-COMMON_COLOURS = ("brown", "beige", "white", "grey", "black")
+COMMON_COLORS = ("brown", "beige", "white", "grey", "black")
 """Drawn twice as often as the others."""
 
 MATERIALS: dict[str, tuple[float, float]] = {
@@ -98,6 +98,6 @@ PROMPT_WORDS = (
 """What the tokenizer learns beside the captions, so that prompts are short."""
 
 
-def held_out_pair(colour: int, material: int) -> bool:
-    """Whether this colour of this material is never drawn in training: one pair in nine."""
-    return (5 * colour + 3 * material) % 9 == 4
+def held_out_pair(color: int, material: int) -> bool:
+    """Whether this color of this material is never drawn in training: one pair in nine."""
+    return (5 * color + 3 * material) % 9 == 4

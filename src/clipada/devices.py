@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from clipada.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 
 def find_device(name: str) -> torch.device:
@@ -32,6 +34,21 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"no device {name!r}", expected="auto, cpu, cuda, cuda:1, ...", got=str(error)) from error
     return device
+
+
+def to_tensor(images: NDArray[np.uint8], device: torch.device | str = "cpu") -> torch.Tensor:
+    """Move RGB images to a device as the model takes them.
+
+    Args:
+        images: ``(B, H, W, 3)``, values 0..255.
+        device: The target.
+
+    Returns:
+        ``(B, 3, H, W)`` float32, values 0..1.
+    """
+    import torch
+
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
 
 
 def machine(device: str) -> str:

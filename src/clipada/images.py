@@ -39,7 +39,7 @@ TWELVE_BITS = 2**12 - 1
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
 _FORMATS = tuple(_SUFFIXES)
 _PILLOW_MODULES = r"PIL\."
-_EIGHT_BIT_REMEDY = "save it as 8-bit, or as 16-bit grey that uses the full range"
+_EIGHT_BIT_REMEDY = "save it as 8-bit, or as 16-bit gray that uses the full range"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,8 @@ def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
 def read_rgb(source: Path | bytes) -> Image:
     """Decode an image file to RGB, turned upright by its EXIF orientation.
 
-    Palettes, greys, 1-bit and CMYK are converted; transparency is laid over white; of several frames the first counts.
-    16-bit grey is divided by 257, so that its full range maps to the full 8-bit range; 32-bit integer grey is read as
+    Palettes, grays, 1-bit and CMYK are converted; transparency is laid over white; of several frames the first counts.
+    16-bit gray is divided by 257, so that its full range maps to the full 8-bit range; 32-bit integer gray is read as
     16-bit. A camera's 10 or 12 bits in such a file come out dark: of the first file that a process finds so, a warning
     tells. A float image has no fixed range, and stretching each by its own would let a defect change the rest.
 
@@ -109,7 +109,7 @@ def image_sha256(source: Path | bytes | Image) -> str:
 
 
 def read_mask(path: Path) -> Mask:
-    """Decode a mask file: every pixel that is not black is anomalous, whatever the file's colours or bit depth.
+    """Decode a mask file: every pixel that is not black is anomalous, whatever the file's colors or bit depth.
 
     Transparent pixels count as black.
 
@@ -122,8 +122,8 @@ def read_mask(path: Path) -> Mask:
     with _decoded(path) as image:
         if image.mode == "F" or image.mode.startswith("I"):
             return np.asarray(image) > 0
-        colours: NDArray[np.uint8] = np.asarray(_laid_over(image, "black"))
-        mask: Mask = np.any(colours > 0, axis=2)
+        colors: NDArray[np.uint8] = np.asarray(_laid_over(image, "black"))
+        mask: Mask = np.any(colors > 0, axis=2)
         return mask
 
 
@@ -134,7 +134,7 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
 
 
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    """Resize ``(H, W)`` bool to ``size`` (height, width): each new pixel takes the old one that its centre lies in."""
+    """Resize ``(H, W)`` bool to ``size`` (height, width): each new pixel takes the old one that its center lies in."""
     rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, size, strict=True))
     return mask[np.ix_(rows, columns)]
 
@@ -156,9 +156,9 @@ def write_png(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16]) -> None
     Raises:
         ImageError: The array has another shape or type.
     """
-    colour = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
-    grey = array.ndim == 2 and array.dtype in (np.uint8, np.uint16)
-    if not (colour or grey) or array.size == 0:
+    color = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
+    gray = array.ndim == 2 and array.dtype in (np.uint8, np.uint16)
+    if not (color or gray) or array.size == 0:
         raise ImageError(
             f"cannot write image {path}",
             expected="uint8 of shape (H, W, 3) or (H, W), or uint16 of shape (H, W)",
@@ -255,17 +255,17 @@ def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
             remedy=_EIGHT_BIT_REMEDY,
         )
     if image.mode.startswith("I"):
-        return PIL.Image.fromarray(_grey_from_16_bit(np.asarray(image), name)).convert("RGB")
+        return PIL.Image.fromarray(_gray_from_16_bit(np.asarray(image), name)).convert("RGB")
     return _laid_over(image, "white")
 
 
-def _grey_from_16_bit(values: NDArray[np.integer], name: str) -> NDArray[np.uint8]:
-    """Integer grey ``(H, W)`` of range 0..65535, divided by 257 to the nearest of 0..255."""
+def _gray_from_16_bit(values: NDArray[np.integer], name: str) -> NDArray[np.uint8]:
+    """Integer gray ``(H, W)`` of range 0..65535, divided by 257 to the nearest of 0..255."""
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 0xFFFF:
         raise ImageError(
             f"cannot read image {name}",
-            expected="grey values 0..65535",
+            expected="gray values 0..65535",
             got=f"{low}..{high}",
             remedy=_EIGHT_BIT_REMEDY,
         )

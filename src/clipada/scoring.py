@@ -124,7 +124,7 @@ def find_regions(scored: Map, threshold: float, min_area: int = 1) -> tuple[Regi
         the first in reading order is the peak.
     """
     above = _checked(scored) > threshold
-    if not above.any():  # nearly all parts of a production line; labelling nothing takes a millisecond
+    if not above.any():  # nearly all parts of a production line; labeling nothing takes a millisecond
         return ()
     labels = scipy.ndimage.label(above, _EIGHT_CONNECTED)[0]
     boxes = scipy.ndimage.find_objects(labels)
@@ -134,7 +134,7 @@ def find_regions(scored: Map, threshold: float, min_area: int = 1) -> tuple[Regi
 
 
 def map_statistics(scored: Map, threshold: float) -> dict[str, float]:
-    """Summarise a map ``(H, W)`` in four numbers, each 0..1, ready for JSON.
+    """Summarize a map ``(H, W)`` in four numbers, each 0..1, ready for JSON.
 
     Returns:
         ``min``, ``mean`` and ``max`` of the values, and ``share_above``: the share of pixels above the threshold.

@@ -1,4 +1,4 @@
-"""Each layout is recognised, listed whole, and what is left out is said."""
+"""Each layout is recognized, listed whole, and what is left out is said."""
 
 import os
 import time

@@ -44,7 +44,7 @@ class Oracle:
         self.verdict = verdict
         self.seen = 0
 
-    def localise_passes(self, images: np.ndarray) -> np.ndarray:
+    def localize_passes(self, images: np.ndarray) -> np.ndarray:
         assert images.shape[1:] == (SIZE, SIZE, 3)
         self.seen += len(images)
         truth = (images[..., 2].astype(int) - images[..., 0] > 100).astype(np.float32)
@@ -52,7 +52,7 @@ class Oracle:
 
 
 def part(box: tuple[int, int, int, int] | None) -> tuple[np.ndarray, np.ndarray]:
-    """A grey part, a blue scratch in ``box`` if there is one, and its mask."""
+    """A gray part, a blue scratch in ``box`` if there is one, and its mask."""
     image, mask = np.full((SIZE, SIZE, 3), 90, np.uint8), np.zeros((SIZE, SIZE), bool)
     if box is not None:
         left, top, right, bottom = box
@@ -282,7 +282,7 @@ def test_metrics_are_those_of_the_maps_handed_out(run_folder: Path, products: Pa
     """What ``on_image`` was shown, judged here against the masks as drawn, gives the metrics kept."""
     seen: list[ScoredImage] = []
     evaluation = evaluate(run_folder, products, device="cpu", on_image=seen.append)
-    rows, columns = ((2 * np.arange(32) + 1) * side // 64 for side in (40, 48))  # centres of 32 pixels
+    rows, columns = ((2 * np.arange(32) + 1) * side // 64 for side in (40, 48))  # centers of 32 pixels
     truth = np.zeros((40, 48), bool)
     truth[10:22, 12:30] = True
     truth = truth[np.ix_(rows, columns)]

@@ -24,7 +24,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture
 def levels() -> np.ndarray:
-    """Four images of 8-bit levels, dark and of low contrast, so that stretching and equalising matter."""
+    """Four images of 8-bit levels, dark and of low contrast, so that stretching and equalizing matter."""
     generator = np.random.default_rng(0)
     smooth = generator.normal(size=(4, 24, 31, 3)).cumsum(axis=1).cumsum(axis=2)
     smooth -= smooth.min(axis=(1, 2), keepdims=True)
@@ -44,14 +44,14 @@ def pillow(levels: np.ndarray, change) -> np.ndarray:
     return np.stack([np.asarray(change(Image.fromarray(each))).astype(int) for each in levels])
 
 
-def test_equalise_is_pillows(levels, images):
-    np.testing.assert_array_equal(as_levels(room.equalise(images)), pillow(levels, PIL.ImageOps.equalize))
+def test_equalize_is_pillows(levels, images):
+    np.testing.assert_array_equal(as_levels(room.equalize(images)), pillow(levels, PIL.ImageOps.equalize))
 
 
-def test_equalise_counts_every_level_where_it_is():
+def test_equalize_counts_every_level_where_it_is():
     levels = np.arange(256, dtype=np.uint8).repeat(12).reshape(1, 32, 96, 1).repeat(3, axis=3)
     images = torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 255
-    np.testing.assert_array_equal(as_levels(room.equalise(images)), pillow(levels, PIL.ImageOps.equalize))
+    np.testing.assert_array_equal(as_levels(room.equalize(images)), pillow(levels, PIL.ImageOps.equalize))
 
 
 def test_autocontrast_is_pillows_up_to_its_cutting_of_fractions(levels, images):
@@ -59,7 +59,7 @@ def test_autocontrast_is_pillows_up_to_its_cutting_of_fractions(levels, images):
     assert np.abs(as_levels(room.autocontrast(images)) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("augmenter", [room.autocontrast, room.equalise])
+@pytest.mark.parametrize("augmenter", [room.autocontrast, room.equalize])
 @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
 def test_stretching_leaves_a_flat_image(augmenter, value):
     flat = torch.full((1, 3, 8, 8), round(value * 255) / 255)
@@ -67,16 +67,16 @@ def test_stretching_leaves_a_flat_image(augmenter, value):
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
-def test_posterise_is_pillows(levels, images, bits):
-    posterised = room.posterise(images, torch.full((4, 1, 1, 1), bits))
-    np.testing.assert_array_equal(as_levels(posterised), pillow(levels, lambda i: PIL.ImageOps.posterize(i, bits)))
+def test_posterize_is_pillows(levels, images, bits):
+    posterized = room.posterize(images, torch.full((4, 1, 1, 1), bits))
+    np.testing.assert_array_equal(as_levels(posterized), pillow(levels, lambda i: PIL.ImageOps.posterize(i, bits)))
 
 
 @pytest.mark.parametrize("threshold", [32, 90, 128])
-def test_solarise_is_pillows(levels, images, threshold):
-    solarised = room.solarise(images, torch.full((4, 1, 1, 1), threshold / 255))
+def test_solarize_is_pillows(levels, images, threshold):
+    solarized = room.solarize(images, torch.full((4, 1, 1, 1), threshold / 255))
     expected = pillow(levels, lambda i: PIL.ImageOps.solarize(i, threshold))
-    np.testing.assert_array_equal(as_levels(solarised), expected)
+    np.testing.assert_array_equal(as_levels(solarized), expected)
 
 
 def test_invert_is_pillows(levels, images):
@@ -124,19 +124,19 @@ def assert_spans(values: torch.Tensor, low: float, high: float) -> None:
 
 
 def test_random_parameters_span_their_ranges():
-    grey = torch.full((400, 3, 4, 4), 0.5)
-    pair = torch.cat((grey, grey + 0.1), dim=3)
+    gray = torch.full((400, 3, 4, 4), 0.5)
+    pair = torch.cat((gray, gray + 0.1), dim=3)
     bright = room.random_brightness(pair, seeded())[:, 0, 0]
     factor = (bright[:, -1] - bright[:, 0]) / 0.1
     assert_spans(factor, 0.8, 1.2)
     assert_spans((bright[:, 0] - 0.5 * factor) * 255, -30, 30)
     ramp = torch.linspace(0, 1, 256).expand(400, 3, 1, 256)
-    solarised = room.random_solarise(ramp, seeded())[:, 0, 0]
-    changed = (solarised != ramp[:, 0, 0])[:, :200]
+    solarized = room.random_solarize(ramp, seeded())[:, 0, 0]
+    changed = (solarized != ramp[:, 0, 0])[:, :200]
     hit = changed.any(dim=1)
     assert 150 < hit.sum() < 250
     assert_spans(changed[hit].int().argmax(dim=1).float(), 32, 129)
-    counts = torch.tensor([len(each.unique()) for each in room.random_posterise(ramp, seeded())])
+    counts = torch.tensor([len(each.unique()) for each in room.random_posterize(ramp, seeded())])
     assert set(counts.tolist()) == {2**bits for bits in range(1, 9)}
 
 
@@ -160,7 +160,7 @@ def test_a_quarter_turn_moves_every_pixel_and_leaves_zeros_outside():
 
 def test_random_rotation_stays_within_45_degrees():
     line = torch.zeros(200, 3, 65, 65)
-    line[:, :, 32, 48] = 1  # a dot to the right of the centre
+    line[:, :, 32, 48] = 1  # a dot to the right of the center
     turned = room.random_rotation(line, seeded())[:, 0]
     y, x = (torch.arange(65.0) - 32 for _ in range(2))
     mass = turned.sum((1, 2))

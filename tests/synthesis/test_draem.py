@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clipada.config import SynthesisConfig
 from clipada.errors import ImageError
-from clipada.synthesis import AnomalySynthesiser, ProceduralTextures
+from clipada.synthesis import AnomalySynthesizer, ProceduralTextures
 from clipada.synthesis import draem as room
 from clipada.synthesis.draem import blend, draw_lattices, draw_masks, draw_shares, rotate_some
 from clipada.synthesis.patches import VISIBLE_DIFFERENCE, moved_images, visible
@@ -39,8 +39,8 @@ class White:
         return torch.ones(count, 3, *size, device=generator.device)
 
 
-def synthesiser(textures=None, **settings) -> AnomalySynthesiser:
-    return AnomalySynthesiser(SynthesisConfig(**settings), textures or ProceduralTextures())
+def synthesizer(textures=None, **settings) -> AnomalySynthesizer:
+    return AnomalySynthesizer(SynthesisConfig(**settings), textures or ProceduralTextures())
 
 
 @settings(max_examples=12, deadline=None)
@@ -48,7 +48,7 @@ def synthesiser(textures=None, **settings) -> AnomalySynthesiser:
 def test_only_the_mask_is_changed_at_any_size(batch, height, width, seed):
     images = pictures(batch, (height, width))
     before = images.clone()
-    changed, masks = synthesiser(rotate_probability=0, anomaly_probability=1)(images, seeded(seed))
+    changed, masks = synthesizer(rotate_probability=0, anomaly_probability=1)(images, seeded(seed))
     assert torch.equal(images, before)
     assert changed.shape == images.shape
     assert masks.shape == (batch, 1, height, width)
@@ -62,7 +62,7 @@ def test_only_the_mask_is_changed_at_any_size(batch, height, width, seed):
 @pytest.mark.parametrize("patch_share", [0.0, 1.0])
 def test_inside_the_mask_the_image_differs(patch_share):
     images = pictures(32)
-    changed, masks = synthesiser(rotate_probability=0, anomaly_probability=1, patch_share=patch_share)(images, seeded())
+    changed, masks = synthesizer(rotate_probability=0, anomaly_probability=1, patch_share=patch_share)(images, seeded())
     inside = (masks > 0).expand_as(images)
     assert masks.mean() > 0.02
     assert (changed - images).abs()[inside].mean() > 0.1
@@ -72,7 +72,7 @@ def test_outside_the_mask_is_the_image_as_rotated():
     settings = SynthesisConfig(rotate_probability=1, anomaly_probability=1)
     images = pictures(8)
     rotated = rotate_some(images, settings, seeded(3))
-    changed, masks = AnomalySynthesiser(settings, ProceduralTextures())(images, seeded(3))
+    changed, masks = AnomalySynthesizer(settings, ProceduralTextures())(images, seeded(3))
     outside = (masks == 0).expand_as(images)
     assert torch.equal(changed[outside], rotated[outside])
     assert not torch.equal(rotated, images)
@@ -80,14 +80,14 @@ def test_outside_the_mask_is_the_image_as_rotated():
 
 def test_same_seed_same_batch():
     images = pictures(8)
-    first, again, other = (synthesiser()(images, seeded(s)) for s in (1, 1, 2))
+    first, again, other = (synthesizer()(images, seeded(s)) for s in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
 
 
 def test_a_copy_sent_to_a_worker_draws_the_same():
     images = pictures(4)
-    original = synthesiser()
+    original = synthesizer()
     sent = pickle.loads(pickle.dumps(original))
     assert torch.equal(sent(images, seeded())[0], original(images, seeded())[0])
 
@@ -104,16 +104,16 @@ def test_images_are_rotated_as_often_as_asked(probability):
     assert within_five_deviations(hits, 3000, probability)
 
 
-def angles_about_centre(images: torch.Tensor) -> torch.Tensor:
-    """Degrees from the centre's right to the centre of mass of each ``(65, 65)``."""
+def angles_about_center(images: torch.Tensor) -> torch.Tensor:
+    """Degrees from the center's right to the center of mass of each ``(65, 65)``."""
     place = torch.arange(65.0) - 32
     return torch.atan2((images.sum(2) * place).sum(1), (images.sum(1) * place).sum(1)).rad2deg()
 
 
 def test_rotations_span_their_range():
     images = torch.zeros(400, 3, 65, 65)
-    images[:, :, 32, 48] = 1  # a dot to the right of the centre
-    angle = angles_about_centre(rotate_some(images, SynthesisConfig(rotate_probability=1), seeded())[:, 0])
+    images[:, :, 32, 48] = 1  # a dot to the right of the center
+    angle = angles_about_center(rotate_some(images, SynthesisConfig(rotate_probability=1), seeded())[:, 0])
     assert -90.5 < angle.min() < -85
     assert 85 < angle.max() < 90.5
 
@@ -154,7 +154,7 @@ def test_noise_is_rotated_by_up_to_a_quarter_turn_and_nothing_lies_outside(monke
     dot = torch.zeros(65, 65)
     dot[31:34, 47:50] = 1
     monkeypatch.setattr(room, "perlin_noise", lambda lattices, size, _: dot.expand(len(lattices), *size))
-    angle = angles_about_centre(draw_masks(400, (65, 65), certain, seeded())[:, 0])
+    angle = angles_about_center(draw_masks(400, (65, 65), certain, seeded())[:, 0])
     assert -91 < angle.min() < -85
     assert 85 < angle.max() < 91
 
@@ -170,7 +170,7 @@ def test_the_images_share_is_uniform_below_the_limit():
 def test_masked_pixels_lie_between_image_and_texture():
     images = torch.full((64, 3, 32, 32), 0.25)
     settings = {"rotate_probability": 0, "anomaly_probability": 1, "patch_share": 0, "augmenters": 0}
-    changed, masks = synthesiser(White(), **settings)(images, seeded())
+    changed, masks = synthesizer(White(), **settings)(images, seeded())
     values = changed[(masks > 0).expand_as(changed)]
     assert values.min() > 0.25 + 0.2 * 0.75 - 1e-6  # beta < 0.8
     assert values.max() <= 1
@@ -181,7 +181,7 @@ def test_masked_pixels_lie_between_image_and_texture():
 
 def test_textures_are_drawn_for_anomalies_only():
     textures = White()
-    _, masks = synthesiser(textures, patch_share=0)(pictures(64), seeded())
+    _, masks = synthesizer(textures, patch_share=0)(pictures(64), seeded())
     assert textures.drawn == masks.flatten(1).any(dim=1).sum()
     assert 10 < textures.drawn < 45
 
@@ -189,7 +189,7 @@ def test_textures_are_drawn_for_anomalies_only():
 def test_the_share_of_patches_is_as_asked_and_none_with_a_folder_of_textures():
     images = pictures(16, (8, 8))
     for folder, share in ((None, 0.25), ("textures", 0.0)):
-        source = AnomalySynthesiser(SynthesisConfig(patch_share=0.25, augmenters=0, textures=folder), White())
+        source = AnomalySynthesizer(SynthesisConfig(patch_share=0.25, augmenters=0, textures=folder), White())
         positions = torch.arange(1000) % 16
         _, from_batch = source.draw_textures(positions, images, seeded())
         assert within_five_deviations(sum(from_batch), 1000, share)
@@ -209,11 +209,11 @@ def test_patches_never_align_even_with_the_only_image_of_a_batch(size):
     height, width = size
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     place = torch.stack((y, x, torch.zeros_like(x)))[None] / 2 + 0.5
-    centre = (slice(None), slice(0, 2), height // 2, width // 2)
+    center = (slice(None), slice(0, 2), height // 2, width // 2)
     shifts = []
     for seed in range(200):
         moved = moved_images(place, torch.tensor([0]), seeded(seed))
-        shifts.append((moved[centre] - place[centre]).abs().amax().item())
+        shifts.append((moved[center] - place[center]).abs().amax().item())
     # An eighth of a side at the least: of the target's range of values, which is 1 over a whole side.
     assert min(shifts) > 0.125 - 2 / min(size)
 
@@ -232,7 +232,7 @@ def test_turning_keeps_shapes_on_images_that_are_not_square():
 
 def test_background_over_the_same_background_is_no_anomaly():
     images = torch.full((6, 3, 64, 64), 0.7)
-    changed, masks = synthesiser(anomaly_probability=1, patch_share=1, rotate_probability=0)(images, seeded())
+    changed, masks = synthesizer(anomaly_probability=1, patch_share=1, rotate_probability=0)(images, seeded())
     assert masks.sum() == 0
     assert torch.equal(changed, images)
 
@@ -251,4 +251,4 @@ def test_visible_is_where_the_mean_change_nearby_is():
 )
 def test_other_inputs_are_refused(images):
     with pytest.raises(ImageError, match="cannot draw anomalies"):
-        synthesiser()(images, seeded())
+        synthesizer()(images, seeded())

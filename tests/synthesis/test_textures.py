@@ -24,8 +24,8 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def write_colour(path: Path, colour: tuple[int, int, int]) -> None:
-    write_png(path, np.full((20, 30, 3), colour, np.uint8))
+def write_color(path: Path, color: tuple[int, int, int]) -> None:
+    write_png(path, np.full((20, 30, 3), color, np.uint8))
 
 
 @settings(max_examples=15, deadline=None)
@@ -54,13 +54,13 @@ def test_each_family_fills_its_range_with_patterns_that_differ(family):
 def test_every_family_is_drawn_equally_often(monkeypatch):
     marked = {name: lambda count, size, _, n=n: torch.full((count, *size), n / 10.0) for n, name in enumerate(FAMILIES)}
     monkeypatch.setattr(room, "FAMILIES", marked)
-    monkeypatch.setattr(room, "colour", lambda patterns, _: patterns[:, None].expand(-1, 3, -1, -1))
+    monkeypatch.setattr(room, "color", lambda patterns, _: patterns[:, None].expand(-1, 3, -1, -1))
     number = (ProceduralTextures().draw(7000, (1, 1), seeded())[:, 0, 0, 0] * 10).round().long()
     share = number.bincount(minlength=len(FAMILIES)) / 7000
     assert (share - 1 / len(FAMILIES)).abs().max() < 0.025
 
 
-def test_textures_are_of_many_colours_and_contrasts():
+def test_textures_are_of_many_colors_and_contrasts():
     drawn = ProceduralTextures().draw(120, (48, 48), seeded())
     means = drawn.mean((2, 3))
     assert (means[:, None] - means[None]).abs().mean() > 0.15
@@ -74,12 +74,12 @@ def test_textures_are_of_many_colours_and_contrasts():
     assert pairwise.mean() > 0.2
 
 
-def test_palettes_are_colours_and_two_to_four_of_them_when_hard():
+def test_palettes_are_colors_and_two_to_four_of_them_when_hard():
     palettes = draw_palettes(400, seeded())
     assert ((palettes >= 0) & (palettes <= 1)).all()
-    colours = torch.tensor([len((palette.T * 255).round().unique(dim=0)) for palette in palettes])
-    assert set(colours[colours < 8].tolist()) == {2, 3, 4}
-    assert 0.15 < (colours < 8).float().mean() < 0.45
+    colors = torch.tensor([len((palette.T * 255).round().unique(dim=0)) for palette in palettes])
+    assert set(colors[colors < 8].tolist()) == {2, 3, 4}
+    assert 0.15 < (colors < 8).float().mean() < 0.45
 
 
 def test_same_seed_same_textures():
@@ -89,21 +89,21 @@ def test_same_seed_same_textures():
 
 
 def test_folder_textures_reach_every_image_at_any_depth(tmp_path):
-    colours = {"banded/a.png": (255, 0, 0), "dotted/deep/b.png": (0, 255, 0), "c.PNG": (0, 0, 255)}
-    for name, value in colours.items():
-        write_colour(tmp_path / name, value)
+    colors = {"banded/a.png": (255, 0, 0), "dotted/deep/b.png": (0, 255, 0), "c.PNG": (0, 0, 255)}
+    for name, value in colors.items():
+        write_color(tmp_path / name, value)
     (tmp_path / "readme.txt").write_text("no image")
     drawn = FolderTextures(tmp_path).draw(60, (16, 24), seeded())
     assert drawn.shape == (60, 3, 16, 24)
     found = {tuple((texture[:, 3, 3] * 255).round().int().tolist()) for texture in drawn}
-    assert found == set(colours.values())
+    assert found == set(colors.values())
 
 
 def test_an_unreadable_texture_gives_way_to_the_next_and_is_recorded(tmp_path):
-    write_colour(tmp_path / "a.png", (255, 0, 0))
+    write_color(tmp_path / "a.png", (255, 0, 0))
     (tmp_path / "b.png").write_bytes(b"\x89PNG broken")
     (tmp_path / "c.jpg").write_bytes(b"")
-    write_colour(tmp_path / "d.png", (0, 0, 255))
+    write_color(tmp_path / "d.png", (0, 0, 255))
     textures = FolderTextures(tmp_path)
     drawn = textures.draw(50, (8, 8), seeded())
     assert set(textures.failures) == {tmp_path / "b.png", tmp_path / "c.jpg"}
@@ -113,7 +113,7 @@ def test_an_unreadable_texture_gives_way_to_the_next_and_is_recorded(tmp_path):
 
 
 def test_a_broken_last_file_gives_way_to_the_first(tmp_path):
-    write_colour(tmp_path / "a.png", (255, 0, 0))
+    write_color(tmp_path / "a.png", (255, 0, 0))
     (tmp_path / "b.png").write_bytes(b"broken")
     assert (FolderTextures(tmp_path).draw(10, (4, 4), seeded())[:, 0] == 1).all()
 
@@ -137,7 +137,7 @@ def test_a_folder_without_images_is_refused_with_what_to_do(tmp_path, make, got)
 
 
 def test_sources_survive_the_way_into_a_worker(tmp_path):
-    write_colour(tmp_path / "a.png", (10, 200, 30))
+    write_color(tmp_path / "a.png", (10, 200, 30))
     for source in (texture_source(SynthesisConfig()), texture_source(SynthesisConfig(textures=str(tmp_path)))):
         sent = pickle.loads(pickle.dumps(source))
         assert torch.equal(sent.draw(3, (12, 12), seeded()), source.draw(3, (12, 12), seeded()))

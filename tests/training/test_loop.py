@@ -25,7 +25,7 @@ from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.models.clip_ada import ClipAda, build_model
 from clipada.randomness import derived_generator
 from clipada.runs import PLAN, read_run
-from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.training import CHECKPOINT, Progress, TrainingBatches, fit, launch, split_validation, validate
 from clipada.training.objective import learning_rate, objective, pass_losses
 from clipada.types import Sample
@@ -110,11 +110,11 @@ class TestBatches:
     def test_batches_travel_as_bytes_and_lose_less_than_a_level(
         self, config: Config, samples: tuple[Sample, ...]
     ) -> None:
-        synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
-        read, drawn = (TrainingBatches(samples, config, by)[0] for by in (None, synthesiser))
+        synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
+        read, drawn = (TrainingBatches(samples, config, by)[0] for by in (None, synthesizer))
         assert len(pickle.dumps(drawn)) < 4 * 32 * 32 * 4 + 4096  # a byte per value, and what tells of them
         generator = derived_generator(config.training.seed, "synthesis", 0)
-        images, masks = synthesiser(read.images, generator)
+        images, masks = synthesizer(read.images, generator)
         assert (drawn.images - images).abs().max() <= 0.5001 / 255
         assert torch.equal(drawn.masks, masks)
         assert masks.any()
@@ -132,8 +132,8 @@ class TestBatches:
         config = config.updated(
             {"synthesis.textures": str(tmp_path / "textures"), "synthesis.anomaly_probability": 1.0}
         )
-        synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
-        batches = [TrainingBatches(samples, config, synthesiser)[step] for step in range(3)]
+        synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
+        batches = [TrainingBatches(samples, config, synthesizer)[step] for step in range(3)]
         assert {failure.path.name for batch in batches for failure in batch.failures} == {"bad.png"}
 
     def test_one_image_is_enough(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class DriftMonitor:
         return tuple(stream.report() for stream in self._streams.values() if stream.drift_at is not None)
 
     def state(self) -> dict[str, Any]:
-        """All that was learnt of the stream, as plain values for ``restore``."""
+        """All that was learned of the stream, as plain values for ``restore``."""
         streams = [stream.state() for stream in self._streams.values() if stream.parts]
         return {"settings": asdict(self.settings), "streams": streams}
 

@@ -26,13 +26,13 @@ from clipada.engines.export.parity import (
 )
 from clipada.engines.export.shortcuts import Cascade, Shortcut, measure_shortcuts
 from clipada.engines.exports import EXPORTS, Export, hashes, open_export, write_export
-from clipada.engines.refinement import GraphEngine, LookInput, first_look, gain
+from clipada.engines.refinement import GraphEngine, PassInput, full_pass_input, gain
 from clipada.engines.torch import TorchEngine
 from clipada.errors import DatasetError, RunError
 from clipada.files import read_json, write_json
 from clipada.randomness import derived_generator
 from clipada.runs import Run, load_model, read_run
-from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.types import Engine, Sample
 
 __all__ = ["PARITY", "export"]
@@ -136,16 +136,16 @@ def _shortcuts(
     return measure_shortcuts(exported, good, _with_anomalies(good, settings), settings.scoring, config.shortcut_error)
 
 
-def _calibration(reference: TorchEngine, dataset: Dataset, count: int) -> list[LookInput]:
+def _calibration(reference: TorchEngine, dataset: Dataset, count: int) -> list[PassInput]:
     """What the passes look at in training images: every pass's gain counts."""
     dataset.require_training()
-    looks: list[LookInput] = []
+    looks: list[PassInput] = []
     kind = reference.model.config.attention
     for image in _images(dataset.train, reference, count):
         one = image[np.newaxis]
         gains = [np.ones(one.shape[:3], np.float32)]
-        gains += [gain(maps, kind) for maps in reference.localise_passes(one)[:-1]]
-        looks += [first_look(one, factor, graph_shape(reference.model)) for factor in gains]
+        gains += [gain(maps, kind) for maps in reference.localize_passes(one)[:-1]]
+        looks += [full_pass_input(one, factor, graph_shape(reference.model)) for factor in gains]
     return looks
 
 
@@ -154,7 +154,7 @@ def _with_anomalies(images: Images, settings: Config) -> Images:
     config = replace(settings.synthesis, anomaly_probability=1.0, textures=None)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     generator = derived_generator(settings.training.seed, "shortcut")
-    spoiled, _ = AnomalySynthesiser(config, texture_source(config))(pixels, generator)
+    spoiled, _ = AnomalySynthesizer(config, texture_source(config))(pixels, generator)
     return (spoiled * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 

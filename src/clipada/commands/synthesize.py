@@ -32,15 +32,15 @@ def synthesize(
         DatasetError: There are no normal images, or none can be read.
         RunError: ``out`` cannot be written to.
     """
-    from clipada.synthesis import AnomalySynthesiser, contact_sheet, texture_source
+    from clipada.synthesis import AnomalySynthesizer, contact_sheet, texture_source
     from clipada.training import TrainingBatches
 
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_training()
     config = config or Config.preset("quick")
     config = replace(config, training=replace(config.training, batch_size=count))
-    synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
-    batch = TrainingBatches(dataset.train, config, synthesiser)[0]
+    synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
+    batch = TrainingBatches(dataset.train, config, synthesizer)[0]
     path = made_folder(Path(out)) / CONTACT_SHEET
     write_png(path, contact_sheet(batch.images, batch.masks))
     return path, batch.failures

@@ -1,4 +1,4 @@
-"""The way in: a folder becomes a data set, its layout recognised or given."""
+"""The way in: a folder becomes a data set, its layout recognized or given."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from clipada.errors import DatasetError
 
 
 class _Reader(NamedTuple):
-    """One layout: how to recognise it, list it, and describe it."""
+    """One layout: how to recognize it, list it, and describe it."""
 
-    recognises: Callable[[Path], bool]
+    recognizes: Callable[[Path], bool]
     read: Callable[[Path], Dataset]
     shape: str
 
@@ -48,7 +48,7 @@ def load_dataset(
         )
     if layout != "auto" and layout not in _READERS:
         raise DatasetError(f"no layout {layout!r}", expected="auto | " + " | ".join(sorted(_READERS)))
-    fitting = (r for name, r in _READERS.items() if layout in ("auto", name) and r.recognises(root))
+    fitting = (r for name, r in _READERS.items() if layout in ("auto", name) and r.recognizes(root))
     dataset = next((found for found in (reader.read(root) for reader in fitting) if found.samples), None)
     if dataset is None:
         raise _not_a_dataset(root, layout)

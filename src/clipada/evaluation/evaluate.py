@@ -161,7 +161,7 @@ def normal_level(peaks: Sequence[float]) -> float:
 def _peaks(engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int) -> Iterator[float]:
     for batch in read_batches([sample.path for sample in samples], engine.image_size, 8, workers):
         if batch.paths:
-            raw = engine.localise_passes(batch.images)
+            raw = engine.localize_passes(batch.images)
             yield from (float(final_map(one, scoring).max()) for one in raw.swapaxes(0, 1))
 
 
@@ -173,7 +173,7 @@ def _scored(
         failures += batch.failures
         if not batch.paths:
             continue
-        maps = engine.localise_passes(batch.images)
+        maps = engine.localize_passes(batch.images)
         for index, (position, size) in enumerate(zip(batch.positions, batch.sizes, strict=True)):
             sample = samples[position]
             try:

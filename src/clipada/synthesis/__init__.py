@@ -2,13 +2,13 @@
 
 from clipada.synthesis.augmenters import AUGMENTERS, augment
 from clipada.synthesis.contact_sheet import contact_sheet
-from clipada.synthesis.draem import AnomalySynthesiser
+from clipada.synthesis.draem import AnomalySynthesizer
 from clipada.synthesis.perlin import perlin_noise
 from clipada.synthesis.textures import FolderTextures, ProceduralTextures, TextureSource, texture_source
 
 __all__ = [
     "AUGMENTERS",
-    "AnomalySynthesiser",
+    "AnomalySynthesizer",
     "FolderTextures",
     "ProceduralTextures",
     "TextureSource",

@@ -2,7 +2,7 @@
 
 Every ``random_*`` takes images ``(B, 3, H, W)`` float32 of range 0..1, draws parameters for each image of its own, and
 returns new images of the same shape and range. What imgaug does to 8-bit levels is done to floats wherever that is the
-same up to rounding; `equalise` and `posterise`, which exist only on levels, count in 8-bit ones.
+same up to rounding; `equalize` and `posterize`, which exist only on levels, count in 8-bit ones.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def random_gamma(images: Tensor, generator: Generator) -> Tensor:
 def random_brightness(images: Tensor, generator: Generator) -> Tensor:
     """Multiply by 0.8..1.2, then add -30..30 of 255.
 
-    imgaug does so to the brightness channel of a colour space it draws; to RGB, it is the same for luma.
+    imgaug does so to the brightness channel of a color space it draws; to RGB, it is the same for luma.
     """
     factor = uniform(0.8, 1.2, (len(images), 1, 1, 1), generator)
     return change_brightness(images, factor, uniform(-30, 30, factor.shape, generator) / 255)
@@ -77,16 +77,16 @@ def random_hue_saturation(images: Tensor, generator: Generator) -> Tensor:
     return shift_hue_saturation(images, hue, saturation)
 
 
-def random_solarise(images: Tensor, generator: Generator) -> Tensor:
+def random_solarize(images: Tensor, generator: Generator) -> Tensor:
     """For half of the images, invert pixels from a threshold of 32..128 of 255 on."""
     threshold = uniform(32, 128, (len(images), 1, 1, 1), generator) / 255
     never = torch.full_like(threshold, torch.inf)
-    return solarise(images, torch.where(chance(0.5, threshold.shape, generator), threshold, never))
+    return solarize(images, torch.where(chance(0.5, threshold.shape, generator), threshold, never))
 
 
-def random_posterise(images: Tensor, generator: Generator) -> Tensor:
+def random_posterize(images: Tensor, generator: Generator) -> Tensor:
     """Keep the 1..8 highest bits of each 8-bit level."""
-    return posterise(images, integers(1, 8, (len(images), 1, 1, 1), generator))
+    return posterize(images, integers(1, 8, (len(images), 1, 1, 1), generator))
 
 
 def invert(images: Tensor, _: Generator | None = None) -> Tensor:
@@ -101,8 +101,8 @@ def autocontrast(images: Tensor, _: Generator | None = None) -> Tensor:
     return (images - low.masked_fill(flat, 0)).div_((high - low).masked_fill(flat, 1))
 
 
-def equalise(images: Tensor, _: Generator | None = None) -> Tensor:
-    """Equalise the histogram of each channel's 8-bit levels, as Pillow does. Nothing is drawn."""
+def equalize(images: Tensor, _: Generator | None = None) -> Tensor:
+    """Equalize the histogram of each channel's 8-bit levels, as Pillow does. Nothing is drawn."""
     channels = torch.arange(images.shape[0] * images.shape[1], device=images.device)
     places = _levels(images).add_(256 * channels.view(*images.shape[:2], 1, 1)).int().flatten()
     counts = torch.bincount(places, minlength=256 * len(channels)).view(-1, 256)
@@ -126,7 +126,7 @@ def change_brightness(images: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
 def change_sharpness(images: Tensor, factor: Tensor) -> Tensor:
     """``factor * x + (1 - factor) * blurred``, clamped to 0..1; the border stays.
 
-    The blur is Pillow's ``SMOOTH``: a pixel counts five times, its eight neighbours once each.
+    The blur is Pillow's ``SMOOTH``: a pixel counts five times, its eight neighbors once each.
     """
     if min(images.shape[-2:]) < 3:
         return images.clone()
@@ -163,13 +163,13 @@ def shift_hue_saturation(images: Tensor, hue: Tensor, saturation: Tensor) -> Ten
     return shifted
 
 
-def solarise(images: Tensor, threshold: Tensor) -> Tensor:
+def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """``1 - x`` where ``x >= threshold``."""
     bright = torch.ge(images, threshold, out=torch.empty_like(images))
     return torch.lerp(images, 1 - images, bright)
 
 
-def posterise(images: Tensor, bits: Tensor) -> Tensor:
+def posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Set all but the highest ``bits`` of each 8-bit level to zero."""
     step = 2.0 ** (8 - bits)
     return _levels(images).div_(step).floor_().mul_(step / 255)
@@ -185,11 +185,11 @@ AUGMENTERS: dict[str, Augmenter] = {
     "brightness": random_brightness,
     "sharpness": random_sharpness,
     "hue_saturation": random_hue_saturation,
-    "solarise": random_solarise,
-    "posterise": random_posterise,
+    "solarize": random_solarize,
+    "posterize": random_posterize,
     "invert": invert,
     "autocontrast": autocontrast,
-    "equalise": equalise,
+    "equalize": equalize,
     "rotate": random_rotation,
 }
 """The ten augmenters by name."""

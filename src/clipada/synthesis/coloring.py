@@ -1,4 +1,4 @@
-"""Colours for grey patterns: palettes from natural to garish, relief, grain."""
+"""Colors for gray patterns: palettes from natural to garish, relief, grain."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clipada.synthesis.families import flattened, gaussian_noise
 LEVELS = 256
 """Steps of a palette."""
 
-MOST_COLOURS = 4
-"""Colours of the richest palette."""
+MOST_COLORS = 4
+"""Colors of the richest palette."""
 
 
-def colour(patterns: Tensor, generator: Generator) -> Tensor:
-    """Colour patterns by random palettes; some change palette over random areas, most get relief and grain.
+def color(patterns: Tensor, generator: Generator) -> Tensor:
+    """Color patterns by random palettes; some change palette over random areas, most get relief and grain.
 
     Args:
         patterns: ``(n, H, W)`` of range 0..1.
@@ -31,21 +31,21 @@ def colour(patterns: Tensor, generator: Generator) -> Tensor:
     patched = per_image(chance(0.25, (count,), generator) & (slopes > 1.5))
     index = (patterns * (LEVELS - 1)).round().long() + LEVELS * (patched & (second > 0.5))
     table = torch.cat((draw_palettes(count, generator), draw_palettes(count, generator)), dim=2)
-    colours = table.gather(2, index.view(count, 1, -1).expand(-1, 3, -1)).view(count, 3, height, width)
+    colors = table.gather(2, index.view(count, 1, -1).expand(-1, 3, -1)).view(count, 3, height, width)
     relief = uniform(0, 0.7, (count,), generator) * chance(0.7, (count,), generator)
-    return (colours * (1 + relief[:, None, None, None] * (second[:, None] - 0.5))).clamp(0, 1)
+    return (colors * (1 + relief[:, None, None, None] * (second[:, None] - 0.5))).clamp(0, 1)
 
 
 def draw_palettes(count: int, generator: Generator) -> Tensor:
-    """Random palettes of 2 to 4 colours, ``(count, 3, LEVELS)`` of range 0..1.
+    """Random palettes of 2 to 4 colors, ``(count, 3, LEVELS)`` of range 0..1.
 
-    Colours run into each other or meet in hard steps, once over the range or to and fro up to 4 times.
+    Colors run into each other or meet in hard steps, once over the range or to and fro up to 4 times.
     """
     anchors = torch.where(chance(0.5, (count, 1, 1), generator), _natural(count, generator), _free(count, generator))
     turns = torch.where(chance(0.75, (count, 1), generator), 1, integers(2, 4, (count, 1), generator))
     run = torch.linspace(0, 1, LEVELS, device=generator.device) * turns
-    position = (1 - ((run % 2) - 1).abs()) * (integers(2, MOST_COLOURS, (count, 1), generator) - 1)
-    low = position.floor().clamp(max=MOST_COLOURS - 2)
+    position = (1 - ((run % 2) - 1).abs()) * (integers(2, MOST_COLORS, (count, 1), generator) - 1)
+    low = position.floor().clamp(max=MOST_COLORS - 2)
     share = position - low
     share = torch.where(chance(0.3, (count, 1), generator), share.round(), share)[:, None]
     first, second = (anchors.gather(2, (low.long() + step)[:, None].expand(-1, 3, -1)) for step in (0, 1))
@@ -53,13 +53,13 @@ def draw_palettes(count: int, generator: Generator) -> Tensor:
 
 
 def _free(count: int, generator: Generator) -> Tensor:
-    """Any colours: ``(count, 3, MOST_COLOURS)``."""
-    return uniform(0, 1, (count, 3, MOST_COLOURS), generator)
+    """Any colors: ``(count, 3, MOST_COLORS)``."""
+    return uniform(0, 1, (count, 3, MOST_COLORS), generator)
 
 
 def _natural(count: int, generator: Generator) -> Tensor:
-    """Shades of one low-saturated tint, as of metal, wood, stone, dust, rust: ``(count, 3, MOST_COLOURS)``."""
-    shades = uniform(0, 1, (count, 1, MOST_COLOURS), generator)
+    """Shades of one low-saturated tint, as of metal, wood, stone, dust, rust: ``(count, 3, MOST_COLORS)``."""
+    shades = uniform(0, 1, (count, 1, MOST_COLORS), generator)
     tint = 1 - uniform(0, 1, (count, 3, 1), generator) * log_uniform(0.02, 0.7, (count, 1, 1), generator)
-    drift = uniform(-0.05, 0.05, (count, 3, MOST_COLOURS), generator)
+    drift = uniform(-0.05, 0.05, (count, 3, MOST_COLORS), generator)
     return (shades * tint + drift).clamp(0, 1)

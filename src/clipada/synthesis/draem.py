@@ -22,7 +22,7 @@ from clipada.synthesis.warping import turns, warp
 
 
 @dataclass(frozen=True)
-class AnomalySynthesiser:
+class AnomalySynthesizer:
     """Draws synthetic anomalies into normal images.
 
     Attributes:
@@ -93,7 +93,7 @@ class AnomalySynthesiser:
         """A texture for each anomaly.
 
         With procedural textures, a share of the anomalies takes another image of the batch: a structural defect, in a
-        product's own colours. It meets no augmenters, which would make it one texture more.
+        product's own colors. It meets no augmenters, which would make it one texture more.
 
         Args:
             anomalous: ``(N,)`` positions in the batch of the images that need one.

@@ -1,4 +1,4 @@
-"""Families of procedural patterns: grey fields ``(n, H, W)`` of range 0..1, each with random parameters of its own.
+"""Families of procedural patterns: gray fields ``(n, H, W)`` of range 0..1, each with random parameters of its own.
 
 All lengths are relative to the image's shorter side, so that a pattern looks the same at any size.
 """
@@ -29,13 +29,13 @@ def stripes(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def gradients(count: int, size: Size, generator: Generator) -> Tensor:
-    """Slow ramps: straight, round a centre, or round an angle."""
+    """Slow ramps: straight, round a center, or round an angle."""
     down, across = turned_grid(count, size, generator)
     down, across = (axis + per_image(uniform(-0.4, 0.4, (count,), generator)) for axis in (down, across))
-    round_centre = (down**2 + across**2).sqrt()
+    round_center = (down**2 + across**2).sqrt()
     round_angle = torch.atan2(down, across).abs() / math.pi
     kind = per_image(integers(0, 2, (count,), generator))
-    ramp = torch.where(kind == 0, down + 0.5, torch.where(kind == 1, round_centre, round_angle))
+    ramp = torch.where(kind == 0, down + 0.5, torch.where(kind == 1, round_center, round_angle))
     return ramp.clamp(0, 1)
 
 
@@ -44,7 +44,7 @@ def noise(count: int, size: Size, generator: Generator) -> Tensor:
     return flattened(gaussian_noise(uniform(0, 2.5, (count,), generator), size, generator))
 
 
-def fibres(count: int, size: Size, generator: Generator) -> Tensor:
+def fibers(count: int, size: Size, generator: Generator) -> Tensor:
     """Noise drawn out in one direction 4 to 40 times: wood, cloth, brushed metal, scratches."""
     slopes = uniform(0.8, 2.2, (count,), generator)
     stretch = log_uniform(4, 40, (count,), generator)
@@ -124,8 +124,8 @@ def gaussian_noise(
     amplitude[:, 0, 0] = 0
     parts = torch.randn(count, height, width // 2 + 1, 2, generator=generator, device=device)
     field = torch.fft.irfft2(torch.view_as_complex(parts) * amplitude, s=(height, width))[:, : size[0], : size[1]]
-    centred = field - field.mean((1, 2), keepdim=True)
-    scaled: Tensor = centred / centred.std((1, 2), correction=0, keepdim=True).clamp(min=1e-12)
+    centered = field - field.mean((1, 2), keepdim=True)
+    scaled: Tensor = centered / centered.std((1, 2), correction=0, keepdim=True).clamp(min=1e-12)
     return scaled
 
 
@@ -184,7 +184,7 @@ FAMILIES: dict[str, Family] = {
     "stripes": stripes,
     "gradients": gradients,
     "noise": noise,
-    "fibres": fibres,
+    "fibers": fibers,
     "blobs": blobs,
     "cells": cells,
     "tiles": tiles,

@@ -14,7 +14,7 @@ from clipada.config import SynthesisConfig
 from clipada.data.listing import images_below
 from clipada.errors import ClipAdaError, DatasetError, ImageError
 from clipada.images import read_rgb, resize
-from clipada.synthesis.coloring import colour
+from clipada.synthesis.coloring import color
 from clipada.synthesis.draws import integers
 from clipada.synthesis.families import FAMILIES
 from clipada.types import Failure, Image
@@ -49,7 +49,7 @@ def texture_source(config: SynthesisConfig) -> TextureSource:
 
 @dataclass(frozen=True)
 class ProceduralTextures:
-    """Textures rendered from random parameters: a pattern of one of the ``FAMILIES``, coloured at random."""
+    """Textures rendered from random parameters: a pattern of one of the ``FAMILIES``, colored at random."""
 
     @property
     def failures(self) -> Mapping[Path, Failure]:
@@ -66,7 +66,7 @@ class ProceduralTextures:
             chosen = (family == number).nonzero().flatten()
             if len(chosen):
                 patterns[chosen] = render(len(chosen), size, generator)
-        return colour(patterns, generator)
+        return color(patterns, generator)
 
 
 @dataclass

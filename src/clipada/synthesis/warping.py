@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Rotate ``(B, C, H, W)`` about the centre, each image by its own ``degrees`` ``(B,)``: bilinear, zero outside.
+    """Rotate ``(B, C, H, W)`` about the center, each image by its own ``degrees`` ``(B,)``: bilinear, zero outside.
 
     Positive angles turn counter-clockwise.
     """
@@ -37,7 +37,7 @@ def warp(images: Tensor, theta: Tensor, outside: str = "zeros") -> Tensor:
     Returns:
         ``(B, C, H, W)``, bilinear.
     """
-    y, x = (_centres(n, images.device) for n in images.shape[-2:])
+    y, x = (_centers(n, images.device) for n in images.shape[-2:])
     weights = theta.to(images.dtype)[..., None, None]
     grid = images.new_empty(len(images), 2, *images.shape[-2:])  # planes: made and sampled faster than pairs
     torch.add(weights[:, :, 0] * x, weights[:, :, 1] * y[:, None] + weights[:, :, 2], out=grid)
@@ -45,6 +45,6 @@ def warp(images: Tensor, theta: Tensor, outside: str = "zeros") -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _centres(count: int, device: torch.device) -> Tensor:
-    """Where the centres of ``count`` pixels lie between -1 and 1."""
+def _centers(count: int, device: torch.device) -> Tensor:
+    """Where the centers of ``count`` pixels lie between -1 and 1."""
     return (2 * torch.arange(count, device=device) + 1) / count - 1

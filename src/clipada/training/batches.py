@@ -17,7 +17,7 @@ from clipada.config import Config
 from clipada.errors import DatasetError, ImageError
 from clipada.images import read_rgb, resize
 from clipada.randomness import derived_generator
-from clipada.synthesis import AnomalySynthesiser
+from clipada.synthesis import AnomalySynthesizer
 from clipada.types import Failure, Image, Sample
 
 
@@ -72,7 +72,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
     Args:
         samples: The normal training images.
         config: All settings.
-        synthesiser: Draws the anomalies; ``None`` leaves that to the caller, who may do it on another device. Several
+        synthesizer: Draws the anomalies; ``None`` leaves that to the caller, who may do it on another device. Several
             devices must: what is drawn depends on the whole batch.
         rank: Which of ``world_size`` devices this is.
         world_size: How many devices share a batch.
@@ -82,13 +82,13 @@ class TrainingBatches(Dataset[TrainingBatch]):
         self,
         samples: Sequence[Sample],
         config: Config,
-        synthesiser: AnomalySynthesiser | None,
+        synthesizer: AnomalySynthesizer | None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.paths = [sample.path for sample in samples]
         self.config = config
-        self.synthesiser = synthesiser
+        self.synthesizer = synthesizer
         self.rank = rank
         self.world_size = world_size
         self.steps_per_epoch = -(-len(samples) // config.training.batch_size)
@@ -103,7 +103,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
         nowhere = torch.zeros_like(stacked[:, :1], dtype=torch.bool)
         batch = TrainingBatch(step=step, levels=stacked, anomalous=nowhere, failures=tuple(failures.values()))
-        return batch if self.synthesiser is None else synthesised(batch, self.synthesiser, self.config)
+        return batch if self.synthesizer is None else synthesised(batch, self.synthesizer, self.config)
 
     def candidates(self, step: int, place: int) -> Iterator[Path]:
         """The image at a place of a step's batch, then all that may stand in for it, those of later batches first."""
@@ -130,13 +130,13 @@ class TrainingBatches(Dataset[TrainingBatch]):
         )
 
 
-def synthesised(batch: TrainingBatch, synthesiser: AnomalySynthesiser, config: Config) -> TrainingBatch:
+def synthesised(batch: TrainingBatch, synthesizer: AnomalySynthesizer, config: Config) -> TrainingBatch:
     """Draw the anomalies of a whole batch on the device it is on."""
     generator = derived_generator(config.training.seed, "synthesis", batch.step, device=batch.levels.device)
     with _one_thread():
-        images, masks = synthesiser(batch.images, generator)
+        images, masks = synthesizer(batch.images, generator)
         levels = images.mul(255).round_().to(torch.uint8)
-    failures = (*batch.failures, *synthesiser.textures.failures.values())
+    failures = (*batch.failures, *synthesizer.textures.failures.values())
     return replace(batch, levels=levels, anomalous=masks > 0, failures=failures)
 
 

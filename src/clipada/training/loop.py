@@ -24,7 +24,7 @@ from clipada.config import Config, RuntimeConfig, TrainingConfig
 from clipada.devices import find_device
 from clipada.errors import ConfigError, RunError
 from clipada.models.clip_ada import ClipAda
-from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.training.batches import TrainingBatch, TrainingBatches, synthesised
 from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from clipada.training.objective import adamw, objective, pass_losses, set_learning_rates
@@ -130,14 +130,14 @@ def fit(
     compiled: Any = torch.compile(model, dynamic=False) if runtime.compile else model
     module, fabric_optimizer = fabric.setup(compiled, optimizer)
     done = load_checkpoint(folder, model.trained_parameters(), optimizer, identity)
-    synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+    synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     by_workers = fabric.device.type == "cpu" and fabric.world_size == 1
     batches = TrainingBatches(
-        samples, config, synthesiser if by_workers else None, fabric.global_rank, fabric.world_size
+        samples, config, synthesizer if by_workers else None, fabric.global_rank, fabric.world_size
     )
     meter = _Meter(config.training, batches, done)
     last_saved = time.monotonic()
-    for batch in _stream(fabric, batches, synthesiser, runtime.worker_count, done):
+    for batch in _stream(fabric, batches, synthesizer, runtime.worker_count, done):
         set_learning_rates(optimizer, config.training, meter.epoch)
         with _attention(model, fabric.device, config.training):
             losses = pass_losses(module(batch.images.contiguous(memory_format=memory)), batch.masks, config.training)
@@ -221,17 +221,17 @@ class _Meter:
 
 
 def _stream(
-    fabric: Fabric, batches: TrainingBatches, synthesiser: AnomalySynthesiser, workers: int, done: int
+    fabric: Fabric, batches: TrainingBatches, synthesizer: AnomalySynthesizer, workers: int, done: int
 ) -> Iterator[TrainingBatch]:
     """This device's batches from step ``done`` on: anomalies drawn by the workers, or here where they drew none."""
     steps = range(done, len(batches))
     on_gpu = fabric.device.type != "cpu"
     for batch in DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=on_gpu):
-        yield batch if batches.synthesiser else _synthesised_share(fabric, batch, synthesiser, batches.config)
+        yield batch if batches.synthesizer else _synthesised_share(fabric, batch, synthesizer, batches.config)
 
 
 def _synthesised_share(
-    fabric: Fabric, read: TrainingBatch, synthesiser: AnomalySynthesiser, config: Config
+    fabric: Fabric, read: TrainingBatch, synthesizer: AnomalySynthesizer, config: Config
 ) -> TrainingBatch:
     """Gather what all devices read, draw the anomalies of the whole batch on this one, and take its share.
 
@@ -240,7 +240,7 @@ def _synthesised_share(
     levels = read.to(fabric.device).levels
     if fabric.world_size > 1:
         levels = fabric.all_gather(levels).transpose(0, 1).flatten(0, 1)  # type: ignore[union-attr]
-    whole = synthesised(replace(read, levels=levels), synthesiser, config)
+    whole = synthesised(replace(read, levels=levels), synthesizer, config)
     return whole.share(fabric.global_rank, fabric.world_size)
 
 

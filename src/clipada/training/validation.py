@@ -9,11 +9,12 @@ import torch
 
 from clipada.config import Config
 from clipada.data import read_batches
+from clipada.devices import to_tensor
 from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps
 from clipada.models.clip_ada import ClipAda, upsample
 from clipada.randomness import derived_generator
 from clipada.scoring import score_passes
-from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.types import Map, Mask, Sample
 
 Record = tuple[str, Mask, tuple[Map, ...], tuple[float, ...]]
@@ -48,7 +49,7 @@ def validate(
 
 def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: int) -> Iterator[Record]:
     """Every draw, scored."""
-    synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+    synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     device = next(model.parameters()).device
     paths = [sample.path for sample in samples]
     with torch.inference_mode():
@@ -57,8 +58,8 @@ def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: i
         batches = read_batches(paths, config.model.image_size, config.training.batch_size, workers)
         for index, batch in enumerate(batches):
             generator = derived_generator(config.training.seed, "validation", draw, index)
-            clean = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
-            images, masks = synthesiser(clean, generator)
+            clean = to_tensor(batch.images)
+            images, masks = synthesizer(clean, generator)
             with torch.inference_mode():
                 passes = [
                     upsample(s.sigmoid(), images.shape[-2:]).float().cpu() for s in model(images.to(device), text)

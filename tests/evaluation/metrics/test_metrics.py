@@ -42,7 +42,7 @@ FREE = st.floats(0, 1, width=32)
 
 
 @st.composite
-def labelled_scores(draw, elements=TIED | FREE):
+def labeled_scores(draw, elements=TIED | FREE):
     """Scores, and labels of which at least one is true and one false."""
     size = draw(st.integers(2, 40))
     labels = draw(hnp.arrays(bool, size))
@@ -104,7 +104,7 @@ def plain_aupro(maps, masks, limit):
 
 
 @settings(deadline=None)
-@given(labelled_scores())
+@given(labeled_scores())
 def test_equal_to_scikit_learn(case):
     scores, labels = case
     assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=TOLERANCE)
@@ -141,7 +141,7 @@ def test_perfect_and_inverted_scores():
 
 
 @settings(deadline=None)
-@given(labelled_scores(elements=TIED))
+@given(labeled_scores(elements=TIED))
 def test_only_the_order_of_scores_counts(case):
     scores, labels = case
     for metric in (auroc, average_precision, f1_max):
@@ -149,7 +149,7 @@ def test_only_the_order_of_scores_counts(case):
 
 
 @settings(deadline=None)
-@given(labelled_scores())
+@given(labeled_scores())
 def test_auroc_of_swapped_classes_is_its_complement(case):
     scores, labels = case
     assert auroc(scores, ~labels) == pytest.approx(1 - auroc(scores, labels), abs=TOLERANCE)

@@ -28,11 +28,11 @@ def test_the_seed_decides(twins: Scenes) -> None:
 
 def test_twins_differ_where_the_defect_is(twins: Scenes) -> None:
     assert len(twins) == 2 * COUNT
-    spoilt, sound = twins.images[:COUNT], twins.images[COUNT:]
+    spoiled, sound = twins.images[:COUNT], twins.images[COUNT:]
     masks = twins.defects[:COUNT] >= 0
     assert (twins.defects[COUNT:] == -1).all()
     assert masks.flatten(1).any(1).float().mean() > 0.6
-    apart = (spoilt - sound).abs().amax(1)
+    apart = (spoiled - sound).abs().amax(1)
     assert apart[masks].mean() > 2 * apart[~masks].mean()  # both have sensor noise of their own
     sizes = masks.sum((1, 2))
     assert ((sizes == 0) | (sizes >= SMALLEST)).all()

@@ -8,7 +8,7 @@ from nano.defects import DEFECT_PAINTERS
 from nano.materials import MATERIAL_RELIEFS
 from nano.scenes import SMALLEST_DEFECT, Palette, Scenes, draw_scenes
 from nano.words import (
-    COLOURS,
+    COLORS,
     DEFECTS,
     HELD_OUT_DEFECTS,
     HELD_OUT_MATERIALS,
@@ -65,11 +65,11 @@ def test_sound_scenes_have_no_masks() -> None:
 
 def test_training_never_shows_what_is_held_out() -> None:
     drawn = scenes(count=96)
-    materials, colours = list(MATERIALS), list(COLOURS)
-    pairs = zip(drawn.materials.flatten().tolist(), drawn.colours.flatten().tolist(), strict=True)
-    for material, colour in ((m, c) for m, c in pairs if m >= 0):
+    materials, colors = list(MATERIALS), list(COLORS)
+    pairs = zip(drawn.materials.flatten().tolist(), drawn.colors.flatten().tolist(), strict=True)
+    for material, color in ((m, c) for m, c in pairs if m >= 0):
         assert materials[material] not in HELD_OUT_MATERIALS
-        assert not held_out_pair(colour, material), (materials[material], colours[colour])
+        assert not held_out_pair(color, material), (materials[material], colors[color])
     assert not {DEFECTS[k] for k in drawn.defects.unique().tolist() if k >= 0} & set(HELD_OUT_DEFECTS)
     new = scenes(palette=Palette.new_concepts())
     assert {materials[m] for m in new.materials[:, 0].tolist()} == set(HELD_OUT_MATERIALS)

@@ -1,4 +1,4 @@
-"""Spectra tell wave length, orientation and colour of a texture, and not where its stripes lie."""
+"""Spectra tell wave length, orientation and color of a texture, and not where its stripes lie."""
 
 import math
 
@@ -45,7 +45,7 @@ def test_contrast_shifts_the_logarithm(gain: float) -> None:
     torch.testing.assert_close((whole - less)[27, best].item(), -math.log(gain), rtol=0, atol=0.1)
 
 
-def test_a_plain_image_has_its_colour_and_no_texture() -> None:
+def test_a_plain_image_has_its_color_and_no_texture() -> None:
     spectra = log_spectra(torch.tensor([0.9, 0.3, 0.3]).view(1, 3, 1, 1).expand(1, 3, 64, 64), 8)[0]
     assert (spectra[:, :-3] < -5).all()
     torch.testing.assert_close(spectra[:, -3:], torch.tensor([0.5, 0.3, 0.15]).expand(64, 3), rtol=0, atol=1e-5)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from nano.objective import _places
 from nano.scenes import Palette
 from nano.tower import PATCH
-from nano.views import Views, centres, draw_views
+from nano.views import Views, centers, draw_views
 
 COUNT, SIDE = 6, 128
 
@@ -50,5 +50,5 @@ def test_places_come_back(views: Views) -> None:
     there, found = _places(views, 0, 2)
     scene = there @ views.turns[2].mT + views.moves[2][:, None]
     back = (scene - views.moves[0][:, None]) @ torch.linalg.inv(views.turns[0]).mT
-    torch.testing.assert_close(back, centres(SIDE, PATCH).expand(COUNT, -1, -1), rtol=0, atol=1e-3)
+    torch.testing.assert_close(back, centers(SIDE, PATCH).expand(COUNT, -1, -1), rtol=0, atol=1e-3)
     assert 0.2 < found.float().mean() <= 1

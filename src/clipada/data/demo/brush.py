@@ -62,30 +62,30 @@ def ramp(values: Field, start: float, stop: float) -> Field:
     return step
 
 
-def turned(centre: Point, angle: float, window: Window = WHOLE) -> tuple[Field, Field]:
-    """Position of every pixel along and across the direction ``angle`` (radians) from ``centre``, in pixels."""
-    x, y = X[window] - centre[0], Y[window] - centre[1]
+def turned(center: Point, angle: float, window: Window = WHOLE) -> tuple[Field, Field]:
+    """Position of every pixel along and across the direction ``angle`` (radians) from ``center``, in pixels."""
+    x, y = X[window] - center[0], Y[window] - center[1]
     cosine, sine = math.cos(angle), math.sin(angle)
     return x * cosine + y * sine, y * cosine - x * sine
 
 
-def distance(centre: Point) -> Field:
-    """Distance of every pixel to ``centre``, in pixels."""
-    away: Field = np.hypot(X - centre[0], Y - centre[1])
+def distance(center: Point) -> Field:
+    """Distance of every pixel to ``center``, in pixels."""
+    away: Field = np.hypot(X - center[0], Y - center[1])
     return away
 
 
-def spot(rng: Generator, centre: Point, radius: float, *, roughness: float = 0.25, stretch: float = 1.0) -> Field:
+def spot(rng: Generator, center: Point, radius: float, *, roughness: float = 0.25, stretch: float = 1.0) -> Field:
     """How deep every pixel lies inside an irregular round spot, in pixels: above 0 inside, below 0 outside.
 
     Args:
         rng: Source of its outline and direction.
-        centre: Its middle.
+        center: Its middle.
         radius: Its mean radius in pixels.
         roughness: How far its outline departs from an ellipse, as a share of the radius.
         stretch: Length over width.
     """
-    along, across = turned(centre, rng.uniform(0, math.pi))
+    along, across = turned(center, rng.uniform(0, math.pi))
     along, across = along / math.sqrt(stretch), across * math.sqrt(stretch)
     turn = np.arctan2(across, along)
     outline = np.ones_like(turn)

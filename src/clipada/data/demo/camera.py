@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from clipada.data.demo.brush import SIDE, Field, distance, smooth_noise
 from clipada.types import Image
 
-Colour = NDArray[np.floating[Any]]
+Color = NDArray[np.floating[Any]]
 """Three values per pixel, ``(H, W, 3)``, linear red, green and blue, 0..1, float32."""
 
 REACH = 6
@@ -26,11 +26,11 @@ class Surface:
     """What stands before the camera.
 
     Attributes:
-        colour: The share of light that is thrown back.
-        height: In pixels, towards the camera; slopes are lit and high parts cast shadows.
+        color: The share of light that is thrown back.
+        height: In pixels, toward the camera; slopes are lit and high parts cast shadows.
     """
 
-    colour: Colour = field(repr=False)
+    color: Color = field(repr=False)
     height: Field = field(repr=False)
 
 
@@ -45,8 +45,8 @@ class Camera:
     """
 
     direction: float
-    exposure: Colour = field(repr=False)
-    noise: Colour = field(repr=False)
+    exposure: Color = field(repr=False)
+    noise: Color = field(repr=False)
 
     @classmethod
     def draw(cls, rng: Generator) -> Camera:
@@ -62,7 +62,7 @@ class Camera:
     def photograph(self, surface: Surface) -> Image:
         """The picture, ``(H, W, 3)`` uint8, sRGB."""
         light = self._shading(surface.height) * self._sunlit(surface.height)
-        linear = surface.colour * self.exposure * light[..., None]
+        linear = surface.color * self.exposure * light[..., None]
         seen = scipy.ndimage.gaussian_filter(linear, (0.55, 0.55, 0), truncate=3)
         encoded = 255 * np.sqrt(np.clip(seen, 0, 1)) + 1.3 * self.noise  # a gamma of 2, near enough to sRGB
         picture: Image = np.clip(np.rint(encoded), 0, 255).astype(np.uint8)
@@ -92,7 +92,7 @@ def _shifted(height: Field, shift: tuple[int, int]) -> Field:
     return padded[top : top + SIDE, left : left + SIDE]
 
 
-def mixed(colour: Colour, other: Colour | tuple[float, float, float], share: Field) -> Colour:
-    """``colour`` with ``share`` (0..1) of it replaced by ``other``."""
+def mixed(color: Color, other: Color | tuple[float, float, float], share: Field) -> Color:
+    """``color`` with ``share`` (0..1) of it replaced by ``other``."""
     weight = np.clip(share, 0, 1)[..., None]
-    return colour + (np.asarray(other, dtype=np.float32) - colour) * weight
+    return color + (np.asarray(other, dtype=np.float32) - color) * weight

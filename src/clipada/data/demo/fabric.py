@@ -45,9 +45,9 @@ class Weave:
     Attributes:
         across: Position of every pixel across the warp threads, in threads.
         along: Position across the weft threads, in threads.
-        warp: ``(THREADS, 3)``: colour of each warp thread.
-        weft: ``(THREADS, 3)``: colour of each weft thread.
-        fuzz: Fine brightness of the fibres.
+        warp: ``(THREADS, 3)``: color of each warp thread.
+        weft: ``(THREADS, 3)``: color of each weft thread.
+        fuzz: Fine brightness of the fibers.
         warp_gone: Where the warp threads are missing, 0..1.
         weft_gone: Where the weft threads are missing, 0..1.
     """
@@ -75,8 +75,8 @@ def draw(rng: Generator) -> Weave:
     return Weave(
         across=across,
         along=along,
-        warp=_thread_colours(rng, WARP),
-        weft=_thread_colours(rng, WEFT),
+        warp=_thread_colors(rng, WARP),
+        weft=_thread_colors(rng, WEFT),
         fuzz=0.07 * grain(rng) + 0.05 * smooth_noise(rng, 3) + 0.02 * smooth_noise(rng, 40),
     )
 
@@ -89,28 +89,28 @@ def surface(weave: Weave) -> Surface:
     warp = _thread(u, v, over) - 9 * weave.warp_gone
     weft = _thread(v, u, -over) - 9 * weave.weft_gone
     top = np.maximum(warp, weft)
-    colour = np.where((warp > weft)[..., None], weave.warp[_index(i)], weave.weft[_index(j)])
+    color = np.where((warp > weft)[..., None], weave.warp[_index(i)], weave.weft[_index(j)])
     twist = 0.10 * np.sin(2 * math.pi * np.where(warp > weft, 1.5 * v + u, 1.5 * u + v))
     lit = (1 + weave.fuzz + twist) * ramp(top, -1.3, 1.1)
-    cloth = colour * np.clip(lit, 0, None)[..., None]
+    cloth = color * np.clip(lit, 0, None)[..., None]
     height = np.clip(top, -1.2, None)
     return Surface(mixed(cloth, TABLE * (1 + weave.fuzz[..., None]), ramp(top, -1.2, -2.2)), height)
 
 
 def broken_thread(weave: Weave, rng: Generator) -> Surface:
     """One or two threads missing over a length, their loose ends standing off."""
-    centre, length = _place(rng, 40), rng.uniform(26, 90)
+    center, length = _place(rng, 40), rng.uniform(26, 90)
     width, lengthwise = int(rng.integers(1, 3)), rng.random() < 0.5
     first, second = (weave.across, weave.along) if lengthwise else (weave.along, weave.across)
-    x, y = int(centre[0]), int(centre[1])
+    x, y = int(center[0]), int(center[1])
     thread = np.floor(first[y, x])
     inside = (first >= thread) & (first < thread + width) & (np.abs(second - second[y, x]) < length / PERIOD / 2)
     gone = inside.astype(np.float32)
     torn = surface(replace(weave, warp_gone=gone) if lengthwise else replace(weave, weft_gone=gone))
-    colour = (WARP if lengthwise else WEFT) * 1.25
+    color = (WARP if lengthwise else WEFT) * 1.25
     for side in (-1, 1):
-        end = (centre[0], centre[1] + side * length / 2) if lengthwise else (centre[0] + side * length / 2, centre[1])
-        torn = _laid_on(torn, line(curve(rng, end, rng.uniform(0, math.pi), rng.uniform(8, 20), 2.5), 2.4), colour, 2.0)
+        end = (center[0], center[1] + side * length / 2) if lengthwise else (center[0] + side * length / 2, center[1])
+        torn = _laid_on(torn, line(curve(rng, end, rng.uniform(0, math.pi), rng.uniform(8, 20), 2.5), 2.4), color, 2.0)
     return torn
 
 
@@ -132,7 +132,7 @@ def stain(weave: Weave, rng: Generator) -> Surface:
     tints = ((0.30, 0.24, 0.17), (0.50, 0.36, 0.18), (0.28, 0.28, 0.30), (0.62, 0.30, 0.26))
     tint = np.array(tints[rng.integers(len(tints))], dtype=np.float32)
     soaked = ramp(depth, -1, 4) * (0.78 + 0.22 * np.exp(-((depth - 2.5) ** 2) / 6))
-    return replace(clean, colour=mixed(clean.colour, clean.colour * tint, soaked))
+    return replace(clean, color=mixed(clean.color, clean.color * tint, soaked))
 
 
 def pulled_weave(weave: Weave, rng: Generator) -> Surface:
@@ -151,33 +151,31 @@ def pulled_weave(weave: Weave, rng: Generator) -> Surface:
     return replace(bunched, height=bunched.height + lifted)
 
 
-def foreign_fibre(weave: Weave, rng: Generator) -> Surface:
-    """A hair, a red yarn or a bright lint fibre lying on the cloth."""
+def foreign_fiber(weave: Weave, rng: Generator) -> Surface:
+    """A hair, a red yarn or a bright lint fiber lying on the cloth."""
     kinds = (
         ((0.02, 0.015, 0.01), 1.5),
         ((0.42, 0.03, 0.03), 2.4),
         ((0.80, 0.78, 0.72), 2.2),
         ((0.05, 0.22, 0.08), 2.4),
     )
-    colour, width = kinds[rng.integers(len(kinds))]
+    color, width = kinds[rng.integers(len(kinds))]
     points = curve(rng, _place(rng, 50), rng.uniform(0, math.pi), rng.uniform(35, 120), rng.uniform(2, 6))
-    return _laid_on(surface(weave), line(points, width), np.array(colour, dtype=np.float32), 2.6)
+    return _laid_on(surface(weave), line(points, width), np.array(color, dtype=np.float32), 2.6)
 
 
-def coloured_thread(weave: Weave, rng: Generator) -> Surface:
-    """One to three neighbouring threads of the wrong colour, over a length or from edge to edge."""
-    colours = ((0.55, 0.10, 0.06), (0.02, 0.02, 0.025), (0.72, 0.55, 0.12), (0.80, 0.80, 0.78))
-    colour, lengthwise = np.array(colours[rng.integers(len(colours))], dtype=np.float32), rng.random() < 0.5
+def colored_thread(weave: Weave, rng: Generator) -> Surface:
+    """One to three neighboring threads of the wrong color, over a length or from edge to edge."""
+    colors = ((0.55, 0.10, 0.06), (0.02, 0.02, 0.025), (0.72, 0.55, 0.12), (0.80, 0.80, 0.78))
+    color, lengthwise = np.array(colors[rng.integers(len(colors))], dtype=np.float32), rng.random() < 0.5
     x, y = (int(value) for value in _place(rng, 50))
     first, second = (weave.across, weave.along) if lengthwise else (weave.along, weave.across)
     thread, reach = int(first[y, x]), rng.uniform(5, 30)
     wrong = slice(thread, thread + int(rng.integers(1, 4)))
     table = (weave.warp if lengthwise else weave.weft).copy()
-    table[wrong] = colour
+    table[wrong] = color
     dyed, clean = surface(replace(weave, warp=table) if lengthwise else replace(weave, weft=table)), surface(weave)
-    return replace(
-        clean, colour=np.where((np.abs(second - second[y, x]) < reach)[..., None], dyed.colour, clean.colour)
-    )
+    return replace(clean, color=np.where((np.abs(second - second[y, x]) < reach)[..., None], dyed.color, clean.color))
 
 
 FABRIC = Product(
@@ -186,8 +184,8 @@ FABRIC = Product(
     surface,
     {
         "broken_thread": broken_thread,
-        "coloured_thread": coloured_thread,
-        "foreign_fibre": foreign_fibre,
+        "coloured_thread": colored_thread,
+        "foreign_fibre": foreign_fiber,
         "hole": hole,
         "pulled_weave": pulled_weave,
         "stain": stain,
@@ -203,9 +201,9 @@ def _thread(position: Field, length: Field, over: Field) -> Field:
     return height
 
 
-def _thread_colours(rng: Generator, colour: NDArray[np.float32]) -> NDArray[np.float32]:
+def _thread_colors(rng: Generator, color: NDArray[np.float32]) -> NDArray[np.float32]:
     """A little different from thread to thread, and from piece to piece."""
-    shades = colour * (1 + rng.normal(0, 0.07, (THREADS, 1))) * (1 + rng.normal(0, 0.02, 3))
+    shades = color * (1 + rng.normal(0, 0.07, (THREADS, 1))) * (1 + rng.normal(0, 0.02, 3))
     return shades.astype(np.float32)
 
 
@@ -213,9 +211,9 @@ def _index(thread: Field) -> NDArray[np.intp]:
     return np.clip(thread, 0, THREADS - 1).astype(np.intp)
 
 
-def _laid_on(cloth: Surface, cover: Field, colour: NDArray[np.float32], height: float) -> Surface:
-    """A fibre on the cloth: its colour, its body, and so its shadow."""
-    return Surface(mixed(cloth.colour, colour, cover), np.maximum(cloth.height, cover * (2 + height)))
+def _laid_on(cloth: Surface, cover: Field, color: NDArray[np.float32], height: float) -> Surface:
+    """A fiber on the cloth: its color, its body, and so its shadow."""
+    return Surface(mixed(cloth.color, color, cover), np.maximum(cloth.height, cover * (2 + height)))
 
 
 def _place(rng: Generator, margin: float) -> Point:

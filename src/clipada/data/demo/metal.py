@@ -27,7 +27,7 @@ from clipada.data.demo.brush import (
     smooth_noise,
     spot,
 )
-from clipada.data.demo.camera import Colour, Surface, mixed
+from clipada.data.demo.camera import Color, Surface, mixed
 from clipada.data.demo.product import Product
 
 RADIUS, BORE, BOLT = 110.0, 27.0, 8.0
@@ -46,7 +46,7 @@ class Disc:
     """One disc.
 
     Attributes:
-        centre: Its middle.
+        center: Its middle.
         turn: How far it is turned, in radians.
         steel: ``(H, W, 3)``: its bare face, with turning marks and highlights.
         mat: ``(H, W, 3)``: what it lies on.
@@ -55,10 +55,10 @@ class Disc:
         mark: Coverage with ink, 0..1.
     """
 
-    centre: Point
+    center: Point
     turn: float
-    steel: Colour = field(repr=False)
-    mat: Colour = field(repr=False)
+    steel: Color = field(repr=False)
+    mat: Color = field(repr=False)
     solid: Field = field(repr=False)
     edge: Field = field(repr=False)
     mark: Field = field(repr=False)
@@ -66,20 +66,20 @@ class Disc:
 
 def draw(rng: Generator) -> Disc:
     """A disc put down a little off the middle and a little turned, with its own turning marks, tone and lot number."""
-    centre, turn = (rng.normal(SIDE / 2, 2.5), rng.normal(SIDE / 2, 2.5)), math.radians(rng.uniform(-9, 9))
-    radius = distance(centre)
+    center, turn = (rng.normal(SIDE / 2, 2.5), rng.normal(SIDE / 2, 2.5)), math.radians(rng.uniform(-9, 9))
+    radius = distance(center)
     holes = np.min(
-        [distance(_polar(centre, BOLTS_AT, turn + at)) - BOLT for at in map(math.radians, (-150, -90, -30))], axis=0
+        [distance(_polar(center, BOLTS_AT, turn + at)) - BOLT for at in map(math.radians, (-150, -90, -30))], axis=0
     )
     inside = np.minimum(np.minimum(RADIUS - radius, radius - BORE), holes)  # distance to the nearest rim
     return Disc(
-        centre=centre,
+        center=center,
         turn=turn,
-        steel=_steel(rng, centre, radius),
+        steel=_steel(rng, center, radius),
         mat=np.array(MAT, dtype=np.float32) * (1 + 0.18 * grain(rng) + 0.1 * smooth_noise(rng, 5))[..., None],
         solid=ramp(inside, -0.7, 0.7),
         edge=5 * ramp(inside, -1.0, 4.0),
-        mark=_printed(rng, centre, turn),
+        mark=_printed(rng, center, turn),
     )
 
 
@@ -98,8 +98,8 @@ def scratch(disc: Disc, rng: Generator) -> Surface:
         points = curve(rng, start, angle + rng.normal(0, 0.08), length * rng.uniform(0.5, 1), 0.25)
         cut = line(points, rng.uniform(1.2, 3.4)) * disc.solid
         beside = np.roll(cut, (1, 1), (0, 1))
-        colour = mixed(mixed(scratched.colour, (0.10, 0.10, 0.10), 0.75 * beside), (0.95, 0.95, 0.97), cut)
-        scratched = Surface(colour, scratched.height - 0.7 * cut)
+        color = mixed(mixed(scratched.color, (0.10, 0.10, 0.10), 0.75 * beside), (0.95, 0.95, 0.97), cut)
+        scratched = Surface(color, scratched.height - 0.7 * cut)
     return scratched
 
 
@@ -111,7 +111,7 @@ def dent(disc: Disc, rng: Generator) -> Surface:
     pit = ramp(depth, -1, radius * 0.8) * radius * 0.75
     rim = 0.9 * np.exp(-(((depth + 1.5) / 2.0) ** 2))
     dull = ramp(depth, -0.5, 3)
-    return Surface(mixed(sound.colour, sound.colour * 0.62, dull), sound.height - pit + rim)
+    return Surface(mixed(sound.color, sound.color * 0.62, dull), sound.height - pit + rim)
 
 
 def rust(disc: Disc, rng: Generator) -> Surface:
@@ -121,25 +121,25 @@ def rust(disc: Disc, rng: Generator) -> Surface:
     eaten = ramp(depth / radius + 0.45 * rough_noise(rng, 9), 0.05, 0.35) * disc.solid
     tone = np.clip(1 + 0.3 * rough_noise(rng, 5) + 0.12 * grain(rng), 0.35, 1.8)
     brown = np.array((0.24, 0.085, 0.030), dtype=np.float32) * tone[..., None]
-    return Surface(mixed(sound.colour, brown, 0.94 * eaten), sound.height + 0.5 * eaten * smooth_noise(rng, 3))
+    return Surface(mixed(sound.color, brown, 0.94 * eaten), sound.height + 0.5 * eaten * smooth_noise(rng, 3))
 
 
 def chip(disc: Disc, rng: Generator) -> Surface:
     """A piece broken out of the outer edge or the bore, leaving a rough bright fracture."""
     at_bore = rng.random() < 0.25
-    edge = _polar(disc.centre, BORE - 1 if at_bore else RADIUS + 1, rng.uniform(0, 2 * math.pi))
+    edge = _polar(disc.center, BORE - 1 if at_bore else RADIUS + 1, rng.uniform(0, 2 * math.pi))
     depth = spot(rng, edge, rng.uniform(9, 16) if at_bore else rng.uniform(11, 30), roughness=0.2)
     depth = depth + 0.7 * smooth_noise(rng, 5)
     gone, fracture = ramp(depth, 1.5, 3.0), ramp(depth, -2.2, -0.8)
     rough = np.clip(0.62 + 0.35 * smooth_noise(rng, 3.5) + 0.1 * grain(rng), 0.15, 1)
-    broken = mixed(surface(disc).colour, rough[..., None] * np.float32(0.6), fracture * disc.solid)
+    broken = mixed(surface(disc).color, rough[..., None] * np.float32(0.6), fracture * disc.solid)
     height = disc.edge * (1 - gone) - 1.5 * fracture * (1 - gone)
     return Surface(mixed(broken, disc.mat, gone), height)
 
 
 def smeared_print(disc: Disc, rng: Generator) -> Surface:
     """Ink wiped aside while wet, over a part of the mark."""
-    x, y = _polar(disc.centre, BOLTS_AT, disc.turn + math.pi / 2 + rng.uniform(-0.35, 0.35))
+    x, y = _polar(disc.center, BOLTS_AT, disc.turn + math.pi / 2 + rng.uniform(-0.35, 0.35))
     wiped = ramp(spot(rng, (x, y), rng.uniform(13, 28), roughness=0.2, stretch=1.5), -3, 3)
     reach, angle = int(rng.integers(9, 20)), disc.turn + math.pi * int(rng.integers(2)) + rng.normal(0, 0.5)
     ghosts = [
@@ -161,8 +161,8 @@ def swarf(disc: Disc, rng: Generator) -> Surface:
     ys = y + radius * np.sin(phase) + drift * turns * (t - 0.5) * 2 * np.sin(angle)
     points = list(zip(xs.tolist(), ys.tolist(), strict=True))
     body, shine = line(points, 3.8), line(points, 1.4)
-    colour = mixed(mixed(sound.colour, (0.20, 0.17, 0.13), body), (1.0, 0.98, 0.92), 0.85 * shine)
-    return Surface(colour, sound.height + 3.5 * body)
+    color = mixed(mixed(sound.color, (0.20, 0.17, 0.13), body), (1.0, 0.98, 0.92), 0.85 * shine)
+    return Surface(color, sound.height + 3.5 * body)
 
 
 METAL = Product(
@@ -180,9 +180,9 @@ METAL = Product(
 )
 
 
-def _steel(rng: Generator, centre: Point, radius: Field) -> Colour:
+def _steel(rng: Generator, center: Point, radius: Field) -> Color:
     """Turned steel: fine rings, and light thrown back in a bow tie across them."""
-    angle = np.arctan2(Y - centre[1], X - centre[0])
+    angle = np.arctan2(Y - center[1], X - center[0])
     wobble = radius + 0.4 * smooth_noise(rng, 60)
     grooves = np.convolve(rng.normal(0, 1, 700), (0.25, 0.5, 0.25), mode="same")
     rings = np.interp(4 * wobble, np.arange(700), grooves).astype(np.float32)
@@ -190,11 +190,11 @@ def _steel(rng: Generator, centre: Point, radius: Field) -> Colour:
     bow_tie = np.abs(np.cos(angle - light)) ** 6 + 0.45 * np.abs(np.cos(angle - light - 1.25)) ** 14
     brightness = (0.74 + 0.62 * bow_tie) * (1 + 0.13 * rings) + 0.012 * grain(rng) + 0.03 * smooth_noise(rng, 30)
     tone = np.array(STEEL) * rng.uniform(0.9, 1.08) * (1 + rng.normal(0, 0.01, 3))
-    steel: Colour = np.clip(brightness, 0, None)[..., None] * tone.astype(np.float32)
+    steel: Color = np.clip(brightness, 0, None)[..., None] * tone.astype(np.float32)
     return steel
 
 
-def _printed(rng: Generator, centre: Point, turn: float) -> Field:
+def _printed(rng: Generator, center: Point, turn: float) -> Field:
     """The mark, printed below the bore, with a lot number of its own and ink a little uneven."""
     canvas = PIL.Image.new("L", (2 * SIDE, 2 * SIDE))
     pen, (x, y) = PIL.ImageDraw.Draw(canvas), (SIDE, SIDE + 2 * 62)
@@ -202,21 +202,21 @@ def _printed(rng: Generator, centre: Point, turn: float) -> Field:
     pen.text(
         (x, y + 44), f"LOT {rng.integers(1000, 10000)}", fill=255, font=PIL.ImageFont.load_default(28), anchor="mm"
     )
-    shift = (round(2 * centre[0]) - SIDE, round(2 * centre[1]) - SIDE)
+    shift = (round(2 * center[0]) - SIDE, round(2 * center[1]) - SIDE)
     turned = canvas.rotate(-math.degrees(turn), PIL.Image.Resampling.BILINEAR, translate=shift)
     ink = np.asarray(turned.reduce(2), dtype=np.float32) / 255
     uneven: Field = ink * np.clip(0.95 + 0.06 * smooth_noise(rng, 12) + 0.04 * grain(rng), 0, 1)
     return uneven
 
 
-def _polar(centre: Point, radius: float, angle: float) -> Point:
-    return centre[0] + radius * math.cos(angle), centre[1] + radius * math.sin(angle)
+def _polar(center: Point, radius: float, angle: float) -> Point:
+    return center[0] + radius * math.cos(angle), center[1] + radius * math.sin(angle)
 
 
 def _on_face(disc: Disc, rng: Generator, margin: float) -> Point:
     """A point of the face at least ``margin`` pixels from bore and outer edge, and not in a bolt hole."""
     while True:
         radius, angle = rng.uniform(BORE + margin, RADIUS - margin), rng.uniform(0, 2 * math.pi)
-        x, y = _polar(disc.centre, radius, angle)
+        x, y = _polar(disc.center, radius, angle)
         if disc.solid[int(y), int(x)] == 1:
             return x, y

@@ -42,7 +42,7 @@ class Product:
 
     Attributes:
         name: Its category.
-        draw: Draws a good part: its pose, its texture, its colour.
+        draw: Draws a good part: its pose, its texture, its color.
         surface: What that part looks like.
         defects: For each kind of defect, what the part looks like with one.
     """

@@ -25,7 +25,7 @@ from clipada.data.demo.brush import (
     spot,
     turned,
 )
-from clipada.data.demo.camera import Colour, Surface, mixed
+from clipada.data.demo.camera import Color, Surface, mixed
 from clipada.data.demo.product import Product
 
 PITCH, POCKET, RADIUS, CUP = 78.0, 34.0, 27.0, 23.0
@@ -41,29 +41,29 @@ class Tablet:
     """One tablet.
 
     Attributes:
-        centre: Its middle.
+        center: Its middle.
         turn: Direction of its score line, in radians.
         radius: In pixels.
-        colour: Linear red, green and blue.
+        color: Linear red, green and blue.
         length: Length over width; 1 is round.
         scored: Whether it has a score line.
     """
 
-    centre: Point
+    center: Point
     turn: float
     radius: float = RADIUS
-    colour: tuple[float, float, float] = CREAM
+    color: tuple[float, float, float] = CREAM
     length: float = 1.0
     scored: bool = True
 
     def window(self) -> Window:
         """The square that holds it."""
-        reach, (x, y) = int(self.radius * self.length) + 3, self.centre
+        reach, (x, y) = int(self.radius * self.length) + 3, self.center
         return np.s_[max(0, int(y) - reach) : int(y) + reach + 1, max(0, int(x) - reach) : int(x) + reach + 1]
 
     def depth(self, window: Window = WHOLE) -> Field:
         """How deep every pixel lies inside its outline, in pixels; below 0 outside."""
-        along, across = turned(self.centre, self.turn, window)
+        along, across = turned(self.center, self.turn, window)
         straight = np.clip(np.abs(along) - self.radius * (self.length - 1), 0, None)
         depth: Field = self.radius - np.hypot(straight, across)
         return depth
@@ -73,7 +73,7 @@ class Tablet:
         depth = self.depth(window)
         body: Field = 5 * ramp(depth, -0.8, 6) + 1.5 * np.clip(depth / self.radius, 0, 1)
         if self.scored:
-            across = turned(self.centre, self.turn, window)[1]
+            across = turned(self.center, self.turn, window)[1]
             body = body - 1.6 * np.exp(-((across / 1.5) ** 2)) * ramp(depth, 2, 5)
         return body
 
@@ -84,13 +84,13 @@ class Tray:
 
     Attributes:
         tablets: What lies in it.
-        plastic: ``(H, W, 3)``: the tray's colour, and its cups'.
+        plastic: ``(H, W, 3)``: the tray's color, and its cups'.
         pockets: The tray's height, in pixels; its pockets lie lower.
         powder: Fine brightness of pressed powder.
     """
 
     tablets: tuple[Tablet, ...]
-    plastic: Colour = field(repr=False)
+    plastic: Color = field(repr=False)
     pockets: Field = field(repr=False)
     powder: Field = field(repr=False)
 
@@ -109,7 +109,7 @@ def draw(rng: Generator) -> Tray:
         pockets[pocket.window()] -= 4 * ramp(depth, 0, 5) - 2 * lip + 5 * ramp(depth, 22, 28)
         cups[pocket.window()] += lip
         place = (x + rng.normal(0, 1.6), y + rng.normal(0, 1.6))
-        tablets.append(Tablet(place, rng.uniform(0, math.pi), colour=(red, green, blue)))
+        tablets.append(Tablet(place, rng.uniform(0, math.pi), color=(red, green, blue)))
     shade = 1 + 0.03 * grain(rng) + 0.02 * smooth_noise(rng, 25)
     powder = 1 + 0.025 * grain(rng) + 0.03 * smooth_noise(rng, 2.5) + 0.015 * smooth_noise(rng, 30)
     plastic = mixed(np.full((SIDE, SIDE, 3), PLASTIC, dtype=np.float32), RUBBER, cups)
@@ -118,42 +118,42 @@ def draw(rng: Generator) -> Tray:
 
 def surface(tray: Tray) -> Surface:
     """The tray with its tablets."""
-    colour, height = tray.plastic.copy(), tray.pockets.copy()
+    color, height = tray.plastic.copy(), tray.pockets.copy()
     for tablet in tray.tablets:
         window = tablet.window()
         cover = ramp(tablet.depth(window), -0.7, 0.7)
-        pressed = np.array(tablet.colour, dtype=np.float32) * tray.powder[window][..., None]
-        colour[window] = mixed(colour[window], pressed, cover)
+        pressed = np.array(tablet.color, dtype=np.float32) * tray.powder[window][..., None]
+        color[window] = mixed(color[window], pressed, cover)
         height[window] = np.where(cover > 0, tablet.height(window), height[window])
-    return Surface(colour, height)
+    return Surface(color, height)
 
 
 def chipped(tray: Tray, rng: Generator) -> Surface:
     """A piece broken off a tablet's edge, its fracture rough, crumbs beside it."""
-    spoilt = _chosen(tray, rng)
-    tablet, angle = tray.tablets[spoilt], rng.uniform(0, 2 * math.pi)
-    x, y = (tablet.centre[0] + RADIUS * math.cos(angle), tablet.centre[1] + RADIUS * math.sin(angle))
+    spoiled = _chosen(tray, rng)
+    tablet, angle = tray.tablets[spoiled], rng.uniform(0, 2 * math.pi)
+    x, y = (tablet.center[0] + RADIUS * math.cos(angle), tablet.center[1] + RADIUS * math.sin(angle))
     depth = spot(rng, (x, y), rng.uniform(9, 22), roughness=0.25) + 0.8 * smooth_noise(rng, 4)
-    rest = surface(_without(tray, spoilt))
+    rest = surface(_without(tray, spoiled))
     whole = surface(tray)
     gone, fracture = ramp(depth, 1, 2.5), ramp(depth, -2.5, -1)
-    rough = whole.colour * (0.72 + 0.12 * smooth_noise(rng, 3))[..., None]
-    colour = mixed(mixed(whole.colour, rough, fracture * (tablet.depth() > 0)), rest.colour, gone)
+    rough = whole.color * (0.72 + 0.12 * smooth_noise(rng, 3))[..., None]
+    color = mixed(mixed(whole.color, rough, fracture * (tablet.depth() > 0)), rest.color, gone)
     height = whole.height - 1.6 * fracture * (tablet.depth() > 0) + 0.4 * fracture * smooth_noise(rng, 3)
-    broken = Surface(colour, height * (1 - gone) + rest.height * gone)
+    broken = Surface(color, height * (1 - gone) + rest.height * gone)
     for _ in range(int(rng.integers(2, 6))):
         reach = rng.uniform(1, 6)
         crumb = spot(
             rng, (x + reach * math.cos(angle), y + reach * math.sin(angle) + rng.normal(0, 4)), rng.uniform(1, 2)
         )
-        broken = _lump(broken, ramp(crumb, -0.5, 0.5), tablet.colour, 1.5)
+        broken = _lump(broken, ramp(crumb, -0.5, 0.5), tablet.color, 1.5)
     return broken
 
 
 def cracked(tray: Tray, rng: Generator) -> Surface:
     """A jagged crack through a tablet."""
     whole, tablet = surface(tray), tray.tablets[_chosen(tray, rng)]
-    start = (tablet.centre[0] + rng.normal(0, 4), tablet.centre[1] + rng.normal(0, 4))
+    start = (tablet.center[0] + rng.normal(0, 4), tablet.center[1] + rng.normal(0, 4))
     points = curve(rng, start, rng.uniform(0, math.pi), rng.uniform(34, 62), 1.0)
     jagged = [(x + rng.normal(0, 1.2), y + rng.normal(0, 1.2)) for x, y in points[::2]]
     crack = line(jagged, rng.uniform(1.6, 3.4))
@@ -161,18 +161,18 @@ def cracked(tray: Tray, rng: Generator) -> Surface:
         branch = curve(rng, jagged[len(jagged) // 2], rng.uniform(0, math.pi), rng.uniform(14, 26), 1.0)
         crack = np.maximum(crack, line(branch, 1.3))
     crack = crack * ramp(tablet.depth(), -0.5, 1)
-    return Surface(mixed(whole.colour, (0.10, 0.09, 0.07), 0.9 * crack), whole.height - 2.5 * crack)
+    return Surface(mixed(whole.color, (0.10, 0.09, 0.07), 0.9 * crack), whole.height - 2.5 * crack)
 
 
-def discoloured(tray: Tray, rng: Generator) -> Surface:
-    """A tablet with brown, yellow, grey or greenish blotches."""
+def discolored(tray: Tray, rng: Generator) -> Surface:
+    """A tablet with brown, yellow, gray or greenish blotches."""
     whole, tablet = surface(tray), tray.tablets[_chosen(tray, rng)]
     tints = ((0.62, 0.40, 0.18), (0.85, 0.66, 0.24), (0.50, 0.50, 0.50), (0.55, 0.66, 0.45))
     tint = np.array(tints[rng.integers(len(tints))], dtype=np.float32)
-    place = (tablet.centre[0] + rng.normal(0, 8), tablet.centre[1] + rng.normal(0, 8))
+    place = (tablet.center[0] + rng.normal(0, 8), tablet.center[1] + rng.normal(0, 8))
     depth = spot(rng, place, rng.uniform(10, 30), roughness=0.4) + 3 * rough_noise(rng, 8)
     blotch = ramp(depth, -2, 4) * ramp(tablet.depth(), -0.5, 0.5)
-    return replace(whole, colour=mixed(whole.colour, whole.colour * tint, blotch))
+    return replace(whole, color=mixed(whole.color, whole.color * tint, blotch))
 
 
 def foreign_particle(tray: Tray, rng: Generator) -> Surface:
@@ -181,12 +181,12 @@ def foreign_particle(tray: Tray, rng: Generator) -> Surface:
     if rng.random() < 0.3:
         hair = curve(rng, (x, y), rng.uniform(0, math.pi), rng.uniform(30, 80), 3)
         return _lump(dirty, line(hair, 1.7), (0.02, 0.015, 0.012), 1.5)
-    colours = ((0.015, 0.013, 0.012), (0.16, 0.06, 0.025), (0.55, 0.56, 0.60), (0.50, 0.04, 0.03))
-    colour = colours[rng.integers(len(colours))]
+    colors = ((0.015, 0.013, 0.012), (0.16, 0.06, 0.025), (0.55, 0.56, 0.60), (0.50, 0.04, 0.03))
+    color = colors[rng.integers(len(colors))]
     for _ in range(int(rng.integers(1, 4))):
         place = (x + rng.normal(0, 9), y + rng.normal(0, 9))
         lump = spot(rng, place, rng.uniform(2.5, 9), roughness=0.4, stretch=rng.uniform(1, 2))
-        dirty = _lump(dirty, ramp(lump, -0.6, 0.6), colour, 3)
+        dirty = _lump(dirty, ramp(lump, -0.6, 0.6), color, 3)
     return dirty
 
 
@@ -196,14 +196,14 @@ def missing(tray: Tray, rng: Generator) -> Surface:
 
 
 def wrong_tablet(tray: Tray, rng: Generator) -> Surface:
-    """Another product in a pocket: a coloured caplet, or a smaller coloured tablet."""
-    spoilt = _chosen(tray, rng)
-    colours = ((0.70, 0.24, 0.22), (0.78, 0.58, 0.12), (0.20, 0.45, 0.32), (0.72, 0.40, 0.50))
-    colour = colours[rng.integers(len(colours))]
+    """Another product in a pocket: a colored caplet, or a smaller colored tablet."""
+    spoiled = _chosen(tray, rng)
+    colors = ((0.70, 0.24, 0.22), (0.78, 0.58, 0.12), (0.20, 0.45, 0.32), (0.72, 0.40, 0.50))
+    color = colors[rng.integers(len(colors))]
     radius, length = (13.5, 1.9) if rng.random() < 0.6 else (rng.uniform(17, 22), 1.0)
     scored = bool(rng.random() < 0.5)
-    intruder = replace(tray.tablets[spoilt], colour=colour, radius=radius, length=length, scored=scored)
-    return surface(replace(tray, tablets=(*_without(tray, spoilt).tablets, intruder)))
+    intruder = replace(tray.tablets[spoiled], color=color, radius=radius, length=length, scored=scored)
+    return surface(replace(tray, tablets=(*_without(tray, spoiled).tablets, intruder)))
 
 
 TABLETS = Product(
@@ -213,7 +213,7 @@ TABLETS = Product(
     {
         "chipped": chipped,
         "cracked": cracked,
-        "discoloured": discoloured,
+        "discoloured": discolored,
         "foreign_particle": foreign_particle,
         "missing": missing,
         "wrong_tablet": wrong_tablet,
@@ -221,13 +221,13 @@ TABLETS = Product(
 )
 
 
-def _lump(under: Surface, cover: Field, colour: tuple[float, float, float], height: float) -> Surface:
+def _lump(under: Surface, cover: Field, color: tuple[float, float, float], height: float) -> Surface:
     """Something small that lies on top."""
-    return Surface(mixed(under.colour, colour, cover), under.height + height * cover)
+    return Surface(mixed(under.color, color, cover), under.height + height * cover)
 
 
 def _chosen(tray: Tray, rng: Generator) -> int:
-    """Which tablet is spoilt."""
+    """Which tablet is spoiled."""
     return int(rng.integers(len(tray.tablets)))
 
 

@@ -96,7 +96,7 @@ class CategoryTest:
         """Take an image.
 
         A normal image needs no mask: all its pixels are normal. An anomalous image without a mask counts for the image
-        metrics alone; its pixels, which nobody has labelled, are left out of the pixel metrics.
+        metrics alone; its pixels, which nobody has labeled, are left out of the pixel metrics.
 
         Args:
             score: The image score.

@@ -1,11 +1,11 @@
 """Pixel metrics of any number of pixels: exact up to a size, then bracketed, in bounded memory and one pass.
 
-Pixels are kept as they are until there are ``CHUNK`` of them. A chunk is then summarised twice: once every score is
+Pixels are kept as they are until there are ``CHUNK`` of them. A chunk is then summarized twice: once every score is
 moved up a little, once down. Anomalous scores moved up beside normal ones moved down can only raise AUROC, average
 precision, F1-max and AUPRO, and the reverse can only lower them: the exact value lies between the two, whatever the
 scores and their order, and `PixelFigures.error` is half the distance.
 
-Summaries of ``FAN_IN`` chunks are joined and summarised again, so a score is moved once for each factor ``FAN_IN`` of
+Summaries of ``FAN_IN`` chunks are joined and summarized again, so a score is moved once for each factor ``FAN_IN`` of
 pixels, until the last level, which is joined with itself.
 """
 
@@ -91,7 +91,7 @@ class PixelMetrics:
         if not self.finite:
             return
         if self._kept.pixels and self._kept.pixels + mask.size > CHUNK:
-            self._summarise()
+            self._summarize()
         self._kept.add(values, mask)
 
     def compute(self) -> PixelFigures | None:
@@ -102,7 +102,7 @@ class PixelMetrics:
             ranking = Ranking.of(self._kept.normal(), self._kept.anomalous())
             exact = self._curve_figures(ranking, ranking.average_precision())
             return _between(exact, exact)
-        self._summarise()
+        self._summarize()
         joined = Summary.joined([summary for level in self._levels for summary in level])
         passed = joined.anomalous.passed
         lowest = Ranking.of(joined.normal.raised, joined.anomalous.lowered)
@@ -116,8 +116,8 @@ class PixelMetrics:
         aupro = ranking.area(self.fpr_limit, per_region=True)
         return ranking.area(1.0), average_precision, ranking.f1_max(), aupro
 
-    def _summarise(self) -> None:
-        """Summarise the pixels that are kept, then every level that is full."""
+    def _summarize(self) -> None:
+        """Summarize the pixels that are kept, then every level that is full."""
         if not self._kept.pixels:
             return
         self._levels[0].append(Summary.of(self._kept.normal(), self._kept.anomalous()))

@@ -65,7 +65,7 @@ class Summary:
 
     @classmethod
     def of(cls, normal: Points, anomalous: Points) -> Summary:
-        """Summarise pixels."""
+        """Summarize pixels."""
         return cls(Moved(normal, normal), Moved(anomalous, anomalous)).coarser()
 
     @classmethod

@@ -16,10 +16,10 @@ from clipada.data import Dataset
 from clipada.devices import find_device
 from clipada.errors import ConfigError
 from clipada.randomness import derived_generator
-from clipada.research.baselines.engine import BaselineEngine, Detector, Findings
+from clipada.research.baselines.engine import BaselineEngine, Detector, DetectorOutput
 from clipada.research.baselines.fitting import Keep, Report, lent_global_draws, train_network, unreported
 from clipada.scoring import REFERENCE_SIDE
-from clipada.synthesis import AnomalySynthesiser, texture_source
+from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.synthesis.draem import draw_masks, rotate_some
 from clipada.training import TrainingBatch
 
@@ -114,12 +114,12 @@ class Draem(Detector):
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
-    def forward(self, images: Tensor) -> Findings:
+    def forward(self, images: Tensor) -> DetectorOutput:
         """The probability of anomalous; as image score its maximum after averaging (section 3.4)."""
         _, logits = self.look(images)
         maps = logits.softmax(dim=1)[:, 1]
         side = max(1, round(self.config.smoothing * images.shape[-1] / REFERENCE_SIDE))
-        return Findings(maps, F.avg_pool2d(maps.unsqueeze(1), side, stride=1).flatten(1).amax(dim=1))
+        return DetectorOutput(maps, F.avg_pool2d(maps.unsqueeze(1), side, stride=1).flatten(1).amax(dim=1))
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images ``(B, 3, H, W)``, values 0..1, to the restored ones and the logits ``(B, 2, H, W)``."""
@@ -184,7 +184,7 @@ def fit_draem(
     config = DraemConfig() if settings is None else settings
     require_halving(image_size)
     place = find_device(device)
-    synthesiser = AnomalySynthesiser(config.synthesis, texture_source(config.synthesis))
+    synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     with lent_global_draws(seed, torch.device("cpu")):
         detector = Draem(config)
     if place.type != "cpu":
@@ -194,7 +194,7 @@ def fit_draem(
         generator = derived_generator(seed, "synthesis", batch.step, device=place)
         clean = rotate_some(batch.images, config.synthesis, generator)
         masks = draw_masks(len(clean), (image_size, image_size), config.synthesis, generator)
-        images, masks = synthesiser.draw_anomalies(clean, masks, batch.images, generator)
+        images, masks = synthesizer.draw_anomalies(clean, masks, batch.images, generator)
         restored, logits = detector.look(images)
         return objective(restored, clean, logits, masks, config.focal_gamma)
 
