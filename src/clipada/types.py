@@ -116,41 +116,14 @@ class Region:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What the model says of one image.
-
-    Attributes:
-        score: The image score, 0..1: the mean of the map's highest pixels at the model's input size.
-        anomaly_map: ``(H, W)`` float32 in the image's own geometry, values 0..1.
-        regions: Connected areas above the threshold, highest peak first.
-        threshold: The map value above which a pixel belongs to a region.
-        image: The image itself, ``(H, W, 3)`` uint8.
-        path: The image file; ``None`` for an image handed over as an array or bytes.
-    """
-
-    score: float
-    image: Image = field(repr=False)
-    anomaly_map: Map = field(repr=False)
-    regions: tuple[Region, ...]
-    threshold: float
-    path: Path | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the image in pixels."""
-        height, width = self.anomaly_map.shape
-        return width, height
-
-
-@dataclass(frozen=True, kw_only=True)
 class ModelIdentity:
-    """Which model judged.
+    """The model behind a verdict.
 
     Attributes:
-        run: The name of its run folder.
+        run: Name of its run folder.
         sha256: Hash of the adapter, its settings and the backbone's hash.
-        backbone_sha256: Hash of the frozen CLIP's weights.
-        engine: What computed it, e.g. ``"torch fp32"``.
+        backbone_sha256: Hash of the frozen backbone's weights.
+        engine: Engine and precision that computed the maps, e.g. ``"torch fp32"``.
     """
 
     run: str
@@ -160,22 +133,34 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict(Prediction):
-    """A prediction, what follows from it, and what it rests on.
+class Verdict:
+    """The result of inspecting one image. ``inspection.record`` defines how its fields are written down.
 
     Attributes:
-        image_sha256: Hash of the file's content; of its values where the image was handed over as an array.
-        time: When it was given, in UTC, ISO 8601.
-        latency_ms: Milliseconds from the start of reading the image to the verdict; in a batch, what inferring the
-            batch and judging this image took.
-        model: Which model judged; ``None`` for an engine without a run.
-        calibration: Id of the calibration; ``None`` without one, and the next four are ``None`` too.
+        score: Image score, 0..1: the mean of the map's highest pixels at the model's input size.
+        image: The image itself, ``(H, W, 3)`` uint8.
+        anomaly_map: ``(H, W)`` float32 in the image's own geometry, values 0..1.
+        regions: Connected areas above the threshold, highest peak first.
+        threshold: Map value above which a pixel belongs to a region.
+        path: The image file; ``None`` for an image passed as an array or bytes.
+        image_sha256: Hash of the file's content; of the pixel values for an image passed as an array.
+        time: Time of the verdict, in UTC, ISO 8601.
+        latency_ms: Milliseconds from the start of reading the image to the verdict; in a batch, the time of the
+            batch's forward pass plus the time to decide on this image.
+        model: The model that inspected the image; ``None`` for an engine without a run.
+        calibration: Id of the calibration; ``None`` without one, and then the next three are ``None`` too.
         p_value: Share of good parts that look at least as anomalous, 0..1.
         score_threshold: The part is defective when its score is greater.
-        defective: Whether it is.
-        group: The group whose thresholds counted; ``None`` for those of all calibration images pooled.
+        defective: The decision.
+        group: The group whose thresholds were applied; ``None`` for those of all calibration images pooled.
     """
 
+    score: float
+    image: Image = field(repr=False)
+    anomaly_map: Map = field(repr=False)
+    regions: tuple[Region, ...]
+    threshold: float
+    path: Path | None = None
     image_sha256: str
     time: str
     latency_ms: float
@@ -185,6 +170,12 @@ class Verdict(Prediction):
     score_threshold: float | None = None
     defective: bool | None = None
     group: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image in pixels."""
+        height, width = self.anomaly_map.shape
+        return width, height
 
 
 class Engine(Protocol):
@@ -196,7 +187,7 @@ class Engine(Protocol):
     passes: int
     """Number of maps it makes: the coarse one and the refined ones."""
 
-    def localise_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Raw maps of every pass.
 
         Args:

@@ -178,7 +178,7 @@ def test_rejected_alarms_raise_thresholds_in_their_groups(
         verdicts = [replace(inspector.inspect(path), defective=True) for path in sorted(odd.iterdir())]
         other = replace(verdicts[0], model=replace(verdicts[0].model, sha256="f" * 64))
         for number in history.store([*verdicts, other])[1:]:
-            history.judge(number, confirmed=False, reason="only dust")
+            history.record_feedback(number, confirmed=False, reason="only dust")
     code, _, err = clipada("calibrate", run_folder, parts, *asked, "--rejected", url, *common)
     assert code == 0, err
     assert "3 images of rejected alarms" in err  # neither the one without a word nor that of another model
@@ -308,7 +308,7 @@ def test_another_engine_is_warned_of(run_folder: Path, parts: Path, caplog: pyte
         (lambda content: content["images"][0].update(score="0.9"), "wrong type"),
         (lambda content: content["images"][0].update(score=float("nan")), "not finite"),
         (lambda content: content["images"].clear(), "too few"),
-        (lambda content: content["images"].append(content["images"][0]), "counts twice"),
+        (lambda content: content["images"].append(content["images"][0]), "in the calibration twice"),
         (lambda content: content.update(format=2), "another format"),
         (lambda content: content.update(extra=1), "unknown setting"),
         (lambda content: content.pop("engine"), "damaged"),

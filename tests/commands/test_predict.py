@@ -18,7 +18,7 @@ from clipada import Inspector, predict
 from clipada.config import PredictConfig, Shard
 from clipada.errors import ConfigError, ImageError, RunError
 from clipada.images import write_png
-from clipada.inspection import record as records
+from clipada.inspection import pictures
 from clipada.inspection.batch.pipeline import WRITES_AHEAD, outcomes
 from clipada.inspection.batch.sources import Source, Sources
 from tiny import save
@@ -58,7 +58,7 @@ def test_names_follow_from_the_inputs_alone(tmp_path: Path) -> None:
     for name in ("line/a/1.png", "line/a/.hidden/2.png", "line/b/3.png", "other/4.png", "line/a/1.png.map.png"):
         save(tmp_path / name, np.zeros((2, 2, 3), np.uint8))
     given = [tmp_path / "line", tmp_path / "other" / "4.png"]
-    listed = [source.name for source in Sources(given, Shard(), records.is_picture)]
+    listed = [source.name for source in Sources(given, Shard(), pictures.is_picture)]
     assert listed == ["line/a/1.png", "line/b/3.png", "other/4.png"]
     assert [source.name for source in Sources([tmp_path / "line" / "a"], Shard())] == ["1.png", "1.png.map.png"]
 
@@ -161,7 +161,7 @@ def test_what_a_writer_meets_is_raised(
             raise OSError(28, "No space left on device", str(path))
         write_png(path, array)
 
-    monkeypatch.setattr(records, "write_png", full)
+    monkeypatch.setattr(pictures, "write_png", full)
     with pytest.raises(OSError, match=r"No space left.*3\.png\.overlay"):
         list(predict(finished_run, photos, tmp_path / "out", PredictConfig(batch_size=2)))
     assert names(tmp_path / "out" / PARTIAL) == ["0.png", "1.png", "2.png"]

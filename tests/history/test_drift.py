@@ -9,8 +9,8 @@ import pytest
 from clipada.calibration import Calibration, DriftMonitor, DriftReport
 from clipada.config import DriftConfig, HistoryConfig
 from clipada.history import drift as drifting
-from clipada.history.drift import DriftWatch, begin_anew
-from clipada.history.recorder import Line
+from clipada.history.drift import DriftWatch, restart
+from clipada.history.recorder import Recorder
 from clipada.history.store import History
 from deliveries import made_calibration, verdict
 
@@ -36,7 +36,7 @@ def seen(history: History, calibration: Calibration, *, keep: bool = True) -> tu
     watch = DriftWatch(history, calibration)
     reports = list(watch.update())
     if keep:
-        watch.keep()
+        watch.save()
     return watch, reports
 
 
@@ -109,7 +109,7 @@ def test_drift_is_told_once_and_anew_after_it_was_mended(
         store(history, calibration, rng.normal(0.2, 0.05, 10))
         assert watch.update() == ()
         assert seen(history, calibration)[1] != []  # a new process tells it again
-        begin_anew(history)
+        restart(history)
         store(history, calibration, rng.normal(0.3, 0.05, 40))
         assert watch.update() == ()
         assert watch.monitor.parts == 40
@@ -121,7 +121,7 @@ def test_drift_is_told_once_and_anew_after_it_was_mended(
 def test_a_line_that_stops_goes_on(url: str, calibration: Calibration, caplog: pytest.LogCaptureFixture) -> None:
     scores = np.random.default_rng(6).normal(0.2, 0.05, 60)
     for parts in (60, 120):
-        with Line(calibration, HistoryConfig(database=url)) as line:
+        with Recorder(calibration, HistoryConfig(database=url)) as line:
             store(line.history, calibration, scores)
             line.warn_of_drift()
             line.warn_of_drift()

@@ -18,8 +18,8 @@ from sqlalchemy import create_engine, text
 
 from clipada.config import HistoryConfig
 from clipada.errors import ConfigError, HistoryError
-from clipada.history.drift import DriftWatch, begin_anew
-from clipada.history.store import Entry, History, Wanted
+from clipada.history.drift import DriftWatch, restart
+from clipada.history.store import Entry, History, VerdictFilter
 from clipada.history.watching import seen
 from clipada.history.watching.seen import Stamp
 from clipada.images import image_sha256, write_png
@@ -54,21 +54,21 @@ def check_store_and_find(history: History) -> None:
     assert (middle.score, middle.p_value, middle.defective, middle.group_name) == (0.5, 0.125, True, "nut")
     assert (middle.run, middle.model_sha256, middle.image_sha256) == ("line3", "a" * 64, verdicts[1].image_sha256)
     assert (newest.p_value, newest.defective, newest.calibration, newest.confirmed) == (None,) * 4
-    assert [entry.id for entry in history.entries(Wanted(defective=True))] == numbers[1:2]
+    assert [entry.id for entry in history.entries(VerdictFilter(defective=True))] == numbers[1:2]
     assert [entry.id for entry in history.entries(limit=2)] == numbers[:0:-1]
-    history.judge(numbers[1], confirmed=True)
-    history.judge(numbers[1], confirmed=False, reason="only dust")
-    history.judge(numbers[0], confirmed=True, reason="fine")
-    (rejected,) = history.entries(Wanted(word="rejected"))
+    history.record_feedback(numbers[1], confirmed=True)
+    history.record_feedback(numbers[1], confirmed=False, reason="only dust")
+    history.record_feedback(numbers[0], confirmed=True, reason="fine")
+    (rejected,) = history.entries(VerdictFilter(word="rejected"))
     assert (rejected.id, rejected.reason) == (numbers[1], "only dust")
-    assert [entry.id for entry in history.entries(Wanted(word="none"))] == numbers[2:]
-    assert [entry.id for entry in history.entries(Wanted(group="nut"))] == numbers[1::-1]
+    assert [entry.id for entry in history.entries(VerdictFilter(word="none"))] == numbers[2:]
+    assert [entry.id for entry in history.entries(VerdictFilter(group="nut"))] == numbers[1::-1]
     middle_time = datetime.fromisoformat(middle.time)
-    assert next(history.entries(Wanted(since=middle_time, before=numbers[2]))).id == numbers[1]
-    assert list(history.entries(Wanted(until=datetime.fromisoformat(oldest.time)))) == []
+    assert next(history.entries(VerdictFilter(since=middle_time, before=numbers[2]))).id == numbers[1]
+    assert list(history.entries(VerdictFilter(until=datetime.fromisoformat(oldest.time)))) == []
     assert len(all_of(history)) == 3
     with pytest.raises(HistoryError, match="no verdict 999"):
-        history.judge(999, confirmed=True)
+        history.record_feedback(999, confirmed=True)
     assert history.store([]) == []
     assert history.prune(datetime.now(UTC) + timedelta(days=1)) == 3
     assert all_of(history) == []
@@ -99,14 +99,14 @@ def check_sinks_and_memory(url: str) -> None:
             also=lambda connection: seen.remember(connection, Path("/"), [(stamps[0], None)]),
         )
         assert [(waiting.sink, waiting.verdicts, waiting.failures) for waiting in history.waiting()] == [("away", 1, 0)]
-        with history.connected() as connection:
+        with history.transaction() as connection:
             assert seen.unseen(connection, stamps) == stamps[1:]
         for _ in range(2):
             watch = DriftWatch(history, calibration)
             watch.update()
-            watch.keep()
+            watch.save()
             assert watch.monitor.parts == 1
-        begin_anew(history)
+        restart(history)
         assert DriftWatch(history, calibration).monitor.parts == 0
         assert history.prune(datetime.now(UTC) + timedelta(days=1)) == 5
         assert history.abandon("away") == 1
@@ -187,14 +187,14 @@ def test_old_verdicts_go_with_what_belongs_to_them(tmp_path: Path, url: str) -> 
                 verdict(0.5, tmp_path / "both.png", days_old=1),
             ]
         )
-        history.judge(old, confirmed=True)
-        history.judge(both_old, confirmed=True)
+        history.record_feedback(old, confirmed=True)
+        history.record_feedback(both_old, confirmed=True)
         assert history.prune(datetime.now(UTC) - timedelta(days=30)) == 2
         (entry,) = history.entries()
         assert entry.kept
         kept = Path(entry.kept)
         assert list((tmp_path / "kept").rglob("*")) == [kept.parent, kept]  # nor are empty folders left
-        assert list(history.entries(Wanted(word="confirmed"))) == []
+        assert list(history.entries(VerdictFilter(word="confirmed"))) == []
 
 
 # --- CSV and the command line
@@ -202,7 +202,7 @@ def test_old_verdicts_go_with_what_belongs_to_them(tmp_path: Path, url: str) -> 
 
 def test_csv_gives_everything_back(history: History) -> None:
     history.store([verdict(0.1), verdict(1 / 3)])
-    history.judge(2, confirmed=False, reason='dust, "again"\nand again')
+    history.record_feedback(2, confirmed=False, reason='dust, "again"\nand again')
     file = io.StringIO()
     assert history.export_csv(file) == 2
     rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
@@ -214,7 +214,7 @@ def test_csv_gives_everything_back(history: History) -> None:
 def test_csv_holds_no_formulas(history: History) -> None:
     """A file name or a reason that a caller chose must not run in the spreadsheet of who opens the file."""
     history.store([replace(verdict(0.1), path=Path("=cmd|'C calc'!A1.png"))])
-    history.judge(1, confirmed=True, reason="@SUM(A1)")
+    history.record_feedback(1, confirmed=True, reason="@SUM(A1)")
     file = io.StringIO()
     history.export_csv(file)
     (row,) = csv.DictReader(io.StringIO(file.getvalue(), newline=""))
@@ -258,8 +258,8 @@ def test_rejected_alarms_can_be_found_again(
 ) -> None:
     with History(HistoryConfig(database=url, keep="defective", images=str(tmp_path / "kept"))) as history:
         history.store([verdict(0.5), verdict(0.9, image=np.zeros((2, 2, 3), np.uint8), image_sha256="c" * 64)])
-        history.judge(2, confirmed=False, reason="dust")
-        (entry,) = history.entries(Wanted(word="rejected"))
+        history.record_feedback(2, confirmed=False, reason="dust")
+        (entry,) = history.entries(VerdictFilter(word="rejected"))
     assert clipada("history", "false-alarms", "--database", url)[1] == f"{entry.kept}\n"
 
 

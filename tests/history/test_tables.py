@@ -63,7 +63,7 @@ def test_files_that_are_gone_are_forgotten_unless_their_folder_is(tmp_path: Path
         there.touch()
         stamps = [seen.Stamp(path=path, size=0, mtime_ns=5) for path in (there, gone, away)]
         (tmp_path / "unmounted" / "today").rmdir()
-        with history.connected() as connection:
+        with history.transaction() as connection:
             seen.remember(connection, tmp_path / "cleaned", [(stamp, None) for stamp in stamps[:2]])
             seen.remember(connection, tmp_path / "unmounted", [(stamps[2], None)])
             seen.forget(connection, "2000-01-01")

@@ -12,7 +12,7 @@ from clipada import Inspector
 from clipada.config import ScoringConfig
 from clipada.errors import BackboneError, ConfigError, ImageError, ImageKindError, RunError
 from clipada.images import resize
-from clipada.types import Failure, Prediction
+from clipada.types import Failure, Verdict
 from stand_in import BrightEngine
 from tiny import save
 
@@ -33,7 +33,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def assert_same(left: Prediction, right: Prediction, tolerance: float = 0.0) -> None:
+def assert_same(left: Verdict, right: Verdict, tolerance: float = 0.0) -> None:
     assert left.score == pytest.approx(right.score, rel=0, abs=tolerance)
     np.testing.assert_allclose(left.anomaly_map, right.anomaly_map, rtol=0, atol=tolerance)
     np.testing.assert_array_equal(left.image, right.image)
@@ -59,7 +59,7 @@ def test_a_batch_gives_what_each_image_gives_alone(inspector: Inspector, tmp_pat
     images = [tmp_path / "part.png", b"no image", *arrays[1:], tmp_path / "missing.png"]
     first, bad, *others, missing = inspector.inspect_batch(images)
     for result, array in zip([first, *others], arrays, strict=True):
-        assert isinstance(result, Prediction)
+        assert isinstance(result, Verdict)
         assert_same(result, inspector.inspect(array), tolerance=1e-6)
     assert isinstance(bad, ImageError)
     assert isinstance(missing, ImageError)
@@ -196,8 +196,8 @@ def test_maps_that_are_not_finite_are_an_error_and_no_verdict(tmp_path: Path) ->
     """A training that diverged must not pass every part with a score of NaN."""
 
     class Diverged(BrightEngine):
-        def localise_passes(self, images: np.ndarray) -> np.ndarray:
-            return super().localise_passes(images) * np.nan
+        def localize_passes(self, images: np.ndarray) -> np.ndarray:
+            return super().localize_passes(images) * np.nan
 
     broken = Inspector(Diverged(), ScoringConfig())
     with pytest.raises(RunError, match="not finite") as caught:
@@ -230,7 +230,7 @@ def test_every_file_has_its_result_in_its_place(inspector: Inspector, files: lis
     assert [result.path for result in results] == files
     assert [i for i, result in enumerate(results) if isinstance(result, Failure)] == [0, 4, 5, 10]
     for result in results:
-        if isinstance(result, Prediction):
+        if isinstance(result, Verdict):
             assert isinstance(result.path, Path)
             assert_same(result, inspector.inspect(result.path), tolerance=1e-6)
         else:
@@ -248,7 +248,7 @@ def test_files_are_read_as_they_are_needed(inspector: Inspector, files: list[Pat
             yield files[1]
 
     results = inspector.inspect_files(endless(), batch_size=2, workers=1)
-    assert isinstance(next(results), Prediction)
+    assert isinstance(next(results), Verdict)
     assert len(asked) <= 8
     results.close()  # type: ignore[attr-defined]
 

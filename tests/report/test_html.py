@@ -22,12 +22,12 @@ from clipada import evaluate, predict, report_run
 from clipada.commands.report import REPORT
 from clipada.errors import BackboneError, ClipAdaError, RunError
 from clipada.inspection import Inspector
-from clipada.inspection.batch import prediction_record
+from clipada.inspection.batch import verdict_record
 from clipada.inspection.overlays import LINE
 from clipada.report import read_scores, write_report
-from clipada.report.cases import LABELLED_CASES, SIDE, choose_cases
+from clipada.report.cases import LABELED_CASES, SIDE, choose_cases
 from clipada.report.histogram import histogram
-from clipada.report.parts import Part
+from clipada.report.parts import ScoredPart
 from clipada.runs import METRICS, SCORES, read_run
 from tiny import write_products
 
@@ -153,7 +153,7 @@ def test_names_are_text_and_nothing_else(clipada: Command, evaluated: Path, tmp_
     assert clipada("evaluate", evaluated, data)[0] == 0
     predicted = tmp_path / f"{attack}.jsonl"
     results = predict(evaluated, good, device="cpu")
-    predicted.write_text("".join(json.dumps(prediction_record(result)) + "\n" for result in results))
+    predicted.write_text("".join(json.dumps(verdict_record(result)) + "\n" for result in results))
     for words in ([], [predicted]):
         out = tmp_path / f"{attack}.html"
         code, _, said = clipada("report", evaluated, *words, "--out", out)
@@ -168,7 +168,7 @@ def test_verdicts_on_bytes_count_without_a_picture(clipada: Command, finished_ru
     """A server inspects what it is sent: such a verdict names no file."""
     image = parts / "plate" / "test" / "good" / "000.png"
     inspector = Inspector.load(finished_run, device="cpu")
-    records = [prediction_record(inspector.inspect(source)) for source in (image.read_bytes(), image)]
+    records = [verdict_record(inspector.inspect(source)) for source in (image.read_bytes(), image)]
     for kept, pictures in ((records, 3), (records[:1], 0)):
         out = finished_run.parent / "sent.jsonl"
         out.write_text("".join(json.dumps(record) + "\n" for record in kept))
@@ -373,7 +373,7 @@ def test_bars_stand_where_their_scores_are() -> None:
 @given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from(["good", "crack", None])), max_size=30))
 def test_no_part_is_shown_twice_and_the_extremes_are(drawn: list[tuple[float, str | None]]) -> None:
     parts = [
-        Part(path=Path(f"{index}.png"), category="", score=score, defect=defect)
+        ScoredPart(path=Path(f"{index}.png"), category="", score=score, defect=defect)
         for index, (score, defect) in enumerate(drawn)
     ]
     groups = choose_cases(parts)
@@ -382,7 +382,7 @@ def test_no_part_is_shown_twice_and_the_extremes_are(drawn: list[tuple[float, st
     defects = sorted(part.score for part in parts if part.kind == "anomalous")
     seen = sorted(part.score for cases in groups for part in cases.parts if part.kind == "anomalous")
     assert seen == (
-        defects if len(defects) < 2 * LABELLED_CASES else defects[:LABELLED_CASES] + defects[-LABELLED_CASES:]
+        defects if len(defects) < 2 * LABELED_CASES else defects[:LABELED_CASES] + defects[-LABELED_CASES:]
     )
 
 

@@ -19,7 +19,7 @@ from clipada.inspection.overlays import BACKGROUND, LINE, SIDES, heat_layer, lin
 from clipada.report import (
     blend_heat,
     draw_outlines,
-    heat_colours,
+    heat_colors,
     map_to_16bit,
     metrics_markdown,
     metrics_table,
@@ -46,7 +46,7 @@ def pictures(panel, size):
 
 
 def test_heat_runs_evenly_from_dark_to_bright():
-    colours = heat_colours(np.linspace(0, 1, 256, dtype=np.float32))
+    colours = heat_colors(np.linspace(0, 1, 256, dtype=np.float32))
     lightness = colours @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(lightness) > -1).all()
     assert lightness[-1] - lightness[0] > 180
@@ -57,8 +57,8 @@ def test_heat_scale_is_fixed():
     dim = np.linspace(0, 0.5, 12, dtype=np.float32).reshape(3, 4)
     bright = dim.copy()
     bright[0, 0] = 1
-    np.testing.assert_array_equal(heat_colours(dim)[1:], heat_colours(bright)[1:])
-    np.testing.assert_array_equal(heat_colours(np.array([[-3.0, 7.0]])), heat_colours(np.array([[0.0, 1.0]])))
+    np.testing.assert_array_equal(heat_colors(dim)[1:], heat_colors(bright)[1:])
+    np.testing.assert_array_equal(heat_colors(np.array([[-3.0, 7.0]])), heat_colors(np.array([[0.0, 1.0]])))
 
 
 def test_calm_maps_leave_the_picture():
@@ -74,7 +74,7 @@ def test_heat_grows_more_opaque(anomaly_map, value):
     """The gap to the image is the gap of pure heat times an opacity that rises with the map."""
     image = grey(3, 3, value)
     blended = blend_heat(image, anomaly_map).astype(float)
-    gap, full = np.abs(blended - image).max(axis=2), np.abs(heat_colours(anomaly_map).astype(float) - image).max(axis=2)
+    gap, full = np.abs(blended - image).max(axis=2), np.abs(heat_colors(anomaly_map).astype(float) - image).max(axis=2)
     opacity = 0.8 * anomaly_map**2 * (3 - 2 * anomaly_map)
     np.testing.assert_allclose(gap, opacity * full, atol=0.5001)
 

@@ -23,10 +23,10 @@ from clipada.config import CalibrationConfig, HistoryConfig, ScoringConfig
 from clipada.errors import ConfigError, HistoryError
 from clipada.history.store import History
 from clipada.images import image_sha256
-from clipada.inspection.batch import prediction_record
+from clipada.inspection.batch import verdict_record
 from clipada.runs import CALIBRATION
 from clipada.server.schemas import Record
-from clipada.server.served_model import shown_name
+from clipada.server.served_model import display_name
 from clipada.types import ModelIdentity
 from stand_in import StandIn, Started, encoded
 from tiny import save
@@ -61,7 +61,7 @@ def test_an_answer_is_the_verdict_that_is_stored(started: Started, engine: Stand
     answer = send(client, content)
     assert answer.status_code == 200, answer.text
     told = answer.json()
-    expected = prediction_record(Inspector(engine, ScoringConfig(sigma=1.0)).inspect(content))
+    expected = verdict_record(Inspector(engine, ScoringConfig(sigma=1.0)).inspect(content))
     changing = ("time", "latency_ms", "path")
     assert {name: told[name] for name in expected if name not in changing} == {
         name: json.loads(json.dumps(value)) for name, value in expected.items() if name not in changing
@@ -331,7 +331,7 @@ def test_a_new_calibration_counts_without_a_restart(started: Started, calibrated
 
     path.write_text(whole)
     old = read_calibration(path)
-    new = old.promising(CalibrationConfig(false_alarm_rate=0.5, confidence=0.8))
+    new = old.with_guarantee(CalibrationConfig(false_alarm_rate=0.5, confidence=0.8))
     write_calibration(path, new)
     os.utime(path, ns=(1, 1))  # a clock that went back is no reason to miss it
     after = send(client, content).json()
@@ -345,7 +345,7 @@ def test_thresholds_of_another_engine_promise_nothing(started: Started, calibrat
     write_calibration(path, replace(read_calibration(path), engine="onnx int8"))
     client = started(models={"line3": Inspector.load(calibrated, device="cpu")})
     told = client.get("/v1/models/line3").json()["calibration"]["caveat"]
-    assert "calibrated with engine onnx int8, inspecting with torch fp32: the false-alarm rate is not promised" in told
+    assert "calibrated with engine onnx int8, inspecting with torch fp32: the false-alarm rate is not guaranteed" in told
     assert client.get("/v1/rates").json()["promised"] is None
 
 
@@ -407,7 +407,7 @@ def test_without_its_database_a_server_is_blind_to_drift_and_comes_back(
         raise HistoryError("the history cannot be used", got="connection refused")
 
     with monkeypatch.context() as patched:
-        patched.setattr(client.app.state.service.history, "connected", away)
+        patched.setattr(client.app.state.service.history, "transaction", away)
         until(lambda: "not watched for drift at present" in caplog.text)
         assert send(client).status_code == 503
     assert send(client).status_code == 200
@@ -431,7 +431,7 @@ def test_without_its_database_a_server_is_blind_to_drift_and_comes_back(
     ],
 )
 def test_names_lead_nowhere(sent: str | None, shown: str | None) -> None:
-    assert shown_name(sent) == shown
+    assert display_name(sent) == shown
 
 
 def test_models_are_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from clipada.config import HistoryConfig, ServeConfig
 from clipada.errors import ConfigError
 from clipada.history.store import History
-from clipada.server.tokens import made_token, read_token
+from clipada.server.tokens import ensure_token, read_token
 from stand_in import Started, encoded
 
 TOKEN = "correct-horse-battery-staple"
@@ -337,11 +337,11 @@ def test_which_addresses_only_this_machine_reaches() -> None:
 
 def test_a_token_that_was_made_is_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "serve.token"
-    token = made_token(path)
+    token = ensure_token(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(token) >= 32
-    assert made_token(path) == read_token(path) == token
-    assert made_token(tmp_path / "other") != token
+    assert ensure_token(path) == read_token(path) == token
+    assert ensure_token(tmp_path / "other") != token
     for content in ("", "short", "two words that are long enough", "\u00e4" * 20):
         (tmp_path / "bad").write_text(content)
         with pytest.raises(ConfigError, match="token"):

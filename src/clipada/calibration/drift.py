@@ -1,16 +1,22 @@
-"""Do today's parts still look like those of the calibration? A test martingale on the stream of their p-values.
+"""Drift detection: a test martingale on the stream of the parts' p-values.
 
-P-values against a FIXED calibration set are not independent of one another: a set that happens to lie high makes all of
-them small, and a test that multiplies evidence would take that for drift. Here each part joins the pool after it was
-judged, and ties are broken at random. Such p-values are independent and uniform for exchangeable scores (Vovk,
-Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, chapter 7), so that a fair bet against them
-keeps its expected capital, and by Ville's inequality the chance that it ever grows ``1 / a``-fold is at most ``a``.
+A gambler starts with a capital of 1 and, before each part, bets on its p-value. As long as the parts are exchangeable
+with those of the calibration, p-values are independent and uniform over 0..1, every bet is fair, and the expected
+capital stays 1: the capital is a test martingale. If scores shift, p-values pile up at one end of 0..1, a bet on that
+end gains, and the capital grows. By Ville's inequality a nonnegative martingale that starts at 1 ever reaches ``1 / a``
+with probability at most ``a``. So "there is drift once the capital reaches ``1 / a``" raises a false alarm with
+probability at most ``a`` over a stream of any length, although the test is repeated after every part.
 
-Only parts that pass are watched: those below the threshold, against the calibration images below it, which are
-exchangeable too. So defects that are found are no evidence of drift, however many there are.
+The calibration set grows with the stream. P-values against a FIXED calibration set are not independent of one another:
+if the set happens to score high, all of them are small, and the gambler would take that for drift. Therefore each part
+joins the set after its p-value was computed, and ties are broken at random. Such p-values are independent and exactly
+uniform for exchangeable scores (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, chapter 7).
 
-Scores are rounded first (``Tally``), so that a stream without end needs bounded room. That costs no validity: rounded
-scores are exchangeable too, and ties are broken at random.
+Only parts that pass are tested: those below the threshold, against the calibration images below it, which are
+exchangeable too. So detected defects are no evidence of drift, however many there are.
+
+Scores are rounded first (``Tally``), so that an endless stream needs bounded memory. The guarantee holds nevertheless:
+rounded scores are exchangeable too, and ties are broken at random.
 """
 
 from __future__ import annotations
@@ -26,21 +32,27 @@ from clipada.config import DriftConfig
 from clipada.types import Verdict
 
 BETS = (-1.0, 0.0, 1.0)
-"""A bet ``e`` multiplies its capital by ``1 + e (p - 1/2)``: ``-1`` gains by small p-values, ``1`` by large ones."""
+"""Bets ``e`` that share the capital: each multiplies its part by ``1 + e (p - 1/2)``, which is 1 on average for a uniform
+``p``. ``-1`` gains from small p-values, ``1`` from large ones, and ``0`` keeps its part."""
 
 QUANTILES = (0.1, 0.5, 0.9)
-"""Levels at which the scores of the parts are compared with those of the calibration."""
+"""Levels of the score quantiles that a report compares between calibration and stream."""
 
 
 class JumperMartingale:
-    """The Simple Jumper of Vovk et al., "Retrain or not retrain" (COPA 2021), its capital invested bit by bit.
+    """Test martingale that follows the best bet: the Simple Jumper of Vovk et al., "Retrain or not retrain" (COPA 2021).
 
-    Before part ``t`` the share ``1 / (t (t + 1))`` of the first capital is invested, and a share ``jump`` of what is
-    invested moves evenly among the bets. So after ``t`` parts without drift at least ``1 / (t + 1)`` is left to
-    detect one, where capital invested at once would have been lost to the bets long before.
+    Nobody knows beforehand which bet will gain, nor when. So the capital is spread over ``BETS``, and before every part
+    a share ``jump`` of each bet's capital moves to all bets evenly ("jumps"). A bet that has lost nearly everything is
+    thus refilled and gains again when the drift turns. Moving capital before the p-value is known keeps every bet fair.
+
+    Unlike in the paper, the first capital is invested bit by bit: the share ``1 / (t (t + 1))`` of it before part
+    ``t``. These shares sum to 1, so the total is still a martingale. After ``t`` parts without drift at least
+    ``1 / (t + 1)`` is not yet invested and can detect a later drift, whereas the bets would have lost most
+    of a capital that was invested at once.
 
     Args:
-        jump: The share that moves, 0..1.
+        jump: Share of the capital that moves, 0..1.
     """
 
     def __init__(self, jump: float) -> None:
@@ -50,31 +62,31 @@ class JumperMartingale:
 
     @property
     def value(self) -> float:
-        """Invested and uninvested capital; 1 at first, and 1 in expectation for as long as there is no drift."""
+        """Capital, invested and not yet invested: 1 at first, and 1 in expectation as long as there is no drift."""
         return sum(self.capital) + 1 / (self.steps + 1)
 
-    def add(self, p_value: float) -> None:
+    def add(self, p: float) -> None:
         """Bet on one p-value, 0..1."""
         self.steps += 1
         share = (sum(self.capital) * self.jump + 1 / (self.steps * (self.steps + 1))) / len(BETS)
         self.capital = [
-            ((1 - self.jump) * capital + share) * (1 + bet * (p_value - 0.5))
+            ((1 - self.jump) * capital + share) * (1 + bet * (p - 0.5))
             for capital, bet in zip(self.capital, BETS, strict=True)
         ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriftReport:
-    """What a stream of parts told.
+    """Finding of a drift test over a stream of parts.
 
     Attributes:
-        group: The group whose thresholds counted; ``None`` for those of all calibration images pooled.
-        parts: The number of parts judged.
-        defective: How many of them were found defective; the others are watched for drift.
-        evidence: The highest value that the martingale reached; with drift the betting ends.
+        group: The group whose thresholds were applied; ``None`` for those of all calibration images pooled.
+        parts: Number of parts inspected.
+        defective: Number of them that were called defective; the others are tested for drift.
+        evidence: The highest capital that the martingale reached; the betting ends when drift is detected.
         limit: The evidence from which there is drift.
-        drift_at: Place among the group's parts, from 1, of the first with that evidence; ``None`` without drift.
-        higher: Whether the parts' scores lie above those of the calibration.
+        drift_at: Position in the group's stream, from 1, of the part that reached the limit; ``None`` without drift.
+        higher: True if the parts' scores are higher than those of the calibration, false if they are lower.
         quantiles: At each level of ``QUANTILES``, the score at calibration and in the stream, of parts that pass;
             empty before the first part.
     """
@@ -90,11 +102,11 @@ class DriftReport:
 
     @property
     def drifting(self) -> bool:
-        """Whether there is drift."""
+        """True if drift was detected."""
         return self.drift_at is not None
 
     def describe(self) -> str:
-        """The finding in words, and where there is drift, what to do."""
+        """Describe the finding in words and, if there is drift, say what to do."""
         where = f"group {self.group}: " if self.group else ""
         found = f"{self.defective} of {self.parts} parts defective"
         if not self.drifting:
@@ -107,27 +119,27 @@ class DriftReport:
         danger = "more good parts will be called defective" if self.higher else "defects may pass unseen"
         return (
             f"{where}drift: since part {self.drift_at} at the latest, scores are {side} than at calibration, "
-            f"and {danger}; {found}; score quantiles: {levels}. Look at camera, lens, light and "
-            "some of the parts, and mend what changed. If the parts are good and will stay so, run `clipada calibrate` "
-            "with new ones. Products one after another under one threshold look the same: `--per product`"
+            f"and {danger}; {found}; score quantiles: {levels}. Check camera, lens, light and "
+            "some of the parts, and fix what changed. If the parts are good and will stay so, run `clipada calibrate` "
+            "with new ones. A switch of products under one threshold has the same effect: use `--per product`"
         )
 
 
 class DriftMonitor:
-    """Watches verdicts for drift, group by group.
+    """Monitor that tests verdicts for drift, group by group.
 
-    The chance that a stream without drift is ever called drifting is at most ``false_alarm_chance``, over all groups
-    together, for good parts that come in an order exchangeable with the calibration's.
+    The probability that drift is ever reported in a stream without drift is at most ``false_alarm_chance``, over all
+    groups together, if good parts are exchangeable with those of the calibration.
 
     Args:
-        calibration: What the verdicts rest on.
-        settings: The chance of a false alarm, and the seed that ties are broken by.
+        calibration: The calibration that the verdicts used.
+        settings: The probability of a false alarm, and the seed of the random tie-breaking.
     """
 
     def __init__(self, calibration: Calibration, settings: DriftConfig | None = None) -> None:
         self.settings = settings or DriftConfig()
         generator = np.random.default_rng(self.settings.seed)
-        limit = (1 + len(calibration.groups)) / self.settings.false_alarm_chance  # Bonferroni: one test a group
+        limit = (1 + len(calibration.groups)) / self.settings.false_alarm_chance  # Bonferroni: one test per group
         self._streams = {
             group: _Stream(calibration, group, limit, self.settings.jump, generator)
             for group in (None, *calibration.groups)
@@ -135,35 +147,38 @@ class DriftMonitor:
 
     @property
     def parts(self) -> int:
-        """The number of parts judged, over all groups."""
+        """Number of parts inspected, over all groups."""
         return sum(stream.parts for stream in self._streams.values())
 
     def watch(self, verdict: Verdict) -> None:
-        """Take the next verdict into account; one without a calibration is passed over."""
+        """Add the next verdict; one without a calibration is ignored."""
         if verdict.calibration is not None:
             self.add(verdict.score, verdict.group)
 
     def add(self, score: float, group: str | None = None) -> None:
-        """Take the next part's score into account; a group without thresholds of its own counts with the pooled."""
+        """Add the next part's score; a group without its own thresholds counts as part of the pooled stream."""
         self._streams[group if group in self._streams else None].add(score)
 
     def reports(self) -> tuple[DriftReport, ...]:
-        """A report for each group that parts were seen of."""
+        """Return a report for each group with at least one part."""
         return tuple(stream.report() for stream in self._streams.values() if stream.parts)
 
     def drifting(self) -> tuple[DriftReport, ...]:
-        """A report for each group with drift."""
+        """Return a report for each group with drift."""
         return tuple(stream.report() for stream in self._streams.values() if stream.drift_at is not None)
 
     def state(self) -> dict[str, Any]:
-        """All that was learned of the stream, as plain values for ``restore``."""
+        """Return the state of all streams as plain values for ``restore``."""
         streams = [stream.state() for stream in self._streams.values() if stream.parts]
         return {"settings": asdict(self.settings), "streams": streams}
 
     def restore(self, state: dict[str, Any]) -> bool:
-        """Go on where another monitor of the same calibration stood; whether its settings were the same.
+        """Continue from the state of another monitor of the same calibration.
 
-        With other settings nothing is taken over. Ties are broken by new draws.
+        Random tie-breaking continues with new draws.
+
+        Returns:
+            False, and nothing is restored, if the other monitor had other settings.
         """
         if state["settings"] != asdict(self.settings):
             return False
@@ -176,7 +191,7 @@ class DriftMonitor:
 
 
 class _Stream:
-    """One group's parts."""
+    """Stream of one group's parts."""
 
     def __init__(
         self, calibration: Calibration, group: str | None, limit: float, jump: float, generator: np.random.Generator
@@ -196,25 +211,28 @@ class _Stream:
         self.defective += score > self.threshold
         if score >= self.threshold:
             return
-        p_value = self._p_value(score)
+        p = self._p_value(score)
         self.pool.add(score)
         self.seen.add(score)
         if self.drift_at is None:
-            self._bet(p_value)
+            self._bet(p)
 
-    def _bet(self, p_value: float) -> None:
-        self.martingale.add(p_value)
+    def _bet(self, p: float) -> None:
+        self.martingale.add(p)
         self.evidence = max(self.evidence, self.martingale.value)
         if self.evidence >= self.limit:
             self.drift_at = self.parts
 
     def _p_value(self, score: float) -> float:
-        """``(#{Z > s} + U (1 + #{Z = s})) / (n + 1)`` over all that came before: smoothed, hence exactly uniform."""
+        """Return the smoothed p-value ``(#{Z > s} + U (1 + #{Z = s})) / (n + 1)`` over all scores that came before.
+
+        ``U`` is uniform over 0..1. Counting ties by a random share makes the p-value exactly uniform.
+        """
         ties, above = self.pool.ties_and_above(score)
         return float((above + self.generator.uniform() * (1 + ties)) / (self.pool.size + 1))
 
     def _higher(self) -> bool:
-        """Whether a part's score lies above a calibration score more often than below."""
+        """Return True if a part's score is above a calibration score more often than below (Mann-Whitney)."""
         excess = 0
         for value, count in zip(self.seen.values, self.seen.counts, strict=True):
             ties, above = self.calibrated.ties_and_above(value)

@@ -33,16 +33,18 @@ def list_entries(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
 ) -> None:
     """Print the newest verdicts: number, time, verdict, score, p-value, the operator's word and reason, image."""
-    from clipada.history.store import Wanted
+    from clipada.history.store import VerdictFilter
+    from clipada.inspection.record import DISTRIBUTIONS
 
-    wanted = Wanted(defective=defective, word=word, group=group, since=since, until=until)
+    wanted = VerdictFilter(defective=defective, word=word, group=group, since=since, until=until)
     with _history(database) as history:
         for entry in history.entries(wanted, limit=limit):
             verdict = {True: "defective", False: "good", None: "-"}[entry.defective]
             said = {True: "confirmed", False: "rejected", None: "-"}[entry.confirmed]
             reason = " ".join((entry.reason or "-").split())
-            p_value = "-" if entry.p_value is None else f"{entry.p_value:.4f}"
-            cells = (entry.id, entry.time, verdict, f"{entry.score:.4f}", p_value, said, reason, entry.path or "-")
+            values = (entry.columns[name] for name in DISTRIBUTIONS)
+            shares = ("-" if value is None else f"{value:.4f}" for value in values)
+            cells = (entry.id, entry.time, verdict, *shares, said, reason, entry.path or "-")
             typer.echo("\t".join(map(str, cells)))
 
 
@@ -50,7 +52,7 @@ def list_entries(
 def confirm(number: Number, reason: Reason = "", database: Database = HistoryConfig.database) -> None:
     """Say that a verdict was right."""
     with _history(database) as history:
-        history.judge(number, confirmed=True, reason=reason)
+        history.record_feedback(number, confirmed=True, reason=reason)
 
 
 @history_app.command()
@@ -61,7 +63,7 @@ def reject(
 ) -> None:
     """Say that a verdict was wrong."""
     with _history(database) as history:
-        history.judge(number, confirmed=False, reason=reason)
+        history.record_feedback(number, confirmed=False, reason=reason)
 
 
 @history_app.command()
@@ -82,10 +84,10 @@ def export(
 @history_app.command("false-alarms")
 def false_alarms(database: Database = HistoryConfig.database) -> None:
     """Print where the images of rejected alarms are kept; `clipada calibrate --rejected` takes them from there."""
-    from clipada.history.store import Wanted
+    from clipada.history.store import VerdictFilter
 
     with _history(database) as history:
-        alarms = list(history.entries(Wanted(defective=True, word="rejected")))
+        alarms = list(history.entries(VerdictFilter(defective=True, word="rejected")))
     for entry in alarms:
         if entry.kept:
             typer.echo(entry.kept)
@@ -129,10 +131,10 @@ def abandon(
 @history_app.command()
 def mended(database: Database = HistoryConfig.database) -> None:
     """Say that what had drifted was mended: drift is watched for anew, from the next verdict on."""
-    from clipada.history.drift import begin_anew
+    from clipada.history.drift import restart
 
     with _history(database) as history:
-        begin_anew(history)
+        restart(history)
 
 
 def _history(database: str) -> History:

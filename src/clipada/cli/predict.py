@@ -37,7 +37,7 @@ from clipada.errors import ClipAdaError, ConfigError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from clipada.history.recorder import Line
+    from clipada.history.recorder import Recorder
     from clipada.inspection.batch import Job, Record
 
 
@@ -107,7 +107,7 @@ def _here(
     settings: PredictConfig,
     engine: EngineOptions,
     backbone: str | None,
-    line: Line | None,
+    line: Recorder | None,
     bar: Progress,
 ) -> Iterator[Record]:
     """The records of images inspected on this machine; the bar learns how many there are while they are inspected."""
@@ -139,7 +139,7 @@ def _on_ray(
     settings: PredictConfig,
     engine: EngineOptions,
     backbone: str | None,
-    line: Line | None,
+    line: Recorder | None,
 ) -> Iterator[Record]:
     """The records of images inspected on Ray."""
     from clipada.inspection.batch.ray import predict_on_ray
@@ -163,7 +163,7 @@ def _told(records: Iterator[Record], bar: Progress) -> Counts:
     return counts
 
 
-def _line(run: Path, database: str | None, keep: Keep, sinks: SinkConfig) -> AbstractContextManager[Line | None]:
+def _line(run: Path, database: str | None, keep: Keep, sinks: SinkConfig) -> AbstractContextManager[Recorder | None]:
     """Where verdicts go beside the standard output, if a database is named."""
     for what, asked in (("images are kept", keep != "none"), ("verdicts wait for sinks", sinks.any)):
         if asked and database is None:
@@ -171,9 +171,9 @@ def _line(run: Path, database: str | None, keep: Keep, sinks: SinkConfig) -> Abs
     if database is None:
         return nullcontext()
     from clipada.calibration import read_calibration
-    from clipada.history.recorder import Line
+    from clipada.history.recorder import Recorder
     from clipada.runs import CALIBRATION
 
     path = run / CALIBRATION
     calibration = read_calibration(path) if path.exists() else None
-    return Line(calibration, HistoryConfig(database=database, keep=keep), sinks)
+    return Recorder(calibration, HistoryConfig(database=database, keep=keep), sinks)

@@ -106,13 +106,13 @@ def serve(
 
 def _token(path: Path | None, wanted: bool) -> str | None:
     """The token that callers show: the file's; where none is named, one that was made."""
-    from clipada.server.tokens import made_token, read_token
+    from clipada.server.tokens import ensure_token, read_token
 
     if path is not None:
         return read_token(path)
     if not wanted:
         return None
     path = Path(typer.get_app_dir("clipada")) / TOKEN
-    token = made_token(path)
+    token = ensure_token(path)
     say(f"callers show the token in {path}: Authorization: Bearer TOKEN")
     return token

@@ -75,10 +75,10 @@ def watch(
     workers: Workers = 2,
 ) -> None:
     """Follow a folder: inspect and store each new image once, and print a JSON line on standard output."""
-    from clipada.history.recorder import Line
+    from clipada.history.recorder import Recorder
     from clipada.history.watching.watch import FolderWatch
     from clipada.inspection import Inspector
-    from clipada.inspection.batch import prediction_record, write_pictures
+    from clipada.inspection.batch import verdict_record, write_pictures
     from clipada.types import Verdict
 
     stop = _StopSignals()
@@ -90,7 +90,9 @@ def watch(
     )
     history = HistoryConfig(database=database, keep=keep_images)
     counts = Counts()
-    with Line(inspector.calibration, history, SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt)) as line:
+    with Recorder(
+        inspector.calibration, history, SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt)
+    ) as line:
         watched = FolderWatch(
             inspector,
             line.history,
@@ -103,7 +105,7 @@ def watch(
         say(f"watching {folder}; verdicts in {line.history.place}")
         for results in watched.batches(once=once, stopped=lambda: stop.asked):
             for result in results:
-                tell(prediction_record(result), counts)
+                tell(verdict_record(result), counts)
                 if out is not None and isinstance(result, Verdict) and result.path is not None:
                     write_pictures(out, str(result.path.relative_to(folder.absolute())), result)
             sys.stdout.flush()

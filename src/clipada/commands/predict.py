@@ -9,7 +9,7 @@ from pathlib import Path
 from clipada.config import EngineName, EngineOptions, EnginePrecision, PredictConfig
 from clipada.inspection import Inspector
 from clipada.inspection.batch import Job, find_sources
-from clipada.inspection.record import Outcome
+from clipada.inspection.batch.pipeline import Outcome
 from clipada.types import Failure, Verdict
 
 

@@ -13,7 +13,7 @@ import uvicorn
 
 from clipada.config import EngineOptions, HistoryConfig, ServeConfig, SinkConfig
 from clipada.errors import ConfigError
-from clipada.history.recorder import Line
+from clipada.history.recorder import Recorder
 from clipada.inspection import Inspector
 from clipada.server.app import create_app
 from clipada.server.service import Service
@@ -54,7 +54,7 @@ def serve(
         OSError: The address cannot be listened on.
     """
     folders = named_runs(runs)
-    with Line(None, storage, sinks) as line, _listening(settings) as listener:
+    with Recorder(None, storage, sinks) as line, _listening(settings) as listener:
         models = {name: Inspector.load(run, engine=engine, backbone=backbone) for name, run in folders.items()}
         app = create_app(models, settings, line.history, token=token)
         host, port = listener.getsockname()[:2]

@@ -87,16 +87,16 @@ class Courier:
 
     def _deliver_some(self, sink: Sink, stopped: threading.Event | None = None) -> bool:
         """Deliver a few of what waits for a sink; whether there was anything that this courier may deliver."""
-        with self.history.connected() as connection:
+        with self.history.transaction() as connection:
             if not outbox.queued(connection, sink.name, 1):
                 return False
-        with self.history.connected() as connection:
+        with self.history.transaction() as connection:
             if not self._claimed(connection, sink):
                 return False
             waiting = outbox.queued(connection, sink.name, AT_ONCE)  # without what another courier did meanwhile
         for delivery in waiting:
             sink.deliver(delivery)
-            with self.history.connected() as connection:
+            with self.history.transaction() as connection:
                 outbox.delivered(connection, delivery)
                 ours = self._claimed(connection, sink)
             if not ours or (stopped is not None and stopped.is_set()):
@@ -113,7 +113,7 @@ class Courier:
     def _release(self, sink: Sink) -> None:
         """Let another courier deliver to the sink at once."""
         try:
-            with self.history.connected() as connection:
+            with self.history.transaction() as connection:
                 outbox.release(connection, sink.name, self._owner)
         except HistoryError as error:
             log.debug("%s", error)
@@ -137,7 +137,7 @@ class Courier:
 
     def _record(self, sink: Sink, failures: int, error: str | None) -> None:
         try:
-            with self.history.connected() as connection:
+            with self.history.transaction() as connection:
                 outbox.record_outcome(connection, sink.name, failures, error)
         except HistoryError as unreachable:
             log.debug("%s", unreachable)

@@ -37,12 +37,12 @@ class DriftWatch:
         self._key = {"model_sha256": calibration.model_sha256, "calibration": calibration.id}
         self._beginning, self._upto, self._kept = -1, 0, 0
         self._lock = Lock()
-        with history.connected() as connection:
+        with history.transaction() as connection:
             self._go_on(connection)
 
     def update(self) -> tuple[DriftReport, ...]:
         """Take what was stored since into account; report each group that drifts, once."""
-        with self.history.connected() as connection, self._lock:
+        with self.history.transaction() as connection, self._lock:
             self._go_on(connection)
             if (connection.scalar(select(func.max(VERDICTS.c.id))) or 0) < self._upto:
                 self._upto = 0  # all were pruned: SQLite gives numbers again
@@ -50,7 +50,7 @@ class DriftWatch:
                 self.monitor.add(score, group)
                 self._upto = number
         if self.monitor.parts - self._kept >= max(LEAST, self._kept // 10):
-            self.keep()
+            self.save()
         new = tuple(report for report in self.monitor.drifting() if report.group not in self._told)
         self._told |= {report.group for report in new}
         return new
@@ -60,13 +60,13 @@ class DriftWatch:
         with self._lock:
             return self.monitor.reports()
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Keep what was learnt in the history."""
         if self.monitor.parts == self._kept:
             return
         row = self._key | {"beginning": self._beginning, "upto": self._upto, "state": self.monitor.state()}
         older = _of(self._key), DRIFT.c.beginning <= self._beginning
-        with self.history.connected() as connection:
+        with self.history.transaction() as connection:
             number = connection.scalar(insert(DRIFT).returning(DRIFT.c.id), row)
             connection.execute(delete(DRIFT).where(*older, DRIFT.c.id < number))
         self._kept = self.monitor.parts
@@ -91,9 +91,9 @@ class DriftWatch:
         return select(*columns).where(*ours, VERDICTS.c.id > self._upto).order_by(VERDICTS.c.id)
 
 
-def begin_anew(history: History) -> None:
+def restart(history: History) -> None:
     """Watch for drift anew from here on, under every calibration: what had drifted was mended."""
-    with history.connected() as connection:
+    with history.transaction() as connection:
         upto = connection.scalar(select(func.max(VERDICTS.c.id))) or 0
         judged = select(VERDICTS.c.model_sha256, VERDICTS.c.calibration).where(VERDICTS.c.calibration.is_not(None))
         for row in connection.execute(judged.distinct()).all():

@@ -55,7 +55,7 @@ def rates(history: History, step: Step, model_sha256: str | None = None, now: da
     query = select(began, func.count(), func.count(VERDICTS.c.defective), defective).where(VERDICTS.c.time > since)
     if model_sha256 is not None:
         query = query.where(VERDICTS.c.model_sha256 == model_sha256)
-    with history.connected() as connection:
+    with history.transaction() as connection:
         rows = connection.execute(query.group_by("began").order_by("began")).all()
     return [Rate(time=_whole(row[0]), inspected=row[1], judged=row[2], defective=int(row[3])) for row in rows]
 

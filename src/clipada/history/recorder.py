@@ -15,7 +15,7 @@ from clipada.history.store import History
 log = logging.getLogger(__name__)
 
 
-class Line:
+class Recorder:
     """A history whose verdicts are delivered to sinks and watched for drift, from ``with`` to its end.
 
     Args:
@@ -57,7 +57,7 @@ class Line:
             flush: Whether to deliver first what waits, until a sink fails.
         """
         if self.drift is not None:
-            self.drift.keep()
+            self.drift.save()
         self.courier.close(flush=flush)
         for waiting in self.history.waiting():
             if waiting.sink in self.history.sinks:

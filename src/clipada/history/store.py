@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -20,51 +20,36 @@ from clipada.history import outbox
 from clipada.history.kept_images import keep_image
 from clipada.history.tables import DELIVERIES, FEEDBACK, VERDICTS, migrate
 from clipada.history.watching import seen
-from clipada.inspection.batch import prediction_record
+from clipada.inspection.record import COLUMNS, verdict_record
 from clipada.types import Verdict
 
+ENTRY_COLUMNS = ("id", *(field.name for field in COLUMNS), "kept", "confirmed", "reason")
+"""The columns of an ``Entry``, and of the CSV export."""
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Entry:
-    """A verdict in the history.
+    """A verdict in the history, with the operator's latest feedback.
+
+    Each column is an attribute, e.g. ``entry.score``: ``id``; the fields of ``record.COLUMNS``; ``kept``, the file of
+    the kept image, if any; ``confirmed``, True if the feedback agrees with the verdict, ``None`` without feedback; and
+    ``reason``, the words of the feedback.
 
     Attributes:
-        id: Its number.
-        time: When it was given, in UTC, ISO 8601.
-        path: The image file, as it was named.
-        run: The run that judged.
-        score: The image score.
-        p_value: Share of good parts that look at least as anomalous; ``None`` without a calibration.
-        score_threshold: The part is defective when its score is greater.
-        defective: Whether it was called so.
-        group_name: The group whose thresholds counted.
-        calibration: Id of the calibration.
-        model_sha256: Hash of the model.
-        image_sha256: Hash of the image.
-        kept: Where the image is kept, if it is.
-        confirmed: Whether the operator's last word agrees with the verdict; ``None`` without a word.
-        reason: That word.
+        columns: The values by name, in the order of ``ENTRY_COLUMNS``.
     """
 
-    id: int
-    time: str
-    path: str | None
-    run: str | None
-    score: float
-    p_value: float | None
-    score_threshold: float | None
-    defective: bool | None
-    group_name: str | None
-    calibration: str | None
-    model_sha256: str | None
-    image_sha256: str
-    kept: str | None
-    confirmed: bool | None
-    reason: str | None
+    columns: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the column of that name."""
+        if name in ENTRY_COLUMNS:
+            return self.columns[name]
+        raise AttributeError(f"a verdict in the history has no column {name!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class VerdictFilter:
     """Which verdicts are asked for; what is ``None`` leaves none out.
 
     Attributes:
@@ -116,7 +101,7 @@ class History:
             if not create and file and not Path(file).is_file():
                 raise HistoryError(f"no history in {file}", remedy="name the one that `predict --database` wrote")
             event.listen(self._engine, "connect", _durable)
-        with self.connected() as connection:
+        with self.transaction() as connection:
             migrate(connection)
 
     def __enter__(self) -> Self:
@@ -157,7 +142,7 @@ class History:
         rows = [_row(verdict, self._keep(verdict, file)) for verdict, file in zip(verdicts, files, strict=True)]
         numbers: list[int] = []
         statement = insert(VERDICTS).returning(VERDICTS.c.id, sort_by_parameter_order=True)
-        with self.connected() as connection:
+        with self.transaction() as connection:
             if rows:
                 numbers = list(connection.scalars(statement, rows))
                 outbox.queue(connection, numbers, self.sinks)
@@ -167,21 +152,21 @@ class History:
 
     def waiting(self) -> list[outbox.Waiting]:
         """What the sinks have not taken yet, for each sink that anything waits for."""
-        with self.connected() as connection:
+        with self.transaction() as connection:
             return outbox.waiting(connection)
 
     def abandon(self, sink: str, limit: int | None = None) -> int:
         """Give up what waits for a sink, or only so much of it, the oldest first; return how much that was."""
-        with self.connected() as connection:
+        with self.transaction() as connection:
             return outbox.abandon(connection, sink, limit)
 
-    def judge(self, verdict_id: int, *, confirmed: bool, reason: str = "") -> None:
+    def record_feedback(self, verdict_id: int, *, confirmed: bool, reason: str = "") -> None:
         """Add an operator's word on a verdict; the last one counts.
 
         Raises:
             HistoryError: There is no such verdict.
         """
-        with self.connected() as connection:
+        with self.transaction() as connection:
             if connection.scalar(select(VERDICTS.c.id).where(VERDICTS.c.id == verdict_id)) is None:
                 raise HistoryError(f"the history has no verdict {verdict_id}", remedy="see `clipada history list`")
             word = {"verdict_id": verdict_id, "time": _now(), "confirmed": confirmed, "reason": reason}
@@ -189,21 +174,21 @@ class History:
 
     def find(self, verdict_id: int) -> tuple[Entry, dict[str, Any]] | None:
         """A verdict, and the whole of it as ``predict`` prints it; ``None`` if there is none of that number."""
-        with self.connected() as connection:
+        with self.transaction() as connection:
             row = connection.execute(_latest().where(VERDICTS.c.id == verdict_id)).one_or_none()
             record = connection.scalar(select(VERDICTS.c.record).where(VERDICTS.c.id == verdict_id))
-            return None if row is None or record is None else (Entry(**row._mapping), record)
+            return None if row is None or record is None else (Entry(dict(row._mapping)), record)
 
-    def entries(self, wanted: Wanted = Wanted(), *, limit: int | None = None) -> Iterator[Entry]:
+    def entries(self, wanted: VerdictFilter = VerdictFilter(), *, limit: int | None = None) -> Iterator[Entry]:
         """The verdicts, newest first, at most ``limit`` of those that are wanted."""
         query = _latest().where(*_conditions(wanted)).limit(limit)
-        with self.connected() as connection:
+        with self.transaction() as connection:
             for row in connection.execution_options(yield_per=500).execute(query):
-                yield Entry(**row._mapping)
+                yield Entry(dict(row._mapping))
 
     def false_alarms(self, model_sha256: str) -> dict[Path, str | None]:
         """The kept images of a model's alarms that operators rejected, and the group of each."""
-        alarms = self.entries(Wanted(defective=True, word="rejected"))
+        alarms = self.entries(VerdictFilter(defective=True, word="rejected"))
         return {Path(one.kept): one.group_name for one in alarms if one.kept and one.model_sha256 == model_sha256}
 
     def export_csv(self, file: IO[str]) -> int:
@@ -211,12 +196,11 @@ class History:
 
         Names and reasons come from others: what a spreadsheet would take for a formula gets an apostrophe before it.
         """
-        names = [field.name for field in fields(Entry)]
         writer = csv.writer(file)
-        writer.writerow(names)
+        writer.writerow(ENTRY_COLUMNS)
         count = 0
         for count, entry in enumerate(self.entries(), start=1):  # noqa: B007
-            writer.writerow([_cell(getattr(entry, name)) for name in names])
+            writer.writerow([_cell(value) for value in entry.columns.values()])
         return count
 
     def prune(self, before: datetime) -> int:
@@ -225,7 +209,7 @@ class History:
         A verdict that a sink has not taken yet stays. Files of a watched folder that are gone are forgotten too.
         """
         limit = _stored(before)
-        with self.connected() as connection:
+        with self.transaction() as connection:
             older = VERDICTS.c.time < limit, VERDICTS.c.id.not_in(select(DELIVERIES.c.verdict_id))
             ids = select(VERDICTS.c.id).where(*older)
             kept = set(connection.scalars(select(VERDICTS.c.kept).where(*older, VERDICTS.c.kept.is_not(None))))
@@ -240,7 +224,7 @@ class History:
         return count
 
     @contextmanager
-    def connected(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """A transaction; what the database raises becomes a ``HistoryError``."""
         try:
             with self._engine.begin() as connection:
@@ -263,16 +247,13 @@ def _cell(value: object) -> object:
 
 
 def _row(verdict: Verdict, kept: str | None) -> dict[str, Any]:
-    record = prediction_record(verdict)
-    columns = ("time", "score", "p_value", "score_threshold", "defective", "calibration", "image_sha256")
-    return {name: record[name] for name in columns} | {
-        "path": verdict.path and str(verdict.path).encode(errors="backslashreplace").decode(),
-        "run": verdict.model and verdict.model.run,
-        "model_sha256": verdict.model and verdict.model.sha256,
-        "group_name": verdict.group,
-        "kept": kept,
-        "record": record,
-    }
+    columns = {field.name: _storable(field.value(verdict)) for field in COLUMNS}
+    return columns | {"kept": kept, "record": verdict_record(verdict)}
+
+
+def _storable(value: Any) -> Any:
+    """Return a value as databases take it: a path's bytes that are no text become escapes."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _latest() -> Select[Any]:
@@ -280,14 +261,11 @@ def _latest() -> Select[Any]:
     newer = FEEDBACK.alias()
     last = select(newer.c.id).where(newer.c.verdict_id == VERDICTS.c.id).order_by(newer.c.id.desc()).limit(1)
     joined = VERDICTS.outerjoin(FEEDBACK, FEEDBACK.c.id == last.correlate(VERDICTS).scalar_subquery())
-    columns = [
-        FEEDBACK.c[field.name] if field.name in ("confirmed", "reason") else VERDICTS.c[field.name]
-        for field in fields(Entry)
-    ]
+    columns = [FEEDBACK.c[name] if name in ("confirmed", "reason") else VERDICTS.c[name] for name in ENTRY_COLUMNS]
     return select(*columns).select_from(joined).order_by(VERDICTS.c.id.desc())
 
 
-def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+def _conditions(wanted: VerdictFilter) -> Iterator[ColumnElement[bool]]:
     """What a row of ``_latest`` must meet."""
     if wanted.defective is not None:
         yield VERDICTS.c.defective.is_(wanted.defective)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -21,32 +23,33 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.types import TypeEngine
 
 from clipada.errors import HistoryError
+from clipada.inspection.record import COLUMNS, Field
 
 _METADATA = MetaData()
 
 SCHEMA = Table("clipada_schema", _METADATA, Column("version", Integer, nullable=False))
 
+_SQL_TYPES: dict[type, TypeEngine[Any]] = {str: Text(), float: Float(), bool: Boolean()}
+
+
+def _column(field: Field) -> Column[Any]:
+    """Return the column of a verdict's field."""
+    kind = _SQL_TYPES[field.kind] if field.length is None else String(field.length)
+    return Column(field.name, kind, nullable=field.optional, index=field.indexed or None)
+
+
 VERDICTS = Table(
     "verdicts",
     _METADATA,
     Column("id", Integer, primary_key=True),
-    Column("time", String(40), nullable=False, index=True),
-    Column("path", Text),
-    Column("run", Text),
-    Column("score", Float, nullable=False),
-    Column("p_value", Float),
-    Column("score_threshold", Float),
-    Column("defective", Boolean),
-    Column("group_name", Text),
-    Column("calibration", String(12)),
-    Column("model_sha256", String(64)),
-    Column("image_sha256", String(64), nullable=False, index=True),
+    *map(_column, COLUMNS),
     Column("kept", Text),
     Column("record", JSON, nullable=False),
 )
-"""One row a verdict: what is searched for in columns, the whole of it as `predict` prints it in ``record``."""
+"""One row for each verdict: the fields to search by in columns, the whole JSON line of `predict` in ``record``."""
 
 FEEDBACK = Table(
     "feedback",

@@ -53,7 +53,7 @@ _HEAT_ANCHORS = np.array(
 )
 
 
-def heat_colours(anomaly_map: NDArray[np.floating[Any]]) -> Image:
+def heat_colors(anomaly_map: NDArray[np.floating[Any]]) -> Image:
     """Colour a map on the fixed scale 0..1: dark blue, purple, orange, yellow, linear between anchors.
 
     Args:
@@ -80,14 +80,14 @@ def blend_heat(image: Image, heat: NDArray[np.floating[Any]]) -> Image:
         ``(H, W, 3)`` uint8.
     """
     opacity = _opacity(heat)[..., np.newaxis]
-    blended: Image = ((1 - opacity) * image + opacity * heat_colours(heat)).round().astype(np.uint8)
+    blended: Image = ((1 - opacity) * image + opacity * heat_colors(heat)).round().astype(np.uint8)
     return blended
 
 
 def heat_layer(heat: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Heat by itself, ``(H, W, 4)`` RGBA: laid over an image it looks as ``blend_heat`` does."""
     opacity = np.rint(255 * _opacity(heat)).astype(np.uint8)
-    return np.concatenate([heat_colours(heat), opacity[..., np.newaxis]], axis=-1)
+    return np.concatenate([heat_colors(heat), opacity[..., np.newaxis]], axis=-1)
 
 
 def _opacity(heat: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
@@ -215,7 +215,7 @@ def _scale_bar(height: int, margin: int, threshold: float) -> Image:
     """The heat scale, 1 at the top, the threshold marked in its middle."""
     text = max(11, round(height / 36))
     canvas = np.full((height + 2 * margin, 5 * text, 3), BACKGROUND, np.uint8)
-    canvas[margin : margin + height, margin : margin + text] = heat_colours(np.linspace(1, 0, height)[:, np.newaxis])
+    canvas[margin : margin + height, margin : margin + text] = heat_colors(np.linspace(1, 0, height)[:, np.newaxis])
     picture = PIL.Image.fromarray(canvas)
     draw = PIL.ImageDraw.Draw(picture)
     font = PIL.ImageFont.load_default(text)

@@ -1,75 +1,116 @@
-"""One JSON line for each image, and the pictures beside it."""
+"""The fields of a verdict, defined once: JSON lines, API schemas, database columns, metrics and reports use them.
+
+To add a field, add an attribute to ``Verdict``, set it where verdicts are made (``decision``), and add one ``Field``
+here. A field that the database shall search also joins ``COLUMNS``, and a migration in ``history.tables``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from clipada.images import write_png
-from clipada.inspection.overlays import map_to_16bit, overlay
 from clipada.scoring import map_statistics
 from clipada.types import Failure, Verdict
 
-OVERLAY = ".overlay.png"
-MAP = ".map.png"
-
 Record = dict[str, Any]
-"""What a JSON line holds."""
+"""The content of one JSON line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one image.
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """A field that is a share, 0..1, whose distribution over many parts is of interest.
 
     Attributes:
-        result: The verdict, or why there is none.
-        record: The same as it stands in its JSON line.
+        symbol: Its short name in reports.
+        help: Its description in the server's metrics.
     """
 
-    result: Verdict | Failure
-    record: Record
+    symbol: str
+    help: str
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file's name is that of a picture that ``write_pictures`` writes."""
-    return name.endswith((OVERLAY, MAP))
+@dataclass(frozen=True)
+class Field:
+    """One field of a verdict as it is written down.
+
+    Attributes:
+        name: Its key in JSON, or its column.
+        kind: Type of its value in JSON.
+        read: Read the value from a verdict; by default the attribute of the same name.
+        optional: True if the value may be ``None``.
+        length: The largest number of characters, where text has a limit in the database.
+        indexed: True if the database searches by it.
+        distribution: Set for a share whose distribution is shown.
+    """
+
+    name: str
+    kind: type
+    read: Callable[[Verdict], Any] | None = None
+    optional: bool = False
+    length: int | None = None
+    indexed: bool = False
+    distribution: Distribution | None = None
+
+    def value(self, verdict: Verdict) -> Any:
+        """Return the verdict's value as JSON takes it."""
+        return getattr(verdict, self.name) if self.read is None else self.read(verdict)
 
 
-def write_pictures(folder: Path, name: str, verdict: Verdict) -> None:
-    """Write an image's overlay and its 16-bit map, each whole or not at all."""
-    picture = overlay(verdict.image, verdict.anomaly_map, verdict.threshold)
-    write_png(folder / f"{name}{OVERLAY}", picture)
-    write_png(folder / f"{name}{MAP}", map_to_16bit(verdict.anomaly_map))
+def _path(verdict: Verdict) -> str | None:
+    return None if verdict.path is None else str(verdict.path)
 
 
-def prediction_record(result: Verdict | Failure) -> dict[str, Any]:
-    """One JSON line of ``predict``: the verdict, map statistics and regions, or the error."""
+def _regions(verdict: Verdict) -> list[Record]:
+    return [
+        {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(region).items()}
+        for region in verdict.regions
+    ]
+
+
+FIELDS = (
+    Field("path", str, _path, optional=True),
+    Field("score", float, distribution=Distribution(symbol="score", help="Image scores.")),
+    Field("p_value", float, optional=True, distribution=Distribution(symbol="p", help="P-values.")),
+    Field("score_threshold", float, optional=True),
+    Field("defective", bool, optional=True),
+    Field("group", str, optional=True),
+    Field("width", int, lambda verdict: verdict.size[0]),
+    Field("height", int, lambda verdict: verdict.size[1]),
+    Field("map", dict, lambda verdict: map_statistics(verdict.anomaly_map, verdict.threshold)),
+    Field("threshold", float),
+    Field("regions", list, _regions),
+    Field("calibration", str, optional=True, length=12),
+    Field("model", dict, lambda verdict: verdict.model and asdict(verdict.model), optional=True),
+    Field("image_sha256", str, length=64, indexed=True),
+    Field("time", str, length=40, indexed=True),
+    Field("latency_ms", float),
+)
+"""The fields of a JSON line, in its order."""
+
+_BY_NAME = {field.name: field for field in FIELDS}
+
+COLUMNS = (
+    _BY_NAME["time"],
+    _BY_NAME["path"],
+    Field("run", str, lambda verdict: verdict.model and verdict.model.run, optional=True),
+    _BY_NAME["score"],
+    _BY_NAME["p_value"],
+    _BY_NAME["score_threshold"],
+    _BY_NAME["defective"],
+    Field("group_name", str, lambda verdict: verdict.group, optional=True),  # GROUP is a reserved word of SQL
+    _BY_NAME["calibration"],
+    Field("model_sha256", str, lambda verdict: verdict.model and verdict.model.sha256, optional=True, length=64),
+    _BY_NAME["image_sha256"],
+)
+"""The fields that the history searches and lists, in the order of its columns; the full record is stored as well."""
+
+DISTRIBUTIONS = {field.name: field.distribution for field in FIELDS if field.distribution is not None}
+"""The fields whose distribution is shown, by name."""
+
+
+def verdict_record(result: Verdict | Failure) -> Record:
+    """Return the JSON line of a verdict, with all ``FIELDS``, or that of a failure, with its error."""
     if isinstance(result, Failure):
         return {"path": str(result.path), "error": str(result.error)}
-    return {
-        "path": None if result.path is None else str(result.path),
-        "score": result.score,
-        "p_value": result.p_value,
-        "score_threshold": result.score_threshold,
-        "defective": result.defective,
-        "group": result.group,
-        "width": result.size[0],
-        "height": result.size[1],
-        "map": map_statistics(result.anomaly_map, result.threshold),
-        "threshold": result.threshold,
-        "regions": [
-            {
-                "box": list(region.box),
-                "area": region.area,
-                "peak": region.peak,
-                "peak_position": list(region.peak_position),
-            }
-            for region in result.regions
-        ],
-        "calibration": result.calibration,
-        "model": None if result.model is None else asdict(result.model),
-        "image_sha256": result.image_sha256,
-        "time": result.time,
-        "latency_ms": result.latency_ms,
-    }
+    return {field.name: field.value(result) for field in FIELDS}

@@ -1,6 +1,6 @@
 """What people look at: overlays, tables and the model card."""
 
-from clipada.inspection.overlays import blend_heat, draw_outlines, heat_colours, map_to_16bit, overlay
+from clipada.inspection.overlays import blend_heat, draw_outlines, heat_colors, map_to_16bit, overlay
 from clipada.report.card import model_card, run_summary
 from clipada.report.guarantee import calibration_summary
 from clipada.report.html import Report, write_report
@@ -15,7 +15,7 @@ __all__ = [
     "blend_heat",
     "calibration_summary",
     "draw_outlines",
-    "heat_colours",
+    "heat_colors",
     "map_to_16bit",
     "metrics_markdown",
     "metrics_table",

@@ -13,10 +13,10 @@ import PIL.Image
 from clipada.errors import ImageError
 from clipada.images import read_mask
 from clipada.inspection.overlays import outlined, picture_size, views
-from clipada.report.parts import Part
-from clipada.types import Failure, Image, Prediction
+from clipada.report.parts import ScoredPart
+from clipada.types import Failure, Image, Verdict
 
-Inspect = Callable[[Iterable[Path]], Iterator[Prediction | Failure]]
+Inspect = Callable[[Iterable[Path]], Iterator[Verdict | Failure]]
 """Inspects files, one result each, in order: ``Inspector.inspect_files``."""
 
 SIDE = 256
@@ -25,7 +25,7 @@ SIDE = 256
 QUALITY = 85
 """Quality of the WebP pictures, 0..100."""
 
-LABELLED_CASES = 3
+LABELED_CASES = 3
 """Parts shown of each kind of case in a category."""
 
 INSPECTED_CASES = 12
@@ -53,7 +53,7 @@ class Picture:
 class Case:
     """A part and its pictures."""
 
-    part: Part
+    part: ScoredPart
     pictures: tuple[Picture, ...]
 
 
@@ -68,21 +68,21 @@ class Cases:
     """
 
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[ScoredPart, ...]
     shown: tuple[Case, ...] = ()
 
 
-def choose_cases(parts: Sequence[Part]) -> tuple[Cases, ...]:
+def choose_cases(parts: Sequence[ScoredPart]) -> tuple[Cases, ...]:
     """Choose the best and the worst cases of one category; no part is chosen twice, nor one without a file."""
     ranked = sorted((part for part in parts if part.path), key=lambda part: -part.score)
     anomalous = [part for part in ranked if part.kind == "anomalous"]
     good = [part for part in ranked if part.kind == "good"]
     inspected = [part for part in ranked if part.kind == "inspected"]
-    missed = anomalous[LABELLED_CASES:][-LABELLED_CASES:][::-1]
+    missed = anomalous[LABELED_CASES:][-LABELED_CASES:][::-1]
     chosen = {
-        "Defects with the highest scores": anomalous[:LABELLED_CASES],
+        "Defects with the highest scores": anomalous[:LABELED_CASES],
         "Defects with the lowest scores, the first to be missed": missed,
-        "Good parts with the highest scores, the first false alarms": good[:LABELLED_CASES],
+        "Good parts with the highest scores, the first false alarms": good[:LABELED_CASES],
         "Parts with the highest scores": inspected[:INSPECTED_CASES],
     }
     return tuple(Cases(title=title, parts=tuple(found)) for title, found in chosen.items() if found)
@@ -100,7 +100,7 @@ def with_pictures(chosen: Sequence[Cases], inspect: Inspect) -> tuple[tuple[Case
     return drawn, tuple(failures)
 
 
-def _draw(parts: Iterable[Part], results: Iterator[Prediction | Failure], failures: list[Failure]) -> Iterator[Case]:
+def _draw(parts: Iterable[ScoredPart], results: Iterator[Verdict | Failure], failures: list[Failure]) -> Iterator[Case]:
     """Draw each part with the next result; what cannot be read joins ``failures``."""
     for part, path in ((part, part.path) for part in parts if part.path):
         result = next(results)
@@ -115,7 +115,7 @@ def _draw(parts: Iterable[Part], results: Iterator[Prediction | Failure], failur
             yield Case(part=part, pictures=pictures)
 
 
-def _pictures(part: Part, prediction: Prediction) -> Iterator[Picture]:
+def _pictures(part: ScoredPart, prediction: Verdict) -> Iterator[Picture]:
     """The image, the truth where it is known, the map, the contour."""
     threshold = prediction.threshold if part.threshold is None else part.threshold
     size = picture_size((prediction.image.shape[0], prediction.image.shape[1]), (SIDE, SIDE))

@@ -9,7 +9,7 @@ from statistics import median
 
 from clipada.report.cases import Cases, Inspect, choose_cases, with_pictures
 from clipada.report.histogram import Histogram, histogram
-from clipada.report.parts import Kind, Part
+from clipada.report.parts import Kind, ScoredPart
 from clipada.types import Failure
 
 KINDS: tuple[Kind, ...] = ("good", "anomalous", "inspected")
@@ -39,7 +39,9 @@ class Chapter:
     failures: tuple[Failure, ...]
 
 
-def write_chapters(parts: Sequence[Part], inspect: Inspect, image_threshold: ImageThreshold) -> tuple[Chapter, ...]:
+def write_chapters(
+    parts: Sequence[ScoredPart], inspect: Inspect, image_threshold: ImageThreshold
+) -> tuple[Chapter, ...]:
     """One chapter for each category, in the order the parts come."""
     names = dict.fromkeys(part.category for part in parts)
     return tuple(
@@ -47,7 +49,7 @@ def write_chapters(parts: Sequence[Part], inspect: Inspect, image_threshold: Ima
     )
 
 
-def _chapter(name: str, parts: Sequence[Part], inspect: Inspect, image_threshold: ImageThreshold) -> Chapter:
+def _chapter(name: str, parts: Sequence[ScoredPart], inspect: Inspect, image_threshold: ImageThreshold) -> Chapter:
     cases, failures = with_pictures(choose_cases(parts), inspect)
     limits = [image_threshold(part.path) if part.path and part.defect else part.score_threshold for part in parts]
     scores = {kind: [part.score for part in parts if part.kind == kind] for kind in KINDS}
@@ -78,7 +80,7 @@ def _order(scores: _Scores) -> list[str]:
     return [f"{hidden} of {len(anomalous)} anomalous parts score no higher than the highest good part."]
 
 
-def _regions(parts: Sequence[Part]) -> list[str]:
+def _regions(parts: Sequence[ScoredPart]) -> list[str]:
     """How many parts have a region, where somebody counted."""
     counts = [part.regions for part in parts if part.regions is not None]
     if not counts:
@@ -86,7 +88,7 @@ def _regions(parts: Sequence[Part]) -> list[str]:
     return [f"{sum(map(bool, counts))} of {len(counts)} have a region above the threshold of the map."]
 
 
-def _decisions(parts: Sequence[Part], limits: Sequence[float | None]) -> list[str]:
+def _decisions(parts: Sequence[ScoredPart], limits: Sequence[float | None]) -> list[str]:
     """How many of each kind lie above their threshold."""
     decided = [(part, part.score > limit) for part, limit in zip(parts, limits, strict=True) if limit is not None]
     counts = {kind: [above for part, above in decided if part.kind == kind] for kind in KINDS}

@@ -16,7 +16,7 @@ from clipada.config import setting_names
 from clipada.errors import RunError
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.files import write_text
-from clipada.inspection.overlays import heat_colours
+from clipada.inspection.overlays import heat_colors
 from clipada.report.card import LIMITS, run_summary
 from clipada.report.cases import Inspect
 from clipada.report.chapters import ImageThreshold, write_chapters
@@ -55,7 +55,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class MetricsTable:
     """Metrics in percent.
 
     Attributes:
@@ -77,8 +77,8 @@ class Evaluated:
         protocol: How they came about, by the names in ``PROTOCOL``.
     """
 
-    table: Table
-    passes: tuple[Table, ...]
+    table: MetricsTable
+    passes: tuple[MetricsTable, ...]
     protocol: dict[str, Any]
 
 
@@ -104,7 +104,7 @@ def write_report(
     Raises:
         RunError: The run's metrics are damaged, or its maps are not finite.
     """
-    evaluation = _evaluation(run) if parts.labelled else None
+    evaluation = _evaluation(run) if parts.labeled else None
     chapters = write_chapters(parts.scored, inspect, image_threshold)
     failures = tuple(failure for chapter in chapters for failure in chapter.failures)
     page = _PAGES.get_template(TEMPLATE).render(
@@ -114,7 +114,7 @@ def write_report(
         evaluation=evaluation,
         chapters=chapters,
         names=_names(parts),
-        heat=["#{:02x}{:02x}{:02x}".format(*colour) for colour in heat_colours(np.linspace(0, 1, 10))],
+        heat=["#{:02x}{:02x}{:02x}".format(*colour) for colour in heat_colors(np.linspace(0, 1, 10))],
         left_out=[*parts.left_out, *(_in_a_line(failure) for failure in failures)],
         facts=_facts(run, parts),
         settings={name: run.config.value(name) for name in setting_names()},
@@ -141,7 +141,7 @@ def _heading(run: Run, parts: Parts, evaluation: Evaluated | None, command: str)
 def _facts(run: Run, parts: Parts) -> dict[str, str]:
     """What the model is, and what its verdicts rest on."""
     facts = {name: value for name, value in run_summary(run).items() if name not in ("run", "mean metrics")}
-    if not parts.labelled:
+    if not parts.labeled:
         facts |= _basis(run, parts)
     return facts
 
@@ -179,10 +179,10 @@ def _evaluation(run: Run) -> Evaluated | None:
         raise RunError(what, got=repr(error), remedy=remedy) from error
 
 
-def _table(title: str, content: dict[str, Any]) -> Table:
+def _table(title: str, content: dict[str, Any]) -> MetricsTable:
     categories = {name: CategoryMetrics(**values) for name, values in content["categories"].items()}
     rows = metrics_rows(categories, CategoryMetrics(**content["mean"]))
-    return Table(title=title, rows=tuple(map(tuple, rows)))
+    return MetricsTable(title=title, rows=tuple(map(tuple, rows)))
 
 
 def _folder(parts: Parts) -> Path | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from clipada.errors import ClipAdaError, RunError
+from clipada.inspection.record import DISTRIBUTIONS
 from clipada.runs import METRICS, SCORES, Run
 
 Kind = Literal["good", "anomalous", "inspected"]
@@ -18,7 +19,7 @@ _Record = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ScoredPart:
     """One scored image.
 
     Attributes:
@@ -30,7 +31,7 @@ class Part:
         threshold: Map value that its regions lie above; ``None``: the run's own.
         regions: How many regions were found; ``None`` where nobody counted.
         score_threshold: The image score above which it was called defective; ``None`` where nobody judged it.
-        p_value: The share of good parts that look at least as anomalous, where it was judged.
+        shares: Shares beside the score, such as the p-value, by their symbols.
         calibration: Id of the calibration that it was judged by.
         engine: What computed it, where it is known.
     """
@@ -43,7 +44,7 @@ class Part:
     threshold: float | None = None
     regions: int | None = None
     score_threshold: float | None = None
-    p_value: float | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
     calibration: str | None = None
     engine: str | None = None
 
@@ -64,11 +65,11 @@ class Parts:
         left_out: For each other image, why it has no score.
     """
 
-    scored: tuple[Part, ...]
+    scored: tuple[ScoredPart, ...]
     left_out: tuple[str, ...]
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         """Whether they are known to be good or anomalous."""
         return any(part.kind != "inspected" for part in self.scored)
 
@@ -114,9 +115,9 @@ def read_verdicts(paths: Sequence[Path], lacking: Sequence[str] = ()) -> Parts:
     )
 
 
-def _read(path: Path, to_part: Callable[[_Record], Part], remedy: str) -> Parts:
+def _read(path: Path, to_part: Callable[[_Record], ScoredPart], remedy: str) -> Parts:
     """Read one part a line; lines that say why there is no score are left out."""
-    scored: list[Part] = []
+    scored: list[ScoredPart] = []
     left_out: list[str] = []
     for number, line in enumerate(_lines(path, remedy), start=1):
         try:
@@ -124,7 +125,7 @@ def _read(path: Path, to_part: Callable[[_Record], Part], remedy: str) -> Parts:
             part = " ".join(record["error"].split()) if "error" in record else to_part(record)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise _unfit(path, f"line {number}: {line[:80]}", remedy) from error
-        if isinstance(part, Part) and math.isfinite(part.score):
+        if isinstance(part, ScoredPart) and math.isfinite(part.score):
             scored.append(part)
         else:
             left_out.append(
@@ -144,10 +145,10 @@ def _lines(path: Path, remedy: str) -> Iterator[str]:
         raise _unfit(path, getattr(error, "strerror", None) or str(error), remedy) from error
 
 
-def _scored(record: _Record) -> Part:
+def _scored(record: _Record) -> ScoredPart:
     """The part of a line of ``evaluation/scores.jsonl``; the last score is the one that counts."""
     score, mask = record["scores"][-1], record.get("mask")
-    return Part(
+    return ScoredPart(
         path=Path(record["path"]),
         category=str(record["category"]),
         score=math.nan if score is None else float(score),
@@ -156,17 +157,21 @@ def _scored(record: _Record) -> Part:
     )
 
 
-def _inspected(record: _Record) -> Part:
+def _inspected(record: _Record) -> ScoredPart:
     """The part of a line of ``predict``, with the thresholds it was judged by."""
-    limit, p_value, model = (record.get(name) for name in ("score_threshold", "p_value", "model"))
-    return Part(
+    limit, model = record.get("score_threshold"), record.get("model")
+    return ScoredPart(
         path=None if record["path"] is None else Path(record["path"]),
         category="",
         score=float(record["score"]),
         threshold=float(record["threshold"]),
         regions=len(record["regions"]),
         score_threshold=None if limit is None else float(limit),
-        p_value=None if p_value is None else float(p_value),
+        shares={
+            distribution.symbol: float(record[name])
+            for name, distribution in DISTRIBUTIONS.items()
+            if name != "score" and record.get(name) is not None
+        },
         calibration=record.get("calibration"),
         engine=None if model is None else str(model["engine"]),
     )

@@ -14,9 +14,9 @@ from clipada.config import ServeConfig
 from clipada.history.store import History
 from clipada.inspection import Inspector
 from clipada.server import routes
-from clipada.server.auth import BodyLimit, Origins, TokenGate
-from clipada.server.errors import explain_errors
-from clipada.server.metrics import Counted, Instruments
+from clipada.server.auth import BodyLimit, OriginGate, TokenGate
+from clipada.server.errors import add_error_handlers
+from clipada.server.metrics import ResponseCounter, ServerMetrics
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Service
 
@@ -37,19 +37,19 @@ def create_app(
         history: Where verdicts are stored before they are answered; closed when the application stops.
         token: What callers must show; ``None`` lets anyone in.
     """
-    instruments = Instruments()
-    served = {name: ServedModel(name, one, settings, history, instruments) for name, one in models.items()}
-    service = Service(models=served, settings=settings, history=history, instruments=instruments)
+    metrics = ServerMetrics()
+    served = {name: ServedModel(name, one, settings, history, metrics) for name, one in models.items()}
+    service = Service(models=served, settings=settings, history=history, metrics=metrics)
     app = FastAPI(
         title="clipada", version=version("clipada"), description=_ABOUT, docs_url=None, redoc_url=None, lifespan=_life
     )
     app.state.service = service
     for part in (routes.page, routes.inspect, routes.history, routes.status):
         app.include_router(part.router)
-    explain_errors(app)
+    add_error_handlers(app)
     routes.status.show_gauges(service)
     _guard(app, settings, token)
-    app.add_middleware(Counted, instruments=instruments)
+    app.add_middleware(ResponseCounter, metrics=metrics)
     return app
 
 
@@ -68,7 +68,7 @@ def _guard(app: FastAPI, settings: ServeConfig, token: str | None) -> None:
             expose_headers=["Retry-After"],
         )
     hosts = frozenset({"localhost", "127.0.0.1", "::1", settings.host}) if settings.loopback else None
-    app.add_middleware(Origins, hosts=hosts, origins=settings.allow_origins)
+    app.add_middleware(OriginGate, hosts=hosts, origins=settings.allow_origins)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clipada.server.errors import RefusedError, refused
+from clipada.server.errors import RefusedError, refusal_response
 from clipada.server.routes import page
 
 OPEN = frozenset({"/healthz", "/readyz", *page.FILES})
@@ -20,7 +20,7 @@ OTHER_BYTES = 100_000
 """The largest request where no image is expected."""
 
 
-class Origins:
+class OriginGate:
     """Lets in only what names this host, and of web pages only its own and those allowed.
 
     A page of another site can make a browser send requests here, and with a name of its own that leads to this address
@@ -29,7 +29,7 @@ class Origins:
     Args:
         app: What lies behind.
         hosts: Names that the server may be called by; ``None`` for any.
-        origins: Origins allowed besides the server's own.
+        origins: OriginGate allowed besides the server's own.
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, origins: tuple[str, ...]) -> None:
@@ -40,7 +40,7 @@ class Origins:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or refuse."""
         refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
-        await (refused(refusal) if refusal else self.app)(scope, receive, send)
+        await (refusal_response(refusal) if refusal else self.app)(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> RefusedError | None:
         host, origin = headers.get("host", ""), headers.get("origin")
@@ -70,7 +70,7 @@ class TokenGate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or refuse."""
         refusal = self._refusal(scope) if scope["type"] == "http" else None
-        await (refused(refusal) if refusal else self.app)(scope, receive, send)
+        await (refusal_response(refusal) if refusal else self.app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> RefusedError | None:
         if scope["path"] in OPEN:
@@ -110,11 +110,11 @@ class BodyLimit:
         limit = self.limits.get(scope["path"], OTHER_BYTES)
         headers = Headers(scope=scope)
         if {"content-length", "transfer-encoding"} <= set(headers.keys()):
-            await refused(_TWO_LENGTHS)(scope, receive, send)
+            await refusal_response(_TWO_LENGTHS)(scope, receive, send)
             return
         said = headers.get("content-length", "0")
         if not said.isdecimal() or len(said) > 18 or int(said) > limit:
-            await refused(_too_large(limit, f"{said[:30]} bytes"))(scope, receive, send)
+            await refusal_response(_too_large(limit, f"{said[:30]} bytes"))(scope, receive, send)
             return
         came = 0
 

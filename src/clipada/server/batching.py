@@ -32,7 +32,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Job:
+class QueuedImage:
     """An accepted image.
 
     Attributes:
@@ -61,12 +61,12 @@ class Work(Protocol):
     def refresh(self) -> None:
         """Look for news, before each batch and when idle."""
 
-    def work(self, jobs: Sequence[Job]) -> Sequence[Answer | ClipAdaError]:
+    def work(self, jobs: Sequence[QueuedImage]) -> Sequence[Answer | ClipAdaError]:
         """Do the jobs; one outcome each. What is returned will be told: it has to be on the disk."""
 
 
-class Places:
-    """Places in a queue that a request holds, each until an image has taken it or the request ends."""
+class Reservation:
+    """Slots in a queue that a request holds, each until an image has taken it or the request ends."""
 
     def __init__(self, batcher: Batcher, count: int) -> None:
         self._batcher = batcher
@@ -81,7 +81,7 @@ class Places:
         self._batcher.reserve(count)
         self.count += count
 
-    def submit(self, job: Job) -> Future[Answer]:
+    def submit(self, job: QueuedImage) -> Future[Answer]:
         """Let an image take one of the places."""
         self._batcher.put(job)
         self.count -= 1
@@ -102,7 +102,7 @@ class Batcher:
         self._settings = settings
         self.name = name
         self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[QueuedImage] = deque()
         self._taken = 0
         self._closing = False
         self._seconds_each = 0.1
@@ -129,14 +129,14 @@ class Batcher:
         return self._taken
 
     @contextmanager
-    def places(self, count: int = 1) -> Iterator[Places]:
+    def places(self, count: int = 1) -> Iterator[Reservation]:
         """Hold places for images that are on their way in.
 
         Raises:
             RefusedError: The queue is full (429), or the server stops or cannot work (503).
         """
         self.reserve(count)
-        held = Places(self, count)
+        held = Reservation(self, count)
         try:
             yield held
         finally:
@@ -159,7 +159,7 @@ class Batcher:
                 )
             self._taken += count
 
-    def put(self, job: Job) -> None:
+    def put(self, job: QueuedImage) -> None:
         """Queue an image that holds a place."""
         with self._changed:
             if self._closing:
@@ -184,7 +184,7 @@ class Batcher:
             if jobs:
                 self._do(jobs)
 
-    def _next(self) -> list[Job] | None:
+    def _next(self) -> list[QueuedImage] | None:
         """What waits, as much as goes into a batch; nothing after a while without work; ``None`` at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing, IDLE_SECONDS)
@@ -202,7 +202,7 @@ class Batcher:
             self._taken -= len(jobs)
             return jobs
 
-    def _do(self, jobs: list[Job]) -> None:
+    def _do(self, jobs: list[QueuedImage]) -> None:
         """Work on a batch and tell every one of its outcomes, whatever happens."""
         started = time.perf_counter()
         outcomes: Sequence[Answer | BaseException]

@@ -81,7 +81,7 @@ def problem(error: ClipAdaError) -> dict[str, str | None]:
     return {"error": error.what, "expected": error.expected, "got": error.got, "remedy": error.remedy}
 
 
-def refused(error: ClipAdaError) -> JSONResponse:
+def refusal_response(error: ClipAdaError) -> JSONResponse:
     """The answer to a request that met an error."""
     if isinstance(error, RefusedError):
         return _Plain(problem(error), error.status, error.headers)
@@ -91,7 +91,7 @@ def refused(error: ClipAdaError) -> JSONResponse:
     return _Plain(problem(error), status, {"Retry-After": "5"} if status == 503 else None)
 
 
-def explain_errors(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Let an application answer every error in the same form."""
     app.add_exception_handler(ClipAdaError, _clipada_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -100,22 +100,24 @@ def explain_errors(app: FastAPI) -> None:
 
 
 async def _clipada_error(_: Request, error: Any) -> JSONResponse:
-    return refused(error)
+    return refusal_response(error)
 
 
 async def _invalid(_: Request, error: Any) -> JSONResponse:
     first = error.errors()[0]
     where = " ".join(str(part) for part in first["loc"])
-    return refused(RefusedError(422, f"cannot use {where}", expected=first["msg"], got=repr(first.get("input"))[:200]))
+    return refusal_response(
+        RefusedError(422, f"cannot use {where}", expected=first["msg"], got=repr(first.get("input"))[:200])
+    )
 
 
 async def _http_error(request: Request, error: Any) -> JSONResponse:
     what = f"{request.method} {request.url.path[:200]}: {error.detail}"
-    answer = refused(RefusedError(error.status_code, what, remedy="GET /openapi.json tells what there is"))
+    answer = refusal_response(RefusedError(error.status_code, what, remedy="GET /openapi.json tells what there is"))
     answer.headers.update(error.headers or {})
     return answer
 
 
 async def _unexpected(request: Request, _: Exception) -> JSONResponse:
     remedy = "the server's log tells what happened"
-    return refused(RefusedError(500, f"{request.method} {request.url.path[:200]} failed", remedy=remedy))
+    return refusal_response(RefusedError(500, f"{request.method} {request.url.path[:200]} failed", remedy=remedy))

@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clipada.inspection.record import DISTRIBUTIONS
 from clipada.types import Verdict
 
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -16,7 +17,7 @@ _SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 
 
-class Instruments:
+class ServerMetrics:
     """Counts, latencies and scores."""
 
     def __init__(self) -> None:
@@ -25,15 +26,17 @@ class Instruments:
             collector(registry=self.registry)
         model = ["model"]
         self._images = Counter("clipada_images", "Images by what became of them.", ["model", "result"], registry=None)
-        self._scores = Histogram("clipada_score", "Image scores.", model, buckets=_SHARES, registry=None)
-        self._p_values = Histogram("clipada_p_value", "P-values.", model, buckets=_SHARES, registry=None)
+        self._distributions = {
+            name: Histogram(f"clipada_{name}", distribution.help, model, buckets=_SHARES, registry=None)
+            for name, distribution in DISTRIBUTIONS.items()
+        }
         self._sizes = Histogram("clipada_batch_images", "Images in a batch.", model, buckets=_SIZES, registry=None)
         self._inspecting = _seconds("clipada_inspect_seconds", "Inspecting a batch.")
         self._storing = _seconds("clipada_store_seconds", "Storing a batch's verdicts.")
         self._answering = _seconds("clipada_answer_seconds", "From accepting an image to its answer.")
         self._responses = Counter("clipada_responses", "Answers by route, status.", ["route", "status"], registry=None)
         for own in (
-            *(self._images, self._scores, self._p_values, self._sizes, self._inspecting),
+            *(self._images, *self._distributions.values(), self._sizes, self._inspecting),
             *(self._storing, self._answering, self._responses),
         ):
             self.registry.register(own)
@@ -48,9 +51,9 @@ class Instruments:
         """A verdict was stored."""
         result = {True: "defective", False: "good", None: "uncalibrated"}[verdict.defective]
         self._images.labels(model, result).inc()
-        self._scores.labels(model).observe(verdict.score)
-        if verdict.p_value is not None:
-            self._p_values.labels(model).observe(verdict.p_value)
+        for name, histogram in self._distributions.items():
+            if (value := getattr(verdict, name)) is not None:
+                histogram.labels(model).observe(value)
 
     def unreadable(self, model: str) -> None:
         """An image could not be decoded."""
@@ -93,17 +96,17 @@ class _Gauge(Collector):
         yield family
 
 
-class Counted:
+class ResponseCounter:
     """Counts every answer of an application by route and status.
 
     Args:
         app: What lies behind.
-        instruments: Where it is counted.
+        metrics: Where it is counted.
     """
 
-    def __init__(self, app: ASGIApp, instruments: Instruments) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
         self.app = app
-        self.instruments = instruments
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on and count."""
@@ -118,4 +121,4 @@ class Counted:
             await self.app(scope, receive, seen)
         finally:
             if scope["type"] == "http":
-                self.instruments.response(getattr(scope.get("route"), "path", "none"), status)
+                self.metrics.response(getattr(scope.get("route"), "path", "none"), status)

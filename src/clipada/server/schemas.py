@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, create_model
 
+from clipada.inspection.record import COLUMNS, FIELDS, Field
 from clipada.server.errors import Problem
+from clipada.types import ModelIdentity, Region
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _storable(text: str) -> str:
@@ -17,11 +22,13 @@ def _storable(text: str) -> str:
     return text
 
 
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
-Text = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_storable)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
+LongText = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_storable)]
 MapKind = Literal["heat", "values", "channels"]
 ModelName = Annotated[str | None, Query(description="Which model inspects; needed where there are several.")]
-Group = Annotated[Line | None, Query(description="The group whose thresholds count, where the calibration has groups.")]
+Group = Annotated[
+    ShortText | None, Query(description="The group whose thresholds count, where the calibration has groups.")
+]
 MapChoice = Annotated[
     MapKind | None,
     Query(
@@ -33,13 +40,27 @@ MapChoice = Annotated[
 ]
 
 
+def _with_fields(annotations: Mapping[str, Any]) -> Callable[[type[_Model]], type[_Model]]:
+    """Return a class decorator that adds required fields to a model, so that each field is defined in one place."""
+
+    def decorate(model: type[_Model]) -> type[_Model]:
+        fields: dict[str, Any] = {name: (annotation, ...) for name, annotation in annotations.items()}
+        return create_model(
+            model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
+        )
+
+    return decorate
+
+
+def _annotations(fields: Iterable[Field], nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the annotation of each field of a verdict; ``nested`` names the models of those that are JSON objects."""
+    kinds = {field.name: nested.get(field.name, field.kind) for field in fields}
+    return {field.name: kinds[field.name] | None if field.optional else kinds[field.name] for field in fields}
+
+
+@_with_fields(get_type_hints(Region))
 class RegionAnswer(BaseModel):
     """A connected area above the threshold: left, top, right, bottom in pixels, right and bottom exclusive."""
-
-    box: tuple[int, int, int, int]
-    area: int
-    peak: float
-    peak_position: tuple[int, int]
 
 
 class MapStatistics(BaseModel):
@@ -52,36 +73,16 @@ class MapStatistics(BaseModel):
     max: float
 
 
+@_with_fields(get_type_hints(ModelIdentity))
 class Identity(BaseModel):
-    """Which model judged, by which engine."""
-
-    run: str
-    sha256: str
-    backbone_sha256: str
-    engine: str
+    """The model and the engine behind a verdict."""
 
 
+@_with_fields(_annotations(FIELDS, {"map": MapStatistics, "regions": list[RegionAnswer], "model": Identity}))
 class Record(BaseModel):
-    """A verdict, as `clipada predict` prints it; `path` is what the sender called the image."""
+    """A verdict, as `clipada predict` prints it; `path` is the name that the caller gave the image."""
 
     model_config = ConfigDict(extra="forbid")
-
-    path: str | None
-    score: float
-    p_value: float | None
-    score_threshold: float | None
-    defective: bool | None
-    group: str | None
-    width: int
-    height: int
-    map: MapStatistics
-    threshold: float
-    regions: list[RegionAnswer]
-    calibration: str | None
-    model: Identity | None
-    image_sha256: str
-    time: str
-    latency_ms: float
 
 
 class Inspected(Record):
@@ -98,21 +99,14 @@ class BatchAnswer(BaseModel):
     results: list[Inspected | Problem]
 
 
-class EntryAnswer(BaseModel):
-    """A verdict in the history, with the operator's last word."""
+@_with_fields({"id": int} | _annotations(COLUMNS, {}))
+class _Stored(BaseModel):
+    """The columns of a verdict in the history."""
 
-    id: int
-    time: str
-    path: str | None
-    run: str | None
-    score: float
-    p_value: float | None
-    score_threshold: float | None
-    defective: bool | None
-    group_name: str | None
-    calibration: str | None
-    model_sha256: str | None
-    image_sha256: str
+
+class EntryAnswer(_Stored):
+    """A verdict in the history, with the operator's latest feedback."""
+
     kept: bool
     confirmed: bool | None
     reason: str | None
@@ -137,7 +131,7 @@ class Feedback(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     confirmed: bool
-    reason: Text = ""
+    reason: LongText = ""
 
 
 class Ready(BaseModel):

@@ -17,8 +17,8 @@ from clipada.history.drift import DriftWatch
 from clipada.history.store import History
 from clipada.inspection import Inspector
 from clipada.runs import CALIBRATION
-from clipada.server.batching import Answer, Batcher, Job
-from clipada.server.metrics import Instruments
+from clipada.server.batching import Answer, Batcher, QueuedImage
+from clipada.server.metrics import ServerMetrics
 from clipada.types import Verdict
 
 log = logging.getLogger(__name__)
@@ -34,17 +34,17 @@ class ServedModel:
         inspector: Inspects its images.
         settings: The server's.
         history: Where verdicts go.
-        instruments: Where they are counted.
+        metrics: Where they are counted.
     """
 
     def __init__(
-        self, name: str, inspector: Inspector, settings: ServeConfig, history: History, instruments: Instruments
+        self, name: str, inspector: Inspector, settings: ServeConfig, history: History, metrics: ServerMetrics
     ) -> None:
         self.name = name
         self.inspector = inspector
         self.batcher = Batcher(self, settings, name)
         self._history = history
-        self._instruments = instruments
+        self._metrics = metrics
         self._path = None if inspector.run is None else inspector.run.folder / CALIBRATION
         self._seen = _stamp(self._path)
         self._drift: DriftWatch | None = None
@@ -53,7 +53,7 @@ class ServedModel:
     def prepare(self) -> None:
         """Look at a blank image, as the first look takes longer than those after it; read what was stored before."""
         side = self.inspector.engine.image_size
-        self.inspector.engine.localise_passes(np.zeros((1, side, side, 3), np.uint8))
+        self.inspector.engine.localize_passes(np.zeros((1, side, side, 3), np.uint8))
         self._watch_drift()
 
     def refresh(self) -> None:
@@ -65,7 +65,7 @@ class ServedModel:
         """Keep what was learnt of drift, after the last batch."""
         self._watch_drift()
         if self._drift is not None and not self._blind:
-            self._drift.keep()
+            self._drift.save()
 
     def drift(self) -> tuple[DriftReport, ...]:
         """For each group that parts were seen of: do they look like those of the calibration?"""
@@ -107,7 +107,7 @@ class ServedModel:
         else:
             self._blind = False
 
-    def work(self, jobs: Sequence[Job]) -> list[Answer | ClipAdaError]:
+    def work(self, jobs: Sequence[QueuedImage]) -> list[Answer | ClipAdaError]:
         """Inspect a batch and store its verdicts in one transaction."""
         started = time.perf_counter()
         results = self.inspector.inspect_batch(
@@ -121,27 +121,27 @@ class ServedModel:
             if isinstance(result, Verdict) and job.store
         ]
         numbers = iter(self._history.store([verdict for verdict, _ in stored], [content for _, content in stored]))
-        self._instruments.batch(self.name, len(jobs), inspected - started, time.perf_counter() - inspected)
+        self._metrics.batch(self.name, len(jobs), inspected - started, time.perf_counter() - inspected)
         answers: list[Answer | ClipAdaError] = []
         for result, job in zip(named, jobs, strict=True):
             if isinstance(result, Verdict):
                 answers.append(Answer(verdict=result, id=next(numbers) if job.store else None))
                 if job.store:
-                    self._instruments.verdict(self.name, result)
+                    self._metrics.verdict(self.name, result)
             else:
                 answers.append(result)
-                self._instruments.unreadable(self.name)
+                self._metrics.unreadable(self.name)
         return answers
 
 
-def shown_name(name: str | None) -> str | None:
+def display_name(name: str | None) -> str | None:
     """A file name that a caller sent, fit to be stored and shown: no folders, nothing that does not print."""
     last = PureWindowsPath(name or "").name  # takes both kinds of slashes
     shown = "".join(character for character in last if character.isprintable())[:NAME_LENGTH]
     return None if shown in ("", ".", "..") else shown
 
 
-def _named(result: Verdict | ClipAdaError, job: Job) -> Verdict | ClipAdaError:
+def _named(result: Verdict | ClipAdaError, job: QueuedImage) -> Verdict | ClipAdaError:
     """The verdict with the sender's name for the image: a name to be read, never a file to be opened."""
     return replace(result, path=Path(job.name)) if isinstance(result, Verdict) and job.name else result
 

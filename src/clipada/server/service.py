@@ -1,4 +1,4 @@
-"""What every route works with: the models, the history, the instruments, and the room for requests."""
+"""What every route works with: the models, the history, the metrics, and the room for requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from clipada.config import ServeConfig
 from clipada.history.store import History
 from clipada.server.errors import RefusedError
-from clipada.server.metrics import Instruments
+from clipada.server.metrics import ServerMetrics
 from clipada.server.served_model import ServedModel
 
 
@@ -25,7 +25,7 @@ class Service:
         models: By name.
         settings: What is taken, how much of it.
         history: Where verdicts go.
-        instruments: Where things are counted.
+        metrics: Where things are counted.
         started: When, in seconds of ``time.time``.
         held_bytes: What requests hold at present.
         stopping: Whether the server was told to stop.
@@ -34,7 +34,7 @@ class Service:
     models: Mapping[str, ServedModel]
     settings: ServeConfig
     history: History
-    instruments: Instruments
+    metrics: ServerMetrics
     started: float = field(default_factory=time.time)
     held_bytes: int = 0
     stopping: bool = False

@@ -28,7 +28,7 @@ def read_token(path: Path) -> str:
     return token
 
 
-def made_token(path: Path) -> str:
+def ensure_token(path: Path) -> str:
     """The token in a file; made first, for its owner's eyes only, if the file is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -118,7 +118,7 @@ class FolderWatch:
         self.history.store(verdicts, also=lambda connection: seen.remember(connection, self.files.folder, errors))
 
     def _unseen(self, stamps: Sequence[Stamp]) -> list[Stamp]:
-        with self.history.connected() as connection:
+        with self.history.transaction() as connection:
             return seen.unseen(connection, stamps)
 
 

@@ -2,7 +2,9 @@
 
 from clipada.inspection.batch.job import Job, find_sources
 from clipada.inspection.batch.journal import PREDICTIONS, find_predictions, forget_unfinished
-from clipada.inspection.record import MAP, OVERLAY, Outcome, Record, is_picture, prediction_record, write_pictures
+from clipada.inspection.batch.pipeline import Outcome
+from clipada.inspection.pictures import MAP, OVERLAY, is_picture, write_pictures
+from clipada.inspection.record import Record, verdict_record
 
 __all__ = [
     "MAP",
@@ -15,6 +17,6 @@ __all__ = [
     "find_sources",
     "forget_unfinished",
     "is_picture",
-    "prediction_record",
+    "verdict_record",
     "write_pictures",
 ]

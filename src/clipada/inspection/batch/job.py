@@ -14,9 +14,10 @@ from clipada.errors import ConfigError
 from clipada.files import made_folder
 from clipada.inspection import Inspector
 from clipada.inspection.batch.journal import Journal
-from clipada.inspection.batch.pipeline import outcomes
+from clipada.inspection.batch.pipeline import Outcome, outcomes
 from clipada.inspection.batch.sources import Source, Sources
-from clipada.inspection.record import Outcome, Record, is_picture
+from clipada.inspection.pictures import is_picture
+from clipada.inspection.record import Record
 from clipada.types import Verdict
 
 log = logging.getLogger(__name__)

@@ -5,16 +5,31 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from clipada.config import PredictConfig
 from clipada.inspection import Inspector
 from clipada.inspection.batch.sources import Source
-from clipada.inspection.record import Outcome, prediction_record, write_pictures
+from clipada.inspection.pictures import write_pictures
+from clipada.inspection.record import Record, verdict_record
 from clipada.types import Failure, Verdict
 
 WRITES_AHEAD = 2
 """Images that may wait for each thread that writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result for one image.
+
+    Attributes:
+        result: The verdict, or the failure.
+        record: The content of its JSON line.
+    """
+
+    result: Verdict | Failure
+    record: Record
 
 
 def outcomes(
@@ -55,4 +70,4 @@ def _finished(result: Verdict | Failure, name: str, out: Path | None) -> Outcome
     """Draw and write a result's pictures and describe it: the work of a thread."""
     if out is not None and isinstance(result, Verdict):
         write_pictures(out, name, result)
-    return Outcome(result, prediction_record(result))
+    return Outcome(result, verdict_record(result))

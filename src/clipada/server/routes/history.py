@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path as FilePath
 from typing import Annotated, Any
@@ -12,13 +11,13 @@ from starlette.concurrency import run_in_threadpool
 
 from clipada.config import Word
 from clipada.errors import ImageError
-from clipada.history.store import Entry, Wanted
+from clipada.history.store import Entry, VerdictFilter
 from clipada.images import read_header, read_rgb
-from clipada.server.batching import Job
+from clipada.server.batching import QueuedImage
 from clipada.server.errors import Problem, RefusedError
 from clipada.server.pictures import map_png, png
 from clipada.server.routes.inspect import answer_of
-from clipada.server.schemas import Feedback, Line, MapKind, Page, VerdictAnswer
+from clipada.server.schemas import Feedback, MapKind, Page, ShortText, VerdictAnswer
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Served, Service
 
@@ -37,14 +36,14 @@ def verdicts(
     service: Served,
     defective: Annotated[bool | None, Query(description="Only those that found a defect, or that did not.")] = None,
     word: Annotated[Word | None, Query(description="Only those of which an operator said so last.")] = None,
-    group: Annotated[Line | None, Query(description="Only those of this group.")] = None,
+    group: Annotated[ShortText | None, Query(description="Only those of this group.")] = None,
     since: Annotated[datetime | None, Query(description="Only those given then or later.")] = None,
     until: Annotated[datetime | None, Query(description="Only those given earlier.")] = None,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only those with a smaller number.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="At most so many.")] = 50,
 ) -> Any:
     """Verdicts, newest first."""
-    wanted = Wanted(defective=defective, word=word, group=group, since=since, until=until, before=before)
+    wanted = VerdictFilter(defective=defective, word=word, group=group, since=since, until=until, before=before)
     found = list(service.history.entries(wanted, limit=limit))
     return {
         "verdicts": [_shown(entry) for entry in found],
@@ -63,7 +62,7 @@ def verdict(service: Served, number: Number) -> Any:
 def feedback(service: Served, number: Number, word: Feedback) -> Any:
     """Say whether a verdict was right; the last word counts."""
     _found(service, number)
-    service.history.judge(number, confirmed=word.confirmed, reason=word.reason)
+    service.history.record_feedback(number, confirmed=word.confirmed, reason=word.reason)
     return verdict(service, number)
 
 
@@ -87,7 +86,7 @@ async def anomaly_map(
     entry, _ = await run_in_threadpool(_found, service, number)
     content = await run_in_threadpool(_kept, entry)
     header = await run_in_threadpool(read_header, content, service.settings.max_pixels)
-    job = Job(content=content, pixels=header.width * header.height, group=entry.group_name, store=False)
+    job = QueuedImage(content=content, pixels=header.width * header.height, group=entry.group_name, store=False)
     answer = await answer_of(service, _judge(service, entry), job)
     return _file(await run_in_threadpool(map_png, answer.verdict, kind), "image/png")
 
@@ -101,7 +100,7 @@ def _found(service: Service, number: int) -> tuple[Entry, dict[str, Any]]:
 
 def _shown(entry: Entry) -> dict[str, Any]:
     """An entry as callers see it: not where on this machine its image lies."""
-    return asdict(entry) | {"kept": entry.kept is not None}
+    return dict(entry.columns) | {"kept": entry.kept is not None}
 
 
 def _kept(entry: Entry) -> bytes:

@@ -13,12 +13,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from clipada.errors import ClipAdaError
-from clipada.inspection.batch import prediction_record
-from clipada.server.batching import Answer, Job
+from clipada.inspection.record import verdict_record
+from clipada.server.batching import Answer, QueuedImage
 from clipada.server.errors import Problem, RefusedError, problem
 from clipada.server.pictures import map_png
-from clipada.server.schemas import BatchAnswer, Group, Inspected, Line, MapChoice, MapKind, ModelName
-from clipada.server.served_model import ServedModel, shown_name
+from clipada.server.schemas import BatchAnswer, Group, Inspected, MapChoice, MapKind, ModelName, ShortText
+from clipada.server.served_model import ServedModel, display_name
 from clipada.server.service import Served, Service
 from clipada.server.uploads import declared_bytes, pixels_of, read_uploads
 
@@ -48,14 +48,14 @@ async def inspect(
     model: ModelName = None,
     group: Group = None,
     map_kind: MapChoice = None,
-    name: Annotated[Line | None, Query(description="What to call the image; by default the file's name.")] = None,
+    name: Annotated[ShortText | None, Query(description="What to call the image; by default the file's name.")] = None,
 ) -> Any:
     """Inspect one image: a form with the field `file`, or the image as the whole request."""
     settings, served = service.settings, service.model(model)
     with served.batcher.places() as places, service.holding(declared_bytes(request, settings.upload_bytes)):
         (upload,) = await read_uploads(request, "file", 1, settings.upload_seconds)
         pixels = await pixels_of(upload.content, settings.max_pixels)
-        job = Job(content=upload.content, pixels=pixels, name=shown_name(name or upload.name), group=group)
+        job = QueuedImage(content=upload.content, pixels=pixels, name=display_name(name or upload.name), group=group)
         (answer,) = await _answered(service, served, [places.submit(job)])
     if not isinstance(answer, Answer):
         raise answer
@@ -78,7 +78,7 @@ async def inspect_batch(
             except ClipAdaError as error:
                 outcomes.append(error)
                 continue
-            job = Job(content=upload.content, pixels=pixels, name=shown_name(upload.name), group=group)
+            job = QueuedImage(content=upload.content, pixels=pixels, name=display_name(upload.name), group=group)
             outcomes.append(places.submit(job))
         answers = iter(await _answered(service, served, [one for one in outcomes if isinstance(one, Future)]))
         results = [next(answers) if isinstance(one, Future) else one for one in outcomes]
@@ -86,7 +86,7 @@ async def inspect_batch(
     return {"results": told}
 
 
-async def answer_of(service: Service, served: ServedModel, job: Job) -> Answer:
+async def answer_of(service: Service, served: ServedModel, job: QueuedImage) -> Answer:
     """What becomes of an image that did not come in by a route of its own.
 
     Raises:
@@ -109,7 +109,7 @@ async def _answered(
         await asyncio.wait(waiting, timeout=service.settings.answer_seconds)
     given_up = [future.cancel() for future in futures]
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-    service.instruments.answered(served.name, time.perf_counter() - started)
+    service.metrics.answered(served.name, time.perf_counter() - started)
     return [
         _outcome(outcome, gone, service.settings.answer_seconds)
         for outcome, gone in zip(outcomes, given_up, strict=True)
@@ -129,7 +129,7 @@ def _outcome(outcome: Answer | BaseException, given_up: bool, seconds: float) ->
 
 async def _told(served: ServedModel, answer: Answer, map_kind: MapKind | None) -> dict[str, Any]:
     """A stored verdict as JSON."""
-    record = await run_in_threadpool(prediction_record, answer.verdict)
+    record = await run_in_threadpool(verdict_record, answer.verdict)
     told = {"id": answer.id, "served_as": served.name, **record}
     if map_kind is not None:
         told["map_png"] = base64.b64encode(await run_in_threadpool(map_png, answer.verdict, map_kind)).decode()

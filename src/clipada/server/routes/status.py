@@ -54,7 +54,7 @@ def readyz(service: Served) -> Any:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(service: Served) -> Response:
     """Counts, latencies, scores, queues and drift for Prometheus."""
-    return Response(generate_latest(service.instruments.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/v1/status", response_model=Status)
@@ -111,7 +111,7 @@ def model(service: Served, name: str) -> Any:
 
 def show_gauges(service: Service) -> None:
     """Let Prometheus read what changes by itself: queues, readiness, calibrations, drift."""
-    gauge, models = service.instruments.gauge, service.models
+    gauge, models = service.metrics.gauge, service.models
 
     def by_model(read: Any) -> Any:
         return lambda: [([name], float(read(served))) for name, served in models.items()]
