@@ -1,4 +1,4 @@
-"""The promise: p-values and thresholds from good parts keep the false-alarm rate, over thousands of repeated draws."""
+"""Guarantee: p-values and thresholds from good parts keep the false-alarm rate, over thousands of repeated draws."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -47,7 +47,7 @@ def observed_rates(name: str, mode: str, draws: int = 2000, count: int = 400) ->
 
 
 @pytest.mark.parametrize("name", POPULATIONS)
-def test_the_conditional_promise_holds_over_2000_splits(name: str) -> None:
+def test_the_conditional_guarantee_holds_over_2000_splits(name: str) -> None:
     """400 images, 1 %: the mean rate is at most 1 %, and at most 5 % of the calibrations exceed it.
 
     The true chance of exceeding is 0.99^400 = 1.8 %; 2,000 draws exceed 3 % with a chance below 1e-4.
@@ -58,11 +58,11 @@ def test_the_conditional_promise_holds_over_2000_splits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", POPULATIONS)
-def test_the_marginal_promise_holds_over_2000_splits(name: str) -> None:
+def test_the_marginal_guarantee_holds_over_2000_splits(name: str) -> None:
     """The mean rate is at most 4 / 401; the mean over the draws is within four standard errors of the truth."""
     rates = observed_rates(name, "marginal")
     assert rates.mean() <= 4 / 401 + 4 * rates.std() / np.sqrt(rates.size)
-    if name in ("light tails", "heavy tails"):  # continuous: the promise is used up, not only kept
+    if name in ("light tails", "heavy tails"):  # continuous: the guarantee is tight
         assert rates.mean() == pytest.approx(4 / 401, abs=4 * rates.std() / np.sqrt(rates.size))
 
 
@@ -139,10 +139,10 @@ def test_the_conditional_rank_is_the_largest_that_the_exact_binomial_allows(
 @given(RATES, st.sampled_from(["conditional", "marginal"]), st.sampled_from([0.5, 0.95, 0.99]))
 @example(0.01, "conditional", 0.95)
 def test_the_needed_number_is_the_smallest(rate: float, mode: str, confidence: float) -> None:
-    promise = asked(rate, mode, confidence)
-    needed = needed_images(promise)
-    assert threshold_rank(needed, promise) >= 1
-    assert needed == 1 or threshold_rank(needed - 1, promise) == 0
+    guarantee = asked(rate, mode, confidence)
+    needed = needed_images(guarantee)
+    assert threshold_rank(needed, guarantee) >= 1
+    assert needed == 1 or threshold_rank(needed - 1, guarantee) == 0
 
 
 def test_known_counts() -> None:
@@ -165,6 +165,6 @@ def test_the_bound_is_the_beta_quantile(count: int, data: st.DataObject) -> None
 @pytest.mark.parametrize(
     "change", [{"false_alarm_rate": 0}, {"false_alarm_rate": 1.0}, {"confidence": 1}, {"per": "("}]
 )
-def test_settings_that_promise_nothing_are_refused(change: dict[str, float]) -> None:
+def test_settings_without_a_guarantee_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):
         CalibrationConfig(**change)

@@ -1,4 +1,4 @@
-"""Drift is found where there is some, and hardly ever where there is none, however long the stream."""
+"""Drift detection: drift is found, and false alarms stay below the bound in streams of any length."""
 
 from collections.abc import Sequence
 

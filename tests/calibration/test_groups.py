@@ -1,4 +1,4 @@
-"""Which images share a threshold, from the paths that real folders have."""
+"""Groups of images that share a threshold, from the paths that real folders have."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_the_group_of_a_path(path: str, rule: str | None, group: str | None) -> 
     assert group_of(Path(path), rule) == group
 
 
-def test_a_relative_path_tells_the_same_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_relative_path_gives_the_same_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "bottle").mkdir()
     monkeypatch.chdir(tmp_path / "bottle")
     assert group_of(Path("000.png"), "product") == "bottle"

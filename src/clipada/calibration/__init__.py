@@ -1,4 +1,4 @@
-"""From scores of good parts to thresholds and p-values with a stated guarantee."""
+"""Calibration: thresholds and p-values with a stated guarantee, computed from scores of good parts."""
 
 from clipada.calibration.conformal import (
     needed_images,

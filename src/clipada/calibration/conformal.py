@@ -1,13 +1,18 @@
 """Split-conformal p-values and thresholds: pure functions of scores.
 
-Let ``Z_1 .. Z_n`` be the scores of the calibration images and ``S`` that of a new good part, drawn like them. A part is
-called defective when ``S`` is greater than the threshold ``T``, the ``k``-th largest of the ``Z``.
+``Z_1 .. Z_n`` are the scores of the calibration images and ``S`` is the score of a new good part. A part is called
+defective if ``S`` is greater than the threshold ``T``, the ``k``-th largest of the ``Z``.
 
-- On average over calibrations (exchangeability is enough): ``P(S > T) <= k / (n + 1)``. Vovk, Gammerman and Shafer,
+The ranks alone give the guarantee; the distribution of the scores does not matter. If all ``n + 1`` scores are
+exchangeable (any order of them is as likely as any other, e.g. because they are drawn independently from one source),
+then the rank of ``S`` among them is uniform over ``1 .. n + 1``, and ``S`` is among the ``k`` largest with probability
+``k / (n + 1)``; ties only lower it.
+
+- Marginal guarantee, on average over calibration sets: ``P(S > T) <= k / (n + 1)``. Vovk, Gammerman and Shafer,
   "Algorithmic Learning in a Random World" (2005), chapter 2.
-- For this very calibration (independent draws): its rate ``P(S > T | T)`` follows ``Beta(k, n + 1 - k)`` where scores
-  are continuous and lies stochastically below it where they tie. Vovk, "Conditional validity of inductive conformal
-  predictors" (2012), proposition 2a.
+- Conditional guarantee, for the calibration set at hand (independent draws): its own false-alarm rate ``P(S > T | T)``
+  follows ``Beta(k, n + 1 - k)`` if scores are continuous and is stochastically smaller if they tie. Vovk, "Conditional
+  validity of inductive conformal predictors" (2012), proposition 2a.
 """
 
 from __future__ import annotations
@@ -25,12 +30,12 @@ Scores = NDArray[np.float64]
 
 
 def p_values(calibration: Scores, scores: ArrayLike) -> Scores:
-    """The share of good parts that look at least as anomalous, the part itself counted among them.
+    """Return the share of good parts that score at least as high, counting the part itself as one of them.
 
     ``p = (1 + #{Z_i >= s}) / (n + 1)``; for a good part ``P(p <= a) <= a`` for every ``a``, ties included.
 
     Args:
-        calibration: ``(n,)`` scores of good parts in rising order.
+        calibration: ``(n,)`` scores of good parts in ascending order.
         scores: Any shape.
 
     Returns:
@@ -41,14 +46,15 @@ def p_values(calibration: Scores, scores: ArrayLike) -> Scores:
 
 
 def threshold_rank(count: int, settings: CalibrationConfig) -> int:
-    """Which of the largest scores is the threshold: the largest ``k`` that keeps the promise.
+    """Return the rank of the threshold: the largest ``k`` for which the false-alarm rate is guaranteed.
 
     Marginal mode: ``k <= a (n + 1)``. Conditional mode: ``P(Beta(k, n + 1 - k) > a) = P(Binomial(n, a) < k)`` is at
-    most ``1 - confidence``.
+    most ``1 - confidence``. Binomial probabilities rise with ``k``, so that counting those that are small enough gives
+    the largest such ``k``.
 
     Args:
         count: ``n``, the number of calibration images.
-        settings: The asked rate ``a``, the mode and the confidence.
+        settings: The requested rate ``a``, the mode and the confidence.
 
     Returns:
         1 for the largest score; 0 if there are too few images for any threshold.
@@ -61,7 +67,7 @@ def threshold_rank(count: int, settings: CalibrationConfig) -> int:
 
 
 def needed_images(settings: CalibrationConfig) -> int:
-    """The smallest number of calibration images for which the promise can be kept.
+    """Return the smallest number of calibration images that allows the guarantee.
 
     Marginal mode: ``ceil(1 / a) - 1``. Conditional mode: the smallest ``n`` with ``(1 - a)^n <= 1 - confidence``.
     """
@@ -69,22 +75,25 @@ def needed_images(settings: CalibrationConfig) -> int:
     if settings.mode == "marginal":
         return max(1, math.ceil(1 / rate) - 1)
     estimate = math.log(1 - settings.confidence) / math.log1p(-settings.false_alarm_rate)
-    count = max(1, math.floor(estimate) - 1)  # rounding: let the rank itself decide
+    count = max(1, math.floor(estimate) - 1)  # start below the estimate, which is rounded; the exact rank decides
     while not threshold_rank(count, settings):
         count += 1
     return count
 
 
 def threshold(calibration: Scores, rank: int) -> float:
-    """The ``rank``-th largest of scores in rising order; a score is beyond it when it is greater."""
+    """Return the ``rank``-th largest of scores in ascending order; only a greater score exceeds it."""
     return float(calibration[calibration.size - rank])
 
 
 def rate_bound(count: int, rank: int, confidence: float) -> float:
-    """The false-alarm rate that a threshold stays below with ``confidence``: a quantile of ``Beta(k, n + 1 - k)``."""
+    """Return the upper bound of the false-alarm rate with ``confidence``: a quantile of ``Beta(k, n + 1 - k)``."""
     return float(special.betaincinv(rank, count + 1 - rank, confidence))
 
 
 def _exact(value: float) -> Fraction:
-    """The number as it was written: 0.07 is seven hundredths."""
+    """Return the decimal number that the user wrote: 0.07 is 7 / 100, which no binary float equals.
+
+    With floats, ``0.29 * 100`` is less than 29, and the rank would be one too small.
+    """
     return Fraction(repr(float(value)))

@@ -32,15 +32,15 @@ from clipada.config import DriftConfig
 from clipada.types import Verdict
 
 BETS = (-1.0, 0.0, 1.0)
-"""Bets ``e`` that share the capital: each multiplies its part by ``1 + e (p - 1/2)``, which is 1 on average for a uniform
-``p``. ``-1`` gains from small p-values, ``1`` from large ones, and ``0`` keeps its part."""
+"""Bets ``e`` that share the capital: each multiplies its part by ``1 + e (p - 1/2)``, whose mean is 1 for a uniform ``p``.
+``-1`` gains from small p-values, ``1`` from large ones, and ``0`` keeps its part."""
 
 QUANTILES = (0.1, 0.5, 0.9)
 """Levels of the score quantiles that a report compares between calibration and stream."""
 
 
 class JumperMartingale:
-    """Test martingale that follows the best bet: the Simple Jumper of Vovk et al., "Retrain or not retrain" (COPA 2021).
+    """Test martingale that finds the right bet: the Simple Jumper of Vovk et al., "Retrain or not retrain" (COPA 2021).
 
     Nobody knows beforehand which bet will gain, nor when. So the capital is spread over ``BETS``, and before every part
     a share ``jump`` of each bet's capital moves to all bets evenly ("jumps"). A bet that has lost nearly everything is

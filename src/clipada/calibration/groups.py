@@ -1,4 +1,4 @@
-"""Which images share a threshold, read from their paths."""
+"""Groups of images that share a threshold, read from the images' paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GOOD = ("good", "normal", "anomalous")
 
 
 def group_of(path: Path, rule: str | None) -> str | None:
-    """The group of an image.
+    """Return the group of an image.
 
     Args:
         path: The image file.
@@ -20,8 +20,8 @@ def group_of(path: Path, rule: str | None) -> str | None:
 
             - ``None``: no groups.
             - ``product``: the folder that holds ``train`` or ``test``, as in the MVTec AD layout; without these, the
-              image's folder, ``good``, ``normal`` and ``anomalous`` passed over.
-            - ``folder``: the folder that the image lies in.
+              nearest folder above the image that is not called ``good``, ``normal`` or ``anomalous``.
+            - ``folder``: the folder that contains the image.
             - Anything else: a regular expression, searched in the absolute path with ``/`` between names; its first
               group names the group, or the whole match where it has none.
 

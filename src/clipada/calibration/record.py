@@ -1,4 +1,4 @@
-"""A calibration: scores of good parts, the promise, the thresholds that follow. Kept as ``calibration.json``."""
+"""Calibration record: scores of good parts, the guarantee and the resulting thresholds, as in ``calibration.json``."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _AGAIN = "run `clipada calibrate` again"
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationImage:
-    """One image of a good part that the model was not trained on.
+    """Image of a good part that the model was not trained on.
 
     Attributes:
-        sha256: Hash of its file's content.
-        score: Its image score.
-        peak: The highest value of its anomaly map, in its own geometry.
+        sha256: Hash of the file's content.
+        score: Image score.
+        peak: Highest value of the anomaly map at the image's own size.
         group: The group it belongs to, if any.
     """
 
@@ -44,14 +44,14 @@ class CalibrationImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The thresholds of one group, or of all images pooled.
+    """Thresholds of one group, or of all images pooled.
 
     Attributes:
-        score: A part is defective when its image score is greater.
-        pixel: A pixel belongs to a region when its map value is greater. It keeps the same promise: at most the asked
+        score: A part is defective if its image score is greater.
+        pixel: A pixel belongs to a region if its map value is greater. The same guarantee holds: at most the requested
             share of good parts shows any region.
-        images: ``n``, the number of calibration images behind them.
-        rank: ``k``: both thresholds are at least the ``k``-th largest value; higher only where rejected images ask.
+        images: ``n``, the number of calibration images they are computed from.
+        rank: ``k``: both thresholds are the ``k``-th largest value, or higher if rejected images require it.
     """
 
     score: float
@@ -62,20 +62,21 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Scores of good parts, and what they allow to promise of further ones.
+    """Scores of good parts and the thresholds that they guarantee.
 
     Attributes:
-        settings: The promise.
-        images: The calibration images: draws of the parts to come. P-values, drift and the promise go by them alone.
-        rejected: Images of good parts that were called defective. They were chosen by their scores, hence no draws:
-            they may raise thresholds, never lower one.
+        settings: The guarantee: rate, mode, confidence.
+        images: The calibration images, a random sample of the good parts to come. P-values, drift and the guarantee use
+            them alone.
+        rejected: Images of good parts that were called defective. They were selected by their scores and are thus no
+            random sample: they may raise thresholds but never lower one.
         model_sha256: Hash of the model that scored them.
         engine: The engine that scored them, e.g. ``"torch fp32"``.
         created: When, in UTC, ISO 8601.
         command: The command that made it.
 
     Raises:
-        CalibrationError: There are too few images for the promise, an image counts twice, or a score is not finite.
+        CalibrationError: There are too few images for the guarantee, an image is there twice, or a score is not finite.
     """
 
     settings: CalibrationConfig
@@ -90,67 +91,67 @@ class Calibration:
         require_images(len(self.images), self.settings)
         known = (*self.images, *self.rejected)
         if len({image.sha256 for image in known}) < len(known):
-            raise CalibrationError("an image counts twice in the calibration", remedy=_AGAIN)
+            raise CalibrationError("an image is in the calibration twice", remedy=_AGAIN)
         if not all(math.isfinite(image.score) and math.isfinite(image.peak) for image in known):
             raise CalibrationError("a calibration score is not finite", remedy=_AGAIN)
 
     @cached_property
     def pooled(self) -> Limits:
-        """The thresholds over all images."""
+        """Thresholds over all images."""
         return self._limits(None)
 
     @cached_property
     def groups(self) -> dict[str, Limits]:
-        """The thresholds of each group that has enough images for the promise, by name."""
+        """Thresholds of each group that has enough images for the guarantee, by name."""
         needed = needed_images(self.settings)
         return {name: self._limits(name) for name, count in self.group_sizes.items() if count >= needed}
 
     @cached_property
     def group_sizes(self) -> dict[str, int]:
-        """The number of images of each group, by name."""
+        """Number of images of each group, by name."""
         return dict(sorted(Counter(image.group for image in self.images if image.group is not None).items()))
 
     @cached_property
     def id(self) -> str:
-        """The first 12 digits of the hash of all that it says."""
+        """First 12 digits of the hash of the content."""
         return hashlib.sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()[:12]
 
-    def own(self, group: str | None) -> str | None:
-        """The group, if it has thresholds of its own, else ``None``: the pooled ones count."""
+    def threshold_group(self, group: str | None) -> str | None:
+        """Return the group if it has its own thresholds, else ``None``: the pooled ones are applied."""
         return group if group is not None and group in self.groups else None
 
     def limits(self, group: str | None) -> Limits:
-        """The thresholds that count for a group."""
-        own = self.own(group)
+        """Return the thresholds that are applied to a group."""
+        own = self.threshold_group(group)
         return self.pooled if own is None else self.groups[own]
 
     def p_value(self, score: float, group: str | None) -> float:
-        """The conformal p-value of a score, against the images whose thresholds count for the group."""
+        """Return the conformal p-value of a score against the images whose thresholds are applied to the group."""
         return float(p_values(self.scores(group), score))
 
     def rate_bound(self, limits: Limits) -> float:
-        """The false-alarm rate that thresholds stay below with the settings' confidence."""
+        """Return the upper bound of the thresholds' false-alarm rate at the settings' confidence."""
         return rate_bound(limits.images, limits.rank, self.settings.confidence)
 
     def caveat(self, engine: str) -> str | None:
-        """Why nothing is promised of an engine's verdicts, if so: another engine's scores lie elsewhere."""
+        """Return the reason why an engine's verdicts have no guarantee, if so: another engine's scores differ."""
         if engine == self.engine:
             return None
         return (
-            f"calibrated with engine {self.engine}, inspecting with {engine}: the false-alarm rate is not promised; "
+            f"calibrated with engine {self.engine}, inspecting with {engine}: the false-alarm rate is not guaranteed; "
             f"calibrate with {engine}"
         )
 
     def scores(self, group: str | None) -> Scores:
-        """The scores, in rising order, of the images whose thresholds count for the group."""
-        return self._scores[self.own(group)]
+        """Return the scores, in ascending order, of the images whose thresholds are applied to the group."""
+        return self._scores[self.threshold_group(group)]
 
-    def promising(self, settings: CalibrationConfig) -> Self:
-        """The same images under another promise; their groups stay."""
+    def with_guarantee(self, settings: CalibrationConfig) -> Self:
+        """Return the same images with another guarantee; their groups stay."""
         return replace(self, settings=replace(settings, per=self.settings.per))
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of ``calibration.json``. The thresholds are there to be read; they follow from the rest."""
+        """Return the content of ``calibration.json``. The thresholds follow from the rest: they are for readers."""
         thresholds = {"pooled": asdict(self.pooled)}
         thresholds |= {"groups": {name: asdict(limits) for name, limits in self.groups.items()}}
         return {"format": FORMAT, "id": self.id, **self._plain(), "thresholds": thresholds}
@@ -174,7 +175,7 @@ class Calibration:
         return calibration
 
     def _plain(self) -> dict[str, Any]:
-        """The fields as plain values."""
+        """Return the fields as plain values."""
         plain = asdict(self) | {"images": [asdict(image) for image in self.images]}
         if self.rejected:
             return plain | {"rejected": [asdict(image) for image in self.rejected]}
@@ -185,7 +186,7 @@ class Calibration:
         return {name: _sorted(self.images, "score", name) for name in (None, *self.groups)}
 
     def _limits(self, group: str | None) -> Limits:
-        """The thresholds that the images promise, or higher ones where rejected images ask for them."""
+        """Return the thresholds that the images guarantee, or higher ones if rejected images require them."""
         limits = [self._ranked(images, group) for images in (self.images, (*self.images, *self.rejected))]
         score, pixel = max(one.score for one in limits), max(one.pixel for one in limits)
         return replace(limits[0], score=score, pixel=pixel)
@@ -197,21 +198,21 @@ class Calibration:
 
 
 def _sorted(images: Sequence[CalibrationImage], name: str, group: str | None) -> Scores:
-    """The scores or peaks of a group's images, or of all, in rising order."""
+    """Return the scores or peaks of a group's images, or of all, in ascending order."""
     chosen = (image for image in images if group is None or image.group == group)
     return np.sort(np.array([getattr(image, name) for image in chosen], np.float64))
 
 
 def require_images(count: int, settings: CalibrationConfig, left_out: str = "") -> None:
-    """Raise a ``CalibrationError`` that tells the needed number unless ``count`` images allow the promise.
+    """Raise a ``CalibrationError`` that states the needed number unless ``count`` images allow the guarantee.
 
-    ``left_out`` tells of images that do not count.
+    ``left_out`` describes images that were not counted.
     """
     needed = needed_images(settings)
     if count < needed:
         kept = "on average" if settings.mode == "marginal" else f"with {100 * settings.confidence:g} % confidence"
         raise CalibrationError(
-            f"too few good images to promise a false-alarm rate of {100 * settings.false_alarm_rate:g} % {kept}",
+            f"too few good images to guarantee a false-alarm rate of {100 * settings.false_alarm_rate:g} % {kept}",
             expected=f"at least {needed} that the model was not trained on",
             got=f"{count}{left_out}",
             remedy="add images, or ask for a higher --false-alarm-rate"
@@ -220,7 +221,7 @@ def require_images(count: int, settings: CalibrationConfig, left_out: str = "") 
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write a calibration, whole or not at all."""
+    """Write a calibration atomically."""
     write_json(path, calibration.to_dict())
 
 
@@ -228,7 +229,7 @@ def read_calibration(path: Path) -> Calibration:
     """Read a calibration strictly.
 
     Raises:
-        CalibrationError: The file is damaged, of another format, or its thresholds do not follow from its scores.
+        CalibrationError: The file is damaged or of another format, or its thresholds do not follow from its scores.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

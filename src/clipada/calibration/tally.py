@@ -1,4 +1,4 @@
-"""Many scores in bounded room: each rounded to a fixed number of binary digits, with how often it was seen."""
+"""Histogram of scores in bounded memory: each score is rounded to a fixed number of binary digits and counted."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 DIGITS = 12
-"""Binary digits of a score that count: scores that differ by less than 0.05 % may tie."""
+"""Binary digits that are kept of a score: scores that differ by less than 0.05 % may tie."""
 
 
 class Tally:
-    """Rounded scores in rising order, and how often each was seen; of a number to its double at most 2,049.
+    """Rounded scores in ascending order with their counts; at most 2,049 distinct ones in each range ``s .. 2 s``.
 
     Args:
-        scores: The first ones.
+        scores: The first scores to count.
     """
 
     def __init__(self, scores: Iterable[float] = ()) -> None:
@@ -37,12 +37,12 @@ class Tally:
         self.size += count
 
     def ties_and_above(self, score: float) -> tuple[int, int]:
-        """How many scores tie with one, and how many are greater."""
+        """Return the number of scores that tie with ``score`` and the number of greater ones."""
         place, found = self._place(score)
         return (self.counts[place] if found else 0), sum(self.counts[place + found :])
 
     def quantiles(self, levels: Sequence[float]) -> list[float]:
-        """The smallest scores that at least such shares of all reach, each level 0..1."""
+        """Return, for each level 0..1, the smallest score that at least this share of all scores does not exceed."""
         counts = np.cumsum(self.counts)
         places = np.searchsorted(counts, np.asarray(levels) * self.size, side="left")
         return [self.values[place] for place in places.clip(max=len(self.values) - 1)]

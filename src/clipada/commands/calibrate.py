@@ -135,7 +135,7 @@ def _promised(run: Run, settings: CalibrationConfig) -> CalibrationReport:
             got=f"--per {settings.per}",
             remedy="leave --per out, or name the IMAGES again",
         )
-    calibration = present.promising(settings)
+    calibration = present.with_guarantee(settings)
     _write(calibration, run)
     return CalibrationReport(calibration=calibration)
 

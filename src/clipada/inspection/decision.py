@@ -35,7 +35,7 @@ def judged(verdict: Verdict, calibration: Calibration, group: str | None) -> Ver
         p_value=calibration.p_value(verdict.score, group),
         score_threshold=limits.score,
         defective=verdict.score > limits.score,
-        group=calibration.own(group),
+        group=calibration.threshold_group(group),
     )
 
 
