@@ -32,7 +32,7 @@ from clipada.config import DriftConfig
 from clipada.types import Verdict
 
 BETS = (-1.0, 0.0, 1.0)
-"""Bets ``e`` that share the capital: each multiplies its part by ``1 + e (p - 1/2)``, whose mean is 1 for a uniform ``p``.
+"""Bets ``e`` that share the capital: each multiplies its part by ``1 + e (p - 1/2)``, with mean 1 for a uniform ``p``.
 ``-1`` gains from small p-values, ``1`` from large ones, and ``0`` keeps its part."""
 
 QUANTILES = (0.1, 0.5, 0.9)

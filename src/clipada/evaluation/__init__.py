@@ -1,1 +1,1 @@
-"""Evaluation: how well scores and maps tell anomalous images from normal ones."""
+"""Evaluation: metrics of scores and maps on labeled test images."""

@@ -1,4 +1,4 @@
-"""How well scores and maps tell anomalous from normal: AUROC, average precision, F1-max, AUPRO, ties included."""
+"""Metrics of the separation of anomalous from normal: AUROC, average precision, F1-max, AUPRO, ties included."""
 
 from clipada.evaluation.metrics.category import CategoryTest, aupro, auroc, average_precision, evaluate_maps, f1_max
 from clipada.evaluation.metrics.results import CategoryMetrics, mean_metrics

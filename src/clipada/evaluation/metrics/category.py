@@ -1,4 +1,4 @@
-"""Metrics of lists of scores and maps, and of a category's test images one by one."""
+"""Metrics of lists of scores and maps, and of a category's test images in a stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clipada.errors import ClipAdaError
-from clipada.evaluation.metrics.ranking import Points, Ranking, Scores
+from clipada.evaluation.metrics.ranking import ClassScores, Ranking, Scores
 from clipada.evaluation.metrics.results import CategoryMetrics
 from clipada.evaluation.metrics.streaming import AUPRO_FPR_LIMIT, PixelMetrics
 from clipada.types import Map, Mask
@@ -18,15 +18,15 @@ from clipada.types import Map, Mask
 log = logging.getLogger(__name__)
 
 PIXEL_ERROR = 1e-4
-"""The most that pixel metrics may lie from their exact values, unsaid."""
+"""Error of pixel metrics beyond which a warning is logged."""
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Area under the ROC curve: ``P(anomalous > normal) + P(anomalous = normal) / 2``.
+    """Compute the area under the ROC curve: ``P(anomalous > normal) + P(anomalous = normal) / 2``.
 
     Args:
         scores: Any shape, finite.
-        labels: The same shape, bool or 0 and 1: whether anomalous.
+        labels: The same shape, bool or 0 and 1; true if anomalous.
 
     Returns:
         0..1.
@@ -38,7 +38,7 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Average precision: ``sum_k (R_k - R_{k-1}) P_k`` over falling distinct thresholds, without interpolation.
+    """Compute the average precision ``sum_k (R_k - R_{k-1}) P_k`` over descending thresholds, not interpolated.
 
     This is scikit-learn's ``average_precision_score``. Arguments and errors are ``auroc``'s.
     """
@@ -46,12 +46,12 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def f1_max(scores: ArrayLike, labels: ArrayLike) -> float:
-    """The highest ``F1 = 2 TP / (TP + FP + P)`` over all thresholds. Arguments and errors are ``auroc``'s."""
+    """Compute the highest ``F1 = 2 TP / (TP + FP + P)`` over all thresholds. Arguments and errors are ``auroc``'s."""
     return _ranked(scores, labels).f1_max()
 
 
 def aupro(maps: Sequence[Map] | Scores, masks: Sequence[Mask] | Mask, fpr_limit: float = AUPRO_FPR_LIMIT) -> float:
-    """Area under the per-region overlap curve up to ``fpr_limit``, divided by ``fpr_limit``.
+    """Compute the area under the per-region overlap curve up to ``fpr_limit``, divided by ``fpr_limit``.
 
     ``PRO(t)`` is the share of a ground-truth region's pixels with ``map >= t``, averaged over the 8-connected regions
     of all masks; ``FPR(t)`` is the share of all normal pixels with ``map >= t``, those of normal images included. The
@@ -61,13 +61,13 @@ def aupro(maps: Sequence[Map] | Scores, masks: Sequence[Mask] | Mask, fpr_limit:
     Args:
         maps: ``(N, H, W)``, or N maps ``(H, W)`` of any sizes, finite.
         masks: As ``maps``, bool. The mask of a normal image is all false.
-        fpr_limit: Above 0, up to 1.
+        fpr_limit: ScoreCounter 0, up to 1.
 
     Returns:
-        0..1; exact up to ``CHUNK`` pixels, from there on as near as ``PixelFigures.error`` says.
+        0..1; exact up to ``CHUNK`` pixels, beyond that within ``PixelFigures.error``.
 
     Raises:
-        ClipAdaError: Shapes differ, a value is not finite, the masks hold no anomalous or no normal pixel, or the
+        ClipAdaError: Shapes differ, a value is not finite, the masks have no anomalous or no normal pixel, or the
             limit is out of range.
     """
     if not 0 < fpr_limit <= 1:
@@ -85,7 +85,7 @@ def aupro(maps: Sequence[Map] | Scores, masks: Sequence[Mask] | Mask, fpr_limit:
 
 
 class CategoryTest:
-    """Takes the test images of one category one by one, in bounded memory, and gives all metrics."""
+    """Accumulator of one category's test images that computes all metrics in bounded memory."""
 
     def __init__(self) -> None:
         self._scores: list[float] = []
@@ -93,15 +93,15 @@ class CategoryTest:
         self._pixels = PixelMetrics()
 
     def update(self, score: float, anomalous: bool, values: Map | Scores, mask: Mask | None) -> None:
-        """Take an image.
+        """Add an image.
 
         A normal image needs no mask: all its pixels are normal. An anomalous image without a mask counts for the image
-        metrics alone; its pixels, which nobody has labeled, are left out of the pixel metrics.
+        metrics only; its pixels are unlabeled and left out of the pixel metrics.
 
         Args:
             score: The image score.
-            anomalous: Whether the image shows a defect.
-            values: ``(H, W)``: its map.
+            anomalous: True if the image shows a defect.
+            values: ``(H, W)``: the anomaly map.
             mask: ``(H, W)``, or ``None``.
 
         Raises:
@@ -113,12 +113,12 @@ class CategoryTest:
         self._labels.append(bool(anomalous))
 
     def compute(self) -> CategoryMetrics:
-        """Metrics that lack a class to compare, or whose scores are not all finite, are ``None``."""
+        """Compute the metrics; those that lack a class or have scores that are not finite are ``None``."""
         scores, labels = np.array(self._scores), np.array(self._labels, np.bool_)
         images = None if _flaw(scores, labels) else _ranked(scores, labels)
         pixels = self._pixels.compute()
         if pixels is not None and pixels.error > PIXEL_ERROR:
-            log.warning("of so many pixels the pixel metrics are only known to within %.0e", pixels.error)
+            log.warning("too many pixels for exact pixel metrics: their error is up to %.0e", pixels.error)
         return CategoryMetrics(
             image_auroc=images.area(limit=1.0) if images else None,
             pixel_auroc=pixels.auroc if pixels else None,
@@ -135,11 +135,11 @@ class CategoryTest:
 def evaluate_maps(
     scores: ArrayLike, labels: ArrayLike, maps: Sequence[Map] | Scores, masks: Sequence[Mask | None] | Mask
 ) -> CategoryMetrics:
-    """All metrics of one category's test images, as ``CategoryTest`` gives them.
+    """Compute all metrics of one category's test images, as ``CategoryTest`` does.
 
     Args:
         scores: ``(N,)``: the image scores.
-        labels: ``(N,)``, bool or 0 and 1: whether the image is anomalous.
+        labels: ``(N,)``, bool or 0 and 1; true if the image is anomalous.
         maps: ``(N, H, W)``, or N maps ``(H, W)`` of any sizes.
         masks: N masks, each of its map's shape, or ``None``.
 
@@ -157,16 +157,16 @@ def evaluate_maps(
 
 
 def _ranked(scores: ArrayLike, labels: ArrayLike) -> Ranking:
-    """Scores ranked by their labels."""
+    """Rank scores by their labels."""
     flags = _checked_labels(labels)
     values = _checked_scores(scores, flags)
     if flaw := _flaw(values, flags):
         raise flaw
-    return Ranking.of(Points(values[~flags]), Points(values[flags]))
+    return Ranking.of(ClassScores(values[~flags]), ClassScores(values[flags]))
 
 
 def _flaw(scores: Scores, labels: NDArray[np.bool_]) -> ClipAdaError | None:
-    """Why scores cannot be ranked, if they cannot."""
+    """Return the error of scores that cannot be ranked, or ``None``."""
     anomalous = int(labels.sum())
     if 0 < anomalous < labels.size and np.isfinite(scores).all():
         return None
@@ -174,13 +174,13 @@ def _flaw(scores: Scores, labels: NDArray[np.bool_]) -> ClipAdaError | None:
 
 
 def _undefined(normal: int, anomalous: int) -> ClipAdaError:
-    """The error for so many scores of each class; where both are there, it is their values that are at fault."""
+    """Return the error for these numbers of scores; if both classes are there, values are not finite."""
     got = "NaN or infinity" if normal and anomalous else f"{normal} normal and {anomalous} anomalous scores"
     return ClipAdaError("metric is undefined", expected="finite scores of both classes", got=got)
 
 
 def _known_mask(index: int, values: Map | Scores, mask: Mask | None, anomalous: bool) -> Mask:
-    """The mask of image ``index`` as bool; without one, all its pixels are normal."""
+    """Return the mask of image ``index`` as bool; without one, all its pixels are normal."""
     if mask is None:
         return np.zeros(np.shape(values), np.bool_)
     if np.ndim(values) != 2 or np.shape(mask) != np.shape(values):
@@ -194,7 +194,7 @@ def _known_mask(index: int, values: Map | Scores, mask: Mask | None, anomalous: 
 
 
 def _checked_labels(labels: ArrayLike) -> NDArray[np.bool_]:
-    """Labels as bool; anything but true, false, 0 and 1 raises."""
+    """Convert labels to bool; anything but true, false, 0 and 1 raises."""
     values = np.asarray(labels)
     if values.dtype != np.bool_ and not np.isin(values, (0, 1)).all():
         raise ClipAdaError("labels cannot be read", expected="true and false, or 1 and 0", got=f"{values.dtype} values")
@@ -202,7 +202,7 @@ def _checked_labels(labels: ArrayLike) -> NDArray[np.bool_]:
 
 
 def _checked_scores(scores: ArrayLike, labels: NDArray[np.bool_]) -> Scores:
-    """Scores as floats, one for each label."""
+    """Convert scores to floats, one for each label."""
     values = np.asarray(scores)
     if values.shape != labels.shape:
         raise ClipAdaError("scores do not fit their labels", expected=f"shape {labels.shape}", got=f"{values.shape}")
@@ -210,7 +210,7 @@ def _checked_scores(scores: ArrayLike, labels: NDArray[np.bool_]) -> Scores:
 
 
 def _check_counts(**lists: Sequence[Any] | NDArray[Any]) -> None:
-    """Raise unless all lists are of one length."""
+    """Raise unless all lists have the same length."""
     if len({len(items) for items in lists.values()}) != 1:
         got = ", ".join(f"{len(items)} {name}" for name, items in lists.items())
         raise ClipAdaError("cannot evaluate", expected="as many of each", got=got)

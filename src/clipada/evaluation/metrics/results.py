@@ -1,4 +1,4 @@
-"""The figures of a category, and their mean over categories."""
+"""Metrics of a category, and their mean over categories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clipada.errors import ClipAdaError
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryMetrics:
-    """The test result of one category, 0..1; ``None`` where it is undefined, e.g. without masks.
+    """Test result of one category, 0..1; ``None`` where it is undefined, e.g. without masks.
 
     Attributes:
         image_auroc: I-AUC: area under the ROC curve of the image scores.
@@ -38,12 +38,12 @@ class CategoryMetrics:
     n_anomalous: int
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """The values by name, in the order above, ready for JSON."""
+        """Return the values by name, in the order above, ready for JSON."""
         return asdict(self)
 
 
 def mean_metrics(categories: Iterable[CategoryMetrics]) -> CategoryMetrics:
-    """The plain mean over categories of each metric, leaving out categories where it is ``None``; counts are summed.
+    """Average each metric over the categories where it is not ``None``; counts are summed.
 
     Raises:
         ClipAdaError: There is no category.

@@ -1,12 +1,19 @@
-"""Pixel metrics of any number of pixels: exact up to a size, then bracketed, in bounded memory and one pass.
+"""Pixel metrics in one pass and bounded memory: exact up to a size, beyond that an interval with the exact value in it.
 
-Pixels are kept as they are until there are ``CHUNK`` of them. A chunk is then summarized twice: once every score is
-moved up a little, once down. Anomalous scores moved up beside normal ones moved down can only raise AUROC, average
-precision, F1-max and AUPRO, and the reverse can only lower them: the exact value lies between the two, whatever the
-scores and their order, and `PixelFigures.error` is half the distance.
+Exact AUROC, average precision, F1-max and AUPRO need all scores at once to sort them; a large test set has too many. So
+scores are buffered, and up to ``CHUNK`` pixels the metrics are exact. Each full buffer is compressed into a
+``Summary``: upper and lower bounds of its scores with few distinct values.
 
-Summaries of ``FAN_IN`` chunks are joined and summarized again, so a score is moved once for each factor ``FAN_IN`` of
-pixels, until the last level, which is joined with itself.
+The interval is valid because each of the four metrics depends on the ranking of the scores alone, and none of them can
+fall if anomalous scores rise or normal scores fall: every threshold then has as many or more true positives and as many
+or fewer false positives. So upper bounds of the anomalous scores against lower bounds of the normal ones give an upper
+bound of the metric, and the reverse gives a lower bound, for any scores in any order. Average precision also needs a
+correction for the ties that the bounds create or resolve (see ``Ranking``). The midpoint of the interval is reported,
+and `PixelFigures.error` is half of its width.
+
+``FAN_IN`` summaries of one level are merged into one of the next level and compressed again. So a score is moved once
+per level, and the number of levels grows only with the logarithm of the number of pixels. Summaries of the last level
+are merged among themselves, which bounds the memory.
 """
 
 from __future__ import annotations
@@ -17,21 +24,21 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from clipada.evaluation.metrics.ranking import Points, Ranking, Scores
+from clipada.evaluation.metrics.ranking import ClassScores, Ranking, Scores
 from clipada.evaluation.metrics.summaries import Summary
 from clipada.types import Mask
 
 CHUNK = 2**24
-"""Pixels that are kept, and judged exactly: the test images of a category of MVTec AD at 256 pixels are fewer."""
+"""Pixels that are buffered and evaluated exactly: more than an MVTec AD category's test images have at 256 pixels."""
 
 FAN_IN = 4
-"""Summaries of one level that are joined to one of the next."""
+"""Summaries of one level that are merged into one of the next."""
 
 LEVELS = 3
-"""The last level, whose summaries are joined among themselves: it bounds the memory."""
+"""Last level, whose summaries are merged among themselves: it bounds the memory."""
 
 AUPRO_FPR_LIMIT = 0.3
-"""The false positive rate that the per-region overlap curve is integrated to."""
+"""False positive rate up to which the per-region overlap curve is integrated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +50,7 @@ class PixelFigures:
         average_precision: Average precision.
         f1_max: Highest F1 over all thresholds.
         aupro: Area under the per-region overlap curve up to the limit.
-        error: None of the four is further than this from its exact value; 0 if they are exact.
+        error: Upper bound of the distance of any of the four from its exact value; 0 if they are exact.
     """
 
     auroc: float
@@ -54,34 +61,34 @@ class PixelFigures:
 
 
 class PixelMetrics:
-    """Takes anomaly maps one by one and gives all metrics over their pixels.
+    """Accumulator of anomaly maps that computes all metrics over their pixels.
 
     Args:
-        fpr_limit: The false positive rate that AUPRO goes to; above 0, up to 1.
+        fpr_limit: False positive rate up to which AUPRO is integrated; above 0, up to 1.
 
     Attributes:
         normal: Number of normal pixels so far.
         anomalous: Number of anomalous pixels so far.
-        finite: Whether all scores so far are numbers.
+        finite: True if all scores so far are finite.
     """
 
     def __init__(self, fpr_limit: float = AUPRO_FPR_LIMIT) -> None:
         self.fpr_limit = fpr_limit
         self.normal = self.anomalous = 0
         self.finite = True
-        self._kept = _Kept()
+        self._buffer = _PixelBuffer()
         self._levels: list[list[Summary]] = [[] for _ in range(LEVELS + 1)]
 
     @property
     def nbytes(self) -> int:
-        """Memory of all that is kept, in bytes."""
-        return self._kept.nbytes + sum(summary.nbytes for level in self._levels for summary in level)
+        """Size of everything that is stored, in bytes."""
+        return self._buffer.nbytes + sum(summary.nbytes for level in self._levels for summary in level)
 
     def update(self, values: Scores, mask: Mask) -> None:
-        """Take a map.
+        """Add a map.
 
         Args:
-            values: ``(H, W)``; a map with a value that is not finite leaves all metrics undefined.
+            values: ``(H, W)``; a map with a value that is not finite makes all metrics undefined.
             mask: ``(H, W)`` bool: true where anomalous.
         """
         self.finite = self.finite and bool(np.isfinite(values).all())
@@ -90,26 +97,26 @@ class PixelMetrics:
         self.normal += mask.size - anomalous
         if not self.finite:
             return
-        if self._kept.pixels and self._kept.pixels + mask.size > CHUNK:
+        if self._buffer.pixels and self._buffer.pixels + mask.size > CHUNK:
             self._summarize()
-        self._kept.add(values, mask)
+        self._buffer.add(values, mask)
 
     def compute(self) -> PixelFigures | None:
-        """The metrics of all maps so far; ``None`` if a class has no pixel or a score is not finite."""
+        """Compute the metrics of all maps so far; ``None`` if a class has no pixel or a score is not finite."""
         if not (self.normal and self.anomalous and self.finite):
             return None
         if not any(self._levels):
-            ranking = Ranking.of(self._kept.normal(), self._kept.anomalous())
+            ranking = Ranking.of(self._buffer.normal(), self._buffer.anomalous())
             exact = self._curve_figures(ranking, ranking.average_precision())
-            return _between(exact, exact)
+            return _midpoint(exact, exact)
         self._summarize()
-        joined = Summary.joined([summary for level in self._levels for summary in level])
-        passed = joined.anomalous.passed
-        lowest = Ranking.of(joined.normal.raised, joined.anomalous.lowered)
-        highest = Ranking.of(joined.normal.lowered, joined.anomalous.raised)
-        return _between(
-            self._curve_figures(lowest, lowest.least_average_precision(passed)),
-            self._curve_figures(highest, highest.most_average_precision(passed)),
+        concatenated = Summary.concatenated([summary for level in self._levels for summary in level])
+        displaced = concatenated.anomalous.displaced
+        lowest = Ranking.of(concatenated.normal.upper, concatenated.anomalous.lower)
+        highest = Ranking.of(concatenated.normal.lower, concatenated.anomalous.upper)
+        return _midpoint(
+            self._curve_figures(lowest, lowest.average_precision_lower_bound(displaced)),
+            self._curve_figures(highest, highest.average_precision_upper_bound(displaced)),
         )
 
     def _curve_figures(self, ranking: Ranking, average_precision: float) -> tuple[float, ...]:
@@ -117,20 +124,20 @@ class PixelMetrics:
         return ranking.area(1.0), average_precision, ranking.f1_max(), aupro
 
     def _summarize(self) -> None:
-        """Summarize the pixels that are kept, then every level that is full."""
-        if not self._kept.pixels:
+        """Compress the buffered pixels, then merge every full level into the next."""
+        if not self._buffer.pixels:
             return
-        self._levels[0].append(Summary.of(self._kept.normal(), self._kept.anomalous()))
-        self._kept = _Kept()
+        self._levels[0].append(Summary.of(self._buffer.normal(), self._buffer.anomalous()))
+        self._buffer = _PixelBuffer()
         for index, level in enumerate(self._levels):
             if len(level) == FAN_IN:
-                joined = Summary.joined(level).coarser()
+                concatenated = Summary.concatenated(level).compressed()
                 level.clear()
-                self._levels[min(index + 1, LEVELS)].append(joined)
+                self._levels[min(index + 1, LEVELS)].append(concatenated)
 
 
-def _between(low: tuple[float, ...], high: tuple[float, ...]) -> PixelFigures:
-    """The middle between bounds: AUROC, average precision, F1-max and AUPRO."""
+def _midpoint(low: tuple[float, ...], high: tuple[float, ...]) -> PixelFigures:
+    """Return the midpoint of lower and upper bounds of AUROC, average precision, F1-max and AUPRO."""
     auroc, average_precision, f1_max, aupro = np.mean((low, high), axis=0).tolist()
     error = max(above - below for below, above in zip(low, high, strict=True)) / 2
     return PixelFigures(auroc=auroc, average_precision=average_precision, f1_max=f1_max, aupro=aupro, error=error)
@@ -140,8 +147,8 @@ _NONE: Scores = np.empty(0, np.float32)
 
 
 @dataclass
-class _Kept:
-    """Pixels as they came: the normal ones, the anomalous ones and each of these' share of its region."""
+class _PixelBuffer:
+    """Buffer of uncompressed scores: normal pixels, anomalous pixels and each anomalous pixel's share of its region."""
 
     normals: list[Scores] = field(default_factory=list)
     anomalies: list[Scores] = field(default_factory=list)
@@ -153,7 +160,7 @@ class _Kept:
         return sum(part.nbytes for parts in (self.normals, self.anomalies, self.shares) for part in parts)
 
     def add(self, values: Scores, mask: Mask) -> None:
-        """Take a map; regions are 8-connected."""
+        """Add a map; regions are 8-connected."""
         self.pixels += mask.size
         if not mask.any():
             self.normals.append(values.flatten())
@@ -163,8 +170,10 @@ class _Kept:
         self.anomalies.append(values[mask])
         self.shares.append(1 / np.bincount(regions)[regions])
 
-    def normal(self) -> Points:
-        return Points(np.concatenate([_NONE, *self.normals]))
+    def normal(self) -> ClassScores:
+        return ClassScores(np.concatenate([_NONE, *self.normals]))
 
-    def anomalous(self) -> Points:
-        return Points(np.concatenate([_NONE, *self.anomalies]), weights=np.concatenate([np.empty(0), *self.shares]))
+    def anomalous(self) -> ClassScores:
+        return ClassScores(
+            np.concatenate([_NONE, *self.anomalies]), weights=np.concatenate([np.empty(0), *self.shares])
+        )

@@ -1,8 +1,10 @@
-"""Scores of any number in few points: each moved up, or down, past a bounded share of the scores of its class.
+"""Compression of any number of scores into few: lower and upper bounds that nearly keep the ranks.
 
-How far a score moves is a matter of ranks, hence the same for any distribution: it passes at most ``NORMAL_ERROR`` of
-the normal scores above it (the few false positives at the top, which precision hangs on, move least), or
-``8 / ANOMALOUS_POINTS`` of the anomalous ones.
+Neighboring scores of one class are merged into steps. The upper bound moves every score of a step to the step's highest
+value, the lower bound to its lowest; the number of scores stays. Steps are measured in ranks, not in values, so that
+the error is the same for any distribution: a moved score passes at most a share ``NORMAL_ERROR`` of the normal scores
+above it, or ``8 / ANOMALOUS_POINTS`` of the anomalous ones. For normal scores the share is relative to the rank because
+precision depends on the few false positives at the top: they are moved least.
 """
 
 from __future__ import annotations
@@ -12,91 +14,96 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clipada.evaluation.metrics.ranking import Above, Points
+from clipada.evaluation.metrics.ranking import ClassScores, ScoreCounter
 
 NORMAL_ERROR = 2e-5
-"""The share of the normal scores above it that a normal score may pass when it is moved."""
+"""Share of the normal scores above it that a normal score may pass when it is moved."""
 
 ANOMALOUS_POINTS = 2**19
-"""The most distinct anomalous scores in a summary."""
+"""Largest number of distinct anomalous scores in a summary."""
 
 
 @dataclass(frozen=True)
-class Moved:
-    """The scores of one class, moved up and moved down; the same object if they were not moved."""
+class ScoreBounds:
+    """Upper and lower bounds of the scores of one class; the same object if no score was moved."""
 
-    raised: Points
-    lowered: Points
+    upper: ClassScores
+    lower: ClassScores
 
     @property
     def nbytes(self) -> int:
-        """Memory of the arrays in bytes."""
-        return self.raised.nbytes + (0 if self.lowered is self.raised else self.lowered.nbytes)
+        """Size of the arrays in bytes."""
+        return self.upper.nbytes + (0 if self.lower is self.upper else self.lower.nbytes)
 
     @property
-    def passed(self) -> int:
-        """How many scores any place has been passed by, at most: all that are above it raised, but not lowered."""
-        if self.lowered is self.raised:
+    def displaced(self) -> int:
+        """Largest number of scores that were moved past one value: those above it among the upper bounds alone."""
+        if self.lower is self.upper:
             return 0
-        places = np.unique(self.raised.values)
-        raised, lowered = (Above(points).count(places, "left") for points in (self.raised, self.lowered))
-        return int((raised - lowered).max())
+        places = np.unique(self.upper.values)
+        upper, lower = (ScoreCounter(points).count(places, "left") for points in (self.upper, self.lower))
+        return int((upper - lower).max())
 
     @classmethod
-    def joined(cls, parts: list[Moved]) -> Moved:
-        """The scores of several, moved no further."""
-        raised = Points.joined([part.raised for part in parts])
-        if all(part.lowered is part.raised for part in parts):
-            return cls(raised, raised)
-        return cls(raised, Points.joined([part.lowered for part in parts]))
+    def concatenated(cls, parts: list[ScoreBounds]) -> ScoreBounds:
+        """Return the bounds of all parts; no score is moved."""
+        upper = ClassScores.concatenated([part.upper for part in parts])
+        if all(part.lower is part.upper for part in parts):
+            return cls(upper, upper)
+        return cls(upper, ClassScores.concatenated([part.lower for part in parts]))
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Both classes of some pixels."""
+    """Bounds of the scores of some pixels, by class."""
 
-    normal: Moved
-    anomalous: Moved
+    normal: ScoreBounds
+    anomalous: ScoreBounds
 
     @property
     def nbytes(self) -> int:
-        """Memory of the arrays in bytes."""
+        """Size of the arrays in bytes."""
         return self.normal.nbytes + self.anomalous.nbytes
 
     @classmethod
-    def of(cls, normal: Points, anomalous: Points) -> Summary:
-        """Summarize pixels."""
-        return cls(Moved(normal, normal), Moved(anomalous, anomalous)).coarser()
+    def of(cls, normal: ClassScores, anomalous: ClassScores) -> Summary:
+        """Compress the scores of pixels."""
+        return cls(ScoreBounds(normal, normal), ScoreBounds(anomalous, anomalous)).compressed()
 
     @classmethod
-    def joined(cls, parts: list[Summary]) -> Summary:
-        """The pixels of several, moved no further."""
-        return cls(Moved.joined([part.normal for part in parts]), Moved.joined([part.anomalous for part in parts]))
+    def concatenated(cls, parts: list[Summary]) -> Summary:
+        """Return the summary of the pixels of all parts; no score is moved."""
+        return cls(
+            ScoreBounds.concatenated([part.normal for part in parts]),
+            ScoreBounds.concatenated([part.anomalous for part in parts]),
+        )
 
-    def coarser(self) -> Summary:
-        """The same pixels, moved until few distinct scores remain."""
-        return Summary(_coarser_normal(self.normal), _coarser_anomalous(self.anomalous))
+    def compressed(self) -> Summary:
+        """Return the same pixels with fewer distinct scores."""
+        return Summary(_compress_normal(self.normal), _compress_anomalous(self.anomalous))
 
 
-def _coarser_normal(moved: Moved) -> Moved:
-    """Normal scores in steps that grow with the number of scores above."""
-    if not moved.raised.values.size:
-        return moved
-    if moved.raised.counts is None:
-        falling = np.sort(moved.raised.values)[::-1]
-        edges = normal_edges(falling.size)
+def _compress_normal(bounds: ScoreBounds) -> ScoreBounds:
+    """Merge normal scores in steps whose size is proportional to their rank."""
+    if not bounds.upper.values.size:
+        return bounds
+    if bounds.upper.counts is None:
+        descending = np.sort(bounds.upper.values)[::-1]
+        edges = normal_edges(descending.size)
         counts = np.diff(edges)
-        return Moved(Points(falling[edges[:-1]].copy(), counts), Points(falling[edges[1:] - 1].copy(), counts))
-    edges = normal_edges(int(moved.raised.counts.sum()))
-    raised, lowered = (_falling(points) for points in (moved.raised, moved.lowered))
-    return Moved(
-        _gathered(raised, np.cumsum(raised.counted), edges, up=True),
-        _gathered(lowered, np.cumsum(lowered.counted), edges, up=False),
+        return ScoreBounds(
+            ClassScores(descending[edges[:-1]].copy(), counts), ClassScores(descending[edges[1:] - 1].copy(), counts)
+        )
+    edges = normal_edges(int(bounds.upper.counts.sum()))
+    upper, lower = (_sorted_descending(points) for points in (bounds.upper, bounds.lower))
+    return ScoreBounds(
+        _merged_steps(upper, np.cumsum(upper.counted), edges, up=True),
+        _merged_steps(lower, np.cumsum(lower.counted), edges, up=False),
     )
 
 
 def normal_edges(size: int) -> NDArray[np.int64]:
-    """Ranks, from 0 to ``size``, at which steps begin: each step at most ``NORMAL_ERROR`` of the rank, or one score."""
+    """Return the ranks, 0..``size``, where steps begin: a step is at most ``NORMAL_ERROR`` of its rank, or one score."""
     steps = np.log(max(1.0, size * NORMAL_ERROR)) / np.log1p(NORMAL_ERROR)
     first = np.arange(min(size, int(1 / NORMAL_ERROR)))
     ranks = np.exp(np.arange(int(steps) + 1) * np.log1p(NORMAL_ERROR)) / NORMAL_ERROR
@@ -105,51 +112,52 @@ def normal_edges(size: int) -> NDArray[np.int64]:
     return edges[np.diff(edges, prepend=-1) > 0]
 
 
-def _coarser_anomalous(moved: Moved) -> Moved:
-    """Anomalous scores in steps of equal shares of the class, by number and by regions; as they are if they are few."""
-    if moved.raised.values.size <= ANOMALOUS_POINTS:
-        return moved
+def _compress_anomalous(bounds: ScoreBounds) -> ScoreBounds:
+    """Merge anomalous scores in steps of equal shares, by number and by regions; few scores stay as they are."""
+    if bounds.upper.values.size <= ANOMALOUS_POINTS:
+        return bounds
     edges = np.linspace(0, 1, ANOMALOUS_POINTS // 2)
-    raised, lowered = (_falling(points) for points in (moved.raised, moved.lowered))
-    return Moved(
-        _gathered(raised, _class_share(raised), edges, up=True),
-        _gathered(lowered, _class_share(lowered), edges, up=False),
+    upper, lower = (_sorted_descending(points) for points in (bounds.upper, bounds.lower))
+    return ScoreBounds(
+        _merged_steps(upper, _class_share(upper), edges, up=True),
+        _merged_steps(lower, _class_share(lower), edges, up=False),
     )
 
 
-def _class_share(points: Points) -> NDArray[np.float64]:
-    """The share of the class down to each point: the mean of that of the pixels and that of the regions."""
+def _class_share(points: ClassScores) -> NDArray[np.float64]:
+    """Return the cumulative share of the class at each score: the mean of the shares of pixels and of regions."""
     parts = [np.cumsum(part) for part in (points.counted, points.weights) if part is not None]
     share: NDArray[np.float64] = np.mean([part / part[-1] for part in parts], axis=0)
     return share
 
 
-def _falling(points: Points) -> Points:
-    """Points from the highest to the lowest."""
+def _sorted_descending(points: ClassScores) -> ClassScores:
+    """Sort the scores from highest to lowest."""
     order = np.argsort(points.values)[::-1]
     weights = None if points.weights is None else points.weights[order]
-    return Points(points.values[order], points.counted[order], weights)
+    return ClassScores(points.values[order], points.counted[order], weights)
 
 
-def _gathered(
-    points: Points, through: NDArray[np.int64] | NDArray[np.float64], edges: NDArray[np.generic], *, up: bool
-) -> Points:
-    """Move the points between two edges to the highest, or the lowest, of them.
+def _merged_steps(
+    points: ClassScores, through: NDArray[np.int64] | NDArray[np.float64], edges: NDArray[np.generic], *, up: bool
+) -> ClassScores:
+    """Move all scores of a step to the highest, or to the lowest, of them.
 
-    A point that reaches over an edge stays by itself: it moves none, and none moves past it.
+    A value that stands for scores on both sides of an edge is a step of its own: it is not moved, and no score is moved
+    past it.
 
     Args:
-        points: Falling.
-        through: ``(N,)``: how much of the class there is down to each point, itself included.
-        edges: Where steps begin, from 0 on, in the same measure.
-        up: Whether to the highest.
+        points: Scores in descending order.
+        through: ``(N,)``: cumulative amount of the class up to and including each value.
+        edges: Edges of the steps, from 0 on, in the unit of ``through``.
+        up: True to move to the highest, false to move to the lowest.
     """
     begins = np.concatenate(([1], np.searchsorted(edges, through[:-1], side="right")))
     ends = np.searchsorted(edges, through, side="left")
-    step = begins + ends  # the same for points within one step alone: both parts rise, together only past an edge
+    step = begins + ends  # neither term ever falls, so the sum is equal only for values inside one step
     first = np.flatnonzero(np.diff(step, prepend=0))
     last = np.append(first[1:], step.size) - 1
-    return Points(
+    return ClassScores(
         values=points.values[first if up else last],
         counts=np.add.reduceat(points.counted, first),
         weights=None if points.weights is None else np.add.reduceat(points.weights, first),
