@@ -1,9 +1,10 @@
-"""The machine: its devices by name, and in words for the record beside every figure."""
+"""Devices by name, and the machine's name for the record of every measurement."""
 
 from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def package_version() -> str:
+    """Return the version of clipada that is installed."""
+    return version("clipada")
+
+
 def find_device(name: str) -> torch.device:
-    """The device of a name.
+    """Return the device of a name.
 
     Args:
         name: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` and the like.
 
     Raises:
-        ConfigError: There is none of that name here.
+        ConfigError: This machine has no such device.
     """
     import torch
 
@@ -30,7 +36,7 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).item()  # some devices hold no values
+        torch.zeros(1, device=device).item()  # some devices, e.g. meta, have no values: this raises
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"no device {name!r}", expected="auto, cpu, cuda, cuda:1, ...", got=str(error)) from error
     return device
@@ -52,7 +58,7 @@ def to_tensor(images: NDArray[np.uint8], device: torch.device | str = "cpu") -> 
 
 
 def machine(device: str) -> str:
-    """The processor or GPU in words."""
+    """Return the name of the processor or GPU."""
     if device == "cuda":
         import torch
 

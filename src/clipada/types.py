@@ -75,7 +75,7 @@ class Progress:
         stage: Current activity, e.g. ``"training"``.
         done: Finished steps of this stage.
         total: Steps of this stage in all.
-        epoch: The epoch of a training step, counted from 1; 0 for other stages.
+        epoch: The epoch of a training step, counted from 1, of ``epochs``; 0 for other stages.
         losses: The loss of each pass in a training step, coarse first.
         images_per_second: Throughput of a training, over all devices.
         note: Further words to show.
@@ -85,9 +85,15 @@ class Progress:
     done: int
     total: int
     epoch: int = 0
+    epochs: int = 0
     losses: tuple[float, ...] = ()
     images_per_second: float = 0.0
     note: str = ""
+
+    @property
+    def end_of_epoch(self) -> bool:
+        """True for the last step of an epoch, or of a stage without epochs."""
+        return self.done * max(1, self.epochs) % self.total == 0
 
 
 ProgressReport = Callable[[Progress], None]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import subprocess
 import sys
-from importlib.metadata import version
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.logging import RichHandler
 
+from clipada.devices import package_version
 from clipada.cli.calibrate import calibrate
 from clipada.cli.demo import demo
 from clipada.cli.evaluate import evaluate
@@ -28,10 +32,21 @@ from clipada.cli.watch import watch
 from clipada.errors import ClipAdaError
 
 
-def _tell_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"clipada {version('clipada')}")
+        commit = _commit()
+        typer.echo(f"clipada {package_version()}" + (f" (commit {commit})" if commit else ""))
         raise typer.Exit
+
+
+def _commit() -> str | None:
+    """Return the commit of a clone that the package runs from; ``None`` for an installed package."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip() or None
 
 
 app = typer.Typer(
@@ -46,29 +61,48 @@ app = typer.Typer(
 @app.callback()
 def options(
     _: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Take the options before a command."""
 
 
-for command in (
-    demo,
-    synthesize,
-    train,
-    evaluate,
-    calibrate,
-    predict,
-    watch,
-    serve,
-    report,
-    export,
-    push,
-    info,
-    reproduce,
-):
-    app.command()(command)
-app.add_typer(history_app, name="history")
+GROUPS: dict[str, dict[Callable[..., None], str]] = {
+    "Start": {
+        demo: "clipada demo --out runs/demo",
+        synthesize: "clipada synthesize photos/ --out sheet",
+    },
+    "Train and judge": {
+        train: "clipada train photos/ --out runs/line3 --backbone openai/clip-vit-base-patch16",
+        evaluate: "clipada evaluate runs/line3 photos/",
+        calibrate: "clipada calibrate runs/line3 held-out-good-parts/ --false-alarm-rate 0.01",
+        report: "clipada report runs/line3",
+        info: "clipada info runs/line3",
+    },
+    "Inspect": {
+        predict: "clipada predict runs/line3 new-parts/ --out out",
+        watch: "clipada watch runs/line3 /srv/camera --out pictures",
+    },
+    "Serve and share": {
+        serve: "clipada serve runs/line3 --port 8000",
+        export: "clipada export runs/line3 --engine openvino --precision int8",
+        push: "clipada push runs/line3 OWNER/line3",
+    },
+    "Research": {
+        reproduce: "clipada reproduce mvtec mvtec_anomaly_detection/ --out runs/paper --plan",
+    },
+}
+"""Commands by group of the help text, each with an example."""
+
+for group, commands in GROUPS.items():
+    for command, example in commands.items():
+        app.command(rich_help_panel=group, epilog=f"Example: {example}")(command)
+app.add_typer(
+    history_app,
+    name="history",
+    rich_help_panel="Inspect",
+    epilog="Example: clipada history list --defective --database sqlite:///history.db",
+)
 
 EXTRAS = {
     "huggingface_hub": "hub",
@@ -80,11 +114,11 @@ EXTRAS = {
     ),
     **dict.fromkeys(("pyarrow", "ray"), "cluster"),
 }
-"""The modules that are not always installed, and the extra of ``clipada`` that brings each."""
+"""Optional modules, and the extra of ``clipada`` that installs each."""
 
 
 def _log_handler() -> logging.Handler:
-    """Colours in a terminal; elsewhere, for files and journals, plain lines that are not broken."""
+    """Log in color on a terminal; elsewhere, for files and journals, in plain lines that are not broken."""
     if console.is_terminal or console.quiet:
         return RichHandler(console=console, show_path=False)
     handler = logging.StreamHandler()
@@ -93,7 +127,7 @@ def _log_handler() -> logging.Handler:
 
 
 def main() -> None:
-    """Run the command line; what the user can mend is printed without a traceback and exits with 2."""
+    """Run the command line; an error that the user can fix is printed without a traceback and exits with 2."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_log_handler()])
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,7 @@ from clipada.cli.options import (
 from clipada.cli.terminal import print_metrics, say, stages
 from clipada.config import Config, DemoConfig, RuntimeConfig
 from clipada.config.overrides import asked_config
-
-if TYPE_CHECKING:
-    from clipada.commands.demo import Step
+from clipada.types import Progress
 
 
 def demo(
@@ -35,12 +33,12 @@ def demo(
     false_alarm_rate: Annotated[
         float, typer.Option(help="Share of a product's good parts that may be called defective.")
     ] = DemoConfig.false_alarm_rate,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other parts, another training.")] = DemoConfig.seed,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the parts and of the training.")] = DemoConfig.seed,
     backbone: Backbone = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; the preset's milestones scale along.")] = None,
     settings: Settings = None,
-    device: Device = "auto",
-    workers: TrainingWorkers = None,
+    device: Device = RuntimeConfig.device,
+    workers: TrainingWorkers = RuntimeConfig.workers,
 ) -> None:
     """See it all work, offline: draw three products, train ONE model on good parts, find defects it never saw."""
     from clipada.commands import demo as command
@@ -52,13 +50,15 @@ def demo(
     )
     with stages() as show:
         if data_only is not None:
-            write_demo(data_only, parts, lambda done, total: show("drawing parts", done, total))
+            write_demo(
+                data_only, parts, lambda done, total: show(Progress(stage="drawing parts", done=done, total=total))
+            )
             say(f"the images are in {data_only}")
             say(f"next: clipada train {data_only} --preset demo --out runs/parts")
             return
         runtime = RuntimeConfig(device=device, workers=workers)
         config = asked_config(Config.preset("demo"), settings, epochs, backbone=backbone, seed=seed)
-        result = command.demo(out, config, parts=parts, runtime=runtime, report=lambda step: show(*_shown(step)))
+        result = command.demo(out, config, parts=parts, runtime=runtime, report=show)
     print_metrics(result.evaluation)
     say(f"one model for {len(result.evaluation.categories)} products, trained in {result.run.training.seconds:.0f} s")
     for line in calibration_summary(result.calibration):
@@ -68,9 +68,3 @@ def demo(
     say(f"next: clipada info {result.run.folder}")
     say("      clipada train FOLDER-OF-YOUR-GOOD-PARTS --preset demo --out runs/mine")
     say("      clipada predict runs/mine YOUR-IMAGES --out out")
-
-
-def _shown(step: Step) -> tuple[str, int, int, str]:
-    """A step of the demo as the progress bar shows it."""
-    note = f"epoch {step.training.epoch}, loss {step.training.losses[-1]:.3f}" if step.training else ""
-    return step.stage, step.done, step.total, note

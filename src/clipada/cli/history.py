@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipada.config import HistoryConfig, Word
-from clipada.files import written_aside
+from clipada.files import atomic_write
 
 if TYPE_CHECKING:
     from clipada.history.store import History
@@ -76,7 +76,7 @@ def export(
         if out is None:
             history.export_csv(sys.stdout)
             return
-        with written_aside(out) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        with atomic_write(out) as aside, aside.open("w", encoding="utf-8", newline="") as file:
             count = history.export_csv(file)
     typer.echo(f"{count} verdicts in {out}", err=True)
 

@@ -1,7 +1,14 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, each typed once.
 
+Defaults come from ``clipada.config``; a command with an engine takes ``EngineOptions`` as one argument.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -20,28 +27,28 @@ TrainingFolder = Annotated[
     typer.Argument(metavar="DATA", help="As for the other commands; not needed with --resume."),
 ]
 Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name, folder, or nano, the embedded one.")]
-Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognises it.")]
+Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognizes it.")]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Engine = Annotated[
     EngineName | None,
-    typer.Option(help="What looks; by default torch if it is installed, else an export that is there."),
+    typer.Option(help="By default torch if it is installed, else an export of the run."),
 ]
 Precision = Annotated[
     EnginePrecision | None, typer.Option(help="Arithmetic: fp32 or bf16 in torch, else that of an export.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of an export's runtime; one per core by default.")]
-Streams = Annotated[int, typer.Option(min=1, help="Parts of a batch that an export looks at side by side.")]
-Shortcut = Annotated[bool, typer.Option("--shortcut", help="Refine only patches whose attention is hot, in an export.")]
+Streams = Annotated[int, typer.Option(min=1, help="Parts of a batch that an export infers in parallel.")]
+Shortcut = Annotated[bool, typer.Option("--shortcut", help="Refine only active patches, in an export.")]
 Cascade = Annotated[
-    bool, typer.Option("--cascade", help="Refine only images that the first look finds warm enough, in an export.")
+    bool, typer.Option("--cascade", help="Refine only images whose coarse map has an active pixel, in an export.")
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images, and for predict as many that write.")]
 TrainingWorkers = Annotated[int | None, typer.Option(help="Processes that decode images, per device.")]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile the model first: pays in trainings of an hour and more on a GPU.")
+    bool, typer.Option("--compile", help="Compile the model first: worth it for trainings of an hour or more on a GPU.")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass.")]
 Database = Annotated[
     str | None, typer.Option(metavar="URL", help="Also store verdicts here, e.g. sqlite:///history.db.")
 ]
@@ -61,23 +68,44 @@ Settings = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. model.attention=residual; may be repeated."),
 ]
 
+ENGINE_OPTIONS = {
+    "name": ("engine", Engine),
+    "backbone": ("backbone", Backbone),
+    "device": ("device", Device),
+    "precision": ("precision", Precision),
+    "threads": ("threads", Threads),
+    "streams": ("streams", Streams),
+    "shortcut": ("shortcut", Shortcut),
+    "cascade": ("cascade", Cascade),
+}
+"""For each field of ``EngineOptions`` the option's name and type on the command line."""
 
-def engine_options(
-    name: EngineName | None,
-    precision: EnginePrecision | None,
-    device: str,
-    threads: int | None,
-    streams: int,
-    shortcut: bool,
-    cascade: bool,
-) -> EngineOptions:
-    """What looks, as the options above say."""
-    return EngineOptions(
-        name=name,
-        precision=precision,
-        device=device,
-        threads=threads,
-        streams=streams,
-        shortcut=shortcut,
-        cascade=cascade,
-    )
+
+def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command's parameter ``engine: EngineOptions`` appear as one command-line option for each of its fields."""
+    signature = inspect.signature(command)
+    hints = get_type_hints(command, include_extras=True)
+    options = [
+        inspect.Parameter(
+            ENGINE_OPTIONS[field.name][0],
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=ENGINE_OPTIONS[field.name][1],
+        )
+        for field in fields(EngineOptions)
+    ]
+    others = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, parameter in signature.parameters.items()
+        if name != "engine"
+    ]
+
+    @wraps(command)
+    def with_options(**values: Any) -> None:
+        chosen = {field.name: values.pop(ENGINE_OPTIONS[field.name][0]) for field in fields(EngineOptions)}
+        command(**values, engine=EngineOptions(**chosen))
+
+    del with_options.__wrapped__  # type: ignore[attr-defined] # typer would read the options of the command itself
+    with_options.__signature__ = signature.replace(parameters=[*others, *options])  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in [*others, *options]}
+    return with_options

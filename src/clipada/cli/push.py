@@ -19,7 +19,7 @@ def push(
         bool, typer.Option("--exports", help="The run's exports too; they hold the backbone's weights.")
     ] = False,
     revision: Annotated[str | None, typer.Option(help="The branch; main by default.")] = None,
-    licence: Annotated[
+    license_name: Annotated[
         str | None, typer.Option("--license", help="Its identifier for the model card, e.g. apache-2.0.")
     ] = None,
     out: Annotated[
@@ -30,11 +30,13 @@ def push(
     from clipada.commands import push as command
 
     if out is not None:
-        folder = command.save_pretrained(run, out, exports=exports, name=name, license=licence)
+        folder = command.save_pretrained(run, out, exports=exports, name=name, license=license_name)
         say(f"what would be uploaded is in {folder}")
         say(f"next: hf upload {name} {folder}")
         return
     with console.status("uploading"):
-        url = command.push_to_hub(run, name, private=not public, exports=exports, revision=revision, license=licence)
+        url = command.push_to_hub(
+            run, name, private=not public, exports=exports, revision=revision, license=license_name
+        )
     say(f"the run is at {url}")
     say(f"next: clipada predict {name} IMAGES")

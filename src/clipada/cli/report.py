@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from clipada.cli.options import Backbone, BatchSize, Device, Engine, Precision, RunFolder, Workers
+from clipada.cli.options import BatchSize, RunFolder, Workers, takes_engine_options
 from clipada.cli.terminal import say
+from clipada.config import BatchConfig, EngineOptions
 
 
+@takes_engine_options
 def report(
     run: RunFolder,
     verdicts: Annotated[
@@ -20,27 +22,15 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The HTML file, or a folder for it; in RUN or beside VERDICTS by default.")
     ] = None,
-    backbone: Backbone = None,
-    engine: Engine = None,
-    device: Device = "auto",
-    precision: Precision = None,
-    batch_size: BatchSize = 8,
-    workers: Workers = 2,
+    batch_size: BatchSize = BatchConfig.batch_size,
+    workers: Workers = BatchConfig.workers,
+    *,
+    engine: EngineOptions,
 ) -> None:
     """Write one self-contained HTML file: metrics, score histograms, best and worst cases."""
     from clipada.commands import report as command
 
-    result = command.report_run(
-        run,
-        verdicts,
-        out,
-        backbone=backbone,
-        engine=engine,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        workers=workers,
-    )
+    result = command.report_run(run, verdicts, out, batch_size=batch_size, workers=workers, engine=engine)
     for failure in result.failures:
         say(f"not shown: {failure.error}", style="yellow")
     say(

@@ -1,4 +1,4 @@
-"""The command that runs the paper's experiments again: reproduce."""
+"""Command ``reproduce``: run the paper's experiments again."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    name: Annotated[
-        Literal["mvtec", "visa"], typer.Argument(metavar="mvtec|visa", help="Which of the paper's data sets.")
-    ],
+    name: Annotated[Literal["mvtec", "visa"], typer.Argument(metavar="mvtec|visa", help="The paper's data set.")],
     data: DataFolder,
-    out: Annotated[Path, typer.Option(help="The folder for runs, tables and figures; finished runs are used again.")],
+    out: Annotated[Path, typer.Option(help="The folder for runs, tables and figures; finished runs are reused.")],
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="ITEM", help="table1 ... figure6, or ablation (three seeds); may be repeated."),
+        typer.Option(metavar="ITEM", help="table1 ... figure6, or ablation (three seeds); can be repeated."),
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Only list the runs and how long they take here.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only list the runs and how long they take on this machine.")
+    ] = False,
     scale: Annotated[
-        float, typer.Option(min=0.0, help="Share of all epochs, baselines' too; milestones scale along, one at least.")
+        float,
+        typer.Option(
+            min=0.0, help="Share of all epochs, also of the baselines; at least one. Milestones are scaled too."
+        ),
     ] = 1.0,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Trainings of each variant; one by default, three in the ablation.")
+        int | None, typer.Option(min=1, help="Number of seeds per variant; one by default, three in the ablation.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="The schedule; by default the paper's for this data set.")] = None,
     backbone: Backbone = None,
@@ -53,13 +56,13 @@ def reproduce(
     compiled: Compile = False,
     images_per_second: Annotated[
         float | None,
-        typer.Option(min=0.001, help="With --plan: the training speed with one pass, instead of measuring."),
+        typer.Option(min=0.001, help="With --plan: training speed with one refinement pass, instead of measuring."),
     ] = None,
 ) -> None:
-    """Train and evaluate what the paper's tables and figures need; write published and measured rows side by side.
+    """Train and evaluate the runs of the paper's tables and figures; write published and measured rows side by side.
 
-    Prototypes, which the paper has none of, come in by --set model.prototypes=1024 alone. The quick preset's
-    similarity, attention and fusion are not the paper's.
+    Prototypes, which the paper does not have, are only used with --set model.prototypes=1024. The quick preset's
+    similarity, attention and fusion differ from the paper's.
     """
     from clipada.commands import reproduce as command
     from clipada.research import paper
@@ -74,11 +77,7 @@ def reproduce(
     dataset = read_dataset(data, layout, category)
     say(paper.coverage(dataset, paper.paper_dataset(name)))
     runtime = RuntimeConfig(device=device, workers=workers, compile=compiled)
-    with stages() as show:
-
-        def report(step: paper.Step) -> None:
-            show(step.stage, step.done, step.total, step.note)
-
+    with stages() as report:
         planning = partial(command.plan_reproduction, images_per_second=images_per_second)
         act: Callable[..., paper.ReproductionPlan | command.Reproduction]
         act = planning if plan else command.reproduce
@@ -90,11 +89,11 @@ def reproduce(
         return
     for path in made.files:
         say(f"wrote {path}")
-    say(f"all of it is in {made.page}")
+    say(f"all tables and figures are in {made.page}")
 
 
 def _named(baselines: str) -> tuple[BaselineName, ...]:
-    """The baselines asked for, by name."""
+    """Parse the names of the baselines."""
     if baselines in ("all", "none"):
         return BASELINE_NAMES if baselines == "all" else ()
     return tuple(name.strip() for name in baselines.split(",") if name.strip())  # type: ignore[misc]
@@ -102,14 +101,13 @@ def _named(baselines: str) -> tuple[BaselineName, ...]:
 
 def _print_plan(plan: ReproductionPlan) -> None:
     table = Table("run", "for", "images", "images/s", "hours", box=None)
-    for run in plan.runs:
-        done = run.experiment.finished
+    for planned in plan.runs:
         table.add_row(
-            Text(run.experiment.label),
-            Text(" ".join(run.items)),
-            f"{run.images:,}",
-            f"{run.rate:.1f}" if run.rate else "",
-            "finished" if done else f"{run.hours:.2f}",
+            Text(planned.run.label),
+            Text(" ".join(planned.items)),
+            f"{planned.images:,}",
+            f"{planned.rate:.1f}" if planned.rate else "",
+            "finished" if planned.run.finished else f"{planned.hours:.2f}",
         )
     out_console.print(table)
     out_console.print(f"{plan.hours:.1f} hours on one device; {plan.basis}", highlight=False)

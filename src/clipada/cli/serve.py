@@ -7,27 +7,15 @@ from typing import Annotated
 
 import typer
 
-from clipada.cli.options import (
-    Backbone,
-    Cascade,
-    Device,
-    Engine,
-    Mqtt,
-    Precision,
-    Secret,
-    Shortcut,
-    Streams,
-    Threads,
-    Webhook,
-    engine_options,
-)
+from clipada.cli.options import Mqtt, Secret, Webhook, takes_engine_options
 from clipada.cli.terminal import say
-from clipada.config import HistoryConfig, Keep, ServeConfig, SinkConfig
+from clipada.config import EngineOptions, HistoryConfig, Keep, ServeConfig, SinkConfig
 
 TOKEN = "serve.token"  # noqa: S105 - the name of a file
 """Where a token that was made is kept, in the user's folder for settings."""
 
 
+@takes_engine_options
 def serve(
     runs: Annotated[
         list[str], typer.Argument(metavar="[NAME=]RUN...", help="Run folders; a model is named as its folder is.")
@@ -64,14 +52,8 @@ def serve(
     webhook: Webhook = None,
     webhook_secret: Secret = None,
     mqtt: Mqtt = None,
-    backbone: Backbone = None,
-    engine: Engine = None,
-    device: Device = "auto",
-    precision: Precision = None,
-    threads: Threads = None,
-    streams: Streams = 1,
-    shortcut: Shortcut = False,
-    cascade: Cascade = False,
+    *,
+    engine: EngineOptions,
 ) -> None:
     """Inspect images that come by HTTP; every verdict that is answered is in the database."""
     from clipada.commands import serve as command
@@ -98,8 +80,7 @@ def serve(
         HistoryConfig(database=database, keep=keep_images),
         SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt),
         token=_token(token, not settings.loopback if auth is None else auth),
-        engine=engine_options(engine, precision, device, threads, streams, shortcut, cascade),
-        backbone=backbone,
+        engine=engine,
         say=say,
     )
 

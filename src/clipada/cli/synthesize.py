@@ -14,7 +14,7 @@ from clipada.cli.options import (
     Settings,
 )
 from clipada.cli.terminal import read_dataset, say
-from clipada.config import Config
+from clipada.config import DEFAULT_PRESET, Config, ContactSheetConfig
 from clipada.config.overrides import asked_config
 
 if TYPE_CHECKING:
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 def synthesize(
     data: DataFolder,
     out: Annotated[Path, typer.Option(help="The folder to write the contact sheet into.")],
-    count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 24,
+    count: Annotated[int, typer.Option(min=1, help="Number of samples.")] = ContactSheetConfig.samples,
     textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed, other samples.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the samples.")] = None,
     settings: Settings = None,
     layout: Layout = "auto",
     category: Category = None,
 ) -> None:
-    """Write a contact sheet of synthetic training samples, to see what trains."""
+    """Write a contact sheet of synthetic training samples, to check what is trained."""
     from clipada.commands import synthesize as command
 
-    config = asked_config(Config.preset("quick"), settings, textures=textures, seed=seed)
+    config = asked_config(Config.preset(DEFAULT_PRESET), settings, textures=textures, seed=seed)
     path, failures = command.synthesize(read_dataset(data, layout, category), out, config, count=count)
     for failure in failures:
         say(f"left out: {failure.error}", style="yellow")

@@ -1,10 +1,10 @@
-"""What every command speaks through: standard output, standard error, progress, tables of metrics."""
+"""Output of every command: standard output, standard error, progress, tables of metrics."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +14,20 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 
 from clipada.config import RuntimeConfig
+from clipada.types import Progress, ProgressReport
 
 if TYPE_CHECKING:
     from clipada.data import Dataset
     from clipada.evaluation.evaluate import Evaluation
-    from clipada.inspection.batch import Record
+    from clipada.inspection.record import Record
 
 out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -40,7 +41,7 @@ def say(text: str, style: str | None = None) -> None:
 
 @dataclass
 class Counts:
-    """How many images were inspected, how many of them are defective, and how many files were left out."""
+    """Numbers of inspected images, of defective ones, and of files left out."""
 
     inspected: int = 0
     defective: int = 0
@@ -52,7 +53,7 @@ class Counts:
         return f"inspected {self.inspected} images{found}, left out {self.unreadable}"
 
 
-def tell(record: Record, counts: Counts) -> None:
+def print_record(record: Record, counts: Counts) -> None:
     """Print a record as a JSON line on standard output and count it; name a file that cannot be read."""
     sys.stdout.write(json.dumps(record) + "\n")
     if "error" in record:
@@ -65,7 +66,7 @@ def tell(record: Record, counts: Counts) -> None:
 
 
 def read_dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:
-    """The data set, said aloud."""
+    """Load a data set and print what it holds."""
     from clipada.data import load_dataset
 
     dataset = load_dataset(data, layout, categories)  # type: ignore[arg-type]
@@ -75,7 +76,7 @@ def read_dataset(data: Path, layout: str, categories: list[str] | None) -> Datas
 
 
 def print_metrics(result: Evaluation) -> None:
-    """What was left out, a table for each map, and how to read them."""
+    """Print what was left out, a table for each map, and how to read them."""
     from clipada.evaluation.metrics import mean_metrics
     from clipada.report import metrics_table
 
@@ -91,25 +92,26 @@ def print_metrics(result: Evaluation) -> None:
 
 
 @contextmanager
-def progress(*texts: str) -> Iterator[Progress]:
-    """A bar on standard error with further columns; nothing where there is no terminal."""
+def progress(*texts: str) -> Iterator[Bars]:
+    """Show a bar with further columns on standard error; nothing if that is no terminal."""
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *map(TextColumn, texts)]
     times = (TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, *times, console=console, disable=not console.is_terminal) as bar:
+    with Bars(*columns, *times, console=console, disable=not console.is_terminal) as bar:
         yield bar
 
 
 @contextmanager
-def stages() -> Iterator[Callable[..., None]]:
-    """A bar for every stage of a longer job; where there is no terminal, a line at every quarter of each."""
+def stages() -> Iterator[ProgressReport]:
+    """Show a bar for every stage of a command; if there is no terminal, print a line at every quarter of each."""
     tasks: dict[str, TaskID] = {}
     with progress("{task.fields[note]}") as bar:
 
-        def show(stage: str, done: int, total: int, note: str = "") -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total, note=note)
-            bar.update(tasks[stage], completed=done, note=note)
-            if not console.is_terminal and done * 4 // total > (done - 1) * 4 // total:
-                say(f"{stage}: {done} of {total}{', ' * bool(note)}{note}")
+        def show(now: Progress) -> None:
+            note = now.note or (f"epoch {now.epoch}, loss {now.losses[-1]:.3f}" if now.losses else "")
+            if now.stage not in tasks:
+                tasks[now.stage] = bar.add_task(now.stage, total=now.total, note=note)
+            bar.update(tasks[now.stage], completed=now.done, note=note)
+            if not console.is_terminal and now.done * 4 // now.total > (now.done - 1) * 4 // now.total:
+                say(f"{now.stage}: {now.done} of {now.total}{', ' * bool(note)}{note}")
 
         yield show

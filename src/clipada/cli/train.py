@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,12 +17,16 @@ from clipada.cli.options import (
     TrainingFolder,
     TrainingWorkers,
 )
-from clipada.cli.terminal import console, progress, read_dataset, say
-from clipada.config import Config, RuntimeConfig
+from clipada.cli.terminal import console, progress, say
+from clipada.config import DEFAULT_PRESET, Config, RuntimeConfig
 from clipada.config.overrides import asked_config
+from clipada.types import Progress
 
 if TYPE_CHECKING:
-    from clipada.data import Dataset
+    from rich.progress import Progress as Bars
+
+    from clipada.runs import Run
+    from clipada.training.resume import TrainingJob
 
 
 def train(
@@ -32,84 +36,79 @@ def train(
         str | None, typer.Option(help="quick (minutes on a CPU; the default), demo, or the paper's mvtec or visa.")
     ] = None,
     backbone: Backbone = None,
-    refinements: Annotated[int | None, typer.Option(help="Refinement passes R.")] = None,
+    refinements: Annotated[int | None, typer.Option(help="Number R of refinement passes.")] = None,
     textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; the preset's milestones scale along.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Every random draw follows from it.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     settings: Settings = None,
     layout: Layout = "auto",
     category: Category = None,
-    device: Device = "auto",
-    devices: Annotated[int, typer.Option(help="How many such devices train together on a machine.")] = 1,
-    nodes: Annotated[int, typer.Option(help="How many machines; torchrun or SLURM starts the processes.")] = 1,
-    workers: TrainingWorkers = None,
-    compiled: Compile = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training, as it began.")] = False,
+    device: Device = RuntimeConfig.device,
+    devices: Annotated[
+        int, typer.Option(help="Number of such devices that train together on a machine.")
+    ] = RuntimeConfig.devices,
+    nodes: Annotated[
+        int, typer.Option(help="Number of machines; torchrun or SLURM starts the processes.")
+    ] = RuntimeConfig.nodes,
+    workers: TrainingWorkers = RuntimeConfig.workers,
+    compiled: Compile = RuntimeConfig.compile,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an unfinished training, with the settings it started with.")
+    ] = False,
 ) -> None:
     """Train ONE model on the good parts of all categories."""
     from clipada.commands import train as command
-    from clipada.training.resume import begun, is_finished
+    from clipada.training.resume import prepare_training
 
-    finished = resume and is_finished(out, resume)
-    recorded = begun(out) if resume and preset is None else None
-    base = recorded or Config.preset(preset or "quick")  # type: ignore[arg-type]
-    names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
-    config = asked_config(base, settings, epochs, **names)
-    dataset = _training_data(data, out if resume else None, layout, category)
+    def configured(recorded: Config | None) -> Config:
+        base = Config.preset(preset or DEFAULT_PRESET) if preset or recorded is None else recorded  # type: ignore[arg-type]
+        names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
+        return asked_config(base, settings, epochs, **names)
+
+    job = prepare_training(data, out, configured, resume=resume, layout=layout, categories=category)
     runtime = RuntimeConfig(device=device, devices=devices, nodes=nodes, workers=workers, compile=compiled)
+    for line in _description(job):
+        say(line)
     with progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar:
-        task = bar.add_task("training", total=None, loss="-", rate="-")
+        run = command.train_job(job, runtime, _TrainingBar(bar))
+    _print_result(run, job, data)
 
-        def show(progress: Any) -> None:
-            loss = " / ".join(f"{value:.4f}" for value in progress.losses)
-            bar.update(
-                task,
-                description=f"epoch {progress.epoch}",
-                completed=progress.step,
-                total=progress.steps,
-                loss=loss,
-                rate=f"{progress.images_per_second:.1f}",
-            )
-            if not console.is_terminal and progress.step * config.training.epochs % progress.steps == 0:
-                rate = f"{progress.images_per_second:.1f} images/s"
-                say(f"epoch {progress.epoch} of {config.training.epochs}: loss {loss}, {rate}")
 
-        def show_prototypes(done: int, total: int) -> None:
-            bar.update(task, description="finding prototypes", completed=done, total=total)
-            if not console.is_terminal and done == total:
-                say("found prototypes")
+class _TrainingBar:
+    """A bar with loss and throughput; if there is no terminal, a line at the end of every epoch."""
 
-        run = command.train(
-            dataset, out, config, runtime=runtime, resume=resume, report=show, on_prototypes=show_prototypes
-        )
+    def __init__(self, bar: Bars) -> None:
+        self._bar, self._task = bar, bar.add_task("training", total=None, loss="-", rate="-")
+
+    def __call__(self, now: Progress) -> None:
+        loss, rate = " / ".join(f"{value:.4f}" for value in now.losses), f"{now.images_per_second:.1f}"
+        name = f"epoch {now.epoch}" if now.epoch else now.stage
+        shown = {"loss": loss, "rate": rate} if now.losses else {}
+        self._bar.update(self._task, description=name, completed=now.done, total=now.total, **shown)  # type: ignore[arg-type]
+        if not console.is_terminal and now.end_of_epoch:
+            say(f"{name} of {now.epochs}: loss {loss}, {rate} images/s" if now.epoch else f"{now.stage}: done")
+
+
+def _description(job: TrainingJob | Run) -> tuple[str, ...]:
+    """Describe the images of a training that is not finished."""
+    dataset = getattr(job, "dataset", None)
+    return () if dataset is None else tuple(dataset.describe())
+
+
+def _print_result(run: Run, job: TrainingJob | Run, data: Path | None) -> None:
+    """Print what was trained, and what to do next."""
     if run.training.unreadable:
         say(f"left out {len(run.training.unreadable)} training images that could not be read")
-    _print_validation(run.training.validation)
-    if finished:
-        say(f"{out} holds a finished run: nothing was left to train")
-    else:
-        say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
-    if dataset is not None and not dataset.test:
-        say(f"next: clipada calibrate {out} HELD-OUT-GOOD-PARTS")
-    else:
-        say(f"next: clipada evaluate {out} {dataset.root if dataset else 'DATA'}")
-
-
-def _training_data(
-    data: Path | None, resumed: Path | None, layout: str, categories: list[str] | None
-) -> Dataset | None:
-    """The data set to train on, said aloud; what is not given is as the training resumed recorded it."""
-    from clipada.training.resume import read_plan
-
-    plan = read_plan(resumed) if resumed else None
-    if plan is not None:
-        layout = plan.layout if layout == "auto" else layout
-        return read_dataset(data or plan.data, layout, categories or list(plan.categories))
-    return None if data is None else read_dataset(data, layout, categories)
-
-
-def _print_validation(validation: dict[str, dict[str, float | None]]) -> None:
-    for name, metrics in validation.items():
+    for name, metrics in run.training.validation.items():
         view = f"pass {name}" if name.isdigit() else "mean of the passes"
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
         say(f"held-out images with synthetic anomalies, {view}: {figures}")
+    dataset = getattr(job, "dataset", None)
+    if dataset is None:
+        say(f"{run.folder} holds a finished run: nothing was left to train")
+    else:
+        say(f"trained in {run.training.seconds:.0f} s; the run is in {run.folder}")
+    if dataset is not None and not dataset.test:
+        say(f"next: clipada calibrate {run.folder} HELD-OUT-GOOD-PARTS")
+    else:
+        say(f"next: clipada evaluate {run.folder} {dataset.root if dataset else data or 'DATA'}")

@@ -1,4 +1,4 @@
-"""The command that inspects beside a line: watch."""
+"""The command ``watch``."""
 
 from __future__ import annotations
 
@@ -9,26 +9,12 @@ from typing import Annotated
 
 import typer
 
-from clipada.cli.options import (
-    Backbone,
-    BatchSize,
-    Cascade,
-    Device,
-    Engine,
-    KeepImages,
-    Precision,
-    RunOrName,
-    Secret,
-    Shortcut,
-    Streams,
-    Threads,
-    Workers,
-    engine_options,
-)
-from clipada.cli.terminal import Counts, say, tell
-from clipada.config import HistoryConfig, SinkConfig, WatchConfig
+from clipada.cli.options import BatchSize, KeepImages, RunOrName, Secret, Workers, takes_engine_options
+from clipada.cli.terminal import Counts, print_record, say
+from clipada.config import BatchConfig, EngineOptions, HistoryConfig, SinkConfig, WatchConfig
 
 
+@takes_engine_options
 def watch(
     run: RunOrName,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that cameras drop images into.")],
@@ -59,63 +45,41 @@ def watch(
         ),
     ] = WatchConfig.settle,
     once: Annotated[bool, typer.Option("--once", help="End when everything that is there was inspected.")] = False,
-    backbone: Backbone = None,
     threshold: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region; the run's own by default."),
     ] = None,
-    engine: Engine = None,
-    device: Device = "auto",
-    precision: Precision = None,
-    threads: Threads = None,
-    streams: Streams = 1,
-    shortcut: Shortcut = False,
-    cascade: Cascade = False,
-    batch_size: BatchSize = 8,
-    workers: Workers = 2,
+    batch_size: BatchSize = BatchConfig.batch_size,
+    workers: Workers = BatchConfig.workers,
+    *,
+    engine: EngineOptions,
 ) -> None:
     """Follow a folder: inspect and store each new image once, and print a JSON line on standard output."""
-    from clipada.history.recorder import Recorder
-    from clipada.history.watching.watch import FolderWatch
-    from clipada.inspection import Inspector
-    from clipada.inspection.batch import verdict_record, write_pictures
-    from clipada.types import Verdict
+    from clipada.commands import watch as command
 
-    stop = _StopSignals()
-    inspector = Inspector.load(
+    stop, counts = _StopSignals(), Counts()
+    outcomes = command.watch(
         run,
-        backbone=backbone,
-        engine=engine_options(engine, precision, device, threads, streams, shortcut, cascade),
+        folder,
+        WatchConfig(settle=settle),
+        history=HistoryConfig(database=database, keep=keep_images),
+        sinks=SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt),
+        out=out,
         threshold=threshold,
+        batches=BatchConfig(batch_size=batch_size, workers=workers),
+        once=once,
+        stopped=lambda: stop.asked,
+        on_start=lambda place: say(f"watching {folder}; verdicts in {place}"),
+        engine=engine,
     )
-    history = HistoryConfig(database=database, keep=keep_images)
-    counts = Counts()
-    with Recorder(
-        inspector.calibration, history, SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt)
-    ) as line:
-        watched = FolderWatch(
-            inspector,
-            line.history,
-            folder,
-            WatchConfig(settle=settle),
-            excluded=[Path(history.images), *([] if out is None else [out])],
-            batch_size=batch_size,
-            workers=workers,
-        )
-        say(f"watching {folder}; verdicts in {line.history.place}")
-        for results in watched.batches(once=once, stopped=lambda: stop.asked):
-            for result in results:
-                tell(verdict_record(result), counts)
-                if out is not None and isinstance(result, Verdict) and result.path is not None:
-                    write_pictures(out, str(result.path.relative_to(folder.absolute())), result)
-            sys.stdout.flush()
-            line.warn_of_drift()
-        line.finish(flush=once)
+    for outcome in outcomes:
+        print_record(outcome.record, counts)
+        sys.stdout.flush()
     say(f"{counts}; pictures in {out}" if out else str(counts))
 
 
 class _StopSignals:
-    """Whether SIGTERM or SIGINT came; the second one ends the process as it would without us."""
+    """Record of SIGTERM or SIGINT; the second one ends the process at once."""
 
     def __init__(self) -> None:
         self.asked = False

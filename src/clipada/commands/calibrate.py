@@ -1,14 +1,15 @@
-"""The command ``calibrate`` as a function."""
+"""Set thresholds with a guaranteed false-alarm rate, from good parts alone."""
 
 from __future__ import annotations
 
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Unpack
 
 from clipada.calibration import (
     Calibration,
@@ -18,7 +19,7 @@ from clipada.calibration import (
     require_images,
     write_calibration,
 )
-from clipada.config import CalibrationConfig, EngineName, EngineOptions
+from clipada.config import BatchConfig, CalibrationConfig, EngineKeywords
 from clipada.data.listing import find_images
 from clipada.errors import CalibrationError, DatasetError, ImageError
 from clipada.files import write_text
@@ -26,7 +27,7 @@ from clipada.images import image_sha256
 from clipada.inspection import Inspector
 from clipada.report import model_card
 from clipada.runs import CALIBRATION, CARD, TRAINED_ON, Run, read_run
-from clipada.types import Failure, Verdict
+from clipada.types import Failure, Progress, ProgressReport, Verdict, unreported
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ _NOT_GOOD = frozenset({"anomalous", "ground_truth", "masks"})
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationReport:
-    """A calibration and what was left out of it.
+    """A calibration and the images left out of it.
 
     Attributes:
         calibration: As written into the run folder.
@@ -56,32 +57,28 @@ def calibrate(
     settings: CalibrationConfig | None = None,
     *,
     rejected: Mapping[Path, str | None] | None = None,
-    backbone: str | None = None,
-    engine: EngineName | EngineOptions | None = None,
-    device: str = "auto",
-    batch_size: int = 8,
-    workers: int = 2,
-    on_image: Callable[[], None] = lambda: None,
+    batch_size: int = BatchConfig.batch_size,
+    workers: int = BatchConfig.workers,
+    report: ProgressReport = unreported,
+    **engine: Unpack[EngineKeywords],
 ) -> CalibrationReport:
     """Set a run's thresholds from images of good parts and write its ``calibration.json``.
 
     Args:
         run: The run folder.
-        images: Images or folders of good parts that the model was not trained on. None at all: the run's present
-            calibration is put under the new promise, its groups as they are.
-        settings: The promise.
-        rejected: Images of false alarms, and the group of each: their paths tell none. They may raise thresholds, so
-            that such parts pass, and lower none; nothing else goes by them, for they are no draw of good parts.
-        backbone: Where the backbone lies now, if not where it lay at training.
-        engine: As for ``Inspector.load``; ``EngineOptions`` names a precision too. The promise holds for verdicts of the
-            same engine and precision.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        batch_size: Images at a time.
+        images: Images or folders of good parts that the model was not trained on. Without any, the run's present
+            calibration gets the new guarantee; its groups stay.
+        settings: The guarantee.
+        rejected: Images of false alarms, and the group of each, which their paths do not name. They may raise
+            thresholds, so that such parts pass, and lower none. P-values and group sizes ignore them, because they are
+            no random sample of good parts.
+        batch_size: Images per forward pass.
         workers: Threads that decode.
-        on_image: Called after every image.
+        report: Called after every image.
+        engine: As for ``EngineKeywords``. The guarantee holds for verdicts of the same engine and precision.
 
     Raises:
-        CalibrationError: There are too few images for the promise, or none but rejected ones.
+        CalibrationError: There are too few images for the guarantee, or only rejected ones.
         ImageError: A path does not exist, or no image is found.
         RunError: The run folder is not whole.
         BackboneError: The backbone is missing or another one.
@@ -97,16 +94,16 @@ def calibrate(
             remedy="name the images of the present calibration too",
         )
     if not given:
-        return _promised(description, settings)
+        return _with_guarantee(description, settings)
     paths = find_images(given)
     _refuse_defects(paths)
     fresh, trained_on, copies = _sorted_out([*paths, *joining], description)
     late = (joining.keys() - set(paths)) & set(fresh)
     left_out = f"; {len(trained_on)} more were trained on, {len(copies)} are copies" if trained_on or copies else ""
     require_images(len(fresh) - len(late), settings, left_out)
-    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device, calibrated=False)
-    results = inspector.inspect_files(fresh, batch_size=batch_size, workers=workers)
-    scored, rejects, failures = _scored(results, settings.per, {path: joining[path] for path in late}, on_image)
+    inspector = Inspector.load(description, calibrated=False, **engine)
+    results = _reported(inspector.inspect_files(fresh, batch_size=batch_size, workers=workers), len(fresh), report)
+    scored, rejects, failures = _scored(results, settings.per, {path: joining[path] for path in late})
     calibration = Calibration(
         settings=settings,
         images=scored,
@@ -120,8 +117,8 @@ def calibrate(
     return CalibrationReport(calibration=calibration, failures=failures, trained_on=trained_on, copies=copies)
 
 
-def _promised(run: Run, settings: CalibrationConfig) -> CalibrationReport:
-    """The run's calibration under another promise."""
+def _with_guarantee(run: Run, settings: CalibrationConfig) -> CalibrationReport:
+    """Put the run's calibration under another guarantee."""
     path = run.folder / CALIBRATION
     if not path.exists():
         raise CalibrationError(
@@ -141,17 +138,17 @@ def _promised(run: Run, settings: CalibrationConfig) -> CalibrationReport:
 
 
 def _write(calibration: Calibration, run: Run) -> None:
-    """Keep the calibration in the run folder, and say so on its card."""
+    """Write the calibration into the run folder, and update its model card."""
     write_calibration(run.folder / CALIBRATION, calibration)
     write_text(run.folder / CARD, model_card(run))
 
 
 def _refuse_defects(paths: Iterable[Path]) -> None:
-    """Refuse images that lie where the known layouts keep defects and masks."""
+    """Refuse images in folders where the known layouts keep defects and masks."""
     for path in paths:
         if any(_holds_defects(folder) for folder in path.absolute().parents[:2]):
             raise DatasetError(
-                f"{path} seems to show no good part",
+                f"{path} does not seem to show a good part",
                 expected="images of good parts alone",
                 got=f"folder {path.parent}",
                 remedy="name the folders of good parts, e.g. part/test/good",
@@ -159,17 +156,17 @@ def _refuse_defects(paths: Iterable[Path]) -> None:
 
 
 def _holds_defects(folder: Path) -> bool:
-    """Whether a folder is one of defects or masks: by its name, or because it lies beside ``good`` in ``test``."""
+    """Return True for a folder of defects or masks: by its name, or because it is beside ``good`` in ``test``."""
     tested = folder.parent.name == "test" and folder.name != "good" and (folder.parent / "good").is_dir()
     return tested or folder.name in _NOT_GOOD
 
 
 def _sorted_out(paths: Iterable[Path], run: Run) -> tuple[list[Path], tuple[Path, ...], tuple[Path, ...]]:
-    """The images that may count, those that the run was trained on, and those that count already."""
+    """Sort images into usable ones, those that the run was trained on, and copies of others."""
     trained = run.training_sha256s
     if trained is None:
         log.warning(
-            "run %s does not tell which images it was trained on (no %s): make sure that none is among these, "
+            "run %s does not record which images it was trained on (no %s): make sure that none is among these, "
             "or the false-alarm rate will not be kept",
             run.folder,
             TRAINED_ON,
@@ -188,20 +185,26 @@ def _sorted_out(paths: Iterable[Path], run: Run) -> tuple[list[Path], tuple[Path
 
 
 def _sha256(path: Path) -> str:
-    """The hash of an image; of its name where it cannot be read, so that inspecting it can say why."""
+    """Hash an image; or its name if it cannot be read, so that the inspection reports the error."""
     try:
         return image_sha256(path)
     except ImageError:
         return str(path)
 
 
+def _reported(results: Iterable[Verdict | Failure], total: int, report: ProgressReport) -> Iterator[Verdict | Failure]:
+    """Yield results, reporting progress."""
+    for done, result in enumerate(results, start=1):
+        yield result
+        report(Progress(stage="calibrating", done=done, total=total))
+
+
 def _scored(
     results: Iterable[Verdict | Failure],
     per: str | None,
     rejected: Mapping[Path, str | None],
-    on_image: Callable[[], None],
 ) -> tuple[tuple[CalibrationImage, ...], tuple[CalibrationImage, ...], tuple[Failure, ...]]:
-    """What the calibration keeps of each image, rejected ones apart; and the images that could not be read."""
+    """Return what the calibration keeps of each image, of each rejected image, and the images that cannot be read."""
     scored: list[CalibrationImage] = []
     late: list[CalibrationImage] = []
     failures: list[Failure] = []
@@ -212,16 +215,15 @@ def _scored(
             late.append(_image(result, rejected[result.path]))
         else:
             scored.append(_image(result, group_of(result.path, per) if result.path else None))
-        on_image()
     groups = {image.group for image in scored}
     if per is not None and not any(groups):
-        raise CalibrationError(f"no image's path tells a group by {per!r}", remedy="mend --per, or leave it out")
+        raise CalibrationError(f"no image's path tells a group by {per!r}", remedy="correct --per, or leave it out")
     late = [image if image.group in groups else replace(image, group=None) for image in late]
     return _ordered(scored), _ordered(late), tuple(failures)
 
 
 def _ordered(images: Iterable[CalibrationImage]) -> tuple[CalibrationImage, ...]:
-    """Images by group and rising score."""
+    """Sort images by group and rising score."""
     return tuple(sorted(images, key=lambda image: (image.group or "", image.score, image.sha256)))
 
 

@@ -1,12 +1,10 @@
-"""The demo: from nothing to verdicts on three procedural products, offline."""
+"""Run the demo: from nothing to verdicts on three procedural products, offline."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
 
 from clipada.calibration import Calibration, require_images
 from clipada.commands.calibrate import calibrate
@@ -16,14 +14,11 @@ from clipada.commands.report import report_run
 from clipada.commands.train import train
 from clipada.config import CalibrationConfig, Config, DemoConfig, PredictConfig, RuntimeConfig
 from clipada.data import Dataset, load_dataset
-from clipada.data.demo import PRODUCTS, write_demo, write_demo_held_out
+from clipada.data.demo import write_demo, write_demo_held_out
 from clipada.evaluation.evaluate import Evaluation
 from clipada.inspection.batch import forget_unfinished
 from clipada.runs import Run
-from clipada.types import Sample, Verdict
-
-if TYPE_CHECKING:
-    from clipada.training import Progress
+from clipada.types import Progress, ProgressReport, Verdict, unreported
 
 DATA = "data"
 HELD_OUT = "held-out"
@@ -33,26 +28,8 @@ PAGE = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """Where the demo stands.
-
-    Attributes:
-        stage: What it does: ``"drawing parts"``, ``"finding prototypes"``, ``"training"``,
-            ``"drawing held-out parts"``, ``"calibrating"``, ``"evaluating"``, ``"predicting"`` or ``"reporting"``.
-        done: Steps of this stage that are done, of ``total``.
-        total: Steps of this stage in all.
-        training: Where the training stands, while it lasts.
-    """
-
-    stage: str
-    done: int
-    total: int
-    training: Progress | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Demo:
-    """What the demo left behind.
+    """Results of the demo.
 
     Attributes:
         data: The images, in the MVTec AD layout.
@@ -60,7 +37,7 @@ class Demo:
         run: The trained model.
         calibration: Its thresholds, set from held-out good parts.
         evaluation: Its metrics on the test images.
-        predictions: What it says of the parts in ``pictures``.
+        predictions: Its verdicts on the parts in ``pictures``.
         page: The report.
     """
 
@@ -79,11 +56,11 @@ def demo(
     *,
     parts: DemoConfig | None = None,
     runtime: RuntimeConfig | None = None,
-    report: Callable[[Step], None] = lambda _: None,
+    report: ProgressReport = unreported,
 ) -> Demo:
     """Draw three products, train one model on their good parts, calibrate, find defects it never saw, and report.
 
-    Interrupted, it goes on where it was when called again; finished, it keeps its images and its model. The same seeds
+    If interrupted, the next call continues; if finished, images and model are kept. The same seeds
     give the same figures on the same machine.
 
     Args:
@@ -100,81 +77,45 @@ def demo(
         CalibrationError: There are too few held-out parts for the false-alarm rate.
     """
     folder, parts = Path(out), parts or DemoConfig()
-    promise = CalibrationConfig(false_alarm_rate=parts.false_alarm_rate, per="product")
-    require_images(parts.held_out, promise)
-    write_demo(folder / DATA, parts, lambda done, total: report(Step(stage="drawing parts", done=done, total=total)))
+    guarantee = CalibrationConfig(false_alarm_rate=parts.false_alarm_rate, per="product")
+    require_images(parts.held_out, guarantee)
+    write_demo(folder / DATA, parts, _stage("drawing parts", report))
     dataset = load_dataset(folder / DATA)
-    run = train(
-        dataset,
-        folder / RUN,
-        config or Config.preset("demo"),
-        runtime=runtime,
-        resume=True,
-        report=lambda now: report(Step(stage="training", done=now.step, total=now.steps, training=now)),
-        on_prototypes=lambda done, total: report(Step(stage="finding prototypes", done=done, total=total)),
-    )
+    run = train(dataset, folder / RUN, config or Config.preset("demo"), runtime=runtime, resume=True, report=report)
     runtime = runtime or RuntimeConfig()
-    hands = _Hands(device=runtime.device, workers=max(1, runtime.worker_count))
-    calibration = _calibrated(run, folder / HELD_OUT, parts, promise, hands, report)
-    evaluation = _evaluated(run, dataset, hands, report)
-    predictions = _pictured(run, dataset, folder / PICTURES, hands, report)
-    page = report_run(run.folder, out=folder / PAGE, **hands).path
-    report(Step(stage="reporting", done=1, total=1))
+    device, workers = runtime.device, runtime.decoders
+    write_demo_held_out(folder / HELD_OUT, parts, _stage("drawing held-out parts", report))
+    calibrated = calibrate(run.folder, folder / HELD_OUT, guarantee, report=report, device=device, workers=workers)
+    evaluation = evaluate(run.folder, dataset, report=report, device=device, workers=workers)
+    predictions = _predicted(run, dataset, folder / PICTURES, device, workers, report)
+    page = report_run(run.folder, out=folder / PAGE, device=device, workers=workers).path
+    report(Progress(stage="reporting", done=1, total=1))
     return Demo(
         data=folder / DATA,
         pictures=folder / PICTURES,
         run=run,
-        calibration=calibration,
+        calibration=calibrated.calibration,
         evaluation=evaluation,
         predictions=predictions,
         page=page,
     )
 
 
-class _Hands(TypedDict):
-    """What looks at images after the training."""
-
-    device: str
-    workers: int
+def _stage(stage: str, report: ProgressReport) -> Callable[[int, int], None]:
+    """Report the steps of one stage as progress."""
+    return lambda done, total: report(Progress(stage=stage, done=done, total=total))
 
 
-def _calibrated(
-    run: Run,
-    images: Path,
-    parts: DemoConfig,
-    promise: CalibrationConfig,
-    hands: _Hands,
-    report: Callable[[Step], None],
-) -> Calibration:
-    stage, number = "drawing held-out parts", count(1)
-    write_demo_held_out(images, parts, lambda done, total: report(Step(stage=stage, done=done, total=total)))
-
-    def show() -> None:
-        report(Step(stage="calibrating", done=next(number), total=parts.held_out * len(PRODUCTS)))
-
-    return calibrate(run.folder, images, promise, on_image=show, **hands).calibration
-
-
-def _evaluated(run: Run, dataset: Dataset, hands: _Hands, report: Callable[[Step], None]) -> Evaluation:
-    scored: list[Sample] = []
-
-    def show(sample: Sample) -> None:
-        scored.append(sample)
-        report(Step(stage="evaluating", done=len(scored), total=len(dataset.test)))
-
-    return evaluate(run.folder, dataset, on_image=lambda image: show(image.sample), **hands)
-
-
-def _pictured(
-    run: Run, dataset: Dataset, out: Path, hands: _Hands, report: Callable[[Step], None]
+def _predicted(
+    run: Run, dataset: Dataset, out: Path, device: str, workers: int, report: ProgressReport
 ) -> tuple[Verdict, ...]:
-    """The verdicts on the first test image of every kind."""
+    """Inspect the first test image of every kind and write its pictures."""
     firsts = {(sample.category, sample.defect): sample.path for sample in reversed(dataset.test)}
     predictions: list[Verdict] = []
     forget_unfinished(out)
-    settings = PredictConfig(workers=hands["workers"])
-    for result in predict(run.folder, sorted(firsts.values()), out, settings, device=hands["device"]):
+    settings = PredictConfig(workers=workers)
+    for result in predict(run.folder, sorted(firsts.values()), out, settings, device=device):
         if isinstance(result, Verdict):
             predictions.append(result)
-        report(Step(stage="predicting", done=len(predictions), total=len(firsts)))
+        report(Progress(stage="predicting", done=len(predictions), total=len(firsts)))
     return tuple(predictions)

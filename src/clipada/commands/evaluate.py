@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Unpack
 
-from clipada.config import EngineName, EngineOptions, EnginePrecision
+from clipada.config import BatchConfig, EngineKeywords
 from clipada.data import Dataset, load_dataset
-from clipada.evaluation.evaluate import Evaluation, ScoredImage, evaluate_dataset
+from clipada.evaluation.evaluate import Evaluation, evaluate_dataset
 from clipada.files import write_json, write_text
 from clipada.inspection import Inspector
 from clipada.report import (
     model_card,
 )
 from clipada.runs import CARD, METRICS, SCORES, read_run
+from clipada.types import Progress, ProgressReport, unreported
 
 
 def evaluate(
     run: Path | str,
     data: Path | str | Dataset,
     *,
-    backbone: str | None = None,
-    engine: EngineName | EngineOptions | None = None,
-    device: str = "auto",
-    precision: EnginePrecision | None = None,
-    batch_size: int = 8,
-    workers: int = 2,
-    on_image: Callable[[ScoredImage], None] = lambda _: None,
+    batch_size: int = BatchConfig.batch_size,
+    workers: int = BatchConfig.workers,
+    report: ProgressReport = unreported,
+    **engine: Unpack[EngineKeywords],
 ) -> Evaluation:
     """Score a data set's test images with a run; write ``metrics.json`` and every image's scores into the run folder.
+
+    Args:
+        run: The run folder.
+        data: A data set or its folder.
+        batch_size: Images per forward pass.
+        workers: Threads that decode.
+        report: Called after every image.
+        engine: As for ``EngineKeywords``.
 
     Raises:
         DatasetError: There is no usable test image.
@@ -40,16 +47,15 @@ def evaluate(
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
     description = read_run(Path(run))
-    inspector = Inspector.load(
-        description, backbone=backbone, engine=engine, device=device, precision=precision, calibrated=False
-    )
+    inspector = Inspector.load(description, calibrated=False, **engine)
+    done = count(1)
     evaluation = evaluate_dataset(
         inspector.engine,
         dataset,
         inspector.scoring,
         batch_size=batch_size,
         workers=workers,
-        on_image=on_image,
+        on_image=lambda _: report(Progress(stage="evaluating", done=next(done), total=len(dataset.test))),
     )
     evaluation = replace(
         evaluation,

@@ -11,7 +11,7 @@ from clipada.runs import read_run
 
 
 def info(run: Path | str) -> dict[str, str]:
-    """What a run is, as names and values: settings, backbone, training, metrics.
+    """Describe a run as names and values: settings, backbone, training, metrics.
 
     Raises:
         RunError: The run folder is not whole.

@@ -1,4 +1,4 @@
-"""A run for others: a folder without this machine's paths, a model card with its metrics, and the way to the hub."""
+"""Publication of a run: a folder without this machine's paths, its model card with metrics, and the upload."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from typing import Any
 
 from clipada.config import EMBEDDED_BACKBONE
 from clipada.errors import RunError
-from clipada.files import made_folder, read_json, write_json, write_text
+from clipada.files import ensure_folder, read_json, write_json, write_text
 from clipada.report import METRIC_COLUMNS, model_card
 from clipada.runs import CARD, CONFIG, METRICS, Run, read_run
-from clipada.runs.hub import EXPORTS, RUN_FILES, refusals_told
+from clipada.runs.hub import EXPORTS, RUN_FILES, as_run_errors
 
 TASK = ("anomaly-detection", "Anomaly detection and localization")
-"""The card's task: type and name."""
+"""Type and name of the card's task."""
 
 _TYPES = {"I-AUC": "roc_auc", "P-AUC": "roc_auc", "P-mAP": "average_precision"}
-"""The hub's names of metrics that have one."""
+"""Names that the hub has for some metrics."""
 
 
 def save_pretrained(run: Path | str | Run, folder: Path | str, *, exports: bool = False, **card: Any) -> Path:
-    """Write what ``push_to_hub`` would upload: to look at, or to carry to a machine that may upload it.
+    """Write the folder that ``push_to_hub`` would upload: for review, or to upload from another machine.
 
     Args:
-        run: The run folder, or what was read of it.
+        run: The run folder or its description.
         folder: The folder to write; must be new or empty.
-        exports: Whether the run's exports come along. They hold the backbone's weights.
-        card: As for ``card_data``.
+        exports: True to include the run's exports. They contain the backbone's weights.
+        card: Arguments of ``card_data``.
 
     Returns:
-        The folder: a run like any other, without paths of this machine.
+        The folder: a usable run without paths of this machine.
 
     Raises:
-        RunError: The run folder is not whole, or ``folder`` is in the way.
+        RunError: The run folder is incomplete, or ``folder`` is not empty.
     """
-    description, target = run if isinstance(run, Run) else read_run(Path(run)), made_folder(Path(folder))
+    description, target = run if isinstance(run, Run) else read_run(Path(run)), ensure_folder(Path(folder))
     if any(target.iterdir()):
         raise RunError(f"folder {target} is in the way", expected="a new or empty folder", got="one with files")
     source = description.folder
     for path in sorted((source / EXPORTS).rglob("*") if exports else []):
         if path.is_file():
-            made_folder((target / path.relative_to(source)).parent)
+            ensure_folder((target / path.relative_to(source)).parent)
             shutil.copyfile(path, target / path.relative_to(source))
     for name in RUN_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-    for name, told in ((CONFIG, _settings_for_others), (METRICS, _metrics_for_others)):
+    for name, without_paths in ((CONFIG, _config_without_paths), (METRICS, _metrics_without_paths)):
         if (target / name).exists():
-            write_json(target / name, told(read_json(target / name, "")))
+            write_json(target / name, without_paths(read_json(target / name, "")))
     data = card_data(description, **card)
     write_text(target / CARD, f"---\n{data.to_yaml()}\n---\n\n{model_card(description, card.get('name'))}")
     return target
@@ -71,27 +71,27 @@ def push_to_hub(
     """Upload a run to the Hugging Face hub; ``Inspector.load(name)`` finds it there.
 
     Args:
-        run: The run folder, or what was read of it.
-        name: ``owner/name``; made if it is not there.
-        private: Whether a repository that is made is private. One that is there stays as it is.
-        exports: Whether the run's exports come along. They hold the backbone's weights.
+        run: The run folder or its description.
+        name: ``owner/name``; the repository is created if it does not exist.
+        private: True to create a private repository. An existing one is not changed.
+        exports: True to include the run's exports. They contain the backbone's weights.
         revision: The branch; the main one by default.
         message: The commit's message.
         token: An access token; by default the one that ``hf auth login`` stored, or ``HF_TOKEN``.
-        license: The licence's identifier for the model card, e.g. ``"apache-2.0"``.
+        license: The license's identifier for the model card, e.g. ``"apache-2.0"``.
 
     Returns:
-        Where it is, a URL.
+        URL of the repository.
 
     Raises:
-        RunError: The run folder is not whole, or the hub does not take it.
+        RunError: The run folder is incomplete, or the hub refuses it.
     """
     from huggingface_hub import HfApi
 
     description, api = run if isinstance(run, Run) else read_run(Path(run)), HfApi(token=token)
     with TemporaryDirectory() as temporary:
         folder = save_pretrained(description, Path(temporary) / "run", exports=exports, name=name, license=license)
-        with refusals_told(
+        with as_run_errors(
             f"cannot push run {description.folder} to {name}",
             expected="a name owner/name that you may write to, and a network",
             remedy="log in with `hf auth login`; without a network run `clipada push` with --out FOLDER, and "
@@ -100,18 +100,18 @@ def push_to_hub(
             url = str(api.create_repo(name, private=private, exist_ok=True))
             if revision is not None:
                 api.create_branch(name, branch=revision, exist_ok=True)
-            said = message or f"Upload {name.rpartition('/')[2]}, trained with clipada {description.clipada_version}"
-            api.upload_folder(repo_id=name, folder_path=folder, revision=revision, commit_message=said)
+            subject = message or f"Upload {name.rpartition('/')[2]}, trained with clipada {description.clipada_version}"
+            api.upload_folder(repo_id=name, folder_path=folder, revision=revision, commit_message=subject)
     return url
 
 
 def card_data(run: Run, *, name: str | None = None, license: str | None = None) -> Any:  # noqa: A002
-    """The model card's metadata: what the hub lists, searches and compares.
+    """Make the model card's metadata, which the hub lists, searches and compares.
 
     Args:
         run: The run.
         name: ``owner/name``, or the model's name; the run folder's by default.
-        license: The licence's identifier, if it has one.
+        license: The license's identifier, if it has one.
 
     Returns:
         A ``huggingface_hub.ModelCardData``; the metrics are its ``model-index``.
@@ -131,7 +131,7 @@ def card_data(run: Run, *, name: str | None = None, license: str | None = None) 
 
 
 def _results(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The mean's figures and each category's, in percent, as the hub wants them."""
+    """List the metrics of the mean and of each category, in percent, in the hub's form."""
     data = str(metrics["protocol"]["data"])
     views = {"mean over categories": metrics["mean"], **metrics["categories"]}
     return [
@@ -152,8 +152,8 @@ def _results(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _settings_for_others(content: dict[str, Any]) -> dict[str, Any]:
-    """``config.json`` with the names of this machine's folders and files in the place of their paths."""
+def _config_without_paths(content: dict[str, Any]) -> dict[str, Any]:
+    """Replace the paths in the content of ``config.json`` by the names of their folders and files."""
     backbone, synthesis, training = content["config"]["backbone"], content["config"]["synthesis"], content["training"]
     if backbone["name"] != EMBEDDED_BACKBONE and Path(backbone["name"]).is_absolute():
         backbone["name"] = Path(backbone["name"]).name
@@ -164,7 +164,7 @@ def _settings_for_others(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _metrics_for_others(content: dict[str, Any]) -> dict[str, Any]:
-    """``metrics.json`` with the names of the files left out in the place of their paths."""
+def _metrics_without_paths(content: dict[str, Any]) -> dict[str, Any]:
+    """Replace the paths of skipped files in the content of ``metrics.json`` by their names."""
     content["protocol"]["left_out"] = [Path(path).name for path in content["protocol"].get("left_out", [])]
     return content

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
-from clipada.config import EngineName, EngineOptions, EnginePrecision
+from clipada.config import BatchConfig, EngineKeywords
 from clipada.inspection import Inspector
 from clipada.inspection.batch import find_predictions
 from clipada.report import (
@@ -26,16 +27,13 @@ def report_run(
     verdicts: Path | str | None = None,
     out: Path | str | None = None,
     *,
-    backbone: str | None = None,
-    engine: EngineName | EngineOptions | None = None,
-    device: str = "auto",
-    precision: EnginePrecision | None = None,
-    batch_size: int = 8,
-    workers: int = 2,
+    batch_size: int = BatchConfig.batch_size,
+    workers: int = BatchConfig.workers,
+    **engine: Unpack[EngineKeywords],
 ) -> Report:
-    """Write a self-contained HTML report of a run's last evaluation, or of what ``predict`` said.
+    """Write a self-contained HTML report of a run's last evaluation, or of the verdicts of ``predict``.
 
-    The parts that are shown are read and inspected again; the file itself needs nothing else.
+    The parts that it shows are read and inspected again; the file itself needs nothing else.
 
     Args:
         run: The run folder.
@@ -43,12 +41,9 @@ def report_run(
             evaluation.
         out: The file to write, or a folder to write ``report.html`` into; by default the run folder, the folder of
             ``verdicts``, or the file beside ``verdicts`` of its name and the ending ``.html``.
-        backbone: Where the backbone lies now, if not where it lay at training.
-        engine: As for ``Inspector.load``.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        precision: ``"fp32"``, ``"bf16"``, or that of an export.
-        batch_size: Images at a time.
+        batch_size: Images per forward pass.
         workers: Threads that decode.
+        engine: As for ``EngineKeywords``.
 
     Returns:
         Where the report is, and the parts that could not be shown.
@@ -61,7 +56,7 @@ def report_run(
     description = read_run(Path(run))
     parts = read_scores(description) if verdicts is None else _verdicts(Path(verdicts))
     path = Path(out or (run if verdicts is None else _beside(Path(verdicts))))
-    inspector = Inspector.load(description, backbone=backbone, engine=engine, device=device, precision=precision)
+    inspector = Inspector.load(description, **engine)
     command = shlex.join(["clipada", "report", str(run), *([] if verdicts is None else [str(verdicts)])])
     return write_report(
         path / REPORT if path.is_dir() else path,
@@ -74,10 +69,10 @@ def report_run(
 
 
 def _verdicts(given: Path) -> Parts:
-    """The verdicts in a file, or in all those in a folder that ``predict`` wrote into."""
+    """Read the verdicts of a file, or of all files in a folder that ``predict`` wrote into."""
     return read_verdicts(*find_predictions(given)) if given.is_dir() else read_verdicts([given])
 
 
 def _beside(verdicts: Path) -> Path:
-    """Where a report on verdicts lies unless it is said."""
+    """Return the default place of a report on verdicts."""
     return verdicts if verdicts.is_dir() else verdicts.with_suffix(".html")

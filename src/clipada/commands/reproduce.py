@@ -1,11 +1,10 @@
-"""The paper's tables and figures from one call: plan, train, evaluate, write; finished runs are used again."""
+"""Reproduce the paper's tables and figures: plan, train, evaluate, write; finished runs are reused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from clipada.commands.evaluate import evaluate
 from clipada.commands.train import train
@@ -13,39 +12,40 @@ from clipada.config import BaselinesConfig, Config, RuntimeConfig
 from clipada.config.schema import require
 from clipada.data import Dataset, load_dataset
 from clipada.errors import BackboneError
-from clipada.files import held
+from clipada.files import lock_folder
 from clipada.research.baselines import require_size
-from clipada.research.paper.baselines import COMPARED, Contender, finish_contender, needed_contenders
+from clipada.research.paper.baselines import COMPARED, BaselineRun, finish_baseline, needed_baselines
 from clipada.research.paper.experiments import Experiment, chosen_items, needed_experiments
 from clipada.research.paper.items import PAGE, draw_item, item_table, require_page_of, write_page
 from clipada.research.paper.plan import ReproductionPlan, make_plan
 from clipada.research.paper.published import DatasetName
-from clipada.research.paper.results import MeasuredMethod, Report, Step
-from clipada.research.paper.tables import Table, write_table
-from clipada.research.paper.throughput import MeasuredPace, Pace, ScaledPace
+from clipada.research.paper.results import MeasuredMethod
+from clipada.research.paper.tables import PaperTable, write_table
+from clipada.research.paper.throughput import MeasuredThroughput, ScaledThroughput, ThroughputSource
+from clipada.types import Progress, ProgressReport, unreported
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
-    """What was made.
+    """Tables and figures that were made.
 
     Attributes:
-        page: All tables and figures on one page.
-        files: Every file written for a table or a figure.
-        tables: The tables by item.
+        page: Path of the page with all tables and figures.
+        files: Paths of all files written for tables and figures.
+        tables: The tables, by item.
     """
 
     page: Path
     files: tuple[Path, ...]
-    tables: Mapping[str, Table] = field(repr=False)
+    tables: Mapping[str, PaperTable] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Needed:
-    """What an item rests on."""
+class _NeededRuns:
+    """Runs that an item needs."""
 
     experiments: tuple[Experiment, ...]
-    contenders: tuple[Contender, ...]
+    baselines: tuple[BaselineRun, ...]
 
 
 def plan_reproduction(
@@ -59,38 +59,44 @@ def plan_reproduction(
     baselines: BaselinesConfig | None = None,
     runtime: RuntimeConfig | None = None,
     images_per_second: float | None = None,
-    report: Report = lambda _: None,
+    report: ProgressReport = unreported,
 ) -> ReproductionPlan:
-    """List the runs that are needed and how long they take here. Nothing is kept.
+    """List the needed runs and how long they take on this machine. Nothing is written to ``out``.
 
     Args:
-        name: ``"mvtec"`` or ``"visa"``: which of the paper's data sets.
+        name: Name of the paper's data set: ``"mvtec"`` or ``"visa"``.
         data: A data set or its folder.
-        out: Where the runs are kept, or will be.
+        out: The folder for the runs.
         config: The settings that the variants change; the preset of that name by default.
         only: Items to make, e.g. ``["table4"]``; all of the data set by default.
-        seeds: How many seeds; one by default, three in the ablation.
-        baselines: Which stand in the first three tables, and their settings; all by default, at their papers' sizes.
+        seeds: Number of seeds; one by default, three in the ablation.
+        baselines: Names and settings of the baselines of the first three tables; all by default, at their papers'
+            sizes.
         runtime: Device and workers.
-        images_per_second: The training speed with one refinement pass, that all else is scaled from. By default a
-            few steps of each kind of training are timed. With it, neither images nor backbone need be at hand.
-        report: Called with what is timed.
+        images_per_second: Throughput of a training with one refinement pass, from which all others are roughly scaled
+            (``research.paper.costs``). By default a few steps of each kind of run are timed. If given, neither readable
+            images nor a backbone are needed.
+        report: Called before each kind of run is timed.
 
     Raises:
-        ConfigError: The paper has no such item of this data set, or a baseline cannot take images of this size.
-        DatasetError: There is nothing to train or test on, or no image can be read.
+        ConfigError: The paper has no such item of this data set, or a baseline cannot process images of this size.
+        DatasetError: There are no images to train or test on, or no image can be read.
         BackboneError: The backbone cannot be loaded.
     """
     runtime, dataset = runtime or RuntimeConfig(), _usable(data)
     lenient = images_per_second is not None
     needed = _needed(name, dataset, Path(out), config, only, seeds, baselines, lenient)
-    runs: dict[str, tuple[Experiment | Contender, ...]]
-    runs = {item: (*its.experiments, *its.contenders) for item, its in needed.items()}
+    runs: dict[str, tuple[Experiment | BaselineRun, ...]]
+    runs = {item: (*its.experiments, *its.baselines) for item, its in needed.items()}
     if images_per_second is not None:
-        pace: Pace = ScaledPace(images_per_second, dataset)
+        throughput: ThroughputSource = ScaledThroughput(images_per_second, dataset)
     else:
-        pace = MeasuredPace(dataset, runtime, lambda what: report(Step(stage=f"timing {what}", done=1, total=1)))
-    return make_plan(runs, dataset, pace)
+
+        def timing(name: str) -> None:
+            report(Progress(stage=f"timing {name}", done=1, total=1))
+
+        throughput = MeasuredThroughput(dataset, runtime, timing)
+    return make_plan(runs, dataset, throughput)
 
 
 def reproduce(
@@ -104,51 +110,51 @@ def reproduce(
     baselines: BaselinesConfig | None = None,
     runtime: RuntimeConfig | None = None,
     methods: Sequence[MeasuredMethod] = (),
-    report: Report = lambda _: None,
+    report: ProgressReport = unreported,
 ) -> Reproduction:
-    """Train and evaluate what the tables and figures need, and write them.
+    """Train and evaluate the runs that the tables and figures need, and write these.
 
-    Every run has a folder of its own in ``OUT/runs``, every baseline one in ``OUT/baselines``, named by a hash of all
-    that decides its result: finished ones are used again, an unfinished one goes on, and a kill at any time changes
-    nothing of what comes out but speeds measured afterwards.
+    Every run has its own folder in ``OUT/runs``, every baseline one in ``OUT/baselines``, named by a hash of everything
+    that determines its result. Finished runs are reused and unfinished ones resumed, so an interruption at any time
+    changes nothing in the output except speeds measured afterwards.
 
     Args:
-        name: ``"mvtec"`` or ``"visa"``: which of the paper's data sets.
+        name: Name of the paper's data set: ``"mvtec"`` or ``"visa"``.
         data: A data set or its folder; its categories need not be the paper's.
         out: The folder for runs, tables and figures.
         config: The settings that the variants change; the preset of that name by default.
         only: Items to make, e.g. ``["table4"]``; all of the data set by default.
-        seeds: How many seeds; one by default, three in the ablation.
-        baselines: Which stand in the first three tables, and their settings; all by default, at their papers' sizes,
-            which want a GPU.
-        runtime: Device and workers; one device.
-        methods: Further methods measured on the same images, for the first three tables.
+        seeds: Number of seeds; one by default, three in the ablation.
+        baselines: Names and settings of the baselines of the first three tables; all by default, at their papers'
+            sizes, which require a GPU.
+        runtime: Device and workers; a single device.
+        methods: Further methods, measured on the same images, for the first three tables.
         report: Called after every step.
 
     Raises:
-        ConfigError: The paper has no such item of this data set, or a baseline cannot take images of this size.
-        DatasetError: There is nothing to train or test on.
+        ConfigError: The paper has no such item of this data set, or a baseline cannot process images of this size.
+        DatasetError: There are no images to train or test on.
         BackboneError: The backbone cannot be loaded.
-        RunError: A run is damaged, a training diverged, or ``out`` holds tables of the other data set
-            or is another process's.
+        RunError: A run is damaged, a training diverged, or ``out`` contains tables of the other data
+            set or is in use by another process.
     """
     runtime, dataset, folder = runtime or RuntimeConfig(), _usable(data), Path(out)
     require(runtime.together == (1, 1), "devices, nodes", "1 to reproduce", runtime.together)
     files: list[Path] = []
-    tables: dict[str, Table] = {}
-    with held(folder):
+    tables: dict[str, PaperTable] = {}
+    with lock_folder(folder):
         require_page_of(folder, name)
         for item, its in _needed(name, dataset, folder, config, only, seeds, baselines).items():
             for experiment in its.experiments:
                 _finish(experiment, dataset, runtime, report)
-            for contender in its.contenders:
-                finish_contender(contender, dataset, runtime, report)
-            table = item_table(item, name, dataset, its.experiments, runtime, methods, its.contenders, report)
+            for run in its.baselines:
+                finish_baseline(run, dataset, runtime, report)
+            table = item_table(item, name, dataset, its.experiments, runtime, methods, its.baselines, report)
             if table is not None:
                 tables[item] = table
                 files += write_table(folder, table)
             files += draw_item(item, folder, dataset, its.experiments, table, runtime)
-            report(Step(stage=f"writing {item}", done=1, total=1))
+            report(Progress(stage=f"writing {item}", done=1, total=1))
             write_page(folder, name)
     return Reproduction(page=folder / PAGE, files=tuple(files), tables=tables)
 
@@ -169,27 +175,27 @@ def _needed(
     seeds: int | None,
     baselines: BaselinesConfig | None,
     lenient: bool = False,
-) -> dict[str, _Needed]:
-    """What each item that is asked for rests on."""
+) -> dict[str, _NeededRuns]:
+    """Return the runs that each requested item needs."""
     base, settings = config or Config.preset(name), baselines or BaselinesConfig()
     items = chosen_items(name, only)
     if not any(item in COMPARED for item in items):
         settings = replace(settings, include=())
     sha256 = _backbone_sha256(base, settings, lenient)
-    contenders = needed_contenders(settings, base, seeds, dataset, sha256, out)
+    runs = needed_baselines(settings, base, seeds, dataset, sha256, out)
     return {
-        item: _Needed(
+        item: _NeededRuns(
             experiments=needed_experiments(item, base, seeds, dataset, sha256, out),
-            contenders=contenders if item in COMPARED else (),
+            baselines=runs if item in COMPARED else (),
         )
         for item in items
     }
 
 
 def _backbone_sha256(config: Config, baselines: BaselinesConfig, lenient: bool) -> str:
-    """The hash of the backbone's weights; empty where it is not at hand and need not be.
+    """Return the hash of the backbone's weights; empty if it is missing and ``lenient``.
 
-    Baselines that could not take the images are refused on the way, before anything is trained.
+    Also checks that the baselines can process images of this size, before anything is trained.
     """
     from clipada.models.backbones import load_clip
 
@@ -204,22 +210,17 @@ def _backbone_sha256(config: Config, baselines: BaselinesConfig, lenient: bool) 
     return clip.sha256()
 
 
-def _finish(experiment: Experiment, dataset: Dataset, runtime: RuntimeConfig, report: Report) -> None:
-    """Train and evaluate, unless that is done."""
-    if not experiment.trained:
-        stage = f"training {experiment.label}"
+def _finish(experiment: Experiment, dataset: Dataset, runtime: RuntimeConfig, report: ProgressReport) -> None:
+    """Train and evaluate an experiment, unless that is done."""
 
-        def show(now: Any) -> None:
+    def labeled(now: Progress) -> None:
+        note = now.note
+        if now.losses:
             note = f"epoch {now.epoch}, loss {now.losses[-1]:.4f}, {now.images_per_second:.1f} images/s"
-            report(Step(stage=stage, done=now.step, total=now.steps, note=note))
+        report(replace(now, stage=f"{experiment.label}: {now.stage}", note=note))
 
-        train(dataset, experiment.folder, experiment.config, runtime=runtime, resume=True, report=show)
+    if not experiment.trained:
+        train(dataset, experiment.folder, experiment.config, runtime=runtime, resume=True, report=labeled)
     if not experiment.finished:
-        scored: list[object] = []
-
-        def count(image: object) -> None:
-            scored.append(image.sample)  # type: ignore[attr-defined]
-            report(Step(stage=f"evaluating {experiment.label}", done=len(scored), total=len(dataset.test)))
-
         backbone = experiment.config.backbone.name
-        evaluate(experiment.folder, dataset, backbone=backbone, engine="torch", device=runtime.device, on_image=count)
+        evaluate(experiment.folder, dataset, backbone=backbone, engine="torch", device=runtime.device, report=labeled)

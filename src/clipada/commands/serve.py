@@ -31,7 +31,6 @@ def serve(
     *,
     token: str | None = None,
     engine: EngineOptions | None = None,
-    backbone: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve runs until SIGTERM or SIGINT; what was accepted by then is inspected, stored and answered.
@@ -43,7 +42,6 @@ def serve(
         sinks: Who else is told of them.
         token: What callers must show; ``None`` lets anyone in.
         engine: What looks.
-        backbone: Where the backbone lies now, if not where it lay at training.
         say: Told where it listens, once it does.
 
     Raises:
@@ -55,7 +53,7 @@ def serve(
     """
     folders = named_runs(runs)
     with Recorder(None, storage, sinks) as line, _listening(settings) as listener:
-        models = {name: Inspector.load(run, engine=engine, backbone=backbone) for name, run in folders.items()}
+        models = {name: Inspector.load(run, engine=engine) for name, run in folders.items()}
         app = create_app(models, settings, line.history, token=token)
         host, port = listener.getsockname()[:2]
         say(f"serving {', '.join(models)} on http://{f'[{host}]' if ':' in host else host}:{port}")

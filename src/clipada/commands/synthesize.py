@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from clipada.config import Config
+from clipada.config import DEFAULT_PRESET, Config, ContactSheetConfig
 from clipada.data import Dataset, load_dataset
-from clipada.files import made_folder
+from clipada.files import ensure_folder
 from clipada.images import write_png
 from clipada.types import Failure
 
@@ -15,15 +15,19 @@ CONTACT_SHEET = "contact-sheet.png"
 
 
 def synthesize(
-    data: Path | str | Dataset, out: Path | str, config: Config | None = None, *, count: int = 24
+    data: Path | str | Dataset,
+    out: Path | str,
+    config: Config | None = None,
+    *,
+    count: int = ContactSheetConfig.samples,
 ) -> tuple[Path, tuple[Failure, ...]]:
-    """Write a contact sheet of synthetic training samples, so that a person sees what trains.
+    """Write a contact sheet of synthetic training samples, so that a person can check what is trained.
 
     Args:
         data: A data set or its folder.
         out: The folder to write into.
         config: All settings; ``synthesis``, ``model.image_size`` and ``training.seed`` matter here.
-        count: How many samples to draw, spread over the categories.
+        count: Number of samples to draw, spread over the categories.
 
     Returns:
         The sheet's path, and the training images that could not be read.
@@ -33,14 +37,14 @@ def synthesize(
         RunError: ``out`` cannot be written to.
     """
     from clipada.synthesis import AnomalySynthesizer, contact_sheet, texture_source
-    from clipada.training import TrainingBatches
+    from clipada.training.batches import TrainingBatches
 
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_training()
-    config = config or Config.preset("quick")
+    config = config or Config.preset(DEFAULT_PRESET)
     config = replace(config, training=replace(config.training, batch_size=count))
     synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     batch = TrainingBatches(dataset.train, config, synthesizer)[0]
-    path = made_folder(Path(out)) / CONTACT_SHEET
+    path = ensure_folder(Path(out)) / CONTACT_SHEET
     write_png(path, contact_sheet(batch.images, batch.masks))
     return path, batch.failures

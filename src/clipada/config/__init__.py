@@ -11,6 +11,15 @@ from clipada.config.baselines import (
     ZeroShotConfig,
 )
 from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig, HistoryConfig, Keep, Word
+from clipada.config.demo import ContactSheetConfig, DemoConfig
+from clipada.config.engine import (
+    EngineKeywords,
+    EngineName,
+    EngineOptions,
+    EnginePrecision,
+    ExportConfig,
+    RuntimeName,
+)
 from clipada.config.history import SinkConfig, WatchConfig
 from clipada.config.method import (
     EMBEDDED_BACKBONE,
@@ -26,23 +35,15 @@ from clipada.config.method import (
     SynthesisConfig,
     setting_names,
 )
-from clipada.config.predict import PredictConfig, Shard
-from clipada.config.presets import PRESETS, Preset
-from clipada.config.runtime import (
-    DemoConfig,
-    EngineName,
-    EngineOptions,
-    EnginePrecision,
-    ExportConfig,
-    RuntimeConfig,
-    RuntimeName,
-    cores,
-)
+from clipada.config.predict import BatchConfig, PredictConfig, Shard
+from clipada.config.presets import DEFAULT_PRESET, PRESETS, Preset
+from clipada.config.runtime import RuntimeConfig, cores
 from clipada.config.server import ServeConfig
 from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
 
 __all__ = [
     "BASELINE_NAMES",
+    "DEFAULT_PRESET",
     "EMBEDDED_BACKBONE",
     "PRESETS",
     "Attention",
@@ -50,12 +51,15 @@ __all__ = [
     "BackboneConfig",
     "BaselineName",
     "BaselinesConfig",
+    "BatchConfig",
     "CalibrationConfig",
     "CalibrationMode",
     "Config",
+    "ContactSheetConfig",
     "DemoConfig",
     "DraemConfig",
     "DriftConfig",
+    "EngineKeywords",
     "EngineName",
     "EngineOptions",
     "EnginePrecision",

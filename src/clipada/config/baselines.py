@@ -1,4 +1,4 @@
-"""Every setting of the baselines and its default: the paper's value where it states one."""
+"""Settings of the baselines and their defaults: the paper's value if it states one."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from clipada.errors import ConfigError
 BaselineName = Literal["memory-bank", "zero-shot", "reconstruction", "draem"]
 
 BASELINE_NAMES: tuple[BaselineName, ...] = get_args(BaselineName)
-"""What the baselines are called."""
+"""Names of the baselines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryBankConfig:
-    """A memory bank of normal patch tokens: PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265)."""
+    """Settings of the memory bank of normal patch tokens: PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265)."""
 
     neighbourhood: int = 3
-    """Tokens are averaged over squares of this side, in tokens: the paper's patch size p."""
+    """Side of the squares that tokens are averaged over, in tokens: the paper's patch size p."""
 
     share: float = 0.1
-    """The share of the candidates that the core-set keeps: PatchCore-10%."""
+    """Share of the candidates that the core-set keeps: PatchCore-10%."""
 
     candidates: int = 200_000
-    """At most this many tokens, as many of each image, are drawn at random for the core-set to choose from; it bounds
-    memory and time. The paper takes all."""
+    """Largest number of tokens to choose the core-set from, drawn at random, equally many from each image. It limits
+    memory and time. The paper takes all tokens."""
 
     projection: int = 128
-    """The core-set is chosen after a random projection to this many dimensions (Johnson and Lindenstrauss); wider
-    tokens only. The paper names none; this is its authors' code's."""
+    """Dimensions of the random projection for the choice of the core-set (Johnson and Lindenstrauss); narrower tokens
+    are not projected. The paper names no value; this is from its authors' code."""
 
     reweighting: int = 9
-    """b of equation 7: how many neighbours of the nearest bank token weigh the paper's image score. The paper
-    names none."""
+    """Number of neighbors of the nearest bank token that weight the paper's image score: b of equation 7. The paper
+    names no value."""
 
     def __post_init__(self) -> None:
         odd = self.neighbourhood >= 1 and self.neighbourhood % 2 == 1
@@ -50,20 +50,20 @@ class MemoryBankConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotConfig:
-    """Zero-shot text prompts: WinCLIP (Jeong et al., CVPR 2023, arXiv 2303.14814)."""
+    """Settings of the zero-shot text prompts: WinCLIP (Jeong et al., CVPR 2023, arXiv 2303.14814)."""
 
     windows: tuple[int, ...] = (2, 3)
-    """Sides of the windows, in tokens: the paper's small and middle scale. The whole image is always the largest."""
+    """Sides of the windows, in tokens: the paper's small and middle scale. The large scale is the whole image."""
 
     temperature: float = 0.07
-    """What cosines are divided by before the softmax (equation 1)."""
+    """Divisor of the cosines before the softmax (equation 1)."""
 
     word: str = "object"
-    """What the prompts call the product."""
+    """Name of the product in the prompts."""
 
     name_categories: bool = False
-    """Whether prompts name the data set's categories instead, an ensemble for each. Which of them an image shows stays
-    unknown; the paper, with a data set of one category, is the case in which it is known."""
+    """True if the prompts name the data set's categories instead, with an ensemble for each. The category of an image
+    remains unknown; it is known only with a data set of one category, as in the paper."""
 
     def __post_init__(self) -> None:
         require(all(side >= 1 for side in self.windows), "zero_shot.windows", "sides of 1 or more", self.windows)
@@ -73,28 +73,28 @@ class ZeroShotConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """How long and how fast a baseline's network learns."""
+    """Training schedule of a baseline's network."""
 
     epochs: int
-    """An epoch draws as many samples as there are training images."""
+    """Number of epochs; each draws as many samples as there are training images."""
 
     batch_size: int
-    """Images per step."""
+    """Number of images per step."""
 
     learning_rate: float
-    """AdamW's first learning rate; without weight decay AdamW is Adam."""
+    """AdamW's initial learning rate; without weight decay AdamW is Adam."""
 
     milestones: tuple[int, ...]
     """Epochs after which the learning rate is multiplied by ``decay``."""
 
     decay: float
-    """The factor at each milestone."""
+    """Factor of the learning rate at each milestone."""
 
     weight_decay: float = 0.0
     """AdamW's weight decay."""
 
     gradient_norm: float | None = None
-    """Gradients of a greater norm than this are scaled down to it. ``None``: never."""
+    """Largest norm of the gradient; larger gradients are scaled down to it. ``None``: no limit."""
 
     precision: Precision = "32-true"
     """Arithmetic of the forward pass: float32, or bfloat16 autocast."""
@@ -105,7 +105,7 @@ class ScheduleConfig:
         require(limit is None or limit > 0, "schedule.gradient_norm", "more than 0, or none", limit)
 
     def training(self, seed: int) -> TrainingConfig:
-        """The same schedule as the method's own training states it, which also checks it."""
+        """Convert the schedule to the settings of CLIP-ADA's own training, which also validates it."""
         return TrainingConfig(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -118,41 +118,41 @@ class ScheduleConfig:
         )
 
     def lasting(self, epochs: int) -> ScheduleConfig:
-        """The same schedule over another number of epochs: milestones keep their share of the training."""
+        """Return the schedule with another number of epochs; milestones keep their share of the training."""
         return replace(self, epochs=epochs, milestones=self.training(seed=0).lasting(epochs).milestones)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig:
-    """Reconstruction of patch tokens: UniAD (You et al., NeurIPS 2022, arXiv 2206.03687)."""
+    """Settings of the reconstruction of patch tokens: UniAD (You et al., NeurIPS 2022, arXiv 2206.03687)."""
 
     width: int = 256
-    """Channels that tokens are reduced to; a multiple of ``heads`` and even."""
+    """Channels of the transformer, to which tokens are projected; even, and a multiple of ``heads``."""
 
     heads: int = 8
-    """Heads of each attention."""
+    """Number of heads of each attention."""
 
     feedforward: int = 1024
-    """Width of the layers' hidden part. The paper names none; this is its authors' code's."""
+    """Width of the layers' hidden part. The paper names no value; this is from its authors' code."""
 
     encoder_layers: int = 4
     """Number of encoder layers."""
 
     decoder_layers: int = 4
-    """Number of decoder layers, each with queries of its own."""
+    """Number of decoder layers, each with its own queries."""
 
     neighbourhood: int = 7
-    """No token attends to the square of this side around it, in tokens."""
+    """Side of the square around a token that it does not attend to, in tokens."""
 
     jitter: float = 20.0
-    """alpha of the feature jittering: noise of standard deviation ``alpha |f| / D`` is added to a token ``f`` of width
-    ``D`` in training."""
+    """Scale alpha of the feature jittering: in training, noise of standard deviation ``alpha |f| / D`` is added to a
+    token ``f`` of width ``D``."""
 
     jitter_probability: float = 1.0
-    """Chance that a batch is jittered."""
+    """Probability that a batch is jittered."""
 
     dropout: float = 0.1
-    """Dropout in training. The paper names none; this is its authors' code's."""
+    """Dropout in training. The paper names no value; this is from its authors' code."""
 
     schedule: ScheduleConfig = field(
         default_factory=lambda: ScheduleConfig(
@@ -165,7 +165,7 @@ class ReconstructionConfig:
             gradient_norm=0.1,
         )
     )
-    """The paper's: 1,000 epochs of batch 64. The gradient's norm is its authors' code's."""
+    """The paper's schedule: 1,000 epochs of batch 64. The limit of the gradient is from its authors' code."""
 
     def __post_init__(self) -> None:
         for name in ("width", "heads", "feedforward", "encoder_layers", "decoder_layers", "neighbourhood"):
@@ -181,28 +181,29 @@ class ReconstructionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DraemConfig:
-    """DRAEM's own two networks (Zavrtanik et al., ICCV 2021, arXiv 2108.07610)."""
+    """Settings of DRAEM's own two networks (Zavrtanik et al., ICCV 2021, arXiv 2108.07610)."""
 
     width: int = 128
-    """First channels of the reconstructive network; the discriminative one has half as many. The paper's size, 97.4
-    million parameters, wants a GPU."""
+    """Channels of the first block of the reconstructive network; the discriminative one has half as many. The paper's
+    size, 97.4 million parameters, requires a GPU."""
 
     focal_gamma: float = 2.0
-    """gamma of the focal loss: how little pixels count that are already told apart."""
+    """Exponent gamma of the focal loss: the larger it is, the less well-classified pixels count."""
 
     smoothing: int = 21
-    """The paper's image score is the map's maximum after averaging over squares of this side, in pixels at a
-    256-pixel input; scales with the input's side."""
+    """Side of the squares over which the map is averaged before its maximum is taken as the paper's image score, in
+    pixels of a 256-pixel input; scales with the input's side."""
 
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
-    """The anomalies it learns from; the paper's textures are a folder, DTD."""
+    """Settings of the synthetic anomalies; the paper's textures are a folder, DTD."""
 
     schedule: ScheduleConfig = field(
         default_factory=lambda: ScheduleConfig(
             epochs=700, batch_size=8, learning_rate=1e-4, milestones=(400, 600), decay=0.1
         )
     )
-    """The paper's: 700 epochs, rate 1e-4, x 0.1 after epochs 400 and 600. The batch is its authors' code's."""
+    """The paper's schedule: 700 epochs, rate 1e-4, x 0.1 after epochs 400 and 600. The batch size is from its authors'
+    code."""
 
     def __post_init__(self) -> None:
         require(self.width >= 2 and self.width % 2 == 0, "draem.width", "an even number", self.width)
@@ -212,10 +213,10 @@ class DraemConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BaselinesConfig:
-    """Which baselines are compared with, and all their settings."""
+    """Names of the baselines to compare with, and the settings of all."""
 
     include: tuple[BaselineName, ...] = BASELINE_NAMES
-    """Their names."""
+    """Names of the baselines to include."""
 
     memory_bank: MemoryBankConfig = field(default_factory=MemoryBankConfig)
     zero_shot: ZeroShotConfig = field(default_factory=ZeroShotConfig)
@@ -228,10 +229,10 @@ class BaselinesConfig:
 
     @classmethod
     def preset(cls, name: Preset) -> BaselinesConfig:
-        """The settings that go with a preset of the method: the papers', or for ``quick`` and ``demo`` small ones.
+        """Return the settings for a preset of CLIP-ADA: the papers', or small ones for ``quick`` and ``demo``.
 
-        The small ones learn for minutes on two CPU cores, with rates for so few steps. Nothing of them was chosen by
-        what they score.
+        The small ones train for minutes on two CPU cores, with learning rates for so few steps. They were not tuned
+        for their scores.
         """
         papers = cls()
         if name in ("mvtec", "visa"):
@@ -253,7 +254,7 @@ class BaselinesConfig:
         )
 
     def scaled(self, share: float) -> BaselinesConfig:
-        """The same with a share of every schedule's epochs, one at least."""
+        """Return the settings with a share of every schedule's epochs, at least one."""
         parts = {
             name: replace(part, schedule=part.schedule.lasting(max(1, round(share * part.schedule.epochs))))
             for name, part in (("reconstruction", self.reconstruction), ("draem", self.draem))
@@ -261,7 +262,7 @@ class BaselinesConfig:
         return replace(self, **parts)  # type: ignore[arg-type]
 
     def of(self, name: str) -> MemoryBankConfig | ZeroShotConfig | ReconstructionConfig | DraemConfig:
-        """The settings of one baseline by its name, e.g. ``"memory-bank"``."""
+        """Return the settings of one baseline by its name, e.g. ``"memory-bank"``."""
         settings: MemoryBankConfig | ZeroShotConfig | ReconstructionConfig | DraemConfig
         settings = getattr(self, name.replace("-", "_"))
         return settings

@@ -1,4 +1,4 @@
-"""Settings of one prediction: how many hands, which share of the images, whether it goes on. No part of a run."""
+"""Settings of one prediction: batches, workers, shard, resume. They are no part of a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Shard:
         """Read ``"2/4"``, the second of four shares.
 
         Raises:
-            ConfigError: It is nothing of the kind.
+            ConfigError: The text is not of this form.
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text.strip(), re.ASCII)
         if match is None:
@@ -41,25 +41,30 @@ class Shard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig:
-    """How images are inspected. Only ``threshold`` changes what is found."""
-
-    threshold: float | None = None
-    """Map value, 0..1, above which a pixel belongs to a region. ``None``: the calibration's, else the run's own."""
+class BatchConfig:
+    """Size of batches of images, and threads that read them."""
 
     batch_size: int = 8
-    """Images at a time."""
+    """Images per forward pass."""
 
     workers: int = 2
-    """Threads that decode, and as many that judge, draw and write."""
-
-    skip_done: bool = False
-    """Whether to go on where an earlier prediction into the same folder stopped: images with a verdict are passed over,
-    files that could not be read are tried again."""
-
-    shard: Shard = Shard()
-    """The share of the images that is inspected. An image keeps its share when others are added."""
+    """Threads that decode, and as many that score, draw and write."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "workers"):
             require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(BatchConfig):
+    """Settings of one prediction. Only ``threshold`` changes what is found."""
+
+    threshold: float | None = None
+    """Map value, 0..1, above which a pixel belongs to a region. ``None``: the calibration's, else the run's own."""
+
+    skip_done: bool = False
+    """True to continue an earlier prediction into the same folder: images with a verdict are skipped, files that could
+    not be read are tried again."""
+
+    shard: Shard = Shard()
+    """The share of the images that is inspected. An image keeps its share when others are added."""

@@ -34,3 +34,6 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "visa": {"training.epochs": 500, "training.batch_size": 64, "training.milestones": (250,)},
 }
 """By preset, settings by dotted name."""
+
+DEFAULT_PRESET: Preset = "quick"
+"""The preset of a training that names none."""

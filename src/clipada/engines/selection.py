@@ -1,4 +1,4 @@
-"""Which engine serves a run on this machine."""
+"""Choice of the engine that serves a run on this machine."""
 
 from __future__ import annotations
 
@@ -9,41 +9,40 @@ from clipada.runs import Run, load_model
 from clipada.types import Engine
 
 
-def open_engine(run: Run, config: EngineOptions, backbone: str | None = None) -> tuple[Engine, str]:
-    """The engine asked for; PyTorch if none is and it is installed, else an export that is there.
+def open_engine(run: Run, options: EngineOptions) -> tuple[Engine, str]:
+    """Open the requested engine; by default PyTorch if it is installed, else an export of the run.
 
     Args:
         run: The run.
-        config: Engine, precision, device, threads, streams, shortcut, cascade.
-        backbone: Where the backbone lies now, for PyTorch; an export holds its own part of it.
+        options: Engine, backbone, precision, device, threads, streams, shortcut, cascade.
 
     Returns:
-        The engine, and its name, precision, shortcut and cascade in words.
+        The engine, and its description: name, precision, shortcut and cascade.
 
     Raises:
         RunError: There is no such export, or it is damaged.
-        BackboneError: The backbone is missing or not the one the run was trained on.
+        BackboneError: The backbone is missing or is not the one that the run was trained on.
         ConfigError: There is no such device or precision, or the engine has no such setting.
         ModuleNotFoundError: The engine is not installed.
     """
-    if config.name == "torch" or (config.name is None and installed("torch") and installed("transformers")):
+    if options.name == "torch" or (options.name is None and installed("torch") and installed("transformers")):
         from clipada.engines.torch import TorchEngine
 
-        _refuse_export_settings(config)
-        precision = config.precision or "fp32"
-        return TorchEngine(load_model(run, backbone), config.device, precision), f"torch {precision}"
-    folder, export = find_export(run, config)
-    name = f"{export.engine} {export.precision}{' shortcut' * config.shortcut}{' cascade' * config.cascade}"
-    return open_export(folder, export, config), name
+        _refuse_export_settings(options)
+        engine = TorchEngine(load_model(run, options.backbone), options.device, options.precision)
+        return engine, f"torch {engine.precision}"
+    folder, export = find_export(run, options)
+    name = f"{export.engine} {export.precision}{' shortcut' * options.shortcut}{' cascade' * options.cascade}"
+    return open_export(folder, export, options), name
 
 
-def _refuse_export_settings(config: EngineOptions) -> None:
-    """Say that PyTorch takes none of an export's settings."""
+def _refuse_export_settings(options: EngineOptions) -> None:
+    """Raise a ``ConfigError`` if a setting is given that only exports have."""
     settings = {
-        "threads": config.threads is not None,
-        "streams": config.streams > 1,
-        "shortcut": config.shortcut,
-        "cascade": config.cascade,
+        "threads": options.threads is not None,
+        "streams": options.streams > 1,
+        "shortcut": options.shortcut,
+        "cascade": options.cascade,
     }
     asked = [name for name, given in settings.items() if given]
     if asked:

@@ -1,4 +1,4 @@
-"""The reference engine: the model itself, in PyTorch."""
+"""The reference engine: the model itself in PyTorch."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clipada.config import EnginePrecision
-from clipada.devices import find_device
+from clipada.config import EngineOptions, EnginePrecision
+from clipada.devices import find_device, to_tensor
 from clipada.errors import ConfigError
 from clipada.models.clip_ada import ClipAda, upsample
 
 PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "bf16")
-"""Arithmetic that this engine has."""
+"""Arithmetic that this engine offers, the default first."""
 
 
 class TorchEngine:
-    """Localises anomalies with a ``ClipAda`` model; the prompt is read once, here.
+    """Localizes anomalies with a ``ClipAda`` model. The prompt is embedded once, at construction.
 
     Args:
         model: A trained model.
         device: A name that ``find_device`` knows.
-        precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast.
+        precision: ``"fp32"``, which is the default, or ``"bf16"`` for bfloat16 autocast.
 
     Raises:
         ConfigError: There is no such device or precision.
     """
 
-    def __init__(self, model: ClipAda, device: str = "auto", precision: EnginePrecision = "fp32") -> None:
+    def __init__(
+        self, model: ClipAda, device: str = EngineOptions.device, precision: EnginePrecision | None = None
+    ) -> None:
+        precision = PRECISIONS[0] if precision is None else precision
         if precision not in PRECISIONS:
             raise ConfigError(
                 f"no precision {precision!r} in torch",
@@ -43,8 +46,8 @@ class TorchEngine:
             self.text = self.model.text_vector()
 
     @torch.inference_mode()
-    def localise_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Raw anomaly maps of every pass.
+    def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute the raw anomaly maps of every pass.
 
         Args:
             images: RGB, ``(B, S, S, 3)`` uint8, ``S`` the model's input size.
@@ -52,7 +55,7 @@ class TorchEngine:
         Returns:
             ``(R + 1, B, S, S)`` float32, values 0..1: ``up(M_i)``, coarse pass first.
         """
-        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
+        pixels = to_tensor(images, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             passes = self.model(pixels, self.text)
         maps = torch.stack([upsample(logits.float().sigmoid(), pixels.shape[-2:]) for logits in passes])

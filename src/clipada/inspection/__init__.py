@@ -1,4 +1,4 @@
-"""The facade: images in, verdicts out."""
+"""Inspection: images in, verdicts out."""
 
 from clipada.inspection.inspector import DEFAULT_THRESHOLD, Inspector
 

@@ -1,4 +1,4 @@
-"""Whether maps can be judged, what a calibration says of a verdict, and whether it is the model's own."""
+"""Decision of a verdict: finite maps, and p-value and threshold of a calibration that fits the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def finite(raw: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The raw maps, if they are finite; raises ``RunError`` else."""
+    """Return the raw maps; raise ``RunError`` unless they are finite."""
     if not np.isfinite(raw).all():
         raise RunError(
             "the run gives an anomaly map that is not finite",
@@ -26,8 +26,8 @@ def finite(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     return raw
 
 
-def judged(verdict: Verdict, calibration: Calibration, group: str | None) -> Verdict:
-    """The verdict with what the calibration says of its score."""
+def decided(verdict: Verdict, calibration: Calibration, group: str | None) -> Verdict:
+    """Add p-value, threshold and decision of a calibration to a verdict."""
     limits = calibration.limits(group)
     return replace(
         verdict,
@@ -39,8 +39,8 @@ def judged(verdict: Verdict, calibration: Calibration, group: str | None) -> Ver
     )
 
 
-def fitting(calibration: Calibration | None, model: ModelIdentity | None) -> Calibration | None:
-    """The calibration, if it was made with this model; another engine's is used with a warning, for its ``caveat``."""
+def matching(calibration: Calibration | None, model: ModelIdentity | None) -> Calibration | None:
+    """Return the calibration if it was made with this model; that of another engine is used with a warning."""
     if calibration is None or model is None:
         return calibration
     if calibration.model_sha256 != model.sha256:
@@ -50,6 +50,6 @@ def fitting(calibration: Calibration | None, model: ModelIdentity | None) -> Cal
             got=f"model sha256 {calibration.model_sha256[:12]}",
             remedy="run `clipada calibrate` again, or delete the run's calibration.json",
         )
-    if (said := calibration.caveat(model.engine)) is not None:
-        log.warning("%s", said)
+    if (caveat := calibration.caveat(model.engine)) is not None:
+        log.warning("%s", caveat)
     return calibration

@@ -1,4 +1,4 @@
-"""The facade: images in, verdicts out. The only place that keeps state."""
+"""The inspector: images in, verdicts out."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipada.calibration import PRODUCT, Calibration, group_of, read_calibration
-from clipada.config import EngineName, EngineOptions, EnginePrecision, ScoringConfig
+from clipada.config import BatchConfig, EngineKeywords, EngineOptions, ScoringConfig
 from clipada.data import Batch, read_batches
 from clipada.engines.selection import open_engine
 from clipada.errors import ConfigError, ImageError
 from clipada.images import restore_map
-from clipada.inspection.decision import finite, fitting, judged
+from clipada.inspection.decision import decided, finite, matching
 from clipada.inspection.reading import ReadImage, Source, read_image, try_read
 from clipada.runs import CALIBRATION, Run, read_run
-from clipada.runs.hub import fetch_run, is_hub_name
+from clipada.runs.hub import fetch_run, find_run
 from clipada.scoring import final_map, find_regions, image_score
 from clipada.types import Engine, Failure, Image, ModelIdentity, Verdict
 
 DEFAULT_THRESHOLD = 0.5
-"""Map value above which a pixel belongs to a region: where the model finds an anomaly likelier than not."""
+"""Map value above which a pixel belongs to a region, for an engine without a run: an anomaly probability of 1/2."""
 
 
 _Raw = Future[tuple[NDArray[np.float32], float]]
-"""A batch's raw maps to come, ``(passes, B, S, S)``, and the seconds that they took."""
+"""Future raw maps of a batch, ``(passes, B, S, S)``, and the seconds that they took."""
 
 
 class Inspector:
@@ -43,8 +43,8 @@ class Inspector:
         threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
             run's ``normal_levels`` for the product that the file's path tells, else its ``normal_level``, else 1/2.
         run: The run the engine was loaded from.
-        model: Which model the verdicts name.
-        calibration: What verdicts beyond the score rest on.
+        model: The model that the verdicts name.
+        calibration: Thresholds and p-values; without one, verdicts have a score alone.
 
     Raises:
         ConfigError: The threshold is out of range.
@@ -72,11 +72,11 @@ class Inspector:
         self.threshold = threshold
         self.run = run
         self.model = model
-        self.calibration = fitting(calibration, model)
+        self.calibration = matching(calibration, model)
 
     @property
     def engine_name(self) -> str:
-        """The engine and its precision in words; empty if the verdicts name no model."""
+        """Engine and precision in words; empty if the verdicts name no model."""
         return "" if self.model is None else self.model.engine
 
     @classmethod
@@ -84,26 +84,19 @@ class Inspector:
         cls,
         run: Path | str | Run,
         *,
-        backbone: str | None = None,
-        engine: EngineName | EngineOptions | None = None,
-        device: str = "auto",
-        precision: EnginePrecision | None = None,
         threshold: float | None = None,
         calibrated: bool = True,
+        **engine: Unpack[EngineKeywords],
     ) -> Self:
         """Load a run folder, or a run on the Hugging Face hub.
 
         Args:
-            run: The folder that ``clipada train`` wrote, or what was read of it; where there is no such folder, the
-                ``owner/name`` of a run on the hub, as ``from_pretrained`` takes it.
-            backbone: Where the backbone lies now, if not where it lay at training. An export needs none.
-            engine: ``"torch"``, ``"onnx"`` or ``"openvino"``, or all its settings, which then count alone; by default
-                torch if it is installed, else an export that is there.
-            device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-            precision: ``"fp32"``, ``"bf16"``, or that of an export.
+            run: The folder that ``clipada train`` wrote, or the ``Run`` read from it; if there is no such folder, the
+                ``owner/name`` of a run on the hub, as for ``from_pretrained``.
             threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
                 run's own: ``normal_levels``, ``normal_level``.
-            calibrated: Whether to go by the run's ``calibration.json``, if it has one.
+            calibrated: True to use the run's ``calibration.json``, if it has one.
+            engine: As for ``EngineKeywords``: ``engine``, ``backbone``, ``device``, ``precision``, ...
 
         Raises:
             RunError: The folder holds no whole run, or no such export.
@@ -111,30 +104,27 @@ class Inspector:
             ConfigError: There is no such device or precision, or the threshold is out of range.
             CalibrationError: The run's ``calibration.json`` is damaged or of another model.
         """
-        if not isinstance(run, Run):
-            run = replace(read_run(fetch_run(str(run))), name=str(run)) if is_hub_name(run) else read_run(Path(run))
-        if not isinstance(engine, EngineOptions):
-            engine = EngineOptions(name=engine, device=device, precision=precision)
-        opened, name = open_engine(run, engine, backbone)
+        found = find_run(run)
+        opened, name = open_engine(found, EngineOptions.of(**engine))
         identity = ModelIdentity(
-            run=run.label,
-            sha256=run.model_sha256,
-            backbone_sha256=run.backbone_sha256,
+            run=found.label,
+            sha256=found.model_sha256,
+            backbone_sha256=found.backbone_sha256,
             engine=name,
         )
-        path = run.folder / CALIBRATION
+        path = found.folder / CALIBRATION
         calibration = read_calibration(path) if calibrated and path.exists() else None
-        return cls(opened, run.config.scoring, threshold, run, model=identity, calibration=calibration)
+        return cls(opened, found.config.scoring, threshold, found, model=identity, calibration=calibration)
 
     @classmethod
     def from_pretrained(cls, name: str, *, revision: str | None = None, **options: Any) -> Self:
         """Load a run from the Hugging Face hub, or a folder.
 
         Args:
-            name: ``owner/name`` on the hub, or a folder. A run is downloaded once; without a network the newest that
-                was downloaded counts.
+            name: ``owner/name`` on the hub, or a folder. A run is downloaded once; without a network the newest
+                download is used.
             revision: A branch, a tag or a commit on the hub; the newest by default.
-            options: As for ``load``. Its backbone is looked for by the name it was trained with.
+            options: As for ``load``. The backbone is loaded by the name it was trained with unless one is given.
 
         Raises:
             RunError: There is no such run.
@@ -146,23 +136,23 @@ class Inspector:
 
     @property
     def caveat(self) -> str | None:
-        """Why the calibration promises nothing of these verdicts, if so."""
+        """Reason why the calibration guarantees nothing for these verdicts, if there is one."""
         return None if self.calibration is None or self.model is None else self.calibration.caveat(self.model.engine)
 
     def recalibrate(self, calibration: Calibration) -> None:
-        """Judge by another calibration from the next image on.
+        """Use another calibration from the next image on.
 
         Raises:
             CalibrationError: It is of another model.
         """
-        self.calibration = fitting(calibration, self.model)
+        self.calibration = matching(calibration, self.model)
 
     def score_threshold(self, path: Path) -> float | None:
-        """The image score above which the image at ``path`` is defective; ``None`` without a calibration."""
+        """Return the image score above which the image at ``path`` is defective; ``None`` without a calibration."""
         return None if self.calibration is None else self.calibration.limits(self._group(path)).score
 
     def region_level(self, group: str | None) -> float:
-        """The map value above which a pixel of a group's images belongs to a region."""
+        """Return the map value above which a pixel of a group's images belongs to a region."""
         if self._own_level:
             return self.threshold
         if self.calibration is not None:
@@ -174,7 +164,7 @@ class Inspector:
 
         Args:
             image: A file, its bytes, or RGB values ``(H, W, 3)`` uint8.
-            group: The group whose thresholds count; by default the one that the file's path tells.
+            group: The group whose thresholds apply; by default the one that the file's path names.
 
         Returns:
             Score, anomaly map and regions in the image's own geometry; with a calibration, p-value and decision.
@@ -185,7 +175,7 @@ class Inspector:
         """
         started = time.perf_counter()
         read = read_image(image, self.engine.image_size)
-        raw = self.engine.localise_passes(read.small[np.newaxis])[:, 0]
+        raw = self.engine.localize_passes(read.small[np.newaxis])[:, 0]
         return self._verdict(raw, read.image, read.path, started, read.sha256, group or self._group(read.path))
 
     def inspect_batch(
@@ -193,14 +183,14 @@ class Inspector:
         images: Sequence[Source],
         groups: Sequence[str | None] | None = None,
         *,
-        workers: int = 2,
+        workers: int = BatchConfig.workers,
     ) -> list[Verdict | ImageError]:
-        """Inspect some images at once.
+        """Inspect several images at once.
 
         Args:
             images: As for ``inspect``.
-            groups: The group of each; by default those that the files' paths tell.
-            workers: Threads that decode and judge.
+            groups: The group of each; by default those that the files' paths name.
+            workers: Threads that decode and score.
 
         Returns:
             One result each, in order; for an image that cannot be read, its error.
@@ -213,7 +203,7 @@ class Inspector:
             good = [index for index, read in enumerate(reads) if isinstance(read, ReadImage)]
             started = time.perf_counter()
             small = [read.small for read in reads if isinstance(read, ReadImage)]
-            raw = self.engine.localise_passes(np.stack(small)) if small else np.empty((0, 0), np.float32)
+            raw = self.engine.localize_passes(np.stack(small)) if small else np.empty((0, 0), np.float32)
             inference = time.perf_counter() - started
 
             def judge(index: int, read: ReadImage | ImageError) -> Verdict | ImageError:
@@ -227,38 +217,42 @@ class Inspector:
             return list(pool.map(judge, range(len(reads)), reads))
 
     def inspect_files(
-        self, paths: Iterable[Path], *, batch_size: int = 8, workers: int = 2
+        self,
+        paths: Iterable[Path],
+        *,
+        batch_size: int = BatchConfig.batch_size,
+        workers: int = BatchConfig.workers,
     ) -> Iterator[Verdict | Failure]:
         """Inspect many files in batches: one result each, in order; for an unreadable file it is a ``Failure``.
 
-        A batch is looked at while the one before is judged and the next ones are decoded by ``workers`` threads.
+        One batch is inferred while the one before is scored and the next ones are decoded by ``workers`` threads.
         """
         done = 0
-        for batch, raw in self._looked_at(paths, batch_size, workers):
+        for batch, raw in self._inferred(paths, batch_size, workers):
             yield from self._results(batch, raw, done)
             done += len(batch.paths) + len(batch.failures)
 
-    def _looked_at(self, paths: Iterable[Path], batch_size: int, workers: int) -> Iterator[tuple[Batch, _Raw]]:
-        """Each batch with its raw maps to come; the next batch is under way before one is handed out."""
+    def _inferred(self, paths: Iterable[Path], batch_size: int, workers: int) -> Iterator[tuple[Batch, _Raw]]:
+        """Yield each batch with its future raw maps; the next batch is submitted before one is handed out."""
         before: tuple[Batch, _Raw] | None = None
-        with ThreadPoolExecutor(1, thread_name_prefix="clipada-look") as pool:
+        with ThreadPoolExecutor(1, thread_name_prefix="clipada-infer") as pool:
             for batch in read_batches(paths, self.engine.image_size, batch_size, workers, keep_originals=True):
-                now = batch, pool.submit(self._look, batch)
+                now = batch, pool.submit(self._infer, batch)
                 if before is not None:
                     yield before
                 before = now
             if before is not None:
                 yield before
 
-    def _look(self, batch: Batch) -> tuple[NDArray[np.float32], float]:
-        """The raw maps of a batch, ``(passes, B, S, S)``, and the seconds they took."""
+    def _infer(self, batch: Batch) -> tuple[NDArray[np.float32], float]:
+        """Compute the raw maps of a batch, ``(passes, B, S, S)``, and the seconds they took."""
         started = time.perf_counter()
-        raw = self.engine.localise_passes(batch.images) if batch.paths else np.empty((0, 0), np.float32)
+        raw = self.engine.localize_passes(batch.images) if batch.paths else np.empty((0, 0), np.float32)
         return raw, time.perf_counter() - started
 
-    def _results(self, batch: Batch, looked: _Raw, start: int) -> Iterator[Verdict | Failure]:
-        """The results of a batch whose first file stood at ``start``, in the order of its files."""
-        raw, inference = looked.result()
+    def _results(self, batch: Batch, inferred: _Raw, start: int) -> Iterator[Verdict | Failure]:
+        """Yield the results of a batch whose first file was at position ``start``, in the order of its files."""
+        raw, inference = inferred.result()
         failures, places = iter(batch.failures), {position: index for index, position in enumerate(batch.positions)}
         for position in range(start, start + len(batch.paths) + len(batch.failures)):
             if position in places:
@@ -270,7 +264,7 @@ class Inspector:
                 yield next(failures)
 
     def _group(self, path: Path | None) -> str | None:
-        """The group that a path tells: the product, where no calibration says what makes a group."""
+        """Read the group from a path: the product, unless a calibration defines groups otherwise."""
         return group_of(path, self.calibration.settings.per if self.calibration else PRODUCT) if path else None
 
     def _verdict(
@@ -282,7 +276,7 @@ class Inspector:
         sha256: str,
         group: str | None,
     ) -> Verdict:
-        """The verdict for an image's raw maps, ``(passes, S, S)``, in the image's own geometry."""
+        """Make the verdict from an image's raw maps, ``(passes, S, S)``, in the image's own geometry."""
         smooth = final_map(finite(raw), self.scoring)
         restored = restore_map(smooth, image.shape[:2])
         score = image_score(smooth, self.scoring)
@@ -301,4 +295,4 @@ class Inspector:
             model=self.model,
             group=group if group in self._normal_levels else None,
         )
-        return verdict if self.calibration is None else judged(verdict, self.calibration, group)
+        return verdict if self.calibration is None else decided(verdict, self.calibration, group)

@@ -1,4 +1,4 @@
-"""An image as a caller hands it over: a file, its bytes, or pixels."""
+"""Reading of an image as a caller passes it: a file, its bytes, or pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Source = Path | str | bytes | Image
 
 @dataclass(frozen=True, kw_only=True)
 class ReadImage:
-    """One image read: its own pixels, those at the model's input size, its hash, and its file if it came from one."""
+    """An image in memory: its own pixels, those at the model's input size, its hash, and its file if it has one."""
 
     image: Image
     small: Image
@@ -42,7 +42,7 @@ def read_image(given: Source, size: int) -> ReadImage:
 
 
 def try_read(given: Source, size: int) -> ReadImage | ImageError:
-    """The same, or the error of an image that cannot be read."""
+    """Read an image as ``read_image`` does; return the error if it cannot be read."""
     try:
         return read_image(given, size)
     except ImageError as error:
@@ -50,12 +50,12 @@ def try_read(given: Source, size: int) -> ReadImage | ImageError:
 
 
 def _checked(pixels: Image) -> Image:
-    """The array, if it is an RGB image."""
+    """Return the array if it is an RGB image."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ImageError(
             "cannot inspect the array",
             expected="RGB values (H, W, 3) uint8",
             got=f"{pixels.dtype} of shape {pixels.shape}",
-            remedy="hand over the file or its bytes, which are converted",
+            remedy="pass the file or its bytes, which are converted",
         )
     return pixels

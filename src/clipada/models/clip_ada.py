@@ -1,4 +1,4 @@
-"""CLIP-ADA (arXiv 2403.09493), top to bottom: a coarse map, then refinement passes that look where it is hot."""
+"""CLIP-ADA (arXiv 2403.09493), top to bottom: a coarse map, then refinement passes attended with the last map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clipada.models.prompt import Prompt
 from clipada.randomness import derived_generator
 
 CLIP = "clip."
-"""What the names of CLIP's own parameters begin with."""
+"""Prefix of the names of CLIP's own parameters."""
 
 
 class ClipAda(nn.Module):
@@ -26,53 +26,61 @@ class ClipAda(nn.Module):
     Args:
         clip: The frozen backbone.
         prompt: The prompt, in the same CLIP's words.
-        config: Passes, similarity and attention.
-        generator: Where the first values of the projections come from.
+        projections: One linear layer ``D -> E`` for each pass, coarse first.
+        similarity: Projected tokens and text vector to logits.
+        config: Passes, attention, and the memory's weight.
+        memory: Typical patches of normal images, if the model has any.
     """
 
-    def __init__(self, clip: FrozenClip, prompt: Prompt, config: ModelConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        clip: FrozenClip,
+        prompt: Prompt,
+        projections: nn.ModuleList,
+        similarity: DotSimilarity | CosineSimilarity,
+        config: ModelConfig,
+        memory: Prototypes | None = None,
+    ) -> None:
         super().__init__()
         self.clip = clip
         self.prompt = prompt
+        self.projections = projections
+        self.similarity = similarity
         self.config = config
-        self.projections = nn.ModuleList(
-            _linear(clip.width, clip.embedding_width, generator) for _ in range(config.refinements + 1)
-        )
-        self.similarity = CosineSimilarity() if config.similarity == "cosine" else DotSimilarity()
-        self.prototypes: Prototypes | None = None
+        self.memory = memory
 
     def forward(self, images: Tensor, text: Tensor | None = None) -> list[Tensor]:
-        """The logits of every pass, coarse first.
+        """Compute the logits of every pass, coarse first.
 
         Args:
             images: RGB pixel values 0..1, ``(B, 3, H, W)``.
-            text: ``t_hat``, ``(E,)``, where it is already known; it does not depend on the images.
+            text: ``t_hat``, ``(E,)``, if it was computed before; it does not depend on the images.
 
         Returns:
-            ``R + 1`` tensors ``S_i``, ``(B, h, w)``; ``sigmoid(S_i)`` is the anomaly probability ``M_i``. With
-            prototypes ``w u(F_0)`` is added to each, which no pass attends with.
+            ``R + 1`` tensors ``S_i``, ``(B, h, w)``; ``sigmoid(S_i)`` is the anomaly probability ``M_i``. With a
+            memory, its offset ``w u(F_0)`` is added to each at the end, so that no pass attends with it.
         """
         text = self.text_vector() if text is None else text
         height, width = self.clip.grid(images.shape[-2:])
-        inputs = self.clip.normalise(images)
+        inputs = self.clip.normalize(images)
         passes: list[Tensor] = []
-        raised: Tensor | None = None
+        offset: Tensor | None = None
         for projection in self.projections:
             if passes:
                 inputs = self.attend(images, passes[-1].sigmoid())  # X_i
             tokens = self.clip(inputs)  # F_i
-            if self.prototypes is not None and raised is None:
-                raised = self.config.prototype_weight * self.prototypes(tokens).reshape(-1, height, width)
+            if self.memory is not None and offset is None:
+                offset = self.config.prototype_weight * self.memory(tokens).reshape(-1, height, width)
             logits = self.similarity(projection(tokens), text)  # S_i = V_i t_hat
             passes.append(logits.unflatten(1, (height, width)))
-        return passes if raised is None else [logits + raised for logits in passes]
+        return passes if offset is None else [logits + offset for logits in passes]
 
     def text_vector(self) -> Tensor:
-        """The prompt's embedding at unit length: ``t_hat = t / |t|``, ``(E,)``."""
+        """Embed the prompt at unit length: ``t_hat = t / |t|``, ``(E,)``."""
         return F.normalize(self.prompt(self.clip), dim=-1)
 
     def attend(self, images: Tensor, maps: Tensor) -> Tensor:
-        """The next pass's input: the image, attended with the last pass's map (equation 5).
+        """Make the next pass's input: the image, attended with the last pass's map (equation 5).
 
         Args:
             images: RGB pixel values 0..1, ``(B, 3, H, W)``.
@@ -84,19 +92,23 @@ class ClipAda(nn.Module):
         attention = upsample(maps.detach() if self.config.detach_attention else maps, images.shape[-2:]).unsqueeze(1)
         gain = attention if self.config.attention == "product" else 1 + attention
         if self.config.attention_space == "pixel":
-            return self.clip.normalise(images * gain)
-        return self.clip.normalise(images) * gain
+            return self.clip.normalize(images * gain)
+        return self.clip.normalize(images) * gain
+
+    def with_memory(self, memory: Prototypes) -> ClipAda:
+        """Return the same model with a memory; all other parts are shared."""
+        return ClipAda(self.clip, self.prompt, self.projections, self.similarity, self.config, memory)
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
-        """What is learned, by name: all of the adapter, and of CLIP the encoders that are tuned."""
+        """Return the learned parameters by name: all of the adapter, and the tuned encoders of CLIP."""
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
-        """What is learned and no part of CLIP, by name."""
+        """Return the learned parameters outside CLIP, by name."""
         return {name: value for name, value in self.trained_parameters().items() if not name.startswith(CLIP)}
 
     def encoder_parameters(self) -> dict[str, nn.Parameter]:
-        """What is learned of CLIP, by name; empty unless ``training.tune`` names an encoder."""
+        """Return the learned parameters of CLIP by name; none unless ``training.tune`` names an encoder."""
         return {name: value for name, value in self.trained_parameters().items() if name.startswith(CLIP)}
 
 
@@ -104,7 +116,7 @@ class DotSimilarity(nn.Module):
     """``S = V t_hat`` (equation 3)."""
 
     def forward(self, values: Tensor, text: Tensor) -> Tensor:
-        """Logits ``(B, N)`` of projected tokens ``(B, N, E)`` and a unit text vector ``(E,)``."""
+        """Compute logits ``(B, N)`` of projected tokens ``(B, N, E)`` and a unit text vector ``(E,)``."""
         return values @ text
 
 
@@ -117,31 +129,36 @@ class CosineSimilarity(nn.Module):
         self.bias = nn.Parameter(torch.tensor(0.0))
 
     def forward(self, values: Tensor, text: Tensor) -> Tensor:
-        """Logits ``(B, N)`` of projected tokens ``(B, N, E)`` and a unit text vector ``(E,)``."""
+        """Compute logits ``(B, N)`` of projected tokens ``(B, N, E)`` and a unit text vector ``(E,)``."""
         return self.log_scale.exp() * (F.normalize(values, dim=-1) @ text) + self.bias
 
 
 def upsample(maps: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
-    """Bilinear resize of ``(B, h, w)`` to ``(B, H, W)``."""
+    """Resize ``(B, h, w)`` to ``(B, H, W)`` bilinearly."""
     return F.interpolate(maps.unsqueeze(1), size=tuple(size), mode="bilinear", align_corners=False).squeeze(1)
 
 
-def build_model(config: Config, clip: FrozenClip | None = None) -> ClipAda:
-    """The untrained model of a config; first values follow from ``config.training.seed``.
+def build_model(config: Config, clip: FrozenClip | None = None, memory: Prototypes | None = None) -> ClipAda:
+    """Build the untrained model of a config; first values follow from ``config.training.seed``.
 
     Args:
         config: All settings.
-        clip: A backbone already loaded; otherwise ``config.backbone`` is.
+        clip: A loaded backbone; by default ``config.backbone`` is loaded.
+        memory: Typical patches of normal images, if they are known.
     """
     clip = load_clip(config.backbone) if clip is None else clip
     clip.tune(config.training.tune)
     generator = derived_generator(config.training.seed, "initial values")
     prompt = Prompt(clip, config.prompt, generator)
-    return ClipAda(clip, prompt, config.model, generator)
+    projections = nn.ModuleList(
+        _linear(clip.width, clip.embedding_width, generator) for _ in range(config.model.refinements + 1)
+    )
+    similarity = CosineSimilarity() if config.model.similarity == "cosine" else DotSimilarity()
+    return ClipAda(clip, prompt, projections, similarity, config.model, memory)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    """A linear layer with PyTorch's own distribution of first values, ``U(+-1 / sqrt(inputs))``, seeded."""
+    """Build a linear layer with PyTorch's own distribution of first values, ``U(+-1 / sqrt(inputs))``, seeded."""
     layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
     bound = inputs**-0.5
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)

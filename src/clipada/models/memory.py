@@ -1,4 +1,4 @@
-"""Normal prototypes: how unfamiliar a patch is, beside how anomalous the prompt finds it. They go beyond the paper."""
+"""Memory of normal patches: prototypes whose distance measures how unfamiliar a patch is. Beyond the paper."""
 
 from __future__ import annotations
 
@@ -9,36 +9,38 @@ from typing import Self
 import torch
 from torch import Generator, Tensor, nn
 
+from clipada.config import BatchConfig
 from clipada.data import read_batches
+from clipada.devices import to_tensor
 from clipada.errors import DatasetError
 from clipada.models.backbones import FrozenClip
-from clipada.types import Sample
+from clipada.types import Progress, ProgressReport, Sample, unreported
 
 MOST_TOKENS = 65_536
-"""Prototypes are found among at most this many patches, as many of each image: memory is bounded for any data set."""
+"""Largest number of patches that prototypes are found among, equally many of each image: bounds RAM for any data set."""
 
 LEAST_MEMBERS = 16
-"""There is at most one prototype for this many patches, or a few images would be learned by heart."""
+"""Fewest patches for each prototype; with fewer, a small set of images would be memorized."""
 
 ROUNDS = 10
 """Rounds of k-means."""
 
 BATCH = 16
-"""Images at a time."""
+"""Images per forward pass."""
 
 STEPS = 16
-"""Prototypes are kept in 8 bits, in 16ths of a channel's deviation."""
+"""Quantization steps per standard deviation of a channel; prototypes are stored in 8 bits."""
 
 _ROWS = 8192
-"""Patches whose distances are held at a time."""
+"""Patches whose distances are computed at a time."""
 
 
 class Prototypes(nn.Module):
-    """Typical patches of normal images; what is like none of them is unfamiliar.
+    """Typical patches of normal images; a patch far from all of them is unfamiliar.
 
-    Of the tokens that the maps are read from, with every channel at unit deviation (a few would drown the others):
-    ``u(F) = (min_k |F - C_k| - mean) / std``, mean and deviation those of the normal patches the prototypes were found
-    among. Shapes: ``K`` prototypes of width ``D``.
+    ``u(F) = (min_k |F - C_k| - mean) / std``, with the mean and standard deviation of the distances of the normal
+    patches that the prototypes were found among. Every channel is scaled to unit deviation first, because a few
+    channels of large variance would dominate the distance. Shapes: ``K`` prototypes of width ``D``.
 
     Args:
         centres: ``C``, ``(K, D)`` int8, in 16ths of the channels' deviations, from their means.
@@ -65,22 +67,22 @@ class Prototypes(nn.Module):
         self.register_buffer("distance_std", distance_std)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """How many deviations further patches ``(B, N, D)`` lie from all prototypes than normal ones: ``(B, N)``."""
+        """Measure how unfamiliar patches ``(B, N, D)`` are: ``u``, ``(B, N)``, in deviations of normal distances."""
         return (self.distances(tokens) - self.distance_mean) / self.distance_std
 
     def distances(self, tokens: Tensor) -> Tensor:
-        """The distance of patches ``(..., D)`` to the nearest prototype, ``(...)``, 0 or more."""
+        """Compute the distance of patches ``(..., D)`` to the nearest prototype, ``(...)``, 0 or more."""
         scaled = (tokens - self.channel_mean) / self.channel_std
         with torch.autocast(tokens.device.type, enabled=False):  # differences of large squares
             nearest = self.nearest_squared(scaled.float())
         return nearest.clamp_min(0).sqrt()
 
     def nearest_squared(self, scaled: Tensor) -> Tensor:
-        """The squared distance of patches ``(..., D)``, channels at unit deviation, to the nearest prototype."""
+        """Compute the squared distance of patches ``(..., D)``, channels at unit deviation, to the nearest prototype."""
         return _squared(scaled, self.centres).amin(-1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The arguments that make them, by name."""
+        """Return the constructor's arguments by name."""
         return {name: _in_steps(value) if name == "centres" else value for name, value in self.named_buffers()}
 
     @classmethod
@@ -91,8 +93,8 @@ class Prototypes(nn.Module):
 
         Args:
             tokens: ``(N, D)``.
-            count: How many; fewer if there are not ``LEAST_MEMBERS`` patches for each.
-            generator: Draws the first centres, on the CPU.
+            count: Number of prototypes; fewer if there are not ``LEAST_MEMBERS`` patches for each.
+            generator: Draws the first centers, on the CPU.
             on_round: Called after each of the ``ROUNDS`` rounds.
         """
         mean, std = tokens.mean(0), tokens.std(0, correction=0).clamp_min(1e-6)
@@ -111,29 +113,33 @@ def find_prototypes(
     count: int,
     size: int,
     generator: Generator,
-    workers: int = 2,
-    report: Callable[[int, int], None] = lambda *_: None,
+    workers: int = BatchConfig.workers,
+    report: ProgressReport = unreported,
 ) -> Prototypes:
-    """Find prototypes among the patches of normal images, as the coarse pass sees them.
+    """Find prototypes among the patch tokens that the coarse pass reads from normal images.
 
     Args:
-        clip: Makes the tokens.
-        samples: Normal images; at most ``MOST_TOKENS`` of their patches are looked at, drawn at random.
-        count: How many prototypes.
+        clip: Computes the tokens.
+        samples: Normal images; at most ``MOST_TOKENS`` of their patches are used, drawn at random.
+        count: Number of prototypes.
         size: Side of the square that images are resized to, in pixels.
         generator: Source of all draws, on the CPU.
         workers: Threads that decode.
-        report: Called after every batch of images and every round of k-means, with the steps done and those in all.
+        report: Called after every batch of images and every round of k-means.
 
     Raises:
         DatasetError: No image can be read.
     """
     chosen = samples[:: -(-len(samples) // MOST_TOKENS)]
     steps, total = count_from(1), -(-len(chosen) // BATCH) + ROUNDS
-    found = list(_drawn_tokens(clip, chosen, size, generator, workers, lambda: report(next(steps), total)))
+
+    def step() -> None:
+        report(Progress(stage="finding prototypes", done=next(steps), total=total))
+
+    found = list(_drawn_tokens(clip, chosen, size, generator, workers, step))
     if not found:
         raise DatasetError("no normal image can be read to find prototypes in", remedy="check the files")
-    prototypes = Prototypes.found_among(torch.cat(found), count, generator, lambda: report(next(steps), total))
+    prototypes = Prototypes.found_among(torch.cat(found), count, generator, step)
     return prototypes.to(clip.mean.device)
 
 
@@ -145,34 +151,34 @@ def _drawn_tokens(
     workers: int,
     on_batch: Callable[[], None],
 ) -> Iterator[Tensor]:
-    """Some patch tokens of every image that can be read, ``(n, D)`` on the CPU, evenly shared out."""
+    """Yield some patch tokens of every readable image, ``(n, D)`` on the CPU, equally many of each."""
     share = MOST_TOKENS // len(samples)
     for batch in read_batches([sample.path for sample in samples], size, BATCH, workers):
         if batch.paths:
-            pixels = torch.from_numpy(batch.images).to(clip.mean.device).permute(0, 3, 1, 2).float() / 255
-            for tokens in clip(clip.normalise(pixels)).float().cpu():
+            pixels = to_tensor(batch.images, clip.mean.device)
+            for tokens in clip(clip.normalize(pixels)).float().cpu():
                 yield tokens[torch.randperm(len(tokens), generator=generator)[:share]]
         on_batch()
 
 
 def _k_means(points: Tensor, count: int, generator: Generator, on_round: Callable[[], None]) -> Tensor:
-    """Lloyd's k-means: ``count`` centres ``(K, D)`` of points ``(N, D)``. A centre that loses all its points stays."""
-    centres = points[torch.randperm(len(points), generator=generator)[:count]].clone()
+    """Run Lloyd's k-means: ``count`` centers ``(K, D)`` of points ``(N, D)``. A center without points stays."""
+    centers = points[torch.randperm(len(points), generator=generator)[:count]].clone()
     for _ in range(ROUNDS):
-        nearest = torch.cat([_squared(rows, centres).argmin(1) for rows in torch.split(points, _ROWS)])
+        nearest = torch.cat([_squared(rows, centers).argmin(1) for rows in torch.split(points, _ROWS)])
         members = torch.bincount(nearest, minlength=count)[:, None]
-        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-        centres = torch.where(members > 0, sums / members.clamp_min(1), centres)
+        sums = torch.zeros_like(centers).index_add_(0, nearest, points)
+        centers = torch.where(members > 0, sums / members.clamp_min(1), centers)
         on_round()
-    return centres
+    return centers
 
 
-def _in_steps(centres: Tensor) -> Tensor:
-    """Centres in 8 bits; beyond 8 deviations they are cut off."""
-    return (centres * STEPS).round().clamp(-127, 127).to(torch.int8)
+def _in_steps(centers: Tensor) -> Tensor:
+    """Quantize centers to 8 bits; beyond 8 deviations they are cut off."""
+    return (centers * STEPS).round().clamp(-127, 127).to(torch.int8)
 
 
-def _squared(points: Tensor, centres: Tensor) -> Tensor:
-    """Squared distances ``(..., K)`` of points ``(..., D)`` to centres ``(K, D)``, below 0 at most by rounding."""
-    squared: Tensor = points.square().sum(-1, keepdim=True) - 2 * points @ centres.T + centres.square().sum(-1)
+def _squared(points: Tensor, centers: Tensor) -> Tensor:
+    """Compute squared distances ``(..., K)`` of points ``(..., D)`` to centers ``(K, D)``; rounding may give below 0."""
+    squared: Tensor = points.square().sum(-1, keepdim=True) - 2 * points @ centers.T + centers.square().sum(-1)
     return squared

@@ -40,7 +40,7 @@ class Prompt(nn.Module):
         self._check_length(clip.context_length)
 
     def forward(self, clip: FrozenClip) -> Tensor:
-        """The prompt's embedding ``t``, ``(E,)``, not normalised."""
+        """Embed the prompt: ``t``, ``(E,)``, not normalized."""
         before, after = self.words[: self.slot], self.words[self.slot :]
         return clip.encode_text(torch.cat([before, self.vectors, after]))
 

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from clipada.errors import RunError
-from clipada.files import written_aside
+from clipada.files import atomic_write
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -39,7 +39,7 @@ def save_checkpoint(
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     whole = {name: value.contiguous().cpu() for name, value in tensors.items()}
-    with written_aside(folder / CHECKPOINT) as aside:
+    with atomic_write(folder / CHECKPOINT) as aside:
         aside.write_bytes(save(whole, metadata={"step": str(step), "identity": identity}))
 
 

@@ -1,11 +1,11 @@
-"""Training: devices, batches, and a loop that a kill cannot spoil (section 4.4.1 of CLIP-ADA)."""
+"""The training loop: devices, batches, and steps that resume bit for bit after a kill (section 4.4.1 of CLIP-ADA)."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -28,7 +28,7 @@ from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.training.batches import TrainingBatch, TrainingBatches, synthesised
 from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from clipada.training.objective import adamw, objective, pass_losses, set_learning_rates
-from clipada.types import Failure, Sample
+from clipada.types import Failure, Progress, ProgressReport, Sample, unreported
 
 log = logging.getLogger(__name__)
 
@@ -37,20 +37,15 @@ LOG_EVERY = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a training stands after a step.
+class FitResult:
+    """Outcome of a finished fit.
 
     Attributes:
-        step: Steps done, of ``steps`` in all.
-        epoch: The epoch of this step, counted from 1.
-        losses: The loss of each pass, coarse first.
-        images_per_second: Over all devices, since this process began training.
-        failures: Training images found unreadable so far.
+        losses: The last loss of each pass, coarse first; empty if no step was left to train.
+        images_per_second: Throughput over all devices, since this process began training.
+        failures: Training images that could not be read, each once.
     """
 
-    step: int
-    steps: int
-    epoch: int
     losses: tuple[float, ...]
     images_per_second: float
     failures: tuple[Failure, ...]
@@ -98,9 +93,9 @@ def fit(
     folder: Path,
     *,
     runtime: RuntimeConfig | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
-) -> Progress:
-    """Train the adapter on normal images and synthetic anomalies; go on from the checkpoint in ``folder`` if any.
+    report: ProgressReport = unreported,
+) -> FitResult:
+    """Train the adapter on normal images and synthetic anomalies; resume from the checkpoint in ``folder`` if any.
 
     On a CPU the same config, samples and number of threads give a bit-equal adapter, interrupted or not. Several
     devices learn from the same batches as one, so that their adapter is the same but for rounding.
@@ -111,12 +106,12 @@ def fit(
         samples: Normal training images.
         config: All settings.
         folder: Takes the checkpoints.
-        runtime: Processes per device that decode images, and synthesise for a single CPU (by default this one alone);
-            whether the model is compiled, and how images lie in memory.
+        runtime: Processes per device that decode images, and draw anomalies for a single CPU (by default this process
+            alone); compilation of the model, and memory format of images.
         report: Called after every step on the first device.
 
     Returns:
-        Where the training stood at its end.
+        Losses, throughput and unreadable images.
 
     Raises:
         DatasetError: No training image can be read.
@@ -149,62 +144,65 @@ def fit(
             _log(fabric, progress, optimizer)
             report(progress)
             if time.monotonic() - last_saved >= config.training.checkpoint_seconds:
-                save_checkpoint(folder, model.trained_parameters(), optimizer, progress.step, identity)
+                save_checkpoint(folder, model.trained_parameters(), optimizer, progress.done, identity)
                 last_saved = time.monotonic()
     for logger in fabric.loggers:
         logger.finalize("success")
-    return meter.note(_gathered(fabric, meter.progress.failures))
+    meter.note(_gathered(fabric, tuple(meter.failures.values())))
+    return meter.result()
 
 
 def memory_format(device: torch.device, runtime: RuntimeConfig) -> torch.memory_format:
-    """How images and convolutions lie in memory."""
-    side_by_side = device.type != "cpu" if runtime.channels_last is None else runtime.channels_last
-    return torch.channels_last if side_by_side else torch.contiguous_format
+    """Choose the memory format of images and convolutions."""
+    channels_last = device.type != "cpu" if runtime.channels_last is None else runtime.channels_last
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _attention(model: ClipAda, device: torch.device, config: TrainingConfig) -> AbstractContextManager[None]:
-    """The quicker attention for a training step: fused but where its gradient is slow."""
+    """Choose the faster attention for a training step: fused, except where its gradient is slow."""
     slow = device.type == "cpu" and config.precision == "bf16-mixed" and config.tunes_images
     return model.clip.plain_attention() if slow else nullcontext()
 
 
 def _identity(model: ClipAda, samples: Sequence[Sample], config: Config) -> str:
-    """What makes a training this one: settings, images and the backbone's weights, wherever they lie."""
-    return fingerprint(
-        config.fingerprint_settings(),
-        [(sample.category, sample.path.name) for sample in samples],
-        model.clip.origin_sha256,
-    )
+    """Hash what decides the adapter: settings, images and the backbone's weights, independent of their paths."""
+    images = [(sample.category, sample.path.name) for sample in samples]
+    return fingerprint(config.fingerprint_settings(), images, model.clip.origin_sha256)
 
 
 class _Meter:
-    """Counts steps, time and unreadable images."""
+    """Counter of steps, time and unreadable images."""
 
     def __init__(self, config: TrainingConfig, batches: TrainingBatches, done: int) -> None:
         self.config = config
         self.steps_per_epoch = batches.steps_per_epoch
         self.started, self.first = time.monotonic(), done
         self.failures: dict[Path, Failure] = {}
-        self.progress = Progress(step=done, steps=len(batches), epoch=0, losses=(), images_per_second=0.0, failures=())
+        self.progress = Progress(stage="training", done=done, total=len(batches), epochs=config.epochs)
 
     @property
     def epoch(self) -> int:
         """The epoch of the step to come, counted from 0."""
-        return self.progress.step // self.steps_per_epoch
+        return self.progress.done // self.steps_per_epoch
 
-    def note(self, failures: Iterable[Failure]) -> Progress:
-        """Count what could not be read, each file once, and name it."""
+    def note(self, failures: Iterable[Failure]) -> None:
+        """Count unreadable files, each once, and log their names."""
         for failure in failures:
             if failure.path not in self.failures:
                 self.failures[failure.path] = failure
                 log.warning("left out: %s", failure.error)
-        self.progress = replace(self.progress, failures=tuple(self.failures.values()))
-        return self.progress
+
+    def result(self) -> FitResult:
+        """Return the outcome after the last step."""
+        failures = tuple(self.failures.values())
+        return FitResult(
+            losses=self.progress.losses, images_per_second=self.progress.images_per_second, failures=failures
+        )
 
     def update(self, values: tuple[float, ...], failures: Sequence[Failure]) -> Progress:
-        """Count one step, from the loss of each pass over all devices, the same on each."""
+        """Count one step, given the loss of each pass over all devices."""
         self.note(failures)
-        step = self.progress.step + 1
+        step = self.progress.done + 1
         if not all(map(math.isfinite, values)):
             raise RunError(
                 f"the training diverged in step {step}", got=f"loss {values}", remedy="lower training.learning_rate"
@@ -212,7 +210,7 @@ class _Meter:
         seconds = time.monotonic() - self.started
         self.progress = replace(
             self.progress,
-            step=step,
+            done=step,
             epoch=self.epoch + 1,
             losses=values,
             images_per_second=(step - self.first) * self.config.batch_size / seconds,
@@ -223,7 +221,7 @@ class _Meter:
 def _stream(
     fabric: Fabric, batches: TrainingBatches, synthesizer: AnomalySynthesizer, workers: int, done: int
 ) -> Iterator[TrainingBatch]:
-    """This device's batches from step ``done`` on: anomalies drawn by the workers, or here where they drew none."""
+    """Yield this device's batches from step ``done`` on; anomalies are drawn by the workers, or else here."""
     steps = range(done, len(batches))
     on_gpu = fabric.device.type != "cpu"
     for batch in DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=on_gpu):
@@ -245,13 +243,13 @@ def _synthesised_share(
 
 
 def _mean_over_devices(fabric: Fabric, losses: Sequence[Tensor]) -> tuple[float, ...]:
-    """The losses of the whole batch. All devices see the same, so that all stop if the training diverges on one."""
+    """Average the losses over devices. All get the same values, so that all stop if the training diverges on one."""
     means = fabric.all_reduce(torch.stack([loss.detach() for loss in losses]), reduce_op="mean")
     return tuple(means.tolist())  # type: ignore[union-attr]
 
 
 def _gathered(fabric: Fabric, failures: tuple[Failure, ...]) -> Iterable[Failure]:
-    """The failures that any device met."""
+    """Collect the failures of all devices."""
     everyones: list[tuple[Failure, ...]] = [failures] * fabric.world_size
     if fabric.world_size > 1:
         torch.distributed.all_gather_object(everyones, failures)
@@ -259,7 +257,7 @@ def _gathered(fabric: Fabric, failures: tuple[Failure, ...]) -> Iterable[Failure
 
 
 def _log(fabric: Fabric, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
-    if progress.step % LOG_EVERY and progress.step != progress.steps:
+    if progress.done % LOG_EVERY and progress.done != progress.total:
         return
     values = {f"loss/pass{i}": loss for i, loss in enumerate(progress.losses)}
     values |= {
@@ -267,4 +265,4 @@ def _log(fabric: Fabric, progress: Progress, optimizer: torch.optim.Optimizer) -
         "learning_rate": optimizer.param_groups[0]["lr"],
         "images_per_second": progress.images_per_second,
     }
-    fabric.log_dict(values, step=progress.step)
+    fabric.log_dict(values, step=progress.done)

@@ -1,26 +1,31 @@
-"""What a training set out to do, kept in its run folder until it is done, so that it can go on after a kill."""
+"""Start or resume of a training: what it trains, decided in one place, and recorded so that a kill loses nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from clipada.config import Config, RuntimeConfig, setting_names
+from clipada.config import DEFAULT_PRESET, EMBEDDED_BACKBONE, Config, RuntimeConfig, setting_names
 from clipada.data import Dataset, Layout, load_dataset
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.files import read_json, write_json
 from clipada.runs import ADAPTER, CONFIG, PLAN, Run, read_run
 
-_REMEDY = "delete it and resume with all the options the training began with, or train into another folder"
+Configure = Callable[[Config | None], Config]
+"""Makes the settings of a training from those recorded in its run folder, ``None`` for a new one."""
+
+_REMEDY = "delete it and resume with all the options the training started with, or train into another folder"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Settings and data of a training.
+    """Settings and data of a training, kept in its run folder until it is finished.
 
     Attributes:
         config: All settings.
-        data: The data set's folder, absolute.
+        data: Absolute path of the data set.
         layout: The layout it was read as.
         categories: The categories it trains on.
     """
@@ -32,38 +37,102 @@ class Plan:
 
     @classmethod
     def of(cls, config: Config, dataset: Dataset) -> Plan:
-        """The plan to train on ``dataset``."""
+        """Make the plan to train on ``dataset``."""
         return cls(config=config, data=dataset.root.resolve(), layout=dataset.layout, categories=dataset.categories)
 
-    def load_dataset(self) -> Dataset:
-        """List the images again; raises ``DatasetError`` if they are gone."""
-        return load_dataset(self.data, self.layout, self.categories)
+    def save(self, folder: Path) -> None:
+        """Write the plan into a run folder."""
+        content = {"data": str(self.data), "layout": self.layout, "categories": list(self.categories)}
+        write_json(folder / PLAN, {**content, "config": self.config.to_dict()})
 
     def require(self, asked: Plan) -> None:
-        """Raise ``RunError`` unless another plan is the same but for what does not change the adapter.
+        """Raise ``RunError`` unless ``asked`` trains the same adapter.
 
-        The data and the backbone may lie elsewhere, and checkpoints may come at another pace.
+        The data and the backbone may have moved, and the interval between checkpoints may differ.
         """
         _require_equal(
             self._fingerprint_settings(),
             asked._fingerprint_settings(),
-            "the options contradict those the training began with",
-            remedy="leave them out: --resume goes on with what was recorded; or train into another folder",
+            "the options contradict those the training started with",
+            remedy="leave them out: --resume continues with what was recorded; or train into another folder",
         )
 
     def _fingerprint_settings(self) -> dict[str, object]:
-        """What decides the adapter, by name."""
+        """Return what decides the adapter, by name."""
         return {**self.config.fingerprint_settings(), "layout": self.layout, "categories": self.categories}
 
 
-def save_plan(folder: Path, plan: Plan) -> None:
-    """Write ``plan`` into a run folder."""
-    content = {"data": str(plan.data), "layout": plan.layout, "categories": list(plan.categories)}
-    write_json(folder / PLAN, {**content, "config": plan.config.to_dict()})
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """A training about to start or to continue.
+
+    Attributes:
+        folder: The run folder.
+        config: All settings.
+        dataset: The images.
+        started: True if an unfinished training is recorded in ``folder``.
+    """
+
+    folder: Path
+    config: Config
+    dataset: Dataset
+    started: bool = False
+
+    @property
+    def plan(self) -> Plan:
+        """The record to keep until the training is finished."""
+        return Plan.of(self.config, self.dataset)
+
+
+def prepare_training(
+    data: Path | str | Dataset | None,
+    out: Path | str,
+    config: Config | Configure | None = None,
+    *,
+    resume: bool = False,
+    layout: str = "auto",
+    categories: Sequence[str] | None = None,
+) -> TrainingJob | Run:
+    """Decide what a training trains: a new one, or the rest of the one that a run folder records.
+
+    Args:
+        data: A data set or its folder; ``None`` for that of the resumed training.
+        out: The run folder; must be new or empty unless ``resume``.
+        config: All settings, or a function that makes them from the recorded ones; by default the recorded ones, or
+            those of the preset ``DEFAULT_PRESET``.
+        resume: Continue the unfinished training in ``out``; a finished one is returned as it is.
+        layout: The layout to read ``data`` as; the recorded one for ``"auto"`` if a training is resumed.
+        categories: The categories to train on; the recorded ones, or all.
+
+    Returns:
+        What is to be trained; with ``resume`` the finished run, if ``out`` holds one.
+
+    Raises:
+        DatasetError: There are no images.
+        RunError: ``out`` is in the way, what it recorded is damaged, or ``config`` or ``data`` contradict it.
+    """
+    folder = Path(out)
+    finished = _finished(folder, resume)
+    plan = read_plan(folder) if resume and finished is None else None
+    recorded = finished.config if finished else plan.config if plan else None
+    settings = with_absolute_folders(_configured(config, recorded))
+    if finished is not None:
+        _require_equal(
+            _values(finished.config),
+            _values(settings),
+            f"run {folder} is finished, with other settings",
+            remedy="train into another folder",
+        )
+        return finished
+    dataset = _dataset(data, plan, folder if resume else None, layout, categories)
+    job = TrainingJob(folder=folder, config=settings, dataset=dataset, started=plan is not None)
+    if plan is not None:
+        plan.require(job.plan)
+    return job
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """The plan in a run folder, or ``None`` where no training has begun or one is done.
+    """Read the plan in a run folder; ``None`` if no training was started or it is finished.
 
     Raises:
         RunError: The file is damaged.
@@ -83,91 +152,82 @@ def read_plan(folder: Path) -> Plan | None:
         raise RunError(f"{path} is damaged", got=str(error), remedy=_REMEDY) from error
 
 
-def begun(out: Path | str) -> Config | None:
-    """The settings of the training in a run folder, finished or not; ``None`` where there is none.
-
-    Raises:
-        RunError: What the folder recorded is damaged.
-    """
-    if _whole(Path(out)):
-        return read_run(Path(out)).config
-    plan = read_plan(Path(out))
-    return None if plan is None else plan.config
+def with_absolute_folders(config: Config) -> Config:
+    """Replace the names of folders by absolute paths, so that the settings hold in any working folder."""
+    names = {name: config.value(name) for name in ("backbone.name", "synthesis.textures")}
+    given = {name: value for name, value in names.items() if value not in (None, EMBEDDED_BACKBONE)}
+    folders = {name: Path(value).expanduser() for name, value in given.items()}
+    return config.updated({name: str(folder.resolve()) for name, folder in folders.items() if folder.is_dir()})
 
 
-def training_data(data: Path | str | Dataset | None, plan: Plan | None, resumed: Path | None = None) -> Dataset:
-    """The data set to train on, read as planned where only its folder is given or nothing at all.
+def _configured(config: Config | Configure | None, recorded: Config | None) -> Config:
+    """Return the settings asked for."""
+    if config is None:
+        return recorded or Config.preset(DEFAULT_PRESET)
+    return config if isinstance(config, Config) else config(recorded)
 
-    Raises:
-        DatasetError: There are no images.
-        RunError: There is neither data nor, in ``resumed``, a training to go on with.
-    """
+
+def _dataset(
+    data: Path | str | Dataset | None,
+    plan: Plan | None,
+    resumed: Path | None,
+    layout: str,
+    categories: Sequence[str] | None,
+) -> Dataset:
+    """Return the data set to train on, read as recorded where its folder alone, or nothing, is given."""
     if isinstance(data, Dataset):
         return data
+    if plan is not None:
+        layout = plan.layout if layout == "auto" else layout
+        return load_dataset(Path(data or plan.data), cast("Layout", layout), categories or plan.categories)
     if data is not None:
-        return load_dataset(Path(data), *((plan.layout, plan.categories) if plan else ()))
-    if plan is None and resumed is not None:
+        return load_dataset(Path(data), cast("Layout", layout), categories)
+    if resumed is not None:
         raise RunError(
-            f"no training to go on with in {resumed}",
+            f"no training to resume in {resumed}",
             expected=f"a folder with {PLAN}, of an unfinished training, or a finished run",
-            got=_what_lies(resumed) if resumed.exists() else "no such folder",
-            remedy="mend --out, or name DATA to begin one there",
+            got=_content(resumed) if resumed.exists() else "no such folder",
+            remedy="correct --out, or name DATA to start one there",
         )
-    if plan is None:
-        raise DatasetError(
-            "no data to train on",
-            expected="DATA, a folder",
-            remedy="only --resume goes without",
-        )
-    return plan.load_dataset()
+    raise DatasetError("no data to train on", expected="DATA, a folder", remedy="only --resume works without it")
 
 
-def _whole(folder: Path) -> bool:
-    return (folder / CONFIG).exists() and (folder / ADAPTER).exists()
-
-
-def is_finished(folder: Path, resume: bool) -> bool:
-    """Whether the run folder already holds a finished run that may be returned; raises if it is in the way."""
-    finished = _whole(folder)
+def _finished(folder: Path, resume: bool) -> Run | None:
+    """Return the finished run in a folder, if it may be returned; raise ``RunError`` if the folder is in the way."""
+    whole = _is_whole(folder)
     if not folder.exists() or (folder.is_dir() and (resume or not any(folder.iterdir()))):
-        return finished
-    if not RuntimeConfig.is_rank_zero():  # the first process has begun to write there
-        return False
+        return read_run(folder) if whole else None
+    if not RuntimeConfig.is_rank_zero():  # rank zero has already started to write there
+        return None
     raise RunError(
         f"run folder {folder} is in the way",
         expected="a new or empty folder",
-        got=_what_lies(folder),
-        remedy="choose another --out, or delete it" + ("" if finished else "; --resume goes on with a training"),
+        got=_content(folder),
+        remedy="choose another --out, or delete it" + ("" if whole else "; --resume continues a training"),
     )
 
 
-def _what_lies(folder: Path) -> str:
-    """What is in the way, in words."""
-    if _whole(folder):
+def _is_whole(folder: Path) -> bool:
+    """Return True if a folder holds a finished run: ``config.json`` is written last."""
+    return (folder / CONFIG).exists() and (folder / ADAPTER).exists()
+
+
+def _content(folder: Path) -> str:
+    """Name what is in a folder, for an error."""
+    if _is_whole(folder):
         return "a finished run"
     if (folder / PLAN).exists():
         return "an unfinished training"
     return "a folder with files" if folder.is_dir() else "a file"
 
 
-def as_asked(run: Run, config: Config) -> Run:
-    """The finished run, if it was trained with these settings."""
-    _require_equal(
-        _values(run.config),
-        _values(config),
-        f"run {run.folder} is finished, with other settings",
-        remedy="train into another folder",
-    )
-    return run
-
-
 def _values(config: Config) -> dict[str, object]:
-    """Every setting by name."""
+    """Return every setting by name."""
     return {name: config.value(name) for name in setting_names()}
 
 
 def _require_equal(expected: dict[str, object], got: dict[str, object], what: str, remedy: str) -> None:
-    """Raise ``RunError`` that says ``what`` and names the values that differ, if any do."""
+    """Raise a ``RunError`` that names the values that differ, if any do."""
     differing = [name for name in expected if expected[name] != got[name]]
     if differing:
         raise RunError(

@@ -25,7 +25,7 @@ ROUNDS = 4
 
 
 def validate(
-    model: ClipAda, samples: Sequence[Sample], config: Config, workers: int = 2
+    model: ClipAda, samples: Sequence[Sample], config: Config, workers: int
 ) -> dict[str, dict[str, CategoryMetrics]]:
     """Score held-out images with synthetic anomalies, drawn the same for every setting with the same seed.
 

@@ -1,76 +1,69 @@
-"""The command ``predict`` as functions."""
+"""One job behind every way to inspect: outcomes of this machine, a cluster or a watched folder, written and watched."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 
-from clipada.calibration import DriftMonitor
+from clipada.calibration import Calibration, DriftMonitor
 from clipada.config import PredictConfig
 from clipada.errors import ConfigError
-from clipada.files import made_folder
-from clipada.inspection import Inspector
 from clipada.inspection.batch.journal import Journal
-from clipada.inspection.batch.pipeline import Outcome, outcomes
-from clipada.inspection.batch.sources import Source, Sources
+from clipada.inspection.batch.pipeline import Outcome
+from clipada.inspection.batch.sources import Sources
 from clipada.inspection.pictures import is_picture
 from clipada.inspection.record import Record
-from clipada.types import Verdict
 
 log = logging.getLogger(__name__)
 
 
-class Job:
-    """Images to be inspected with a run, and where it is written.
+def run_job(
+    outcomes: Iterable[Outcome],
+    journal: Journal | None = None,
+    *,
+    record: Callable[[Outcome], object] = lambda _: None,
+    finish: Callable[[], object] = lambda: None,
+) -> Generator[Outcome]:
+    """Hand out outcomes in order, each once its JSON line is written and it is recorded.
 
     Args:
-        inspector: The run, loaded.
-        sources: The images.
-        out: The folder for pictures and JSON lines, if any.
-        settings: How.
-
-    Raises:
-        RunError: ``out`` cannot be written to, or what lies there is unfinished or of another model.
+        outcomes: The results of the inspection, made while they are taken.
+        journal: The file of JSON lines, which is closed in the end.
+        record: Stores an outcome, or watches it for drift.
+        finish: Called after the last outcome, if nothing failed.
     """
+    with journal or nullcontext():
+        for outcome in outcomes:
+            if journal is not None:
+                journal.append(outcome.record)
+            record(outcome)
+            yield outcome
+        if journal is not None:
+            journal.finish()
+    finish()
 
-    def __init__(self, inspector: Inspector, sources: Sources, out: Path | str | None, settings: PredictConfig) -> None:
-        self.inspector = inspector
-        self.sources = sources
-        self.settings = settings
-        self.out = None if out is None else made_folder(Path(out))
-        self.journal = begin_journal(self.out, settings, _basis(inspector))
 
-    def todo(self) -> Iterator[Source]:
-        """The images without a verdict of an earlier time."""
-        journal = self.journal
-        return (source for source in self.sources if journal is None or not journal.is_done(source.path))
+class DriftLog:
+    """Drift among the outcomes of one job, logged at its end; nothing without a calibration."""
 
-    def run(self, *, watch_drift: bool = True) -> Generator[Outcome, None, None]:
-        """Inspect them, one outcome each, in order; what is handed out is on the disk.
+    def __init__(self, calibration: Calibration | None) -> None:
+        self._monitor = None if calibration is None else DriftMonitor(calibration)
 
-        Args:
-            watch_drift: Whether to warn in the end of drift among them.
-        """
-        calibration = self.inspector.calibration if watch_drift else None
-        monitor = None if calibration is None else DriftMonitor(calibration)
-        with self.journal or nullcontext():
-            for outcome in outcomes(self.inspector, self.todo(), self.out, self.settings):
-                if self.journal is not None:
-                    self.journal.append(outcome.record)
-                if monitor is not None and isinstance(outcome.result, Verdict):
-                    monitor.watch(outcome.result)
-                yield outcome
-            if self.journal is not None:
-                self.journal.finish()
-        if monitor is not None:
-            warn_of_drift(monitor)
+    def add(self, outcome: Outcome) -> None:
+        """Take an outcome into account; failures and verdicts without a calibration do not count."""
+        if self._monitor is not None and outcome.record.get("calibration"):
+            self._monitor.add(outcome.record["score"], outcome.record["group"])
+
+    def warn_of_drift(self) -> None:
+        """Log a warning for each group that drifted."""
+        for report in () if self._monitor is None else self._monitor.drifting():
+            log.warning(report.describe())
 
 
 def find_sources(images: Path | str | Iterable[Path | str], out: Path | str | None, settings: PredictConfig) -> Sources:
-    """The images to be inspected; with ``out``, pictures of an earlier time are none.
+    """List the images to inspect; with ``out``, pictures that an earlier prediction wrote do not count.
 
     Raises:
         ImageError: A path does not exist, or no image is found.
@@ -79,31 +72,15 @@ def find_sources(images: Path | str | Iterable[Path | str], out: Path | str | No
     return Sources(given, settings.shard, is_picture if out is not None else lambda _: False)
 
 
-def begin_journal(out: Path | None, settings: PredictConfig, basis: Record) -> Journal | None:
-    """The file for the JSON lines in ``out``, of verdicts that rest on what ``basis`` does.
+def open_journal(out: Path | None, settings: PredictConfig, basis: Record | None = None) -> Journal | None:
+    """Open the file of JSON lines in ``out``, for verdicts of the model, calibration and threshold in ``basis``.
 
     Raises:
-        ConfigError: There is no ``out`` to go on in.
-        RunError: What lies there is unfinished, damaged or rests on something else.
+        ConfigError: A prediction is to be continued, but there is no ``out``.
+        RunError: What is in ``out`` is unfinished, damaged, or of another model, calibration or threshold.
     """
     if out is None:
         if settings.skip_done:
-            raise ConfigError("there is nothing to go on with", got="no --out", remedy="pass the --out it was begun in")
+            raise ConfigError("there is nothing to continue", got="no --out", remedy="pass the --out it started with")
         return None
     return Journal(out, settings.shard, skip_done=settings.skip_done, basis=basis)
-
-
-def warn_of_drift(monitor: DriftMonitor) -> None:
-    """Say in the log what drifts."""
-    for report in monitor.drifting():
-        log.warning(report.describe())
-
-
-def _basis(inspector: Inspector) -> dict[str, object]:
-    """What the inspector's verdicts on images of no group rest on, as in a record."""
-    return {
-        "model": None if inspector.model is None else asdict(inspector.model),
-        "calibration": None if inspector.calibration is None else inspector.calibration.id,
-        "group": None,
-        "threshold": inspector.region_level(None),
-    }

@@ -15,7 +15,7 @@ import numpy as np
 
 from clipada.config import Shard
 from clipada.errors import RunError
-from clipada.files import written_aside
+from clipada.files import atomic_write
 from clipada.inspection.batch.sources import stable_hash
 from clipada.inspection.record import Record
 
@@ -126,7 +126,7 @@ class Journal:
     def _take_over(self, earlier: Path) -> None:
         """Begin with the verdicts of an earlier time."""
         done = array("Q")
-        with written_aside(self.partial) as aside, aside.open("w", encoding="utf-8") as file:
+        with atomic_write(self.partial) as aside, aside.open("w", encoding="utf-8") as file:
             for line, record in _verdicts(earlier):
                 self.require(record)
                 done.append(_key(record["path"]))

@@ -1,4 +1,4 @@
-"""Images through decoding, inference and writing at once: one outcome each, in order, in bounded memory."""
+"""Pipeline of decoding, inference and writing: one outcome per image, in order, in bounded memory."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Outcome:
     """The result for one image.
 
     Attributes:
-        result: The verdict, or the failure.
+        result: The verdict, or the failure; ``None`` if another machine of a cluster made it.
         record: The content of its JSON line.
     """
 
-    result: Verdict | Failure
+    result: Verdict | Failure | None
     record: Record
 
 
@@ -37,9 +37,9 @@ def outcomes(
 ) -> Iterator[Outcome]:
     """Inspect images and, with ``out``, write their pictures there.
 
-    While one batch is looked at, the next ones are decoded and the one before is drawn and written, by threads: what
-    takes the time (Pillow, zlib, the engines) lets others run. An outcome is handed out when its pictures are on the
-    disk. At most four batches and ``WRITES_AHEAD`` images a thread exist at a time.
+    While one batch is inferred, threads decode the next ones and draw and write the one before: Pillow, zlib and the
+    engines release the GIL. An outcome is handed out when its pictures are on the disk. At most four batches and
+    ``WRITES_AHEAD`` images per thread exist at a time.
 
     Raises:
         RunError: The run's maps are not finite.
@@ -67,7 +67,7 @@ def outcomes(
 
 
 def _finished(result: Verdict | Failure, name: str, out: Path | None) -> Outcome:
-    """Draw and write a result's pictures and describe it: the work of a thread."""
+    """Draw and write a result's pictures and describe it; runs in a thread."""
     if out is not None and isinstance(result, Verdict):
         write_pictures(out, name, result)
     return Outcome(result, verdict_record(result))

@@ -1,4 +1,4 @@
-"""The same on a cluster: Ray Data hands out the images, each of its actors inspects with a run loaded once."""
+"""Inspection on a cluster: Ray Data hands out the images, each of its actors inspects with a run loaded once."""
 
 from __future__ import annotations
 
@@ -7,129 +7,93 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from clipada.calibration import DriftMonitor, read_calibration
 from clipada.config import EngineOptions, PredictConfig
 from clipada.errors import ClipAdaError, ConfigError
-from clipada.files import made_folder
 from clipada.inspection import Inspector
-from clipada.inspection.batch.job import find_sources, warn_of_drift
-from clipada.inspection.batch.journal import Journal
-from clipada.inspection.batch.pipeline import outcomes
+from clipada.inspection.batch.pipeline import Outcome, outcomes
 from clipada.inspection.batch.sources import Source
 from clipada.inspection.record import Record
-from clipada.runs import CALIBRATION, read_run
 
 if TYPE_CHECKING:
     import pyarrow
 
 BATCHES_A_TASK = 16
-"""Batches that an actor is handed at a time, so that decoding, inference and writing overlap there too."""
+"""Batches in one task of an actor, so that decoding, inference and writing overlap there too."""
 
 IMAGES_AT_ONCE = 100_000
-"""Images that Ray is told of at a time, so that memory stays bounded; then the actors start anew."""
+"""Images submitted to Ray at a time, so that memory stays bounded; then the actors start again."""
 
 
-def predict_on_ray(
-    run: Path | str,
-    images: Path | str | Iterable[Path | str],
-    out: Path | str,
-    settings: PredictConfig | None = None,
-    *,
-    backbone: str | None = None,
-    engine: EngineOptions | None = None,
-) -> Iterator[Record]:
-    """Inspect images as ``predict`` does, on Ray: on the cluster that ``RAY_ADDRESS`` names, else on this machine.
+@dataclass(frozen=True, kw_only=True)
+class RayJob:
+    """Arguments of every actor; run, images and ``out`` must have the same paths on every machine.
 
-    Run, images and ``out`` must lie at the same paths on every machine. One actor takes ``engine.threads`` cores (1
-    unless set) or, where torch finds any in the cluster, one GPU; the run is loaded once in each.
-
-    Yields:
-        What ``predict`` writes into a JSON line, in order, once it and the pictures are on the disk.
-
-    Raises:
-        ImageError: A path does not exist, or no image is found.
-        RunError: The run folder is not whole, ``out`` cannot be written to, or what lies there is of another model.
-        ModuleNotFoundError: Ray is not installed.
+    Attributes:
+        run: The absolute path of the run folder, or the run's name on the hub.
+        here: The folder that relative paths start from.
+        out: The folder for pictures.
+        settings: Batches, workers and threshold.
+        engine: Engine, precision, device and threads.
     """
-    import pyarrow  # noqa: F401 - missing, it is told before any work
+
+    run: Path | str
+    here: Path
+    out: Path
+    settings: PredictConfig
+    engine: EngineOptions
+
+
+def require_ray() -> None:
+    """Raise ``ModuleNotFoundError`` before any work if Ray is not installed."""
+    import pyarrow  # noqa: F401
     import ray.data  # noqa: F401
 
-    settings, engine = settings or PredictConfig(), engine or EngineOptions()
-    sources = find_sources(images, out, settings)
-    description = read_run(Path(run))
-    folder = made_folder(Path(out).absolute())
-    path = description.folder / CALIBRATION
-    monitor = DriftMonitor(read_calibration(path)) if path.exists() else None
-    journal = Journal(folder, settings.shard, skip_done=settings.skip_done)
-    asked = {
-        "run": description.folder.absolute(),
-        "here": Path.cwd(),
-        "out": folder,
-        "settings": settings,
-        "backbone": backbone,
-        "engine": engine,
-    }
 
-    def records() -> Iterator[Record]:
-        with journal, _started():
-            todo = (source for source in sources if not journal.is_done(source.path))
-            for some in _chunks(todo, IMAGES_AT_ONCE):
-                for record in _inspected(some, asked):
-                    journal.append(record)
-                    if monitor is not None and record.get("calibration"):
-                        monitor.add(record["score"], record["group"])
-                    yield record
-            journal.finish()
-        if monitor is not None:
-            warn_of_drift(monitor)
+def inspect_on_ray(sources: Iterable[Source], job: RayJob) -> Iterator[Outcome]:
+    """Inspect images on the cluster that ``RAY_ADDRESS`` names, else on this machine with Ray.
 
-    return records()
+    One actor takes ``engine.threads`` cores (1 unless set) or, if torch finds any in the cluster, one GPU; each loads
+    the run once.
+
+    Yields:
+        An outcome for each image in order, without its verdict: the record alone travels.
+    """
+    with _started():
+        for some in _chunks(sources, IMAGES_AT_ONCE):
+            yield from (Outcome(None, record) for record in _inspected(some, job))
 
 
 class Actor:
-    """Inspects and writes on one machine of the cluster.
+    """Inspects and writes on one machine of the cluster."""
 
-    Args:
-        run: The run folder.
-        here: The folder that relative paths start from.
-        out: The folder for pictures.
-        settings: How to inspect.
-        backbone: Where the backbone lies.
-        engine: What looks.
-    """
-
-    def __init__(
-        self, run: Path, here: Path, out: Path, settings: PredictConfig, backbone: str | None, engine: EngineOptions
-    ) -> None:
-        self._here, self._out, self._settings = here, out, settings
-        self._load = partial(Inspector.load, run, backbone=backbone, engine=engine, threshold=settings.threshold)
+    def __init__(self, job: RayJob) -> None:
+        self._job = job
         self._inspector: Inspector | None = None
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        """From columns ``path`` and ``name``, bytes as the file system has them, to the column ``line``."""
+        """Turn columns ``path`` and ``name``, bytes as the file system has them, into the column ``line``."""
         import pyarrow as pa
 
         paths, names = ([os.fsdecode(value) for value in table[name].to_pylist()] for name in ("path", "name"))
-        sources = (Source(self._here / path, name) for path, name in zip(paths, names, strict=True))
-        if self._inspector is None:  # not in __init__: Ray tries that again and again, and hides what was raised
-            self._inspector = self._load()
-        found = outcomes(self._inspector, sources, self._out, self._settings)
+        sources = (Source(self._job.here / path, name) for path, name in zip(paths, names, strict=True))
+        if self._inspector is None:  # not in __init__: Ray retries that without end, and hides what was raised
+            settings = self._job.settings
+            self._inspector = Inspector.load(self._job.run, engine=self._job.engine, threshold=settings.threshold)
+        found = outcomes(self._inspector, sources, self._job.out, self._job.settings)
         lines = [json.dumps(outcome.record | {"path": path}) for path, outcome in zip(paths, found, strict=True)]
         return pa.table({"line": lines})
 
 
-def _inspected(sources: Iterable[Source], asked: dict[str, Any]) -> Iterator[Record]:
-    """The records of some images, in order."""
+def _inspected(sources: Iterable[Source], job: RayJob) -> Iterator[Record]:
+    """Yield the records of some images in order."""
     import pyarrow as pa
     import ray
 
-    settings, engine = asked["settings"], asked["engine"]
     blocks = [
         pa.table(
             {
@@ -137,14 +101,14 @@ def _inspected(sources: Iterable[Source], asked: dict[str, Any]) -> Iterator[Rec
                 "name": [os.fsencode(source.name) for source in some],
             }
         )
-        for some in _chunks(sources, BATCHES_A_TASK * settings.batch_size)
+        for some in _chunks(sources, BATCHES_A_TASK * job.settings.batch_size)
     ]
-    needs, actors = _resources(engine, len(blocks))
+    needs, actors = _resources(job.engine, len(blocks))
     data = ray.data.from_arrow(blocks).map_batches(
         Actor,
         batch_size=None,
         batch_format="pyarrow",
-        fn_constructor_kwargs=asked | {"engine": _within(engine)},
+        fn_constructor_kwargs={"job": replace(job, engine=_within(job.engine))},
         concurrency=(1, actors),
         **needs,
     )
@@ -160,7 +124,7 @@ def _inspected(sources: Iterable[Source], asked: dict[str, Any]) -> Iterator[Rec
 
 
 def _resources(engine: EngineOptions, blocks: int) -> tuple[dict[str, float], int]:
-    """What one actor takes, and how many actors there may be."""
+    """Return the resources of one actor, and how many actors fit into the cluster."""
     import ray
 
     cluster = ray.cluster_resources()
@@ -180,20 +144,20 @@ def _resources(engine: EngineOptions, blocks: int) -> tuple[dict[str, float], in
 
 
 def _within(engine: EngineOptions) -> EngineOptions:
-    """The engine, an export's runtime kept to the cores of its actor; torch keeps to them by itself."""
+    """Limit an export's runtime to the cores of its actor; torch limits itself."""
     return replace(engine, threads=engine.threads or 1) if engine.name in ("onnx", "openvino") else engine
 
 
 @contextmanager
 def _started() -> Iterator[None]:
-    """Ray, joined or started; what was started here is stopped in the end."""
+    """Join or start Ray; stop in the end what was started here."""
     import ray
 
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone outside
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no statistics are sent anywhere
     ray.init(logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False)
     try:
         yield
@@ -202,6 +166,6 @@ def _started() -> Iterator[None]:
 
 
 def _chunks(sources: Iterable[Source], size: int) -> Iterator[list[Source]]:
-    """Consecutive sources, ``size`` at a time."""
+    """Cut sources into lists of ``size``."""
     rest = iter(sources)
     return iter(lambda: list(islice(rest, size)), [])

@@ -1,4 +1,4 @@
-"""The frozen backbone: what it is, and where it comes from."""
+"""The frozen backbone and its loading."""
 
 from clipada.models.backbones.clip import FrozenClip
 from clipada.models.backbones.loading import EMBEDDED_FOLDER, load_clip, load_whole_clip, read_configuration

@@ -1,4 +1,4 @@
-"""The frozen CLIP: images to patch tokens of one block, and access to the text tower."""
+"""The frozen CLIP: patch tokens of one vision block, and access to the text tower."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD  # type: 
 
 from clipada.config import Tune
 
-Normalisation = tuple[Sequence[float], Sequence[float]]
+Normalization = tuple[Sequence[float], Sequence[float]]
 
 _IDLE = ("post_layernorm", "token_embedding")
-"""What no gradient reaches: the patch tokens are raw, and the prompt holds the embeddings of its words."""
+"""Parts that no gradient reaches: patch tokens skip the last norm, and the prompt keeps its words' embeddings."""
 
 
 class FrozenClip(nn.Module):
-    """A CLIP that does not learn, unless an encoder is tuned: its vision tower up to one block, and its text tower.
+    """A CLIP with its vision tower up to one block and its text tower, frozen unless an encoder is tuned.
 
     Shapes: ``B`` images, ``H x W`` pixels, patch ``p``, grid ``h = round(H / p)``, ``w = round(W / p)``, vision width
     ``D`` (768 for ViT-B/16), text width ``T`` (512) and embedding width ``E`` (512).
 
     Args:
-        vision: The vision tower, already cut after the block wanted.
+        vision: The vision tower, already cut after the wanted block.
         text: The text tower with its projection.
-        tokenizer: The tokenizer that belongs to it.
-        normalisation: Mean and standard deviation per channel of the pixel values, 0..1.
+        tokenizer: The text tower's tokenizer.
+        normalization: Mean and standard deviation of each channel of pixel values 0..1.
     """
 
     mean: Tensor
@@ -45,13 +45,13 @@ class FrozenClip(nn.Module):
         vision: CLIPVisionModel,
         text: CLIPTextModelWithProjection,
         tokenizer: Any,
-        normalisation: Normalisation = (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
+        normalization: Normalization = (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
     ) -> None:
         super().__init__()
         self.vision = vision
         self.text = text
         self.tokenizer = tokenizer
-        mean, std = normalisation
+        mean, std = normalization
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         vision_config: Any = vision.config
@@ -66,11 +66,11 @@ class FrozenClip(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002
-        """Stay in evaluation mode, whatever the model around does."""
+        """Stay in evaluation mode, even if the whole model is set to training mode."""
         return super().train(False)
 
     def tune(self, encoders: Tune) -> None:
-        """Let encoders learn, but for what has no part in the maps: the word table and the vision tower's last norm."""
+        """Unfreeze encoders, except for parts without effect on the maps: the word table and the vision tower's last norm."""
         if encoders == "none":
             return
         self._origin = self.sha256()
@@ -80,9 +80,9 @@ class FrozenClip(nn.Module):
 
     @contextmanager
     def plain_attention(self) -> Iterator[None]:
-        """Let the vision tower attend by plain matrix products, the same sums in another order, instead of fused.
+        """Compute the vision tower's attention by plain matrix products instead of the fused kernel.
 
-        On a CPU the gradient of fused attention in bfloat16 takes twice the time.
+        The sums are the same in another order. On a CPU the gradient of fused attention in bfloat16 takes twice as long.
         """
         fused: str = self.vision.config._attn_implementation
         self.vision.set_attn_implementation("eager")
@@ -93,53 +93,53 @@ class FrozenClip(nn.Module):
 
     @property
     def origin_sha256(self) -> str:
-        """The hash of the weights as they were loaded, whatever was tuned since."""
+        """Hash of the weights as they were loaded, before any tuning."""
         return self._origin or self.sha256()
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """RGB pixel values 0..1, ``(B, 3, H, W)``, to CLIP's input ``X`` of the same shape."""
+    def normalize(self, images: Tensor) -> Tensor:
+        """Normalize RGB pixel values 0..1, ``(B, 3, H, W)``, to CLIP's input ``X`` of the same shape."""
         return (images - self.mean) / self.std
 
     def grid(self, size: Sequence[int]) -> tuple[int, int]:
-        """The token grid ``(h, w)`` of an image of ``size`` ``(H, W)``."""
+        """Compute the token grid ``(h, w)`` of an image of ``size`` ``(H, W)``."""
         height, width = (max(1, round(side / self.patch_size)) for side in size)
         return height, width
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Patch tokens ``F``: the block's raw output, without the class token and without a final LayerNorm.
+        """Compute patch tokens ``F``: the block's raw output, without the class token and without a final LayerNorm.
 
         Args:
-            inputs: ``X``, ``(B, 3, H, W)``, normalised. Sides that the patch size does not divide are resized to the
-                nearest that it does; position embeddings are interpolated to the grid (bicubic).
+            inputs: ``X``, ``(B, 3, H, W)``, normalized. Sides that are no multiple of the patch size are resized to
+                the nearest multiple; position embeddings are interpolated to the grid (bicubic).
 
         Returns:
-            ``(B, h * w, D)``, rows of the grid one after another.
+            ``(B, h * w, D)``, in row-major order of the grid.
         """
         tokens: Tensor = self.vision(self.to_whole_patches(inputs), interpolate_pos_encoding=True).last_hidden_state
         return tokens[:, 1:]
 
     def to_whole_patches(self, inputs: Tensor) -> Tensor:
-        """Inputs ``(B, 3, H, W)``, resized to ``(B, 3, h p, w p)`` where patches do not divide them."""
+        """Resize inputs ``(B, 3, H, W)`` to ``(B, 3, h p, w p)`` unless they already are whole patches."""
         whole = [side * self.patch_size for side in self.grid(inputs.shape[-2:])]
         if list(inputs.shape[-2:]) == whole:
             return inputs
         return F.interpolate(inputs, size=whole, mode="bilinear", align_corners=False, antialias=True)
 
     def word_ids(self, words: str) -> list[int]:
-        """Token ids of ``words``, without start and end."""
+        """Tokenize ``words`` to ids, without start and end."""
         ids: list[int] = self.tokenizer(words, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
         return ids
 
     def embed_ids(self, ids: Sequence[int]) -> Tensor:
-        """Word embeddings ``(len(ids), T)``, before positions are added."""
+        """Look up word embeddings ``(len(ids), T)``, before positions are added."""
         table: Tensor = self.text.text_model.embeddings.token_embedding.weight
         return table[torch.tensor(ids, dtype=torch.long, device=table.device)]
 
     def encode_text(self, words: Tensor) -> Tensor:
-        """The projected output at the last position of one sequence of word embeddings.
+        """Compute the projected output at the last position of one sequence of word embeddings.
 
-        The text tower is causal: what follows the end-of-text token never changes its output, so the sequence may stop
-        there instead of being padded.
+        The text tower is causal: padding after the end-of-text token cannot change that token's output, so the sequence
+        ends there.
 
         Args:
             words: ``(L, T)``, from start-of-text to end-of-text, ``L`` up to the context length.
@@ -156,7 +156,7 @@ class FrozenClip(nn.Module):
         return embedding.squeeze(0)
 
     def sha256(self) -> str:
-        """Hash of every weight that is used and of the normalisation, in float32, whatever their file or dtype."""
+        """Compute the hash of all used weights and of the normalization in float32, independent of file and dtype."""
         digest = hashlib.sha256()
         for name, tensor in sorted((self.state_dict() | dict(self.named_buffers(recurse=False))).items()):
             digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Checkpoints of CLIP: found by hub name, folder or cache, read as far as needed, and refused in plain words."""
+"""Loading of CLIP checkpoints by hub name or folder, as far as they are needed."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from clipada.config import EMBEDDED_BACKBONE, BackboneConfig
 from clipada.errors import BackboneError, ConfigError
-from clipada.models.backbones.clip import FrozenClip, Normalisation
+from clipada.models.backbones.clip import FrozenClip, Normalization
 
 HUB_PATIENCE = 5.0
-"""Seconds that the hub has to begin to answer."""
+"""Timeout of the hub's first answer, in seconds."""
 
 EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED_BACKBONE
-"""Where the embedded backbone lies; its README.md is its model card."""
+"""Folder of the embedded backbone; its README.md is its model card."""
 
 
 def load_clip(config: BackboneConfig) -> FrozenClip:
     """Load a frozen CLIP by hub name or local folder, or the embedded one, in float32.
 
-    The local cache is asked before the network. Vision blocks above ``config.patch_block`` are not read from the file.
+    The local cache is used before the network. Vision blocks above ``config.patch_block`` are not read from the file.
 
     Raises:
-        BackboneError: The checkpoint cannot be found, read, or is no CLIP.
-        ConfigError: The vision tower has fewer blocks than asked for.
+        BackboneError: The checkpoint cannot be found or read, or is no CLIP.
+        ConfigError: The vision tower has fewer blocks than requested.
     """
     name = _resolved(config.name)
     clip_config = read_configuration(name)
@@ -54,7 +54,7 @@ def load_clip(config: BackboneConfig) -> FrozenClip:
 
 
 def load_whole_clip(name: str) -> tuple[FrozenClip, nn.Linear]:
-    """Load a frozen CLIP with all its vision blocks, and what ``FrozenClip`` does without: the visual projection.
+    """Load a frozen CLIP with all vision blocks, and the visual projection that ``FrozenClip`` does not contain.
 
     Args:
         name: Hub name, local folder, or the embedded backbone's name.
@@ -76,7 +76,7 @@ def load_whole_clip(name: str) -> tuple[FrozenClip, nn.Linear]:
 
 
 def read_configuration(name: str) -> Any:
-    """A checkpoint's configuration in ``transformers``' own words; raises ``BackboneError`` unless it is a CLIP's."""
+    """Read a checkpoint's ``transformers`` configuration; raise ``BackboneError`` if it is no CLIP's."""
     config = _load("configuration", CLIPConfig, _resolved(name))
     if config.model_type != "clip":
         raise BackboneError(f"backbone {name} is no CLIP", expected="model_type 'clip'", got=config.model_type)
@@ -84,17 +84,17 @@ def read_configuration(name: str) -> Any:
 
 
 def _frozen(name: str, config: Any, vision: CLIPVisionModel) -> FrozenClip:
-    """A vision tower, with the text tower and all else that belongs to it."""
+    """Load the text tower and the tokenizer that belong to a vision tower."""
     return FrozenClip(
         vision=vision,
         text=_load("text tower", CLIPTextModelWithProjection, name, config=config.text_config, dtype=torch.float32),
         tokenizer=_load("tokenizer", AutoTokenizer, name),
-        normalisation=_normalisation(name),
+        normalization=_normalization(name),
     )
 
 
 def _resolved(name: str) -> str:
-    """The absolute path of the embedded backbone or of a local folder, or a hub name as it is."""
+    """Resolve the embedded backbone or a local folder to an absolute path; keep a hub name."""
     if name == EMBEDDED_BACKBONE:
         return str(EMBEDDED_FOLDER)
     folder = Path(name).expanduser()
@@ -104,7 +104,7 @@ def _resolved(name: str) -> str:
         raise BackboneError(
             f"no backbone at {name}",
             expected="a folder with config.json, model.safetensors and tokenizer.json",
-            got="a file" if folder.exists() else "nothing there",
+            got="a file" if folder.exists() else "no such folder",
             remedy="check the path, or give a hub name such as openai/clip-vit-base-patch16",
         )
     return name
@@ -119,7 +119,7 @@ def _load(part: str, kind: Any, name: str, **options: Any) -> Any:
                 if not offline:
                     _require_hub(name)
                 return kind.from_pretrained(name, local_files_only=offline, **options)
-        except Exception as error:  # transformers raises OSError, ValueError, KeyError, its own and the hub's
+        except Exception as error:  # transformers raises OSError, ValueError, KeyError, its own errors and the hub's
             failure = error
     raise BackboneError(
         f"cannot load the {part} of backbone {name}",
@@ -132,8 +132,8 @@ def _load(part: str, kind: Any, name: str, **options: Any) -> Any:
     ) from failure
 
 
-def _normalisation(name: str) -> Normalisation:
-    """The checkpoint's own mean and standard deviation, or OpenAI CLIP's where it states none."""
+def _normalization(name: str) -> Normalization:
+    """Read the checkpoint's mean and standard deviation; OpenAI CLIP's if it has none."""
     for offline in (True,) if Path(name).is_dir() else (True, False):
         try:
             with _quiet():
@@ -147,22 +147,22 @@ def _normalisation(name: str) -> Normalisation:
 
 
 def _require_hub(name: str) -> None:
-    """Ask the hub for a model, once: ``transformers`` asks again and again, for half a minute without a network.
+    """Check once that the hub has a model: ``transformers`` retries for half a minute without a network.
 
     Raises:
-        OSError: The hub has no such model, does not give it, or does not answer.
+        OSError: The hub has no such model, denies access to it, or does not answer.
     """
     url = hf_hub_url(name, "config.json")
     try:
         get_hf_file_metadata(url, timeout=HUB_PATIENCE)
-    except Exception as error:  # the hub's own and its HTTP library's, which is another in each of its versions
+    except Exception as error:  # the hub's own errors and those of its HTTP library, which changes with its version
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise OSError(f"no {url}: {reason}") from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep ``transformers`` and the hub from reporting what is left out on purpose, and each try to connect."""
+    """Silence ``transformers`` and the hub: unused weights are intended, and failed connections are reported once."""
     noisy = [logging.getLogger("transformers"), logging.getLogger("huggingface_hub")]
     levels = [logger.level for logger in noisy]
     bars = is_progress_bar_enabled()

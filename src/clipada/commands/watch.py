@@ -1,0 +1,82 @@
+"""Follow a folder: inspect and store each new image once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Unpack
+
+from clipada.calibration import read_calibration
+from clipada.config import BatchConfig, EngineKeywords, HistoryConfig, SinkConfig, WatchConfig
+from clipada.history.recorder import Recorder
+from clipada.history.watching.watch import FolderWatch
+from clipada.inspection import Inspector
+from clipada.inspection.batch import Outcome, run_job
+from clipada.inspection.pictures import write_pictures
+from clipada.inspection.record import verdict_record
+from clipada.runs import CALIBRATION
+from clipada.runs.hub import find_run
+from clipada.types import Verdict
+
+
+def watch(
+    run: Path | str,
+    folder: Path | str,
+    settings: WatchConfig | None = None,
+    *,
+    history: HistoryConfig | None = None,
+    sinks: SinkConfig | None = None,
+    out: Path | None = None,
+    threshold: float | None = None,
+    batches: BatchConfig | None = None,
+    once: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+    on_start: Callable[[str], object] = lambda _: None,
+    **engine: Unpack[EngineKeywords],
+) -> Iterator[Outcome]:
+    """Follow a folder that cameras write into; each image is inspected and stored once, also after a restart.
+
+    Args:
+        run: The run folder, or ``owner/name`` of a run on the Hugging Face hub.
+        folder: The folder to follow, at any depth.
+        settings: When a file counts as complete.
+        history: The database of verdicts and of the files seen.
+        sinks: Receivers of each verdict.
+        out: The folder for overlays and 16-bit maps, if any.
+        threshold: Map value, 0..1, above which a pixel belongs to a region.
+        batches: Images per forward pass, and threads that decode.
+        once: True to end when everything that is there was inspected.
+        stopped: Asked after each batch if the watch is to end.
+        on_start: Called with the database's place once the watch has started.
+        engine: As for ``EngineKeywords``.
+
+    Yields:
+        An outcome for each image, once it is stored.
+
+    Raises:
+        ImageError: There is no such folder.
+        HistoryError: The database cannot be used.
+        ClipAdaError: As for ``Inspector.load``.
+    """
+    folder, history, batches = Path(folder), history or HistoryConfig(), batches or BatchConfig()
+    description = find_run(run)
+    path = description.folder / CALIBRATION
+    calibration = read_calibration(path) if path.exists() else None
+    with Recorder(calibration, history, sinks) as recorder:
+        watched = FolderWatch(
+            Inspector.load(description, threshold=threshold, **engine),
+            recorder.history,
+            folder,
+            settings,
+            excluded=[Path(history.images), *([] if out is None else [out])],
+            batch_size=batches.batch_size,
+            workers=batches.workers,
+        )
+        on_start(recorder.history.place)
+        for results in watched.batches(once=once, stopped=stopped):
+            outcomes = [Outcome(result, verdict_record(result)) for result in results]
+            for outcome in run_job(outcomes, finish=recorder.warn_of_drift):
+                yield outcome
+                if out is not None and isinstance(outcome.result, Verdict) and outcome.result.path is not None:
+                    write_pictures(out, str(outcome.result.path.relative_to(folder.absolute())), outcome.result)
+        recorder.finish(flush=once)

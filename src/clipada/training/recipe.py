@@ -1,0 +1,114 @@
+"""The whole training on one page: split, memory, fit, validation, record.
+
+The fit is CLIP-ADA's (section 4.4.1). Around it: a validation split, prototypes of normal patches (``models.memory``),
+and the level that the maps of normal images stay below.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from clipada.config import Config, RuntimeConfig
+from clipada.devices import machine
+from clipada.engines.torch import TorchEngine
+from clipada.evaluation.evaluate import normal_level, normal_peaks
+from clipada.evaluation.metrics import mean_metrics
+from clipada.files import made_folder
+from clipada.models.clip_ada import ClipAda, build_model
+from clipada.models.memory import find_prototypes
+from clipada.randomness import derived_generator
+from clipada.runs import Run, Training, read_run, save_run, write_training_sha256s
+from clipada.training.loop import FitResult, fit, launch
+from clipada.training.resume import TrainingJob
+from clipada.training.split import select_share, split_validation
+from clipada.training.validation import validate
+from clipada.types import ProgressReport, Sample, unreported
+
+
+def train_model(job: TrainingJob, runtime: RuntimeConfig, report: ProgressReport = unreported) -> Run:
+    """Train one model on the normal images of all categories and write its run folder.
+
+    Every device runs this function; the first one writes.
+
+    Args:
+        job: Settings, images and run folder.
+        runtime: Devices and workers.
+        report: Called after every step.
+
+    Raises:
+        DatasetError: There are no normal images to train on, or none can be read.
+        BackboneError: The backbone cannot be loaded.
+        RunError: The run folder cannot be written, its checkpoint is damaged, or the training diverged.
+    """
+    config, folder = job.config, job.folder
+    job.dataset.require_training()
+    model = build_model(config)
+
+    chosen = select_share(job.dataset.train, config)
+    samples, held_out = split_validation(chosen, config)
+
+    fabric = launch(config.training, runtime, made_folder(folder))
+    if fabric.is_global_zero and not job.started:
+        job.plan.save(folder)
+    started = time.monotonic()
+
+    if config.model.prototypes_first:
+        model = _with_memory(model, samples, config, runtime, report)
+    fitted = fit(fabric, model, samples, config, folder, runtime=runtime, report=report)
+
+    if fabric.is_global_zero:
+        if model.memory is None:
+            model = _with_memory(model, samples, config, runtime, report)
+        record = _record(model, job, samples, held_out, fitted, runtime.decoders)
+        seconds, device = round(time.monotonic() - started, 1), machine(fabric.device.type)
+        write_training_sha256s(folder, (sample.path for sample in chosen))
+        save_run(folder, model, config, replace(record, seconds=seconds, machine=device))
+    fabric.barrier()
+    return read_run(folder)
+
+
+def _with_memory(
+    model: ClipAda, samples: Sequence[Sample], config: Config, runtime: RuntimeConfig, report: ProgressReport
+) -> ClipAda:
+    """Return the model with prototypes of the training images, if the settings ask for any."""
+    if not config.model.prototypes:
+        return model
+    memory = find_prototypes(
+        model.clip,
+        samples,
+        config.model.prototypes,
+        config.model.image_size,
+        derived_generator(config.training.seed, "prototypes"),
+        runtime.decoders,
+        report,
+    )
+    return model.with_memory(memory)
+
+
+def _record(
+    model: ClipAda,
+    job: TrainingJob,
+    samples: Sequence[Sample],
+    held_out: Sequence[Sample],
+    fitted: FitResult,
+    workers: int,
+) -> Training:
+    """Validate the model, measure what its maps of normal images look like, and describe the training."""
+    config, dataset = job.config, job.dataset
+    validation = validate(model, held_out, config, workers) if held_out else {}
+    peaks = normal_peaks(TorchEngine(model), samples, config.scoring, workers)
+    return Training(
+        categories={name: sum(sample.category == name for sample in samples) for name in dataset.categories},
+        layout=dataset.layout,
+        data=str(dataset.root.resolve()),
+        unreadable=tuple(str(failure.path) for failure in fitted.failures),
+        seconds=0.0,
+        images_per_second=round(fitted.images_per_second, 2),
+        losses=fitted.losses,
+        machine="",
+        normal_level=normal_level([peak for some in peaks.values() for peak in some]),
+        normal_levels={name: normal_level(some) for name, some in peaks.items()},
+        validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in validation.items()},
+    )
