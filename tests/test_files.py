@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clipada.files import write_json, write_text, written_aside
+from clipada.files import atomic_write, write_json, write_text
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def umask() -> Iterator[None]:
 def test_the_new_content_appears_at_once_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text("old")
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("new")
         assert path.read_text() == "old"
         assert aside.parent == path.parent  # the same file system: the rename is atomic
@@ -42,7 +42,7 @@ def test_a_block_that_raises_changes_nothing(tmp_path: Path, error: type[BaseExc
     before = list(tmp_path.iterdir())
 
     def fail() -> None:
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text("half of the n")
             raise error
 
@@ -56,8 +56,8 @@ def test_a_killed_process_leaves_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text("old")
     code = (
-        "import os, pathlib, signal, sys; from clipada.files import written_aside\n"
-        "with written_aside(pathlib.Path(sys.argv[1])) as aside:\n"
+        "import os, pathlib, signal, sys; from clipada.files import atomic_write\n"
+        "with atomic_write(pathlib.Path(sys.argv[1])) as aside:\n"
         "    aside.write_text('half of the n'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     process = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
@@ -68,7 +68,7 @@ def test_a_killed_process_leaves_the_old_content(tmp_path: Path) -> None:
 def test_what_stands_in_the_way_stays_and_no_leftover_is_left(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.mkdir()
-    with pytest.raises(OSError, match="directory"), written_aside(path) as aside:
+    with pytest.raises(OSError, match="directory"), atomic_write(path) as aside:
         aside.write_text("new")
     assert list(tmp_path.iterdir()) == [path]
 

@@ -100,7 +100,7 @@ def test_16_bit_gray_maps_full_range_to_full_range(kind):
 
 
 def test_a_cameras_12_bits_in_16_are_told_once(caplog, monkeypatch, tmp_path):
-    monkeypatch.setattr(images, "_warned_of_darkness", threading.Event())
+    monkeypatch.setattr(images, "_warned_of_dark_image", threading.Event())
     for name, highest in (("full", 65535), ("just", 4096), ("black", 0), ("first", 4095), ("second", 1023)):
         PIL.Image.fromarray(np.array([[0, highest]], np.uint16)).save(tmp_path / f"{name}.png")
         read_rgb(tmp_path / f"{name}.png")

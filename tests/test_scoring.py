@@ -19,7 +19,7 @@ from clipada.scoring import (
     score_passes,
     smooth,
     top_pixel_count,
-    with_fused,
+    append_fused_map,
 )
 
 SHAPES = st.tuples(st.integers(1, 23), st.integers(1, 23))
@@ -150,11 +150,11 @@ def test_what_is_no_map_is_refused(shape):
 
 def test_the_map_that_counts_comes_last() -> None:
     raw = np.stack([np.full((3, 4), value, np.float32) for value in (0.2, 0.6, 0.7)])
-    assert with_fused(raw, ScoringConfig()) is raw
-    fused = with_fused(raw, ScoringConfig(fusion="mean"))
+    assert append_fused_map(raw, ScoringConfig()) is raw
+    fused = append_fused_map(raw, ScoringConfig(fusion="mean"))
     assert np.array_equal(fused[:3], raw)
     np.testing.assert_allclose(fused[3], 0.5, atol=1e-7)
-    assert len(with_fused(raw[:1], ScoringConfig(fusion="mean"))) == 1
+    assert len(append_fused_map(raw[:1], ScoringConfig(fusion="mean"))) == 1
 
 
 @pytest.mark.parametrize(("fusion", "views"), [("last", 2), ("mean", 3)])

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from clipada.errors import RunError
-from clipada.files import written_aside
+from clipada.files import atomic_write
 from clipada.randomness import derived_generator
 from clipada.synthesis.draws import integers
 from nano.captions import captions, patch_words
@@ -242,7 +242,7 @@ def _save(
         "step": step,
         "seconds": seconds,
     }
-    with written_aside(folder / CHECKPOINT) as aside:
+    with atomic_write(folder / CHECKPOINT) as aside:
         torch.save(state, aside)
 
 

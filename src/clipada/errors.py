@@ -1,14 +1,14 @@
-"""The errors a user can meet, each saying what failed, what was expected, what was found and what to do."""
+"""Errors for bad input, each with four parts: the failure, the expectation, the finding and the remedy."""
 
 
 class ClipAdaError(Exception):
     """Base of every error this package raises for bad input.
 
     Args:
-        what: The thing that failed and where, e.g. ``"cannot read image part.png"``.
-        expected: What would have been accepted.
-        got: What was found instead.
-        remedy: What the user can do about it.
+        what: The failure and its place, e.g. ``"cannot read image part.png"``.
+        expected: The input that would have been accepted.
+        got: The input that was found instead.
+        remedy: The action that solves the problem.
     """
 
     def __init__(
@@ -33,45 +33,45 @@ class ClipAdaError(Exception):
 def _rebuild(
     kind: type[ClipAdaError], what: str, expected: str | None, got: str | None, remedy: str | None
 ) -> ClipAdaError:
-    """Carry an error across processes with all its parts."""
+    """Rebuild a pickled error with all its parts: exceptions drop keyword arguments between processes."""
     return kind(what, expected=expected, got=got, remedy=remedy)
 
 
 class ImageError(ClipAdaError):
-    """An image or mask file is missing, damaged, or of a kind that cannot be inspected."""
+    """Image or mask file that is missing, damaged, or of a kind that cannot be inspected."""
 
 
 class ImageKindError(ImageError):
-    """A file is no image of a kind that is read."""
+    """File that is not an image of a supported format."""
 
 
 class ImageSizeError(ImageError):
-    """An image has more pixels than are decoded."""
+    """Image with more pixels than are decoded."""
 
 
 class DatasetError(ClipAdaError):
-    """A folder does not hold a data set that can be used as asked."""
+    """Folder without a data set that can be used as requested."""
 
 
 class ConfigError(ClipAdaError):
-    """A setting is out of range or contradicts another."""
+    """Setting that is out of range or contradicts another."""
 
 
 class BackboneError(ClipAdaError):
-    """A CLIP checkpoint cannot be found, loaded, or is not the one a run was trained with."""
+    """Backbone checkpoint that cannot be found or loaded, or is not the one a run was trained with."""
 
 
 class RunError(ClipAdaError):
-    """A run folder is missing, unfinished, damaged, or in the way."""
+    """Run folder that is missing, unfinished, damaged, or in the way."""
 
 
 class HistoryError(ClipAdaError):
-    """The database of verdicts cannot be used as asked."""
+    """Database of verdicts that cannot be used as requested."""
 
 
 class SinkError(ClipAdaError):
-    """A sink cannot be used as asked, or has not taken a verdict."""
+    """Sink that cannot be used as requested, or that did not accept a verdict."""
 
 
 class CalibrationError(ClipAdaError):
-    """A calibration cannot promise what is asked, is damaged, or is of another model."""
+    """Calibration that cannot give the requested guarantee, is damaged, or belongs to another model."""

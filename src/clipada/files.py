@@ -1,4 +1,4 @@
-"""Nothing is ever half-written: files are written aside, then renamed."""
+"""Atomic file writes, folder locks, JSON and hashes: no reader ever sees a half-written file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ except ModuleNotFoundError:  # pragma: no cover - Windows has none
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; rename it into place when the block ends without an error.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and rename it to ``path`` when the block ends without an error.
 
-    The parent folders are made. A block that raises, or a process that is killed, leaves ``path`` as it was; what a
-    kill leaves of the temporary file is overwritten by the next attempt.
+    Parent folders are created. If the block raises or the process is killed, ``path`` stays unchanged; a temporary file
+    that a killed process left behind is overwritten by the next attempt.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.part{path.suffix}")
@@ -35,11 +35,11 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def made_folder(folder: Path) -> Path:
-    """The folder to write into, made if need be.
+def ensure_folder(folder: Path) -> Path:
+    """Create a folder if it does not exist and return it.
 
     Raises:
-        RunError: It cannot be made.
+        RunError: It cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,13 +54,13 @@ def made_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep a folder to this process, where the system has locks; a kill gives it free.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder for this process, if the system has file locks; the lock ends with the process.
 
     Raises:
-        RunError: Another process holds it, or it cannot be made.
+        RunError: Another process has the lock, or the folder cannot be created.
     """
-    with (made_folder(folder) / ".lock").open("w") as file:
+    with (ensure_folder(folder) / ".lock").open("w") as file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,9 +76,9 @@ def held(folder: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8.
 
-    Bytes of a file name that are no UTF-8 are written as escapes that JSON reads back.
+    Bytes of a file name that are not UTF-8 are written as escapes, which JSON can read back.
     """
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -88,7 +88,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read the JSON object in ``path``; raises ``RunError`` with ``remedy`` if it is damaged."""
+    """Read the JSON object in ``path``; raise ``RunError`` with ``remedy`` if it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -99,7 +99,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def sha256_of(path: Path) -> str:
-    """The hash of a file's content, in hex.
+    """Return the SHA-256 hash of a file's content, in hex.
 
     Raises:
         OSError: The file cannot be read.
@@ -109,6 +109,6 @@ def sha256_of(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
-    """Bring the file's bytes to the disk before the rename makes them visible."""
+    """Force the file's bytes to the disk: after a power loss, a rename without it can leave an empty file."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Image files in and out: any file a camera writes becomes RGB, and maps return to the image's own geometry."""
+"""Image files: reading any camera's file as RGB, resizing, writing PNG, and resizing maps to the image's own size."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ import PIL.ImageOps
 from numpy.typing import NDArray
 
 from clipada.errors import ImageError, ImageKindError, ImageSizeError
-from clipada.files import written_aside
+from clipada.files import atomic_write
 from clipada.types import Image, Map, Mask
 
 log = logging.getLogger(__name__)
 
-_warned_of_darkness = threading.Event()
+_warned_of_dark_image = threading.Event()
 
 MAX_PIXELS = 178_956_970
-"""The largest image that is decoded, in pixels: the size from which Pillow itself refuses."""
+"""Largest image that is decoded, in pixels: Pillow itself refuses larger ones."""
 
 COMPRESSION = 1
-"""How hard zlib tries to make a PNG small, 1..9. Beyond 1, an overlay takes thrice as long to be a tenth smaller."""
+"""Level of zlib compression of PNG files, 1..9. Higher levels take three times as long for files a tenth smaller."""
 
 TWELVE_BITS = 2**12 - 1
-"""A 16-bit image whose values all lie up to here is likely a camera's, not scaled to its file's range."""
+"""Value up to which a 16-bit image probably has a camera's 12 bits, not scaled to the file's range."""
 
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
 _FORMATS = tuple(_SUFFIXES)
@@ -44,13 +44,13 @@ _EIGHT_BIT_REMEDY = "save it as 8-bit, or as 16-bit gray that uses the full rang
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What an image file tells before it is decoded.
+    """Header of an image file, read without decoding the image.
 
     Attributes:
-        width: In pixels, as stored: EXIF may turn the image.
-        height: The same.
-        suffix: The file name ending of its kind, whatever the file is called.
-        media_type: Its kind as HTTP names it.
+        width: In pixels, as stored: the EXIF orientation is not applied.
+        height: In pixels, as stored.
+        suffix: File name suffix of the format, independent of the file's own name.
+        media_type: Media type of the format, as in HTTP.
     """
 
     width: int
@@ -60,15 +60,15 @@ class Header:
 
 
 def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
-    """Read an image file's header and decode nothing.
+    """Read an image file's header without decoding the image.
 
     Raises:
         ImageError: The file is missing, empty or damaged.
-        ImageKindError: It is no image.
+        ImageKindError: It is not an image.
         ImageSizeError: It has more than ``max_pixels`` pixels.
     """
     name = _name(source)
-    with _explained(name, max_pixels), _opened(source) as file, _header(file, name, max_pixels) as image:
+    with _image_errors(name, max_pixels), _opened(source) as file, _open_header(file, name, max_pixels) as image:
         kind = image.format if image.format in _SUFFIXES else "JPEG"  # a JPEG with several pictures calls itself MPO
         return Header(
             width=image.width, height=image.height, suffix=_SUFFIXES[kind], media_type=f"image/{kind.lower()}"
@@ -76,28 +76,29 @@ def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
 
 
 def read_rgb(source: Path | bytes) -> Image:
-    """Decode an image file to RGB, turned upright by its EXIF orientation.
+    """Decode an image file to RGB and apply its EXIF orientation.
 
-    Palettes, grays, 1-bit and CMYK are converted; transparency is laid over white; of several frames the first counts.
-    16-bit gray is divided by 257, so that its full range maps to the full 8-bit range; 32-bit integer gray is read as
-    16-bit. A camera's 10 or 12 bits in such a file come out dark: of the first file that a process finds so, a warning
-    tells. A float image has no fixed range, and stretching each by its own would let a defect change the rest.
+    Palettes, gray, 1-bit and CMYK are converted; transparent pixels are blended with white; of several frames the first
+    is read. 16-bit gray is divided by 257, so that its full range maps to the full 8-bit range; 32-bit integer gray is
+    read as 16-bit. A camera's 10 or 12 bits in such a file come out dark; a warning is logged for the first such file
+    of a process. Float images are refused: they have no fixed range, and scaling each image by its own range would let
+    a defect change the values of the whole image.
 
     Args:
-        source: The file, or its content.
+        source: The file, or its bytes.
 
     Returns:
         ``(H, W, 3)`` uint8.
 
     Raises:
-        ImageError: The file is missing, empty, damaged, no image, too large, or has float or wider integer pixels.
+        ImageError: The file is missing, empty, damaged, not an image, too large, or has float or wider integer pixels.
     """
     with _decoded(source) as image:
-        return np.array(_upright_rgb(image, _name(source)))
+        return np.array(_to_rgb(image, _name(source)))
 
 
 def image_sha256(source: Path | bytes | Image) -> str:
-    """The hash of an image file's content, or of an array's values, in hex.
+    """Return the SHA-256 hash of an image file's content, or of an array's values, in hex.
 
     Raises:
         ImageError: The file is missing or empty.
@@ -109,7 +110,7 @@ def image_sha256(source: Path | bytes | Image) -> str:
 
 
 def read_mask(path: Path) -> Mask:
-    """Decode a mask file: every pixel that is not black is anomalous, whatever the file's colors or bit depth.
+    """Decode a mask file: every pixel that is not black is anomalous, for any colors and bit depth.
 
     Transparent pixels count as black.
 
@@ -117,30 +118,30 @@ def read_mask(path: Path) -> Mask:
         ``(H, W)`` bool.
 
     Raises:
-        ImageError: The file is missing, empty, damaged, no image, or too large.
+        ImageError: The file is missing, empty, damaged, not an image, or too large.
     """
     with _decoded(path) as image:
         if image.mode == "F" or image.mode.startswith("I"):
             return np.asarray(image) > 0
-        colors: NDArray[np.uint8] = np.asarray(_laid_over(image, "black"))
+        colors: NDArray[np.uint8] = np.asarray(_flattened(image, "black"))
         mask: Mask = np.any(colors > 0, axis=2)
         return mask
 
 
 def resize(image: Image, size: tuple[int, int]) -> Image:
-    """Resize ``(H, W, 3)`` uint8 to ``size`` (height, width): bicubic and antialiased, as CLIP's own preprocessing."""
+    """Resize ``(H, W, 3)`` uint8 to ``size`` (height, width): bicubic and antialiased, like CLIP's preprocessing."""
     height, width = size
     return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC))
 
 
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    """Resize ``(H, W)`` bool to ``size`` (height, width): each new pixel takes the old one that its center lies in."""
+    """Resize ``(H, W)`` bool to ``size`` (height, width): each new pixel takes the old one at its center."""
     rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, size, strict=True))
     return mask[np.ix_(rows, columns)]
 
 
 def restore_map(anomaly_map: Map, size: tuple[int, int]) -> Map:
-    """Bring a map ``(h, w)`` float32 to an image's own ``size`` (height, width), bilinear.
+    """Resize a map ``(h, w)`` float32 to an image's own ``size`` (height, width), bilinear.
 
     Values never leave the range of the input.
     """
@@ -151,7 +152,7 @@ def restore_map(anomaly_map: Map, size: tuple[int, int]) -> Map:
 
 
 def write_png(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    """Write ``(H, W, 3)`` or ``(H, W)`` uint8, or ``(H, W)`` uint16 (a 16-bit PNG), whole or not at all.
+    """Write ``(H, W, 3)`` or ``(H, W)`` uint8, or ``(H, W)`` uint16 (a 16-bit PNG), atomically.
 
     Raises:
         ImageError: The array has another shape or type.
@@ -164,23 +165,23 @@ def write_png(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16]) -> None
             expected="uint8 of shape (H, W, 3) or (H, W), or uint16 of shape (H, W)",
             got=f"{array.dtype} of shape {array.shape}",
         )
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         PIL.Image.fromarray(array).save(aside, format="PNG", compress_level=COMPRESSION)
 
 
 @contextmanager
 def _decoded(source: Path | bytes) -> Iterator[PIL.Image.Image]:
-    """Open and decode an image; whatever Pillow raises on the way, here or in the block, becomes an ``ImageError``."""
+    """Open and decode an image; turn every exception of Pillow, here or in the block, into an ``ImageError``."""
     name = _name(source)
-    with _explained(name), _opened(source) as file, _header(file, name, MAX_PIXELS) as image:
+    with _image_errors(name), _opened(source) as file, _open_header(file, name, MAX_PIXELS) as image:
         image.load()
         PIL.ImageOps.exif_transpose(image, in_place=True)
         yield image
 
 
 @contextmanager
-def _explained(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
-    """Turn whatever Pillow raises on a file into an ``ImageError``."""
+def _image_errors(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
+    """Turn every exception of Pillow on a file into an ``ImageError``."""
     try:
         yield
     except ImageError:
@@ -191,7 +192,7 @@ def _explained(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
         ) from None
     except PIL.Image.DecompressionBombError as error:
         raise _too_large(name, str(error), max_pixels) from error
-    except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them meet.
+    except Exception as error:  # Pillow's parsers raise exceptions of any type on damaged files
         raise ImageError(
             f"cannot read image {name}",
             expected="a whole image file",
@@ -202,7 +203,7 @@ def _explained(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
 
 @contextmanager
 def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
-    """The source as a file that holds at least one byte."""
+    """Open the source as a file and check that it is not empty."""
     try:
         file = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
     except OSError as error:
@@ -216,19 +217,20 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _header(file: IO[bytes], name: str, max_pixels: int) -> PIL.Image.Image:
-    """Open an image without decoding it, and refuse it if it is too large."""
-    _mute_pillow()
+def _open_header(file: IO[bytes], name: str, max_pixels: int) -> PIL.Image.Image:
+    """Open an image without decoding it and refuse it if it is too large."""
+    _ignore_pillow_warnings()
     image = PIL.Image.open(file, formats=_FORMATS)
     if image.width * image.height > max_pixels:
         raise _too_large(name, f"{image.width} x {image.height} = {image.width * image.height:,} pixels", max_pixels)
     return image
 
 
-def _mute_pillow() -> None:
-    """Ignore warnings that Pillow's own modules issue, e.g. on metadata that has no bearing on pixels.
+def _ignore_pillow_warnings() -> None:
+    """Ignore warnings of Pillow's own modules, e.g. on metadata that does not affect pixels.
 
-    ``warnings.catch_warnings`` is not for threads: two that overlap can leave each other's filters behind for good.
+    ``warnings.catch_warnings`` is not thread-safe: overlapping blocks can restore each other's filters for good. So the
+    filter is added once and stays.
     """
     ours = ("ignore", None, Warning, re.compile(_PILLOW_MODULES), 0)
     if not warnings.filters or warnings.filters[0] != ours:
@@ -236,7 +238,7 @@ def _mute_pillow() -> None:
 
 
 def _too_large(name: str, got: str, max_pixels: int) -> ImageSizeError:
-    """The error for an image that is not worth its memory."""
+    """Return the error for an image with too many pixels."""
     return ImageSizeError(
         f"image {name} is too large",
         expected=f"at most {max_pixels:,} pixels",
@@ -245,8 +247,8 @@ def _too_large(name: str, got: str, max_pixels: int) -> ImageSizeError:
     )
 
 
-def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
-    """A decoded image of any mode as RGB."""
+def _to_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
+    """Convert a decoded image of any mode to RGB."""
     if image.mode == "F":
         raise ImageError(
             f"cannot read image {name}",
@@ -256,11 +258,11 @@ def _upright_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
         )
     if image.mode.startswith("I"):
         return PIL.Image.fromarray(_gray_from_16_bit(np.asarray(image), name)).convert("RGB")
-    return _laid_over(image, "white")
+    return _flattened(image, "white")
 
 
 def _gray_from_16_bit(values: NDArray[np.integer], name: str) -> NDArray[np.uint8]:
-    """Integer gray ``(H, W)`` of range 0..65535, divided by 257 to the nearest of 0..255."""
+    """Convert integer gray ``(H, W)`` of range 0..65535 to 0..255: divide by 257 and round."""
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 0xFFFF:
         raise ImageError(
@@ -270,14 +272,14 @@ def _gray_from_16_bit(values: NDArray[np.integer], name: str) -> NDArray[np.uint
             remedy=_EIGHT_BIT_REMEDY,
         )
     if 0 < high <= TWELVE_BITS:
-        _warn_of_darkness(name, high)
+        _warn_if_dark(name, high)
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _warn_of_darkness(name: str, high: int) -> None:
-    """Say, once in a process, that a 16-bit image uses so little of its range that it shows next to nothing."""
-    if not _warned_of_darkness.is_set():
-        _warned_of_darkness.set()
+def _warn_if_dark(name: str, high: int) -> None:
+    """Warn, once per process, that a 16-bit image uses so little of its range that it is almost black."""
+    if not _warned_of_dark_image.is_set():
+        _warned_of_dark_image.set()
         log.warning(
             "image %s is read as dark: it is 16-bit, but its highest value is %d, as from a 12-bit camera\n"
             "  remedy: scale values to 0..65535 (12-bit ones times 16), for training and inspection alike",
@@ -286,8 +288,8 @@ def _warn_of_darkness(name: str, high: int) -> None:
         )
 
 
-def _laid_over(image: PIL.Image.Image, background: str) -> PIL.Image.Image:
-    """An 8-bit image as RGB, its transparent parts filled with ``background``."""
+def _flattened(image: PIL.Image.Image, background: str) -> PIL.Image.Image:
+    """Convert an 8-bit image to RGB and blend transparent pixels with ``background``."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
@@ -295,5 +297,5 @@ def _laid_over(image: PIL.Image.Image, background: str) -> PIL.Image.Image:
 
 
 def _name(source: Path | bytes) -> str:
-    """The source as an error names it."""
+    """Return the source's name for error messages."""
     return f"of {len(source)} bytes" if isinstance(source, bytes) else str(source)

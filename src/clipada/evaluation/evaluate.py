@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clipada.config import ScoringConfig
+from clipada.config import BatchConfig, ScoringConfig
 from clipada.data import Dataset, load_mask, read_batches
 from clipada.errors import DatasetError, ImageError
 from clipada.evaluation.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, CategoryTest, mean_metrics
@@ -22,12 +22,12 @@ MASK_RULE = "masks nearest-resized to the model's input size; values above 0 are
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredImage:
-    """One test image's scores.
+    """Scores and maps of one test image.
 
     Attributes:
         sample: The image.
-        scores: Image score of each pass, coarse first; then that of the mean of the passes, if it counts.
-        maps: Anomaly maps at the model's input size, ``(S, S)`` each, in the same order. The last one counts.
+        scores: Image score of each pass, coarse first; then that of the mean of the passes if it is the final one.
+        maps: Anomaly maps at the model's input size, ``(S, S)`` each, in the same order. The last one is the final map.
     """
 
     sample: Sample
@@ -37,14 +37,14 @@ class ScoredImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A data set's metrics.
+    """Metrics of a data set.
 
     Attributes:
-        categories: Metrics by category, of the map that counts.
-        passes: For each pass by itself, coarse first, metrics by category.
+        categories: Metrics of the final map, by category.
+        passes: Metrics of each pass alone, coarse first, by category.
         scores: Every image's scores, in the data set's order: path, mask, category, defect, scores.
         failures: Test images or masks that could not be used.
-        protocol: How the figures came about, in words and numbers.
+        protocol: Settings and rules of the evaluation, for the record.
     """
 
     categories: dict[str, CategoryMetrics]
@@ -54,7 +54,7 @@ class Evaluation:
     protocol: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of ``metrics.json``: the figures that count first, then every pass's own."""
+        """Return the content of ``metrics.json``: metrics of the final map first, then those of every pass."""
         return {
             "protocol": self.protocol,
             **_table(self.categories),
@@ -63,7 +63,7 @@ class Evaluation:
 
 
 def _table(categories: dict[str, CategoryMetrics]) -> dict[str, Any]:
-    """Metrics by category and their mean, as plain values."""
+    """Return metrics by category and their mean, as plain values."""
     return {
         "categories": {name: metrics.to_dict() for name, metrics in categories.items()},
         "mean": mean_metrics(categories.values()).to_dict(),
@@ -75,18 +75,18 @@ def evaluate_dataset(
     dataset: Dataset,
     scoring: ScoringConfig,
     *,
-    batch_size: int = 8,
-    workers: int = 2,
+    batch_size: int = BatchConfig.batch_size,
+    workers: int = BatchConfig.workers,
     on_image: Callable[[ScoredImage], None] = lambda _: None,
 ) -> Evaluation:
     """Score every test image of a data set and compute each category's metrics.
 
-    Images or masks that cannot be used are named, counted and left out. Maps are not kept: memory is bounded by what
-    ``CategoryTest`` keeps of one category, for every pass.
+    Images or masks that cannot be used are reported in ``failures`` and left out. Maps are not stored: memory is
+    bounded by one ``CategoryTest`` per pass.
 
     Args:
-        engine: Makes the raw maps.
-        dataset: Its test split is scored.
+        engine: Engine that computes the raw maps.
+        dataset: The data set whose test split is scored.
         scoring: How maps are smoothed and scored.
         batch_size: Images at a time.
         workers: Threads that decode.
@@ -127,13 +127,13 @@ def evaluate_dataset(
 
 
 def normal_peaks(
-    engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int = 2
+    engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int = BatchConfig.workers
 ) -> dict[str, list[float]]:
-    """The peaks of normal images' anomaly maps, by category: see ``normal_level``.
+    """Return the peaks of normal images' anomaly maps, by category: see ``normal_level``.
 
     Args:
-        engine: Makes the raw maps.
-        samples: Normal images; about 200, evenly spaced, are scored, but at least 20 of a category that has as many.
+        engine: Engine that computes the raw maps.
+        samples: Normal images. About 200, evenly spaced, are scored, but at least 20 per category where it has so many.
         scoring: How maps are smoothed.
         workers: Threads that decode.
     """
@@ -148,9 +148,9 @@ def normal_peaks(
 
 
 def normal_level(peaks: Sequence[float]) -> float:
-    """The map value that the peaks of 95 % of normal images stay below: where a picture begins to deserve a look.
+    """Return the map value that the peaks of 95 % of normal images do not exceed; 1/2 without images.
 
-    Not a calibrated threshold: the images may be those the model was trained on. 1/2 where there are none.
+    It scales colors in pictures. It is not a calibrated threshold: the model may have been trained on these images.
 
     Returns:
         0..1.
@@ -159,17 +159,21 @@ def normal_level(peaks: Sequence[float]) -> float:
 
 
 def _peaks(engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int) -> Iterator[float]:
-    for batch in read_batches([sample.path for sample in samples], engine.image_size, 8, workers):
+    for batch in read_batches([sample.path for sample in samples], engine.image_size, BatchConfig.batch_size, workers):
         if batch.paths:
             raw = engine.localize_passes(batch.images)
             yield from (float(final_map(one, scoring).max()) for one in raw.swapaxes(0, 1))
 
 
 def _scored(
-    engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, pace: tuple[int, int], failures: list[Failure]
+    engine: Engine,
+    samples: Sequence[Sample],
+    scoring: ScoringConfig,
+    batching: tuple[int, int],
+    failures: list[Failure],
 ) -> Iterator[tuple[ScoredImage, Mask | None]]:
-    """Every image that can be used, scored, and its mask; the others join ``failures``."""
-    for batch in read_batches([sample.path for sample in samples], engine.image_size, *pace):
+    """Yield every usable image, scored, with its mask; append the others to ``failures``."""
+    for batch in read_batches([sample.path for sample in samples], engine.image_size, *batching):
         failures += batch.failures
         if not batch.paths:
             continue

@@ -1,4 +1,4 @@
-"""Trained parameters in a safetensors file: written whole or not at all, and read back only if they fit."""
+"""Trained parameters in a safetensors file: written atomically, and loaded only if names and shapes match."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipada.errors import RunError
-from clipada.files import written_aside
+from clipada.files import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 def write_parameters(path: Path, parameters: Mapping[str, Tensor], **metadata: str) -> None:
-    """Write parameters to ``path`` by name, with ``metadata`` in the file's head."""
+    """Write parameters to ``path`` by name, with ``metadata`` in the file's header."""
     from safetensors.torch import save
 
     tensors = {name: value.detach().cpu().contiguous() for name, value in parameters.items()}
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(save(tensors, metadata=metadata))
 
 
 def load_parameters(path: Path, parameters: Mapping[str, nn.Parameter], remedy: str) -> None:
-    """Read the values of ``parameters`` from ``path``.
+    """Load the values of ``parameters`` from ``path``.
 
     Raises:
-        RunError: The file is damaged or holds others or other shapes (then with ``remedy``), or values not finite.
+        RunError: The file is damaged or has other names or shapes (then with ``remedy``), or values are not finite.
     """
     import torch
 
@@ -47,7 +47,7 @@ def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
     """Read all values of a file by name.
 
     Raises:
-        RunError: The file is damaged (then with ``remedy``), or holds values that are not finite.
+        RunError: The file is damaged (then with ``remedy``), or contains values that are not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -59,7 +59,7 @@ def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
     broken = [name for name, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise RunError(
-            f"{path.stem} {path} holds values that are not finite",
+            f"{path.stem} {path} contains values that are not finite",
             got=", ".join(broken),
             remedy="train again, with a lower training.learning_rate",
         )
@@ -67,7 +67,7 @@ def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
 
 
 def count_values(path: Path) -> int:
-    """How many numbers a safetensors file holds; it is not loaded."""
+    """Count the numbers in a safetensors file without loading them."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:

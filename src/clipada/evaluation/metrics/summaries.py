@@ -103,7 +103,7 @@ def _compress_normal(bounds: ScoreBounds) -> ScoreBounds:
 
 
 def normal_edges(size: int) -> NDArray[np.int64]:
-    """Return the ranks, 0..``size``, where steps begin: a step is at most ``NORMAL_ERROR`` of its rank, or one score."""
+    """Return the ranks, 0..``size``, where steps begin; a step is at most ``NORMAL_ERROR`` of its rank or one score."""
     steps = np.log(max(1.0, size * NORMAL_ERROR)) / np.log1p(NORMAL_ERROR)
     first = np.arange(min(size, int(1 / NORMAL_ERROR)))
     ranks = np.exp(np.arange(int(steps) + 1) * np.log1p(NORMAL_ERROR)) / NORMAL_ERROR
