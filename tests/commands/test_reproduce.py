@@ -1,4 +1,4 @@
-"""The paper's tables and figures on a tiny CLIP: all of them from one call, the same after kills."""
+"""The paper's tables and figures on a tiny CLIP: all of them from one call, and unchanged by interruptions."""
 
 import csv
 import json
@@ -18,21 +18,18 @@ import pytest
 
 from brief_baselines import BASELINE_SIZES
 from clipada import evaluate
-from clipada.commands.reproduce import Reproduction, reproduce
-from clipada.config import (
-    BaselinesConfig,
-    Config,
-    RuntimeConfig,
-)
+from clipada.commands.reproduce import Reproduction, plan_reproduction, reproduce
+from clipada.config import BaselinesConfig, Config, RuntimeConfig
 from clipada.errors import ConfigError, RunError
 from clipada.evaluation.metrics import CategoryMetrics
-from clipada.files import held
+from clipada.files import lock_folder
 from clipada.research.baselines import BASELINES
-from clipada.research.paper import ITEMS, MeasuredMethod, Step
+from clipada.research.paper import ITEMS, MeasuredMethod, ReproductionPlan
 from clipada.research.paper.baselines import NAMES
 from clipada.research.paper.experiments import MAIN, VARIANTS
 from clipada.research.paper.published import published_rows
 from clipada.runs import ENCODERS, METRICS, read_run
+from clipada.types import Progress, ProgressReport, unreported
 from tiny import tiny_config, write_products
 
 CPU = RuntimeConfig(device="cpu", workers=0)
@@ -42,7 +39,7 @@ TABLES = ("table1", "table2", "table4", "table5", "table6", "figure6")
 
 
 def quick(clip_folder: Path) -> Config:
-    """One epoch; the mean of the passes counts."""
+    """One epoch; the final map is the mean of the passes."""
     return tiny_config(clip_folder).updated(
         {
             "training.epochs": 1,
@@ -63,7 +60,7 @@ def _short_timing() -> object:
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two products, one of them called as one of the paper's is."""
+    """Two products, one of them with the name of one of the paper's."""
     root = write_products(tmp_path_factory.mktemp("parts") / "products")
     (root / "disc").rename(root / "bottle")
     return root
@@ -71,13 +68,13 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, parts: Path, clip_folder: Path) -> Reproduction:
-    """Everything of MVTec AD, never interrupted: to be read only."""
+    """All items of MVTec AD, never interrupted; read-only."""
     out = tmp_path_factory.mktemp("whole")
     return reproduce("mvtec", parts, out, quick(clip_folder), runtime=CPU, baselines=BASELINE_SIZES)
 
 
 def figures(folder: Path, item: str) -> dict[tuple[str, ...], float]:
-    """Every figure of a table but speeds, by row, origin, metric and category."""
+    """All numbers of a table except speeds, by row, origin, metric and category."""
     with (folder / f"{item}.csv").open(encoding="utf-8") as file:
         return {
             (line["row"], line["origin"], line["metric"], line["category"]): float(line["value"])
@@ -151,7 +148,7 @@ def test_baselines_are_scored_by_the_same_protocol_each_in_a_folder_of_its_own(w
     for name, content in kept.items():
         for same in ("data", "categories", "image_size", "masks", "sigma", "top_pixels", "left_out"):
             assert content["protocol"][same] == protocol[same]
-        assert len(content["passes"]) == 2  # its paper's own image score, and the map that counts
+        assert len(content["passes"]) == 2  # its paper's own image score, and the final map
         assert content["protocol"]["fusion"] == "last"
         value = figures(folder, "table1")[NAMES[name], "measured", "image_auroc", "bottle"]
         assert value == pytest.approx(100 * content["categories"]["bottle"]["image_auroc"], abs=1e-4)
@@ -180,8 +177,24 @@ def test_variants_are_what_their_rows_say(whole: Reproduction) -> None:
     assert {"parameters_millions", "images_per_second_batch_1", "images_per_second_best"} <= speeds
 
 
+def test_the_plan_lists_exactly_the_runs_that_are_then_made(
+    whole: Reproduction, parts: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    def plan(out: Path) -> ReproductionPlan:
+        return plan_reproduction(
+            "mvtec", parts, out, quick(clip_folder), baselines=BASELINE_SIZES, images_per_second=10
+        )
+
+    made = {path.name for kind in ("runs", "baselines") for path in (whole.page.parent / kind).iterdir()}
+    planned = plan(tmp_path)
+    assert {one.run.folder.name for one in planned.runs} == made
+    assert len(planned.runs) == len(made)
+    assert all(one.hours > 0 for one in planned.runs)
+    assert plan(whole.page.parent).hours == 0  # all of them are finished
+
+
 def test_called_again_nothing_is_trained_or_timed(whole: Reproduction, parts: Path, clip_folder: Path) -> None:
-    folder, steps = whole.page.parent, list[Step]()
+    folder, steps = whole.page.parent, list[Progress]()
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/**/*.*")}
     page = whole.page.read_text()
     reproduce("mvtec", parts, folder, quick(clip_folder), runtime=CPU, baselines=BASELINE_SIZES, report=steps.append)
@@ -190,7 +203,7 @@ def test_called_again_nothing_is_trained_or_timed(whole: Reproduction, parts: Pa
     assert whole.page.read_text() == page
 
 
-def test_an_evaluation_on_other_images_passes_for_none(
+def test_an_evaluation_on_other_images_is_not_reused(
     whole: Reproduction, parts: Path, clip_folder: Path, tmp_path: Path
 ) -> None:
     out = shutil.copytree(whole.page.parent, tmp_path / "out")
@@ -205,14 +218,14 @@ def test_an_evaluation_on_other_images_passes_for_none(
 def test_a_folder_takes_one_process_and_one_data_set(
     whole: Reproduction, parts: Path, clip_folder: Path, tmp_path: Path
 ) -> None:
-    with held(tmp_path), pytest.raises(RunError, match="another process is at work"):
+    with lock_folder(tmp_path), pytest.raises(RunError, match="another process is at work"):
         reproduce("mvtec", parts, tmp_path, quick(clip_folder), only=["table1"], runtime=CPU, baselines=NO_BASELINES)
-    with pytest.raises(RunError, match="holds tables of another data set") as refused:
+    with pytest.raises(RunError, match="contains tables of another data set") as refused:
         reproduce("visa", parts, whole.page.parent, quick(clip_folder), runtime=CPU, baselines=NO_BASELINES)
     assert "MVTec AD" in str(refused.value.got)
 
 
-def test_variants_are_theirs_whatever_a_preset_tunes() -> None:
+def test_variants_do_not_depend_on_what_a_preset_tunes() -> None:
     tuned = Config.preset("quick").updated({"training.image_share": 0.5, "training.tune": "image"})
     for name in (MAIN, "r0-fixed", "tune-text", "share-20"):
         training = tuned.updated(VARIANTS[name]).training
@@ -223,21 +236,21 @@ def test_variants_are_theirs_whatever_a_preset_tunes() -> None:
 def test_killed_again_and_again_it_ends_the_same(
     whole: Reproduction, parts: Path, clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill_in(stage: str, done: int) -> Callable[[Step], None]:
-        def kill(step: Step) -> None:
+    def kill_in(stage: str, done: int) -> ProgressReport:
+        def kill(step: Progress) -> None:
             if step.stage.startswith(stage) and step.done == done:
                 raise KeyboardInterrupt
 
         return kill
 
-    def again(report: Callable[[Step], None] = lambda _: None) -> Reproduction:
+    def again(report: ProgressReport = unreported) -> Reproduction:
         return reproduce(
             "mvtec", parts, tmp_path, quick(clip_folder), runtime=CPU, baselines=BASELINE_SIZES, report=report
         )
 
     monkeypatch.setattr("clipada.config.TrainingConfig.checkpoint_seconds", 0.0)  # the baselines' networks
     networks = ("reconstruction, seed 0: training", 4), ("draem, seed 0: training", 4)
-    kills = (*networks, ("training r0-learned", 2), ("evaluating tune-image", 1))
+    kills = (*networks, ("r0-learned, seed 0: training", 2), ("tune-image, seed 0: evaluating", 1))
     for kill in (kill_in(*where) for where in kills):
         with pytest.raises(KeyboardInterrupt):
             again(kill)
@@ -258,7 +271,7 @@ def test_seeds_give_a_mean_and_a_spread(parts: Path, clip_folder: Path, tmp_path
         "mvtec", parts, tmp_path, quick(clip_folder), only=["table1"], seeds=2, runtime=CPU, baselines=both
     )
     *_, bank, zero_shot = (row for row in result.tables["table1"].rows if row.origin == "measured")
-    assert (bank.seeds, zero_shot.seeds) == (2, 1)  # nothing of the prompts is drawn
+    assert (bank.seeds, zero_shot.seeds) == (2, 1)  # the prompts have no randomness
     assert len(list((tmp_path / "baselines").iterdir())) == 3
     row = next(row for row in result.tables["table1"].rows if row.origin == "measured")
     values = [
@@ -271,7 +284,7 @@ def test_seeds_give_a_mean_and_a_spread(parts: Path, clip_folder: Path, tmp_path
     assert " ± " in (tmp_path / "table1.md").read_text()
 
 
-def test_visa_has_its_own_items_and_other_methods_join(parts: Path, clip_folder: Path, tmp_path: Path) -> None:
+def test_visa_has_its_own_items_and_takes_rows_of_other_methods(parts: Path, clip_folder: Path, tmp_path: Path) -> None:
     bank = CategoryMetrics(
         image_auroc=0.9,
         pixel_auroc=0.8,
@@ -311,7 +324,7 @@ def test_from_the_command_line(
     assert not (tmp_path / "out").exists()
     code, out, err = clipada(*words, "--workers", "0", "--baselines", "memory-bank")
     assert code == 0, err
-    assert f"all of it is in {tmp_path / 'out' / 'README.md'}" in err
+    assert f"all tables and figures are in {tmp_path / 'out' / 'README.md'}" in err
     assert "Table 1" in (tmp_path / "out" / "README.md").read_text()
     assert "memory bank, after PatchCore | measured" in (tmp_path / "out" / "table1.md").read_text()
     planned = "--baselines", "memory-bank,zero-shot", "--plan", "--images-per-second", "10"

@@ -1,19 +1,16 @@
-"""Each baseline at a size of seconds, fitted once on the two small products."""
+"""Each baseline at a size that fits in seconds, fitted once on the two small products."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from brief_baselines import BRIEF, DRAEM, RECONSTRUCTION
-from clipada.config import (
-    BackboneConfig,
-    MemoryBankConfig,
-)
+from clipada.config import BackboneConfig, BaselinesConfig, MemoryBankConfig
 from clipada.data import Dataset, load_dataset
-from clipada.research.baselines import BASELINES, BaselineEngine, Fit
+from clipada.research.baselines import BaselineEngine, Fit, FitContext, baseline_fits
 from tiny import write_products
 
 
@@ -21,6 +18,12 @@ from tiny import write_products
 def backbone(clip_folder: Path) -> BackboneConfig:
     """The tiny CLIP, cut after its second block."""
     return BackboneConfig(name=str(clip_folder), block=2)
+
+
+@pytest.fixture
+def context(backbone: BackboneConfig, two_products: Dataset) -> FitContext:
+    """The two small products and the tiny CLIP, on the CPU."""
+    return FitContext(dataset=two_products, backbone=backbone, image_size=32, device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -31,28 +34,28 @@ def two_products(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="session")
 def fitted(two_products: Dataset, clip_folder: Path) -> Callable[[str], BaselineEngine]:
-    """Every baseline of the registry by name, fitted when first asked for. Shared by all tests."""
-    settings = {
-        "memory-bank": MemoryBankConfig(neighbourhood=1, share=0.5),
-        "zero-shot": None,
-        "reconstruction": RECONSTRUCTION,
-        "draem": DRAEM,
-    }
+    """Every baseline of the registry by name, fitted on first use. Shared by all tests."""
+    fits = baseline_fits(
+        BaselinesConfig(
+            memory_bank=MemoryBankConfig(neighbourhood=1, share=0.5), reconstruction=RECONSTRUCTION, draem=DRAEM
+        )
+    )
+    backbone = BackboneConfig(name=str(clip_folder), block=2)
 
     @cache
     def fit(name: str) -> BaselineEngine:
-        chosen = partial(BASELINES[name], settings=settings[name])
-        return chosen(two_products, BackboneConfig(name=str(clip_folder), block=2), 32, device="cpu")
+        return fits[name](FitContext(dataset=two_products, backbone=backbone, image_size=32, device="cpu"))
 
     return fit
 
 
 @pytest.fixture(scope="session")
 def brief() -> Mapping[str, Fit]:
-    """Every baseline that looks at training images, trained for one epoch if at all."""
-    settings = {
-        "memory-bank": MemoryBankConfig(neighbourhood=1, share=0.5),
-        "reconstruction": replace(RECONSTRUCTION, schedule=BRIEF),
-        "draem": replace(DRAEM, width=4, schedule=BRIEF),
-    }
-    return {name: partial(BASELINES[name], settings=chosen) for name, chosen in settings.items()}
+    """Every baseline, trained for at most one epoch."""
+    return baseline_fits(
+        BaselinesConfig(
+            memory_bank=MemoryBankConfig(neighbourhood=1, share=0.5),
+            reconstruction=replace(RECONSTRUCTION, schedule=BRIEF),
+            draem=replace(DRAEM, width=4, schedule=BRIEF),
+        )
+    )

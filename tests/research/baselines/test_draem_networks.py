@@ -1,4 +1,6 @@
-"""DRAEM's properties: the paper's size, its losses, and an anomaly that the mask and nothing else tells of."""
+"""DRAEM's properties: the paper's size, its losses, and an anomaly that only the mask shows."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,10 +9,8 @@ import torch
 from kornia.metrics import ssim
 
 from brief_baselines import DRAEM
-from clipada.config import BackboneConfig
-from clipada.data import Dataset
 from clipada.errors import ConfigError
-from clipada.research.baselines import fit_draem
+from clipada.research.baselines import FitContext, fit_draem
 from clipada.research.baselines.draem import DiscriminativeNetwork, Draem, ReconstructiveNetwork, focal_loss, objective
 
 
@@ -81,7 +81,7 @@ def test_a_perfect_answer_costs_nothing_and_each_fault_costs() -> None:
 
 
 def test_the_image_score_is_the_peak_of_the_averaged_map() -> None:
-    """One hot pixel alone weighs a 3 x 3 mean: 21 pixels at 256 are 3 at 32."""
+    """The mean is over 3 x 3 pixels: 21 pixels at 256 are 3 at 32."""
     detector = Draem(DRAEM).eval()
     with torch.no_grad():
         findings = detector(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
@@ -89,6 +89,6 @@ def test_the_image_score_is_the_peak_of_the_averaged_map() -> None:
     np.testing.assert_allclose(findings.scores, expected, atol=1e-6)
 
 
-def test_an_image_that_cannot_be_halved_five_times_is_refused(backbone: BackboneConfig, two_products: Dataset) -> None:
+def test_an_image_that_cannot_be_halved_five_times_is_refused(context: FitContext) -> None:
     with pytest.raises(ConfigError, match="multiple of 32"):
-        fit_draem(two_products, backbone, 48, settings=DRAEM, device="cpu")
+        fit_draem(replace(context, image_size=48), DRAEM)

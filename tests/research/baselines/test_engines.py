@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from brief_baselines import BRIEF, DRAEM, RECONSTRUCTION
-from clipada.config import BackboneConfig, ScheduleConfig, ScoringConfig
+from clipada.config import ScheduleConfig, ScoringConfig
 from clipada.data import Dataset, load_dataset, read_batches
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.evaluation.evaluate import Evaluation, evaluate_dataset
-from clipada.research.baselines import BASELINES, BaselineEngine, Fit, FitProgress, fit_draem, fit_reconstruction
+from clipada.research.baselines import BASELINES, BaselineEngine, Fit, FitContext, fit_draem, fit_reconstruction
 from clipada.research.baselines.engine import to_unit
 from clipada.scoring import image_score, smooth
+from clipada.types import Progress
 
 SCORING = ScoringConfig(sigma=2.0, top_pixels=2000)
 NAMES = list(BASELINES)
@@ -35,7 +36,7 @@ def pictures(dataset: Dataset) -> np.ndarray:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_baseline_is_scored_as_the_method_is(name: str, fitted: Fitted, two_products: Dataset) -> None:
     """Maps of range 0..1 at the image's size; in the result a table for every category, and nothing left out."""
-    maps = fitted(name).localise_passes(pictures(two_products))
+    maps = fitted(name).localize_passes(pictures(two_products))
     assert maps.shape == (1, 8, 32, 32)
     assert maps.dtype == np.float32
     assert maps.min() >= 0
@@ -61,10 +62,10 @@ def test_the_papers_own_image_score_can_be_had_as_a_pass(name: str, fitted: Fitt
     """Smoothing and the mean of the top pixels give it back; the map that counts is the same as without."""
     engine, images = fitted(name), pictures(two_products)
     scored = engine.with_paper_scores()
-    both = scored.localise_passes(images)
+    both = scored.localize_passes(images)
     with torch.inference_mode():
         scores = engine.detector(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).scores
-    np.testing.assert_array_equal(both[1], engine.localise_passes(images)[0])
+    np.testing.assert_array_equal(both[1], engine.localize_passes(images)[0])
     for raw, score in zip(both[0], scores, strict=True):
         assert image_score(smooth(raw, 4.0), SCORING) == pytest.approx(float(score), abs=1e-6)
     assert evaluate(scored, two_products).categories == evaluate(engine, two_products).categories
@@ -72,18 +73,18 @@ def test_the_papers_own_image_score_can_be_had_as_a_pass(name: str, fitted: Fitt
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_the_same_seed_gives_the_same_maps(
-    name: str, brief: Mapping[str, Fit], backbone: BackboneConfig, two_products: Dataset
+    name: str, brief: Mapping[str, Fit], context: FitContext, two_products: Dataset
 ) -> None:
-    """Whatever was drawn before, which goes on as if nothing had been; and another seed gives other maps."""
+    """Independent of PyTorch's global generator, which is left as it was; another seed gives other maps."""
     images = pictures(two_products)
-    reports: list[FitProgress] = []
+    reports: list[Progress] = []
     maps = []
     for seed in (0, 0, 1):
         torch.rand(3)
         state = torch.get_rng_state()
-        engine = brief[name](two_products, backbone, 32, seed=seed, device="cpu", report=reports.append)
+        engine = brief[name](replace(context, seed=seed, report=reports.append))
         assert torch.equal(torch.get_rng_state(), state)
-        maps.append(engine.localise_passes(images))
+        maps.append(engine.localize_passes(images))
     np.testing.assert_array_equal(maps[0], maps[1])
     assert not np.array_equal(maps[0], maps[2])
     assert reports[-1].done == reports[-1].total
@@ -91,26 +92,24 @@ def test_the_same_seed_gives_the_same_maps(
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_an_unreadable_image_is_left_out_and_named(
-    name: str, brief: Mapping[str, Fit], backbone: BackboneConfig, products: Path, caplog: pytest.LogCaptureFixture
+    name: str, brief: Mapping[str, Fit], context: FitContext, products: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (products / "disc" / "train" / "good" / "000.png").write_bytes(b"no image")
-    brief[name](load_dataset(products), backbone, 32, device="cpu")
+    brief[name](replace(context, dataset=load_dataset(products)))
     assert any("000.png" in record.message for record in caplog.records)
     for path in products.glob("*/train/good/*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(DatasetError, match="training images can be read"):
-        brief[name](load_dataset(products), backbone, 32, device="cpu")
+        brief[name](replace(context, dataset=load_dataset(products)))
 
 
 @pytest.mark.parametrize(
     "fit", [partial(fit_draem, settings=DRAEM), partial(fit_reconstruction, settings=RECONSTRUCTION)]
 )
-def test_a_training_that_diverges_says_so(
-    fit: partial[BaselineEngine], backbone: BackboneConfig, two_products: Dataset
-) -> None:
+def test_a_training_that_diverges_says_so(fit: partial[BaselineEngine], context: FitContext) -> None:
     settings = replace(fit.keywords["settings"], schedule=replace(BRIEF, epochs=2, learning_rate=1e30))
     with pytest.raises(RunError, match="diverged in step"):
-        fit(two_products, backbone, 32, settings=settings, device="cpu")
+        fit(context, settings=settings)
 
 
 def test_a_schedule_is_checked_and_can_be_shortened() -> None:

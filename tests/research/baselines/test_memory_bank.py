@@ -6,11 +6,11 @@ import pytest
 import torch
 from scipy.spatial import KDTree
 
-from clipada.config import BackboneConfig, MemoryBankConfig
+from clipada.config import MemoryBankConfig
 from clipada.data import Dataset, read_batches
 from clipada.models.backbones import FrozenClip
-from clipada.research.baselines import fit_memory_bank
-from clipada.research.baselines.coreset import greedy_coreset, nearest_neighbours, project
+from clipada.research.baselines import FitContext, fit_memory_bank
+from clipada.research.baselines.coreset import greedy_coreset, nearest_neighbors, project
 from clipada.research.baselines.memory_bank import MemoryBank, local_tokens, reweighted
 
 
@@ -29,7 +29,7 @@ def test_the_core_set_covers_at_most_twice_as_far_as_the_best_one(seed: int, cou
 
 
 @pytest.mark.parametrize(("pool", "at_once"), [(3, 7), (50, 400), (1000, 10**6)])
-def test_the_core_set_is_the_greedy_one_however_few_are_looked_at(
+def test_the_core_set_is_the_greedy_one_for_any_pool_size(
     pool: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against the definition, with all distances in memory."""
@@ -61,47 +61,42 @@ def test_a_projection_keeps_distances_nearly_as_they_are() -> None:
     assert project(features, 500, generator) is features
 
 
-def test_neighbours_are_those_of_a_tree_whatever_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbors_are_those_of_a_tree_at_any_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     queries, bank = torch.randn(50, 4, generator=generator), torch.randn(30, 4, generator=generator)
     monkeypatch.setattr("clipada.research.baselines.coreset.DISTANCES_AT_ONCE", 70)
-    distances, positions = nearest_neighbours(queries, bank)
+    distances, positions = nearest_neighbors(queries, bank)
     expected, places = KDTree(bank.numpy()).query(queries.numpy())
     torch.testing.assert_close(distances.double(), torch.from_numpy(expected), rtol=0, atol=1e-5)
     assert positions.tolist() == places.tolist()
 
 
-def test_images_that_the_whole_bank_was_made_of_have_distance_0(
-    backbone: BackboneConfig, two_products: Dataset
-) -> None:
-    settings = MemoryBankConfig(share=1.0)
-    engine = fit_memory_bank(two_products, backbone, 32, settings=settings, device="cpu").with_paper_scores()
+def test_images_that_the_whole_bank_was_made_of_have_distance_0(context: FitContext, two_products: Dataset) -> None:
+    engine = fit_memory_bank(context, MemoryBankConfig(share=1.0)).with_paper_scores()
     images = next(iter(read_batches([sample.path for sample in two_products.train], 32, 8, 1))).images
-    maps = engine.localise_passes(images)
+    maps = engine.localize_passes(images)
     assert float(maps.max()) < 1e-4  # a batch of another size rounds differently
     scratched = next(iter(read_batches([s.path for s in two_products.test if s.anomalous], 32, 8, 1))).images
-    assert (engine.localise_passes(scratched).max(axis=(2, 3)) > 0.05).all()
+    assert (engine.localize_passes(scratched).max(axis=(2, 3)) > 0.05).all()
 
 
-def test_the_bank_keeps_the_share_asked_for_of_as_many_candidates_of_each_image(
-    backbone: BackboneConfig, two_products: Dataset
-) -> None:
+def test_the_bank_keeps_the_share_asked_for_of_as_many_candidates_of_each_image(context: FitContext) -> None:
     settings = MemoryBankConfig(share=0.25, candidates=96, reweighting=3)  # 12 images of 16 tokens: 8 of each
-    detector = fit_memory_bank(two_products, backbone, 32, settings=settings, device="cpu").detector
+    detector = fit_memory_bank(context, settings).detector
     assert isinstance(detector, MemoryBank)
     assert detector.bank.shape == (24, 32)
 
 
 def test_a_token_is_the_mean_of_those_around_it_that_there_are(clip: FrozenClip) -> None:
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    tokens = clip(clip.normalise(images)).view(4, 4, 32)
+    tokens = clip(clip.normalize(images)).view(4, 4, 32)
     averaged = local_tokens(clip, images, 3)[0]
     torch.testing.assert_close(averaged[1, 2], tokens[:3, 1:4].mean(dim=(0, 1)), rtol=0, atol=1e-5)
     torch.testing.assert_close(averaged[0, 0], tokens[:2, :2].mean(dim=(0, 1)), rtol=0, atol=1e-5)
 
 
 def test_the_image_score_is_equation_7_by_hand() -> None:
-    """q = 0 lies 3 from its nearest, whose two nearest are itself and the one at 5; the one at 50 has no part."""
+    """The nearest token of q = 0 is at 3; its two nearest are itself and the one at 5; the one at 50 does not count."""
     bank = torch.tensor([[3.0], [5.0], [50.0]])
     score = reweighted(torch.tensor([[0.0]]), torch.tensor([0]), bank, 2)
     weight = 1 - torch.tensor(3.0).exp() / (torch.tensor(3.0).exp() + torch.tensor(5.0).exp())
@@ -115,7 +110,7 @@ def test_the_image_score_stays_finite_at_distances_of_hundreds() -> None:
 
 
 def test_an_image_scores_less_where_the_bank_is_dense(clip: FrozenClip) -> None:
-    """The weight's purpose: of two tokens as far from the bank, the one near a rare bank token scores higher."""
+    """Of two tokens equally far from the bank, the one near a rare bank token scores higher."""
     rare = torch.tensor([[0.0, 0.0], [40.0, 0.0], [41.0, 0.0]])
     dense = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.0, 0.1]])
     query, nearest = torch.tensor([[-3.0, 0.0]]), torch.tensor([0])

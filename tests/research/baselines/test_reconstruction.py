@@ -1,4 +1,4 @@
-"""UniAD's properties: no layer of the decoder passes a token on to its own place, each has queries of its own."""
+"""UniAD's properties: no decoder layer passes a token through to its own position; each has its own queries."""
 
 from dataclasses import replace
 
@@ -10,18 +10,18 @@ from brief_baselines import RECONSTRUCTION
 from clipada.errors import ConfigError
 from clipada.research.baselines.reconstruction import (
     DecoderLayer,
-    NeighbourMaskedAttention,
+    NeighborMaskedAttention,
     TokenTransformer,
     channel_statistics,
     jittered,
-    neighbour_mask,
+    neighbor_mask,
 )
 
 GRID = (5, 6)
 TOKENS = torch.randn(1, 30, 16, generator=torch.Generator().manual_seed(0))
 
 
-def looked_at(output: torch.Tensor, inputs: torch.Tensor, place: int) -> set[int]:
+def dependencies(output: torch.Tensor, inputs: torch.Tensor, place: int) -> set[int]:
     """The tokens of ``inputs`` that the output at a place depends on."""
     (gradient,) = torch.autograd.grad(output[0, place].square().sum(), inputs, retain_graph=True)
     return set(gradient[0].abs().sum(dim=1).nonzero().flatten().tolist())
@@ -37,21 +37,21 @@ def far(place: int, side: int) -> set[int]:
 
 @pytest.mark.parametrize("side", [1, 3, 5])
 @pytest.mark.parametrize("place", [0, 8, 14, 29])
-def test_attention_looks_at_all_but_the_neighbourhood(side: int, place: int) -> None:
-    attention = NeighbourMaskedAttention(RECONSTRUCTION, neighbour_mask(GRID, side)).eval()
+def test_attention_covers_all_but_the_neighborhood(side: int, place: int) -> None:
+    attention = NeighborMaskedAttention(RECONSTRUCTION, neighbor_mask(GRID, side)).eval()
     values = TOKENS.clone().requires_grad_()
     output = attention(torch.zeros_like(TOKENS), values, torch.zeros(30, 16))
-    assert looked_at(output, values, place) == far(place, side)
+    assert dependencies(output, values, place) == far(place, side)
 
 
 @pytest.mark.parametrize("place", [0, 14])
-def test_no_decoder_layer_sees_a_tokens_neighbourhood_at_its_own_place(place: int) -> None:
-    """Neither in what the encoder gives nor in what the last layer does: the way of an identical copy is shut."""
-    layer = DecoderLayer(RECONSTRUCTION, neighbour_mask(GRID, 3)).eval()
+def test_no_decoder_layer_attends_to_the_neighborhood_of_its_own_position(place: int) -> None:
+    """Neither in the encoder's output nor in the previous layer's: a token cannot be copied."""
+    layer = DecoderLayer(RECONSTRUCTION, neighbor_mask(GRID, 3)).eval()
     last, memory = TOKENS.clone().requires_grad_(), TOKENS.flip(1).clone().requires_grad_()
     output = layer(last, memory, torch.zeros(30, 16))
-    assert looked_at(output, last, place) == far(place, 3)
-    assert looked_at(output, memory, place) == far(place, 3)
+    assert dependencies(output, last, place) == far(place, 3)
+    assert dependencies(output, memory, place) == far(place, 3)
 
 
 def test_every_decoder_layer_has_its_own_query_for_every_place() -> None:
@@ -63,18 +63,18 @@ def test_every_decoder_layer_has_its_own_query_for_every_place() -> None:
     assert not torch.equal(queries[0], queries[1])
 
 
-def test_places_are_told_apart_by_row_and_column() -> None:
-    """The same token everywhere: without positions and queries every place would rebuild the same."""
+def test_positions_differ_by_row_and_column() -> None:
+    """The input is the same token everywhere: without positions and queries all outputs would be equal."""
     network = TokenTransformer(32, GRID, RECONSTRUCTION).eval()
     with torch.no_grad():
         rebuilt = network(torch.ones(1, 30, 32))[0]
     assert torch.pdist(rebuilt).min() > 1e-3
 
 
-def test_a_neighbourhood_that_leaves_nothing_is_refused() -> None:
-    neighbour_mask((7, 7), 5)
+def test_a_neighborhood_that_leaves_nothing_is_refused() -> None:
+    neighbor_mask((7, 7), 5)
     with pytest.raises(ConfigError, match="7 x 7"):
-        neighbour_mask((7, 7), 7)
+        neighbor_mask((7, 7), 7)
 
 
 def test_jitter_has_the_papers_spread() -> None:

@@ -1,22 +1,19 @@
-"""The plan: which runs, shared among the tables, and hours from images per second."""
+"""The plan: the runs, shared by the tables, and their hours."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from brief_baselines import BASELINE_SIZES
 from clipada.commands.reproduce import plan_reproduction
-from clipada.config import BaselinesConfig, Config, RuntimeConfig
+from clipada.config import Config, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import BackboneError, ConfigError, DatasetError
 from clipada.research.baselines import BASELINES
-from clipada.research.paper.baselines import needed_contenders
+from clipada.research.paper import PlannedRun
 from clipada.research.paper.experiments import ITEMS, chosen_items, distinct, needed_experiments
-from clipada.research.paper.operations import baseline_operations, look_operations
-from clipada.research.paper.plan import make_plan
-from clipada.research.paper.throughput import ScaledPace
-from clipada.types import Sample
 
 CPU = RuntimeConfig(device="cpu", workers=0)
 
@@ -38,12 +35,14 @@ def test_tables_share_their_runs(config: Config, dataset: Dataset, tmp_path: Pat
     assert set(needed["table6"]) <= set(ablation)
 
 
-def test_a_run_folder_is_of_all_that_decides_the_result(config: Config, dataset: Dataset, tmp_path: Path) -> None:
+def test_a_run_folder_depends_on_all_that_determines_the_result(
+    config: Config, dataset: Dataset, tmp_path: Path
+) -> None:
     def folder(config: Config = config, dataset: Dataset = dataset, backbone: str = "abc") -> Path:
         return needed_experiments("table1", config, 1, dataset, backbone, tmp_path)[0].folder
 
     free = {"training.checkpoint_seconds": 1.0, "model.refinements": 0, "backbone.name": "elsewhere"}
-    assert folder(config.updated(free)) == folder()  # R is the table's own, and a folder may move
+    assert folder(config.updated(free)) == folder()  # R is set by the table, and the backbone's folder may move
     fewer = replace(dataset, samples=dataset.samples[1:])
     others = [
         folder(config.updated({"training.epochs": 4})),
@@ -57,33 +56,45 @@ def test_a_run_folder_is_of_all_that_decides_the_result(config: Config, dataset:
     assert chosen_items("mvtec", ["figure6", "table1"]) == ("table1", "figure6")
 
 
-def test_hours_are_images_over_images_per_second(config: Config, tmp_path: Path) -> None:
-    samples = [Sample(path=Path(f"{i}.png"), category="a", split="train") for i in range(100)]
-    samples += [Sample(path=Path(f"t{i}.png"), category="a", split="test") for i in range(20)]
-    dataset = Dataset(root=Path(), layout="mvtec", samples=tuple(samples))
-    config = config.updated({"training.epochs": 10, "training.batch_size": 16, "training.milestones": ()})
-    needed = {item: needed_experiments(item, config, 1, dataset, "", tmp_path) for item in ("table1", "figure6")}
-    plan = make_plan(needed, dataset, ScaledPace(2.0, dataset))
-    by_variant = {run.experiment.variant: run for run in plan.runs}
-    main, tenth = by_variant["r1-learned"], by_variant["share-10"]
-    assert (main.images, tenth.images) == (7 * 16 * 10, 16 * 10)  # whole batches
-    assert main.items == ("table1", "figure6")
-    # a step of R = 1 looks three times as far as two forward passes' half: 3 looks in training, 2 in scoring
-    assert main.hours * 3600 == pytest.approx(1120 / 2.0 + 20 / (2.0 * 3 / 2))
-    assert plan.hours == pytest.approx(sum(run.hours for run in plan.runs))
+def planned(dataset: Dataset, out: Path, config: Config, **options: Any) -> dict[str, PlannedRun]:
+    """Plan from 10 images/s, by label."""
+    options = {"images_per_second": 10, "seeds": 1, "baselines": BASELINE_SIZES, **options}
+    return {one.run.label: one for one in plan_reproduction("mvtec", dataset, out, config, **options).runs}
 
 
-def test_speeds_of_the_variants_follow_from_one(config: Config, dataset: Dataset, tmp_path: Path) -> None:
-    runs = [one for item in ITEMS["mvtec"] for one in needed_experiments(item, config, 1, dataset, "", tmp_path)]
-    pace = ScaledPace(30.0, dataset)
-    speeds = {run.variant: pace.rates(run).learning for run in runs}
-    assert speeds["r1-learned"] == speeds["r1-fixed"] == speeds["share-10"] == speeds["tune-text"] == 30
-    assert speeds["r0-learned"] == 90  # one look instead of two there and one back
-    assert speeds["r2-learned"] == 18
-    assert speeds["tune-image"] == speeds["tune-both"] == 15
-    detached = config.updated({"model.detach_attention": True})
-    (run,) = needed_experiments("table1", detached, 1, dataset, "", tmp_path)
-    assert pace.rates(run).learning == 30
+def test_more_epochs_take_proportionally_more_hours(config: Config, dataset: Dataset, tmp_path: Path) -> None:
+    def learning_hours(scale: int) -> dict[str, float]:
+        longer = config.updated({"training.epochs": 10 * scale, "training.milestones": ()})
+        baselines = BASELINE_SIZES.scaled(scale)
+        return {
+            label: one.images / one.rate
+            for label, one in planned(dataset, tmp_path, longer, baselines=baselines).items()
+            if one.rate
+        }
+
+    short, long = learning_hours(1), learning_hours(3)
+    assert {"r1-learned, seed 0", "draem, seed 0", "reconstruction, seed 0"} <= set(short)
+    for label, hours in short.items():
+        assert long[label] == pytest.approx(hours if "bank" in label else 3 * hours)
+
+
+def test_twice_the_speed_takes_half_the_hours(config: Config, dataset: Dataset, tmp_path: Path) -> None:
+    slow, fast = (planned(dataset, tmp_path, config, images_per_second=speed) for speed in (10, 20))
+    for label, one in slow.items():
+        assert one.hours == pytest.approx(2 * fast[label].hours)
+
+
+def test_the_given_speed_is_that_of_one_pass_and_costlier_runs_are_slower(
+    config: Config, dataset: Dataset, tmp_path: Path
+) -> None:
+    runs = planned(dataset, tmp_path, config)
+    rates = {label.partition(",")[0]: one.rate for label, one in runs.items()}
+    assert {rates[name] for name in ("r1-learned", "r1-fixed", "tune-text", "share-10")} == {10}
+    assert rates["r0-learned"] > rates["r1-learned"] > rates["r2-learned"]
+    assert rates["r1-learned"] > rates["tune-image"] == rates["tune-both"]
+    assert runs["share-10, seed 0"].hours < runs["share-50, seed 0"].hours < runs["r1-learned, seed 0"].hours
+    wider = replace(BASELINE_SIZES, draem=replace(BASELINE_SIZES.draem, width=16))
+    assert planned(dataset, tmp_path, config, baselines=wider)["draem, seed 0"].rate < rates["draem"]
 
 
 def test_a_plan_needs_neither_images_nor_backbone_when_the_speed_is_given(
@@ -114,28 +125,8 @@ def test_a_plan_measures_each_kind_of_training_once(config: Config, products: Pa
     assert timed == [f"timing {name}" for name in ("r1-learned", *BASELINES, "r0-fixed", "r2-fixed", *TUNED)]
     assert all(run.hours > 0 and (run.rate > 0) == (run.images > 0) for run in plan.runs)
     assert not (tmp_path / "out").exists()
-    seen = {run.experiment.label: run.images for run in plan.runs if run.items == ("table1", "table2")}
+    seen = {run.run.label: run.images for run in plan.runs if run.items == ("table1", "table2")}
     assert seen == {"memory-bank, seed 0": 12, "zero-shot": 0, "reconstruction, seed 0": 24, "draem, seed 0": 24}
-
-
-def test_baselines_cost_what_they_compute(dataset: Dataset, config: Config, tmp_path: Path) -> None:
-    """Beside ViT-B/16's 12 blocks, known to take 17.6 GMAC of 224 pixels with its ends."""
-    vit = replace(config.backbone, name="/nowhere", block=12)
-    assert look_operations(vit, 224) / 2e9 == pytest.approx(17.4, abs=0.2)
-    papers = BaselinesConfig()
-    costs = {name: baseline_operations(name, papers, vit, 256, dataset) for name in BASELINES}
-    look = look_operations(vit, 256)
-    assert costs["memory-bank"].learning == look
-    assert costs["reconstruction"].learning < 2 * look < 6 * look < costs["draem"].scoring
-    assert costs["draem"].learning == 3 * costs["draem"].scoring
-    assert costs["zero-shot"].scoring == pytest.approx(look * (1 + (225 * 5 + 196 * 10) / 257), rel=0.05)
-    halved = replace(papers.draem, width=64)
-    half = baseline_operations("draem", replace(papers, draem=halved), vit, 256, dataset)
-    assert half.scoring == pytest.approx(costs["draem"].scoring / 4, rel=0.05)
-    (run,) = needed_contenders(replace(papers, include=("draem",)), config, 1, dataset, "", tmp_path)
-    at_256 = replace(run, config=run.config.updated({"model.image_size": 256, "backbone.name": "/nowhere"}))
-    at_256 = replace(at_256, config=at_256.config.updated({"backbone.block": 12}))
-    assert ScaledPace(30.0, dataset).rates(at_256).learning == pytest.approx(30 * 3 * look / costs["draem"].learning)
 
 
 TUNED = ("tune-both", "tune-image", "tune-text")

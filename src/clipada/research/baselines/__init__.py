@@ -1,12 +1,13 @@
-"""What the method is compared with: four baselines on the same features, data and protocol, one model each.
+"""Four baselines to compare CLIP-ADA with, on the same features, data and protocol, one model each.
 
-A fitted baseline is an ``Engine``, so that ``evaluate_dataset`` scores it as it scores the method::
+A fitted baseline is an ``Engine``, so ``evaluate_dataset`` scores it in the same way as CLIP-ADA::
 
-    engine = BASELINES["memory-bank"](dataset, BackboneConfig(), 256)
+    context = FitContext(dataset=dataset, image_size=256)
+    engine = BASELINES["memory-bank"](context)
     evaluation = evaluate_dataset(engine, dataset, ScoringConfig())
 
-Other settings than the papers' go in by ``baseline_fits(BaselinesConfig.preset("quick"))["draem"]``, or by
-``functools.partial(fit_draem, settings=DraemConfig(width=32))``; both are a ``Fit`` again.
+``BASELINES`` has the settings of the papers. For other settings, use
+``baseline_fits(BaselinesConfig.preset("quick"))["draem"]`` or ``fit_draem(context, DraemConfig(width=32))``.
 """
 
 from collections.abc import Mapping
@@ -15,25 +16,15 @@ from types import MappingProxyType
 
 from clipada.config import BaselinesConfig
 from clipada.research.baselines.draem import fit_draem, require_halving
-from clipada.research.baselines.engine import BaselineEngine, Detector, Findings
-from clipada.research.baselines.fitting import Fit, FitProgress
+from clipada.research.baselines.engine import BaselineEngine, Detector, DetectorOutput
+from clipada.research.baselines.fitting import Fit, FitContext
 from clipada.research.baselines.memory_bank import fit_memory_bank
-from clipada.research.baselines.reconstruction import fit_reconstruction, neighbour_mask
+from clipada.research.baselines.reconstruction import fit_reconstruction, neighbor_mask
 from clipada.research.baselines.zero_shot import fit_zero_shot, windows
-
-BASELINES: Mapping[str, Fit] = MappingProxyType(
-    {
-        "memory-bank": fit_memory_bank,
-        "zero-shot": fit_zero_shot,
-        "reconstruction": fit_reconstruction,
-        "draem": fit_draem,
-    }
-)
-"""By name, what fits a baseline."""
 
 
 def baseline_fits(config: BaselinesConfig) -> Mapping[str, Fit]:
-    """By name, what fits a baseline with the settings given."""
+    """Return the function that fits each baseline with the given settings, by name."""
     return {
         "memory-bank": partial(fit_memory_bank, settings=config.memory_bank),
         "zero-shot": partial(fit_zero_shot, settings=config.zero_shot),
@@ -42,20 +33,24 @@ def baseline_fits(config: BaselinesConfig) -> Mapping[str, Fit]:
     }
 
 
+BASELINES: Mapping[str, Fit] = MappingProxyType(baseline_fits(BaselinesConfig()))
+"""Function that fits each baseline with its paper's settings, by name."""
+
+
 def require_size(name: str, config: BaselinesConfig, image_size: int, grid: tuple[int, int]) -> None:
-    """Raise ``ConfigError`` if a baseline cannot take images of this size, before anything is fitted.
+    """Raise ``ConfigError`` if a baseline cannot process images of this size, before anything is fitted.
 
     Args:
         name: A key of ``BASELINES``.
         config: All settings.
         image_size: Side of the square that images are resized to, in pixels.
-        grid: The backbone's tokens in such an image, ``(h, w)``.
+        grid: The backbone's grid of patch tokens for such an image, ``(h, w)``.
     """
     if name == "zero-shot":
         for side in config.zero_shot.windows:
             windows(*grid, side)
     elif name == "reconstruction":
-        neighbour_mask(grid, config.reconstruction.neighbourhood)
+        neighbor_mask(grid, config.reconstruction.neighbourhood)
     elif name == "draem":
         require_halving(image_size)
 
@@ -64,9 +59,9 @@ __all__ = [
     "BASELINES",
     "BaselineEngine",
     "Detector",
-    "Findings",
+    "DetectorOutput",
     "Fit",
-    "FitProgress",
+    "FitContext",
     "baseline_fits",
     "fit_draem",
     "fit_memory_bank",

@@ -1,4 +1,4 @@
-"""Greedy core-sets and nearest neighbours, in bounded memory."""
+"""Greedy core-sets and nearest neighbors, in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 from torch import Generator, Tensor
 
 DISTANCES_AT_ONCE = 2**22
-"""How many distances are in memory at a time: 16 MiB of them, about what a processor's cache holds."""
+"""Number of distances in memory at a time: 16 MiB, about the size of a processor's cache."""
 
 POOL = 4096
-"""How many of the features farthest from the core-set are looked at one choice after another."""
+"""Number of features farthest from the core-set among which single choices are made."""
 
 
 def project(features: Tensor, dimensions: int, generator: Generator) -> Tensor:
-    """A random projection, which keeps distances nearly as they are (Johnson and Lindenstrauss, 1984).
+    """Project features at random, which nearly preserves distances (Johnson and Lindenstrauss, 1984).
 
     Args:
         features: ``(N, D)``.
-        dimensions: ``k``; features that are no wider stay as they are.
-        generator: Where the projection comes from, on the CPU.
+        dimensions: ``k``; features that are not wider are returned unchanged.
+        generator: Source of the projection matrix, on the CPU.
 
     Returns:
         ``(N, min(k, D))``: ``features P``, the entries of ``P`` normal with variance ``1 / k``.
@@ -31,37 +31,37 @@ def project(features: Tensor, dimensions: int, generator: Generator) -> Tensor:
 
 
 def greedy_coreset(features: Tensor, count: int, generator: Generator) -> Tensor:
-    """Choose features that cover all others: again and again the one farthest from those chosen.
+    """Choose features that cover all others: repeatedly the one farthest from those chosen so far.
 
-    The largest distance of any feature to the nearest chosen one is at most twice what the best choice of as many
-    could reach (Gonzalez, 1985), whichever comes first.
+    The largest distance of any feature to the nearest chosen one is at most twice that of the best possible choice of
+    the same size (Gonzalez, 1985), for any first choice.
 
-    Most features are only looked at once for many choices: while the farthest of the ``POOL`` farthest ones is no
-    nearer than any other feature was at the start, it is the farthest of all, since distances never grow. What was
-    chosen in that time then meets all features in one matrix product.
+    Most features are compared only once per many choices: as long as the farthest of the ``POOL`` farthest features is
+    at least as far as every feature outside the pool was at the start, it is the farthest of all, because distances
+    never grow. All features are then compared with the choices made meanwhile in one matrix product.
 
     Args:
         features: ``(N, D)``.
-        count: How many, up to ``N``.
-        generator: Chooses the first, on the CPU.
+        count: Number of choices, up to ``N``.
+        generator: Source of the first choice, on the CPU.
 
     Returns:
-        ``(count,)`` int64, positions in the order in which they were chosen, none twice.
+        ``(count,)`` int64, distinct positions in the order of choice.
     """
     squares = features.square().sum(dim=1)
     nearest = torch.full_like(squares, float("inf"))
     chosen = torch.randint(len(features), (1,), generator=generator).to(features.device)
     fresh = chosen
     while len(chosen) < count:
-        _draw_nearer(nearest, features, squares, fresh)
+        _update_nearest(nearest, features, squares, fresh)
         distances, pool = nearest.topk(min(POOL, len(nearest)))
         fresh = pool[_farthest(features[pool], squares[pool], distances, count - len(chosen))]
         chosen = torch.cat([chosen, fresh])
     return chosen
 
 
-def _draw_nearer(nearest: Tensor, features: Tensor, squares: Tensor, fresh: Tensor) -> None:
-    """Lower ``nearest``, ``(N,)`` squared distances, to those to ``fresh`` choices; to -1 for these themselves."""
+def _update_nearest(nearest: Tensor, features: Tensor, squares: Tensor, fresh: Tensor) -> None:
+    """Lower ``nearest``, ``(N,)`` squared distances, to those to the ``fresh`` choices; to -1 for the choices."""
     rows = max(1, DISTANCES_AT_ONCE // len(fresh))
     others, their_squares = features[fresh].T, squares[fresh]
     parts = (torch.split(values, rows) for values in (features, nearest, squares))
@@ -72,16 +72,16 @@ def _draw_nearer(nearest: Tensor, features: Tensor, squares: Tensor, fresh: Tens
 
 
 def _farthest(features: Tensor, squares: Tensor, nearest: Tensor, limit: int) -> Tensor:
-    """Choose the farthest, one after another, while it is no nearer than the last of ``nearest`` was at first.
+    """Choose the farthest feature repeatedly, as long as it is at least as far as the last of ``nearest`` was at first.
 
     Args:
         features: ``(P, D)``.
         squares: ``(P,)``, their squared norms.
-        nearest: ``(P,)``, squared distances to the nearest choice, falling.
-        limit: How many at most.
+        nearest: ``(P,)``, squared distances to the nearest choice, in descending order.
+        limit: Largest number of choices.
 
     Returns:
-        Positions, at least one.
+        Positions in the pool, at least one.
     """
     bound = float(nearest[-1])
     chosen: list[int] = []
@@ -96,10 +96,10 @@ def _farthest(features: Tensor, squares: Tensor, nearest: Tensor, limit: int) ->
     return torch.tensor(chosen, device=features.device)
 
 
-def nearest_neighbours(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest bank feature of each query.
+def nearest_neighbors(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the nearest bank feature of each query.
 
-    Candidates are compared by matrix products, ``|m|^2 / 2 - q m``; the distance to the one found is then taken
+    Candidates are compared by matrix products, ``|m|^2 / 2 - q m``; the distance to the nearest is then computed
     exactly, so that a query that is in the bank has distance 0.
 
     Args:
@@ -108,7 +108,7 @@ def nearest_neighbours(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         distances: ``(Q,)``, Euclidean.
-        positions: ``(Q,)`` int64, in the bank.
+        positions: ``(Q,)`` int64, positions in the bank.
     """
     rows = max(1, DISTANCES_AT_ONCE // len(bank))
     half_squares, columns = bank.square().sum(dim=1) / 2, bank.T

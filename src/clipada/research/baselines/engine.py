@@ -1,4 +1,4 @@
-"""What the baselines have in common: a detector, and the engine that puts it in the place of the method."""
+"""Common base of the baselines: a detector, and the engine that makes it interchangeable with CLIP-ADA."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clipada.devices import to_tensor
+
 
 @dataclass(frozen=True)
-class Findings:
-    """What a detector says of a batch.
+class DetectorOutput:
+    """Output of a detector for a batch.
 
     Attributes:
         maps: ``(B, S, S)``, values 0..1: the higher, the more anomalous.
-        scores: ``(B,)``, values 0..1: the image scores as the baseline's own paper takes them.
+        scores: ``(B,)``, values 0..1: the image scores as defined in the baseline's own paper.
     """
 
     maps: Tensor
@@ -28,24 +30,24 @@ class Detector(nn.Module, ABC):
     """A fitted baseline."""
 
     @abstractmethod
-    def forward(self, images: Tensor) -> Findings:
-        """Look at RGB images ``(B, 3, S, S)``, values 0..1."""
+    def forward(self, images: Tensor) -> DetectorOutput:
+        """Return maps and scores of RGB images ``(B, 3, S, S)``, values 0..1."""
 
-    def __call__(self, images: Tensor) -> Findings:
-        """As ``forward``."""
-        findings: Findings = super().__call__(images)
-        return findings
+    def __call__(self, images: Tensor) -> DetectorOutput:
+        """Call ``forward``; typed."""
+        output: DetectorOutput = super().__call__(images)
+        return output
 
 
 class BaselineEngine:
-    """A detector as an ``Engine``: everything that takes the method's engines takes it.
+    """Adapter from a detector to the ``Engine`` protocol, usable wherever an engine of CLIP-ADA is.
 
     Args:
         detector: A fitted baseline.
-        image_size: Side ``S`` of the square it takes, in pixels.
-        device: Where it works.
-        paper_scores: Whether a first pass gives the paper's own image score, as a map that has this value everywhere:
-            what smoothing and the mean of the top pixels leave as it is. The last pass, the map, counts as ever.
+        image_size: Side ``S`` of the square input, in pixels.
+        device: Device of the computation.
+        paper_scores: True if a first pass returns the paper's own image score, as a map with this value everywhere:
+            smoothing and the mean of the top pixels do not change it. The last pass is the final map in any case.
     """
 
     def __init__(
@@ -57,12 +59,12 @@ class BaselineEngine:
         self.passes = 2 if paper_scores else 1
 
     def with_paper_scores(self) -> BaselineEngine:
-        """The same baseline, with its paper's image score as pass 0 and its map as pass 1."""
+        """Return the same baseline with its paper's image score as pass 0 and its map as pass 1."""
         return BaselineEngine(self.detector, self.image_size, self.device, paper_scores=True)
 
     @torch.inference_mode()
-    def localise_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Raw maps of every pass.
+    def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute the raw maps of every pass.
 
         Args:
             images: RGB, ``(B, S, S, 3)`` uint8.
@@ -70,17 +72,17 @@ class BaselineEngine:
         Returns:
             ``(passes, B, S, S)`` float32, values 0..1.
         """
-        findings = self.detector(torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255)
-        passes = [findings.maps]
+        output = self.detector(to_tensor(images, self.device))
+        passes = [output.maps]
         if self.passes == 2:
-            passes.insert(0, findings.scores.view(-1, 1, 1).expand_as(findings.maps))
+            passes.insert(0, output.scores.view(-1, 1, 1).expand_as(output.maps))
         return torch.stack(passes).float().cpu().numpy()
 
 
 def to_unit(values: Tensor, knee: float | Tensor) -> Tensor:
-    """Bring values of range ``[0, inf)`` to ``[0, 1)`` and keep their order.
+    """Map values of range ``[0, inf)`` to ``[0, 1)``, preserving their order.
 
-    ``v / (2 k)`` up to the knee ``k``, ``1 - k / (2 v)`` beyond it. A map below the knee is therefore only scaled: to
-    smooth or average it before or after is the same, as it would not be with ``v / (1 + v)``.
+    ``v / (2 k)`` up to the knee ``k``, ``1 - k / (2 v)`` beyond it. A map below the knee is therefore only scaled:
+    smoothing or averaging before or after gives the same result, unlike with ``v / (1 + v)``.
     """
     return torch.where(values <= knee, values / (2 * knee), 1 - knee / (2 * values.clamp(min=torch.finfo().tiny)))

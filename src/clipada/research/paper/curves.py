@@ -7,27 +7,27 @@ from xml.sax.saxutils import escape
 
 from clipada.report.histogram import round_ticks
 from clipada.research.paper.published import MEAN
-from clipada.research.paper.results import METRICS, Figure, Row
+from clipada.research.paper.results import METRICS, CellValue, TableRow
 
 WIDTH, HEIGHT = 260, 220
 """Size of one panel's axes, in pixels."""
 
 LEFT, TOP, BELOW = 52, 34, 44
-"""Room for labels around a panel."""
+"""Margins around a panel for labels, in pixels."""
 
 LEAST = 1.0
-"""A panel spans at least this many percent, so that a flat curve looks flat."""
+"""Smallest range of a panel, in percentage points, so that a flat curve looks flat."""
 
-Points = Mapping[float, Figure]
-"""Figures by share of the training images, in percent."""
+Points = Mapping[float, CellValue]
+"""Values by share of the training images, in percent."""
 
 
-def share_curves(rows: Mapping[float, Row], title: str) -> str:
-    """Draw one panel for each metric: its mean over categories against the share, bars for the spread over seeds.
+def share_curves(rows: Mapping[float, TableRow], title: str) -> str:
+    """Draw one panel per metric: its mean over categories against the share, with error bars for the spread over seeds.
 
     Args:
-        rows: A measured row by share of the training images, in percent; that of 100 is drawn as a dashed line.
-        title: What was measured.
+        rows: A measured row by share of the training images, in percent; the one of 100 is drawn as a dashed line.
+        title: Title of the document.
 
     Returns:
         An SVG document.
@@ -87,7 +87,7 @@ def _label(x: float, y: float, text: str) -> str:
 
 
 def _whole(left: float, y: float) -> str:
-    """The line of all images."""
+    """Draw the line of all training images."""
     return (
         f'<line x1="{left}" y1="{y}" x2="{left + WIDTH}" y2="{y}" stroke="#888" stroke-dasharray="5 4"/>\n'
         f'<text x="{left + WIDTH}" y="{y - 4}" text-anchor="end" fill="#666">100 %</text>\n'

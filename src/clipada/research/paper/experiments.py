@@ -1,4 +1,4 @@
-"""Which trainings each table and figure needs, and in which folder each is kept."""
+"""Trainings that each table and figure needs, and the run folder of each."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from clipada.training.checkpoint import fingerprint
 
 RUNS = "runs"
 MAIN = "r1-learned"
-"""The variant that the paper calls its method."""
+"""Variant that the paper calls its method."""
 
 SHARES = (10, 20, 30, 40, 50)
 """Shares of the training images in figure 6, in percent."""
 
 
 def _passes(refinements: int, learned: bool) -> dict[str, Any]:
-    """A variant with every training image and frozen encoders, whatever a preset or ``--set`` says."""
+    """Return a variant with all training images and frozen encoders, regardless of preset and ``--set``."""
     whole = {"training.tune": "none", "training.image_share": 1.0}
     return {"model.refinements": refinements, "prompt.learnable": learned, **whole}
 
@@ -36,7 +36,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     | {f"tune-{encoders}": _passes(1, True) | {"training.tune": encoders} for encoders in ("text", "image", "both")}
     | {f"share-{share}": _passes(1, True) | {"training.image_share": share / 100} for share in SHARES}
 )
-"""What each variant changes of the settings, by dotted name."""
+"""Settings that each variant changes, by dotted name."""
 
 _LEARNED = ("r0-learned", MAIN, "r2-learned")
 _SHARED = tuple(f"share-{share}" for share in SHARES)
@@ -56,7 +56,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ablation": (*_LEARNED, "r1-fixed"),
     }
 )
-"""The variants that each item rests on."""
+"""Variants that each item needs."""
 
 ITEMS: Mapping[DatasetName, tuple[str, ...]] = MappingProxyType(
     {
@@ -64,24 +64,24 @@ ITEMS: Mapping[DatasetName, tuple[str, ...]] = MappingProxyType(
         "visa": ("table3", "figure4"),
     }
 )
-"""What the paper shows of each data set, in the order it is made."""
+"""Items of the paper for each data set, in the order they are made."""
 
 ABLATION = "ablation"
-"""Made only when asked for by name: refinement and prompt over several seeds, on either data set."""
+"""Item made only on request: refinement and prompt over several seeds, on either data set."""
 
 ABLATION_SEEDS = 3
-"""Its number of seeds where none is given."""
+"""Number of seeds of the ablation if none is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One training and what it is evaluated on.
+    """One training and its evaluation.
 
     Attributes:
         variant: A name in ``VARIANTS``.
-        config: All its settings.
-        folder: Its run folder. The name holds a hash of settings, images by name and the backbone's weights.
-        tested_on: The categories of the test images, and how many there are in all.
+        config: All settings.
+        folder: The run folder. Its name contains a hash of settings, images by name and the backbone's weights.
+        tested_on: The categories of the test images, and their total number.
     """
 
     variant: str
@@ -91,17 +91,17 @@ class Experiment:
 
     @property
     def label(self) -> str:
-        """Variant and seed, for a person."""
+        """Name of variant and seed, for a person."""
         return f"{self.variant}, seed {self.config.training.seed}"
 
     @property
     def trained(self) -> bool:
-        """Whether the training is done."""
+        """True if the training is finished."""
         return (self.folder / CONFIG).exists() and (self.folder / ADAPTER).exists()
 
     @property
     def finished(self) -> bool:
-        """Whether it is also evaluated, on these images, by PyTorch in float32 and as the settings score."""
+        """True if it is also evaluated: on these images, by PyTorch in float32, with these scoring settings."""
         metrics = read_run(self.folder).metrics if self.trained else None
         if metrics is None:
             return False
@@ -113,7 +113,7 @@ class Experiment:
 
 
 def chosen_items(name: DatasetName, only: Sequence[str] | None) -> tuple[str, ...]:
-    """The items to make: all of a data set, or those named, in the order they are made.
+    """Return the items to make, in order: all of a data set, or those named.
 
     Raises:
         ConfigError: The paper has no such item of this data set.
@@ -130,15 +130,15 @@ def chosen_items(name: DatasetName, only: Sequence[str] | None) -> tuple[str, ..
 def needed_experiments(
     item: str, base: Config, seeds: int | None, dataset: Dataset, backbone_sha256: str, out: Path
 ) -> tuple[Experiment, ...]:
-    """The experiments of an item: every variant for every seed, ``base.training.seed`` and those after it.
+    """Return the experiments of an item: every variant with every seed from ``base.training.seed`` on.
 
     Args:
         item: A key of ``NEEDS``.
         base: The settings that the variants change.
-        seeds: How many; ``None`` for one, or ``ABLATION_SEEDS`` in the ablation.
-        dataset: What is trained and evaluated on.
+        seeds: Number of seeds; ``None`` for one, or ``ABLATION_SEEDS`` in the ablation.
+        dataset: The images to train and evaluate on.
         backbone_sha256: Hash of the backbone's weights.
-        out: The folder that takes ``runs/``.
+        out: The parent folder of ``runs/``.
     """
     numbers = seeds_of(base, ABLATION_SEEDS if seeds is None and item == ABLATION else seeds)
     listing, tested_on = listing_sha256(dataset), (dataset.categories, len(dataset.test))
@@ -153,17 +153,17 @@ def needed_experiments(
 
 
 def distinct(experiments: Iterable[Experiment]) -> tuple[Experiment, ...]:
-    """Each experiment once, in the order they first come."""
+    """Return each experiment once, in order of first appearance."""
     return tuple({experiment.folder: experiment for experiment in experiments}.values())
 
 
 def seeds_of(base: Config, count: int | None) -> range:
-    """``base.training.seed`` and those after it; one where no ``count`` is given."""
+    """Return ``count`` seeds from ``base.training.seed`` on; one by default."""
     return range(base.training.seed, base.training.seed + (count or 1))
 
 
 def listing_sha256(dataset: Dataset) -> str:
-    """A hash of which images a data set has, wherever it lies."""
+    """Hash the list of images of a data set, independent of its location."""
     images = [
         (sample.category, sample.split, sample.defect, sample.path.relative_to(dataset.root).as_posix())
         for sample in dataset.samples

@@ -1,4 +1,4 @@
-"""Figures 3 to 5 of the paper: grids of test images, their ground truth, and what models make of them."""
+"""Figures 3 to 5 of the paper: grids of test images, their ground truth, and the anomaly maps of models."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from clipada.types import Image, Sample
 log = logging.getLogger(__name__)
 
 SIDE = 192
-"""A picture's longer side, in pixels."""
+"""Longer side of a picture, in pixels."""
 
 ROWS = 12
-"""Images in a grid, as evenly over the categories as can be; at least one of each."""
+"""Images in a grid, distributed evenly over the categories, with at least one of each."""
 
 _GAP = 6
 _TEXT = 15
@@ -31,7 +31,7 @@ _INK = (232, 235, 240)
 
 
 def chosen_samples(dataset: Dataset, seed: int) -> list[Sample]:
-    """Anomalous test images with a mask, drawn by ``seed`` and not by how well they turn out."""
+    """Draw anomalous test images with masks at random, by ``seed``."""
     chosen: list[Sample] = []
     each = max(1, ROWS // len(dataset.categories))
     for category in dataset.categories:
@@ -42,14 +42,14 @@ def chosen_samples(dataset: Dataset, seed: int) -> list[Sample]:
 
 
 def heat_grid(samples: Sequence[Sample], inspectors: Mapping[str, Inspector]) -> Image | None:
-    """A row for each image: the image, its truth in outline, and each model's map as heat laid over it.
+    """Draw a row for each image: the image, the outline of its ground truth, and each model's map as an overlay.
 
     Args:
         samples: Anomalous images with masks.
-        inspectors: Models by what the head of their column says. Heat is centred on each model's own threshold.
+        inspectors: Models by the title of their column. Colors are centered on each model's own threshold.
 
     Returns:
-        ``(H, W, 3)`` uint8; ``None`` if there is no image that can be read with its mask.
+        ``(H, W, 3)`` uint8; ``None`` if no image can be read with its mask.
     """
     heads = ["", "image", "ground truth", *inspectors]
     rows = {}
@@ -77,7 +77,7 @@ def _row(sample: Sample, inspectors: Sequence[Inspector]) -> list[Image]:
 
 
 def _sheet(heads: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[Image]]) -> Image:
-    """Lay pictures out in rows and columns with a head above each column and a name before each row."""
+    """Arrange pictures in rows and columns with a title above each column and a name before each row."""
     font = PIL.ImageFont.load_default(_TEXT)
     first = 2 * _GAP + max(round(font.getlength(line)) for name in names for line in name.splitlines())
     width = max(picture.shape[1] for row in rows for picture in row) + _GAP

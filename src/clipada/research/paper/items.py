@@ -1,4 +1,4 @@
-"""Each table and figure from its finished runs, and the page that holds them all."""
+"""Tables and figures made from finished runs, and the page with all of them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from clipada.errors import RunError
 from clipada.files import write_text
 from clipada.images import write_png
 from clipada.inspection import Inspector
-from clipada.research.paper.baselines import COMPARED, Contender, baseline_notes, measured_methods
+from clipada.research.paper.baselines import COMPARED, BaselineRun, baseline_notes, measured_methods
 from clipada.research.paper.curves import share_curves
 from clipada.research.paper.experiments import ABLATION, MAIN, Experiment
 from clipada.research.paper.grids import chosen_samples, heat_grid
 from clipada.research.paper.published import DatasetName, paper_dataset
-from clipada.research.paper.results import MeasuredMethod, Report, Step, described, lasting
+from clipada.research.paper.results import MeasuredMethod, described, described_schedule
 from clipada.research.paper.speed import run_speed
-from clipada.research.paper.tables import TITLES, Table, build_table
+from clipada.research.paper.tables import TITLES, PaperTable, build_table
 from clipada.runs import ADAPTER, read_run
 from clipada.runs.tensors import count_values
+from clipada.types import Progress, ProgressReport
 
 PAGE = "README.md"
 
 SHARE_NOTE = (
-    "Every training has as many epochs: with a tenth of the images it takes a tenth of the steps. The images of a "
-    "smaller share are among those of a larger one. The paper shows this only as a picture, so nothing is published."
+    "Every training has the same number of epochs: with a tenth of the images, a tenth of the steps. The images of a "
+    "smaller share are a subset of those of a larger one. The paper shows this only as a picture, without numbers."
 )
-"""How the shares compare."""
+"""Note on the comparison of the shares."""
 
 _PICTURES: Mapping[str, str] = {
     "figure3": "Figure 3: anomalies on MVTec AD",
@@ -38,8 +39,8 @@ _PICTURES: Mapping[str, str] = {
 
 
 _CAPTION = (
-    "Images drawn by seed, not chosen; heat is centred on the value that good parts of the product stay below in each "
-    "model: where there is none, the map stays below it."
+    "Images drawn at random by seed. Colors are centered on the value below which good parts of the product stay in "
+    "each model: where no color is shown, the map is below it."
 )
 
 
@@ -50,10 +51,10 @@ def item_table(
     experiments: Sequence[Experiment],
     runtime: RuntimeConfig,
     methods: Sequence[MeasuredMethod],
-    contenders: Sequence[Contender],
-    report: Report,
-) -> Table | None:
-    """The item's table from its finished experiments; ``None`` for a grid of pictures."""
+    baselines: Sequence[BaselineRun],
+    report: ProgressReport,
+) -> PaperTable | None:
+    """Build the item's table from its finished runs; ``None`` for a grid of images."""
     if item not in TITLES:
         return None
     extras: dict[str, dict[str, float]] = {}
@@ -64,28 +65,28 @@ def item_table(
     if item == "figure6":
         notes.append(SHARE_NOTE)
     if item in COMPARED:
-        notes += baseline_notes(contenders)
+        notes += baseline_notes(baselines)
     return build_table(
         item,
         paper_dataset(name),
         dataset.categories,
         experiments,
-        methods=(*measured_methods(contenders), *methods) if item in COMPARED else (),
+        methods=(*measured_methods(baselines), *methods) if item in COMPARED else (),
         extras=extras,
         notes=notes,
     )
 
 
 def _speeds(
-    experiments: Sequence[Experiment], runtime: RuntimeConfig, report: Report
+    experiments: Sequence[Experiment], runtime: RuntimeConfig, report: ProgressReport
 ) -> tuple[dict[str, dict[str, float]], str]:
-    """Trained parameters and images per second of each variant's first seed, and how they were measured."""
+    """Measure parameters and images per second of each variant's first seed; return them with a note on the method."""
     extras: dict[str, dict[str, float]] = {}
     note = ""
     for experiment in experiments:
         if experiment.variant in extras:
             continue
-        report(Step(stage=f"timing {experiment.label}", done=1, total=1))
+        report(Progress(stage=f"timing {experiment.label}", done=1, total=1))
         run = read_run(experiment.folder)
         speed = run_speed(run, runtime.device, experiment.config.backbone.name)
         extras[experiment.variant] = {
@@ -103,10 +104,10 @@ def draw_item(
     folder: Path,
     dataset: Dataset,
     experiments: Sequence[Experiment],
-    table: Table | None,
+    table: PaperTable | None,
     runtime: RuntimeConfig,
 ) -> list[Path]:
-    """Draw the item into ``folder``, if it is a figure; the files written."""
+    """Draw the item into ``folder`` if it is a figure, and return the files written."""
     if item == "figure6" and table is not None:
         rows = {
             100 if row.variant == MAIN else float(row.variant.partition("-")[2]): row
@@ -136,39 +137,39 @@ def _inspector(experiment: Experiment, runtime: RuntimeConfig) -> Inspector:
 
 
 def _measurement_notes(experiments: Sequence[Experiment]) -> list[str]:
-    """How the measured rows came about."""
+    """Describe the measurement of the measured rows."""
     first = read_run(experiments[0].folder)
     metrics, config = first.metrics or {}, first.config
     protocol = metrics.get("protocol", {})
     seeds = sorted({experiment.config.training.seed for experiment in experiments})
     machines = sorted({read_run(experiment.folder).training.machine for experiment in experiments})
     model, schedule = config.model, config.training
-    beyond = f"; {model.prototypes} normal prototypes, which go beyond the paper" if model.prototypes else ""
+    beyond = f"; {model.prototypes} normal prototypes, which the paper does not have" if model.prototypes else ""
     spread = "; ± is the sample standard deviation over seeds" if len(seeds) > 1 else ""
     departs = _reading(config) != _reading(Config())
-    own = ". The paper has the plain product, the map multiplied in, the last pass" if departs else ""
+    own = ". The paper uses the plain product, multiplies the map in, and takes the last pass" if departs else ""
     return [
         f"Measured rows: {first.backbone_label}, block {config.backbone.patch_block}, {model.image_size} x "
         f"{model.image_size} pixels, {model.similarity} similarity, {model.attention} attention, "
-        f"{lasting(schedule)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, trained on "
+        f"{described_schedule(schedule)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, trained on "
         f"{'; '.join(machines)}.",
-        f"The map that counts: {'the last pass' if config.scoring.fusion == 'last' else 'the mean of all passes'}; "
+        f"Final map: {'the last pass' if config.scoring.fusion == 'last' else 'the mean of all passes'}; "
         f"{protocol.get('masks', '')}; percent{spread}{beyond}{own}.",
     ]
 
 
 def _reading(config: Config) -> tuple[str, str, str]:
-    """How the settings read what the paper leaves open."""
+    """Return the settings of the details that the paper leaves open."""
     return config.model.similarity, config.model.attention, config.scoring.fusion
 
 
 def require_page_of(folder: Path, name: DatasetName) -> None:
-    """Raise ``RunError`` if ``folder`` holds what was made of another of the paper's data sets."""
+    """Raise ``RunError`` if ``folder`` contains the results of another data set of the paper."""
     page = folder / PAGE
     text = page.read_text(encoding="utf-8") if page.exists() else _head(name)
     if not text.startswith(_head(name)):
         raise RunError(
-            f"{folder} holds tables of another data set",
+            f"{folder} contains tables of another data set",
             expected=f"those of {paper_dataset(name).name}, or an empty folder",
             got=text.partition("\n")[0],
             remedy="choose another --out",
@@ -180,7 +181,7 @@ def _head(name: DatasetName) -> str:
 
 
 def write_page(folder: Path, name: DatasetName) -> None:
-    """All that has been made so far, on one page."""
+    """Write one page with all tables and figures made so far."""
     parts = [_head(name)]
     for item in sorted({**TITLES, **_PICTURES}, key=lambda item: (item == ABLATION, item[:-1] == "figure", item)):
         text = folder / f"{item}.md"

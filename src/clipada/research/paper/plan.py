@@ -1,4 +1,4 @@
-"""What is to be done before it is done: the trainings and baselines, and how long they take at a given pace."""
+"""Plan of a reproduction: the trainings and baselines it needs, and how long they take."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from math import ceil
 
 from clipada.config import Config
 from clipada.data import Dataset
-from clipada.research.paper.baselines import Contender
+from clipada.research.paper.baselines import BaselineRun
 from clipada.research.paper.experiments import Experiment
 from clipada.research.paper.published import PaperDataset
-from clipada.research.paper.throughput import Pace, Rates
+from clipada.research.paper.throughput import ThroughputSource
+from clipada.research.paper.trials import ThroughputEstimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,15 +20,14 @@ class PlannedRun:
     """One training and evaluation, or one baseline.
 
     Attributes:
-        experiment: What it is.
-        items: The tables and figures that rest on it.
-        images: Images it learns from: training images times epochs, whole batches.
-        rate: Images per second that are counted on, while it learns; 0 where it is finished or learns
-            nothing.
-        hours: What it takes; 0 where it is finished.
+        run: The training or baseline.
+        items: The tables and figures that need it.
+        images: Images it learns from: training images times epochs, in whole batches.
+        rate: Expected images per second while it learns; 0 if it is finished or learns nothing.
+        hours: Expected duration; 0 if it is finished.
     """
 
-    experiment: Experiment | Contender
+    run: Experiment | BaselineRun
     items: tuple[str, ...]
     images: int
     rate: float
@@ -36,11 +36,11 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ReproductionPlan:
-    """All runs, in order.
+    """All runs of a reproduction.
 
     Attributes:
-        runs: Each run once.
-        basis: Where the rates come from, in words.
+        runs: Each run once, in order of execution.
+        basis: Origin of the estimates, for a person.
     """
 
     runs: tuple[PlannedRun, ...]
@@ -48,28 +48,30 @@ class ReproductionPlan:
 
     @property
     def hours(self) -> float:
-        """What all of it takes. Reading weights, tables and pictures are not counted."""
+        """Expected duration of all runs, without loading of weights, tables and figures."""
         return sum(run.hours for run in self.runs)
 
 
-def make_plan(needed: Mapping[str, Sequence[Experiment | Contender]], dataset: Dataset, pace: Pace) -> ReproductionPlan:
+def make_plan(
+    needed: Mapping[str, Sequence[Experiment | BaselineRun]], dataset: Dataset, throughput: ThroughputSource
+) -> ReproductionPlan:
     """List the runs and their hours.
 
     Args:
-        needed: What each item rests on.
-        dataset: What is trained and evaluated on.
-        pace: How fast runs go; it is asked only for those not finished.
+        needed: The runs that each item needs.
+        dataset: The images to train and evaluate on.
+        throughput: Source of the throughput; used only for unfinished runs.
     """
-    items: dict[Experiment | Contender, list[str]] = {}
+    items: dict[Experiment | BaselineRun, list[str]] = {}
     for item, runs in needed.items():
         for run in runs:
             items.setdefault(run, []).append(item)
-    planned = tuple(_planned(run, tuple(its), dataset, pace) for run, its in items.items())
-    return ReproductionPlan(runs=planned, basis=pace.basis)
+    planned = tuple(_planned(run, tuple(its), dataset, throughput) for run, its in items.items())
+    return ReproductionPlan(runs=planned, basis=throughput.basis)
 
 
 def coverage(dataset: Dataset, paper: PaperDataset) -> str:
-    """What a data set has of the one in the paper, in words."""
+    """Describe how much of the paper's data set a data set covers."""
     counts = f"{len(dataset.train):,} training and {len(dataset.test):,} test images"
     whole = (len(dataset.train), len(dataset.test)) == (paper.train, paper.test)
     if whole and set(dataset.categories) == set(paper.categories):
@@ -81,30 +83,32 @@ def coverage(dataset: Dataset, paper: PaperDataset) -> str:
     )
 
 
-def _planned(run: Experiment | Contender, items: tuple[str, ...], dataset: Dataset, pace: Pace) -> PlannedRun:
+def _planned(
+    run: Experiment | BaselineRun, items: tuple[str, ...], dataset: Dataset, throughput: ThroughputSource
+) -> PlannedRun:
     images = _images(run, dataset)
     if run.finished:
-        return PlannedRun(experiment=run, items=items, images=images, rate=0.0, hours=0.0)
-    rates = pace.rates(run)
-    seconds = _learning_seconds(run, images, rates) + len(dataset.test) / rates.scoring
-    rate = rates.learning if images else 0.0
-    return PlannedRun(experiment=run, items=items, images=images, rate=rate, hours=seconds / 3600)
+        return PlannedRun(run=run, items=items, images=images, rate=0.0, hours=0.0)
+    estimate = throughput.estimate(run)
+    seconds = _learning_seconds(run, images, estimate) + len(dataset.test) / estimate.scoring
+    rate = estimate.learning if images else 0.0
+    return PlannedRun(run=run, items=items, images=images, rate=rate, hours=seconds / 3600)
 
 
-def _learning_seconds(run: Experiment | Contender, images: int, rates: Rates) -> float:
+def _learning_seconds(run: Experiment | BaselineRun, images: int, estimate: ThroughputEstimate) -> float:
+    """Return the seconds of training or fitting that are left."""
     if isinstance(run, Experiment) and run.trained:
         return 0.0
-    return images / rates.learning + rates.once
+    return images / estimate.learning + estimate.fixed_seconds
 
 
-def _images(run: Experiment | Contender, dataset: Dataset) -> int:
-    """How many images it learns from, all epochs together."""
+def _images(run: Experiment | BaselineRun, dataset: Dataset) -> int:
+    """Count the images it learns from, over all epochs."""
     if isinstance(run, Experiment):
         training = run.config.training
         return _whole_batches(_training_images(dataset, run.config), training.batch_size) * training.epochs
-    schedule = getattr(run.settings.of(run.name), "schedule", None)
-    if schedule is not None:
-        return _whole_batches(len(dataset.train), schedule.batch_size) * int(schedule.epochs)
+    if run.schedule is not None:
+        return _whole_batches(len(dataset.train), run.schedule.batch_size) * run.schedule.epochs
     return len(dataset.train) if run.name == "memory-bank" else 0
 
 
@@ -113,7 +117,7 @@ def _whole_batches(images: int, size: int) -> int:
 
 
 def _training_images(dataset: Dataset, config: Config) -> int:
-    """How many of the images a training uses."""
+    """Count the images of one epoch of a training."""
     share, held_out = config.training.image_share, config.training.validation_fraction
     counts = [sum(sample.category == name for sample in dataset.train) for name in dataset.categories]
     used = [max(1, round(share * count)) for count in counts if count]

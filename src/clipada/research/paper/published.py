@@ -1,4 +1,4 @@
-"""The figures that the paper publishes, as data: section 5 of CLIP-ADA (arXiv 2403.09493), copied from its text."""
+"""Numbers published in the paper, as data: section 5 of CLIP-ADA (arXiv 2403.09493), copied from its text."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Literal
 DatasetName = Literal["mvtec", "visa"]
 
 MEAN = "mean"
-"""The place of a mean over categories among figures by category."""
+"""Key of the mean over categories among values by category."""
 
 OURS = "CLIP-ADA"
-"""The method whose rows can be measured here."""
+"""Method whose rows can be measured here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +23,10 @@ class PaperDataset:
     """A data set as the paper uses it.
 
     Attributes:
-        name: Its name.
+        name: Name.
         train: Number of training images.
         test: Number of test images.
-        categories: Its categories, in the paper's order, as their folders are called.
+        categories: Names of the category folders, in the paper's order.
     """
 
     name: str
@@ -40,10 +40,10 @@ class PublishedRow:
     """One row of a table, as published.
 
     Attributes:
-        method: The method.
-        variant: Which variant of CLIP-ADA, named as in ``clipada.research.paper.experiments``; empty for other methods.
-        figures: By metric and category, in percent; ``"mean"`` among the categories is the mean as stated.
-        extras: Further figures: ``parameters_millions``, ``images_per_second``.
+        method: Name of the method.
+        variant: Name of the variant of CLIP-ADA as in ``clipada.research.paper.experiments``; empty for other methods.
+        figures: By metric and category, in percent; ``"mean"`` among the categories is the mean stated in the paper.
+        extras: Further numbers: ``parameters_millions``, ``images_per_second``.
     """
 
     method: str
@@ -59,22 +59,22 @@ def _content() -> dict[str, Any]:
 
 
 def source() -> str:
-    """Where the figures were published."""
+    """Return the citation of the published numbers."""
     return str(_content()["source"])
 
 
 def paper_dataset(name: DatasetName) -> PaperDataset:
-    """A data set of the paper."""
+    """Return a data set of the paper."""
     values = _content()["datasets"][name]
     return PaperDataset(**(values | {"categories": tuple(values["categories"])}))
 
 
 def published_rows(table: str, main: str) -> tuple[PublishedRow, ...]:
-    """The rows of a table in the paper's order; none for what it shows only as a picture.
+    """Return the rows of a table in the paper's order; none for an item that the paper shows only as a picture.
 
     Args:
         table: ``"table1"`` ... ``"table6"``.
-        main: The variant that CLIP-ADA's rows are of where the paper names none.
+        main: The variant of CLIP-ADA's rows for which the paper names none.
     """
     return tuple(
         PublishedRow(

@@ -1,19 +1,14 @@
-"""How fast a run inspects and how fast it trains, measured on this machine."""
+"""Inference speed of a run, measured on this machine."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from math import ceil
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from clipada.config import Config, RuntimeConfig
-from clipada.data import Dataset
 from clipada.devices import find_device, machine
 from clipada.files import read_json, write_json
 from clipada.inspection import Inspector
@@ -22,23 +17,19 @@ from clipada.types import Engine
 
 SPEED = "speed.json"
 SECONDS = 1.0
-"""Each batch size is timed for at least this long, and for three calls."""
+"""Shortest time that each batch size is timed for, in seconds; at least three calls."""
 
 LARGEST_BATCH = 256
-"""No larger batch is tried."""
+"""Largest batch size to try."""
 
 PATIENCE = 10.0
-"""Seconds that a call may take for a larger batch still to be tried."""
-
-WARM_UP_STEPS = 1
-TRAINING_STEPS = 3
-"""Steps of a training that are timed, after those that are not."""
+"""Longest call, in seconds, after which a larger batch is still tried."""
 
 HOW = (
     "images/s of the model alone, from pixels in memory to maps in memory, random pixels at the input size; median "
     "of at least three calls and one second after a warm-up call; batch sizes doubled while that helps"
 )
-"""What a measured speed is."""
+"""Description of the measurement, written with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +40,7 @@ class Speed:
         rates: By batch size.
         machine: Processor or GPU.
         engine: Engine and arithmetic.
-        how: What was timed.
+        how: Description of the measurement.
     """
 
     rates: dict[int, float]
@@ -59,16 +50,16 @@ class Speed:
 
     @property
     def best_batch(self) -> int:
-        """The batch size with the highest rate."""
+        """Batch size with the highest rate."""
         return max(self.rates, key=lambda size: self.rates[size])
 
 
 def run_speed(run: Run, device: str, backbone: str) -> Speed:
-    """A run's speed on this machine: as measured here before, or measured now and kept in its folder.
+    """Return a run's speed on this machine: as measured earlier, or measured now and saved in its folder.
 
     Raises:
-        RunError: What was kept is damaged.
-        BackboneError: The backbone is missing or another one.
+        RunError: The saved measurement is damaged.
+        BackboneError: The backbone is missing or is a different one.
     """
     path, where = run.folder / SPEED, machine(find_device(device).type)
     if path.exists():
@@ -82,12 +73,12 @@ def run_speed(run: Run, device: str, backbone: str) -> Speed:
 
 
 def measure_rates(engine: Engine) -> dict[int, float]:
-    """Images per second by batch size: 1, 2, 4, ... until two in a row are no faster, or a call takes too long."""
+    """Measure images per second at batch sizes 1, 2, 4, ... until two are no faster or a call takes too long."""
     rates: dict[int, float] = {}
     for size in (2**power for power in range(LARGEST_BATCH.bit_length())):
         try:
             rates[size] = size / _seconds(engine, size)
-        except (MemoryError, RuntimeError) as error:  # PyTorch's own errors for too little memory are RuntimeErrors
+        except (MemoryError, RuntimeError) as error:  # PyTorch raises RuntimeError when memory is short
             if size == 1 or "memory" not in str(error).lower():
                 raise
             break
@@ -97,47 +88,14 @@ def measure_rates(engine: Engine) -> dict[int, float]:
     return rates
 
 
-def training_rate(dataset: Dataset, config: Config, runtime: RuntimeConfig) -> float:
-    """Images per second of the first steps of a training, reading and synthesis included; nothing of it is kept.
-
-    Raises:
-        DatasetError: None of the images can be read.
-        BackboneError: The backbone cannot be loaded.
-    """
-    from clipada.models.clip_ada import build_model
-    from clipada.training import fit, launch
-
-    steps = WARM_UP_STEPS + TRAINING_STEPS
-    wanted = steps * config.training.batch_size
-    samples = dataset.train[:: max(1, len(dataset.train) // wanted)][:wanted]
-    epochs = ceil(steps / ceil(len(samples) / config.training.batch_size))
-    short = config.updated(
-        {"training.epochs": epochs, "training.milestones": (), "training.checkpoint_seconds": float("inf")}
-    )
-    times: list[float] = []
-    with TemporaryDirectory() as folder:
-        fabric = launch(short.training, runtime, Path(folder))
-        fit(
-            fabric,
-            build_model(short),
-            samples,
-            short,
-            Path(folder),
-            runtime=runtime,
-            report=lambda _: times.append(time.monotonic()),
-        )
-    timed = times[WARM_UP_STEPS - 1 :]
-    return (len(timed) - 1) * config.training.batch_size / (timed[-1] - timed[0])
-
-
 def _seconds(engine: Engine, size: int) -> float:
-    """The median time of a call with ``size`` images."""
+    """Return the median time of a call with ``size`` images."""
     shape = (size, engine.image_size, engine.image_size, 3)
     images: Any = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    engine.localise_passes(images)
+    engine.localize_passes(images)
     times: list[float] = []
     while len(times) < 3 or sum(times) < SECONDS:
         started = time.perf_counter()
-        engine.localise_passes(images)
+        engine.localize_passes(images)
         times.append(time.perf_counter() - started)
     return median(times)

@@ -16,9 +16,9 @@ from clipada.research.paper.published import MEAN, PaperDataset, published_rows,
 from clipada.research.paper.results import (
     METRICS,
     SHARED_MEAN,
-    Figure,
+    CellValue,
     MeasuredMethod,
-    Row,
+    TableRow,
     difference,
     measured_rows,
     method_row,
@@ -41,42 +41,42 @@ _SHOWN: Mapping[str, tuple[str, ...]] = {
     "table2": ("pixel_auroc", "pixel_ap"),
     "table4": ("pixel_ap", "pixel_auroc"),
 }
-"""The metrics of a table where the paper shows not all three."""
+"""Metrics of the tables in which the paper does not show all three."""
 
 _BY_CATEGORY = ("table1", "table2", "table3", "table4", "ablation")
-"""Tables with a column for each category; the others have means alone."""
+"""Tables with a column for each category; the others show only means."""
 
 EXTRAS: Mapping[str, str] = {
     "parameters_millions": "trained parameters, millions",
-    "images_per_second": "images/s, batch not told",
+    "images_per_second": "images/s, batch not reported",
     "images_per_second_batch_1": "images/s, batch 1",
     "images_per_second_best": "images/s, best batch",
     "best_batch": "best batch",
 }
-"""Further columns, by name."""
+"""Titles of further columns, by name."""
 
 UNDEFINED = "–"
 
 Column = tuple[str, str, str]
-"""Head, metric, category."""
+"""Title, metric, category."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table, ready to be written.
+class PaperTable:
+    """One table with published and measured rows.
 
     Attributes:
-        item: Its name, e.g. ``"table4"``.
-        title: Its heading.
-        blocks: Its parts: a heading (empty for a single one) and the columns.
-        rows: Published, measured, differences.
-        notes: What its reader should know, a sentence each.
+        item: Name, e.g. ``"table4"``.
+        title: Heading.
+        blocks: Parts of the table: a heading (empty for a single part) and the columns.
+        rows: Published rows, measured rows, differences.
+        notes: Notes for the reader, a sentence each.
     """
 
     item: str
     title: str
     blocks: tuple[tuple[str, tuple[Column, ...]], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
 
 
@@ -89,17 +89,17 @@ def build_table(
     methods: Iterable[MeasuredMethod] = (),
     extras: Mapping[str, Mapping[str, float]] | None = None,
     notes: Sequence[str] = (),
-) -> Table:
-    """Put published and measured rows side by side.
+) -> PaperTable:
+    """Combine published and measured rows.
 
     Args:
-        item: Which table or figure.
+        item: Name of the table or figure.
         paper: The data set as the paper uses it.
-        categories: The categories that were measured.
-        experiments: The finished experiments it rests on.
+        categories: The measured categories.
+        experiments: The finished experiments that the item needs.
         methods: Other methods, measured on the same images.
-        extras: Further measured figures by variant and name, see ``EXTRAS``.
-        notes: What its reader should know.
+        extras: Further measured numbers by variant and name, see ``EXTRAS``.
+        notes: Notes for the reader.
     """
     comparable = set(categories) == set(paper.categories)
     shared = () if comparable else tuple(name for name in paper.categories if name in categories)
@@ -117,7 +117,7 @@ def build_table(
     rows = (*published, *measured, *(method_row(method, shared) for method in methods), *differences)
     ordered = [name for name in paper.categories if name in categories]
     ordered += [name for name in categories if name not in ordered]
-    return Table(
+    return PaperTable(
         item=item,
         title=TITLES[item],
         blocks=_blocks(item, ordered, bool(shared), rows),
@@ -126,8 +126,8 @@ def build_table(
     )
 
 
-def write_table(folder: Path, table: Table) -> tuple[Path, ...]:
-    """Write ``table`` as Markdown, CSV and JSON into ``folder``; their paths."""
+def write_table(folder: Path, table: PaperTable) -> tuple[Path, ...]:
+    """Write ``table`` to ``folder`` as Markdown, CSV and JSON and return the paths."""
     contents = {"md": markdown(table), "csv": as_csv(table), "json": json.dumps(as_json(table), indent=2) + "\n"}
     paths = {folder / f"{table.item}.{ending}": content for ending, content in contents.items()}
     for path, content in paths.items():
@@ -135,8 +135,8 @@ def write_table(folder: Path, table: Table) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def markdown(table: Table) -> str:
-    """The table in Markdown: a block for each metric, then the notes."""
+def markdown(table: PaperTable) -> str:
+    """Format the table as Markdown: a block for each metric, then the notes."""
     parts = [f"## {table.title}\n"]
     for heading, columns in table.blocks:
         heads = ["", "origin", *(head for head, _, _ in columns)]
@@ -149,8 +149,8 @@ def markdown(table: Table) -> str:
     return "\n".join(parts)
 
 
-def as_csv(table: Table) -> str:
-    """Every figure on a line of its own, those of other metrics and categories than the Markdown shows too."""
+def as_csv(table: PaperTable) -> str:
+    """Format the table as CSV, one number per line, including metrics and categories that the Markdown omits."""
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["table", "row", "origin", "variant", "metric", "category", "value", "spread", "seeds"])
@@ -163,8 +163,8 @@ def as_csv(table: Table) -> str:
     return file.getvalue()
 
 
-def as_json(table: Table) -> dict[str, Any]:
-    """The table as plain values."""
+def as_json(table: PaperTable) -> dict[str, Any]:
+    """Convert the table to plain values."""
     return {
         "table": table.item,
         "title": table.title,
@@ -174,7 +174,7 @@ def as_json(table: Table) -> dict[str, Any]:
     }
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: TableRow) -> dict[str, Any]:
     figures = {
         metric: {category: {"value": one.value, "spread": one.spread} for category, one in values.items()}
         for metric, values in row.figures.items()
@@ -190,7 +190,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _blocks(
-    item: str, categories: Sequence[str], with_shared: bool, rows: Sequence[Row]
+    item: str, categories: Sequence[str], with_shared: bool, rows: Sequence[TableRow]
 ) -> tuple[tuple[str, tuple[Column, ...]], ...]:
     means = [*([SHARED_MEAN] if with_shared else []), MEAN]
     shown = _SHOWN.get(item, tuple(METRICS))
@@ -201,17 +201,17 @@ def _blocks(
     return (("", tuple(columns)),)
 
 
-def _with_extras(row: Row, extras: Mapping[str, float]) -> Row:
-    figures = {name: {"": Figure(value=value)} for name, value in extras.items()}
+def _with_extras(row: TableRow, extras: Mapping[str, float]) -> TableRow:
+    figures = {name: {"": CellValue(value=value)} for name, value in extras.items()}
     return replace(row, figures={**row.figures, **figures})
 
 
-def _figure(row: Row, column: Column) -> Figure | None:
+def _figure(row: TableRow, column: Column) -> CellValue | None:
     _, metric, category = column
     return row.figures.get(metric, {}).get(category)
 
 
-def _cell(row: Row, column: Column) -> str:
+def _cell(row: TableRow, column: Column) -> str:
     figure = _figure(row, column)
     if figure is None:
         return UNDEFINED
@@ -222,7 +222,7 @@ def _cell(row: Row, column: Column) -> str:
 
 
 def _comparison_notes(paper: PaperDataset, categories: Sequence[str], shared: Sequence[str]) -> list[str]:
-    notes = [f"Published rows: {source()}, with CLIP ViT-B/16; nothing of them was measured here."]
+    notes = [f"Published rows: {source()}, with CLIP ViT-B/16; none of them were measured here."]
     if set(categories) != set(paper.categories):
         notes.append(
             f"Measured on {len(categories)} categories, {len(shared)} of them among the {len(paper.categories)} of "
