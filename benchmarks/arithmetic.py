@@ -33,7 +33,8 @@ from rich.table import Table
 
 from clipada.config import cores
 from clipada.engines.openvino import GRAPH, core
-from clipada.engines.refinement import GraphEngine, PassInput, full_pass_input
+from clipada.engines.passes import PassInput, full_pass_input
+from clipada.engines.refinement import GraphEngine
 
 PRODUCTS = ((257, 768, 3072), (1024, 768, 3072), (1024, 1024, 1024), (2048, 2048, 2048))
 """Rows, inner size and columns."""
@@ -116,7 +117,7 @@ def measured(contenders: dict[str, Callable[[int], object]], rounds: int) -> dic
 
 
 def _looked(engine: GraphEngine, look: PassInput, _: int) -> object:
-    return engine._look(look)
+    return engine.runtime_pass(look)
 
 
 def profile(folder: Path, look: PassInput) -> dict[str, float]:

@@ -39,7 +39,8 @@ from clipada.devices import machine
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import write_graph
 from clipada.engines.exports import open_graph
-from clipada.engines.refinement import GraphEngine, GraphShape, PassOutput, PassInput, full_pass_input
+from clipada.engines.passes import GraphShape, PassInput, PassOutput, full_pass_input
+from clipada.engines.refinement import GraphEngine
 from clipada.engines.torch import TorchEngine
 from clipada.images import write_png
 from clipada.inspection import Inspector
@@ -139,7 +140,7 @@ class PartlyHot(GraphEngine):
         self.__dict__ |= vars(engine.with_shortcut(1.0))
         self.hot = np.arange(engine.shape.tokens - 1) < share * (engine.shape.tokens - 1)
 
-    def _refined(
+    def refine(
         self,
         images: NDArray[np.uint8],
         attended: NDArray[np.float32],
@@ -147,7 +148,7 @@ class PartlyHot(GraphEngine):
         cold: PassOutput,
         index: int,
     ) -> NDArray[np.float32]:
-        return super()._refined(images, attended, np.broadcast_to(self.hot, hot.shape), cold, index)
+        return super().refine(images, attended, np.broadcast_to(self.hot, hot.shape), cold, index)
 
 
 def opened(names: list[str], work: Path, threads: int, looks: list[PassInput]) -> Iterator[tuple[str, Engine]]:

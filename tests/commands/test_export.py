@@ -1,4 +1,4 @@
-"""Exports promise torch's own answer without torch; what does not keep the promise is not kept."""
+"""Exports give torch's own answer without torch; an export that does not is not kept."""
 
 import json
 import os
@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 import clipada.commands.export
 from clipada import Inspector, export, train
 from clipada.cli import app
-from clipada.commands.export import PARITY
 from clipada.config import Config, EngineOptions, ExportConfig, RuntimeConfig
 from clipada.data import load_dataset
+from clipada.engines.export.parity import PARITY
 from clipada.engines.exports import DESCRIPTION, EXPORTS
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.images import read_rgb, resize
@@ -89,7 +89,7 @@ def tamper(graph: Path) -> None:
 
 
 def tampering(graph: Path) -> Callable[..., None]:
-    """In the place of the exporter: hands over a graph that was tampered with."""
+    """A replacement of the exporter that writes a graph that was tampered with."""
 
     def write(model: object, folder: Path, *rest: object) -> None:
         shutil.copy(graph, folder / "graph.onnx")
@@ -103,7 +103,7 @@ def tampering(graph: Path) -> Callable[..., None]:
 
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
 @pytest.mark.parametrize("streams", [1, 2])
-def test_an_export_says_what_torch_says(exported: Path, photos: list[Path], engine: str, streams: int) -> None:
+def test_an_export_gives_torchs_own_maps(exported: Path, photos: list[Path], engine: str, streams: int) -> None:
     torch_maps, maps = (
         [result.anomaly_map for result in Inspector.load(exported, engine=config).inspect_files(photos, batch_size=3)]
         for config in (EngineOptions(name="torch"), EngineOptions(name=engine, threads=2, streams=streams))
@@ -113,7 +113,7 @@ def test_an_export_says_what_torch_says(exported: Path, photos: list[Path], engi
     np.testing.assert_allclose(maps, torch_maps, rtol=0, atol=1e-5)
 
 
-def test_parity_is_on_record(exported: Path) -> None:
+def test_parity_is_recorded(exported: Path) -> None:
     record = json.loads((exported / PARITY).read_text())
     assert set(record) == {"onnx-fp32", "openvino-fp32"}
     for parity in record.values():
@@ -140,7 +140,7 @@ def test_a_tampered_graph_is_refused_and_not_kept(changed: Path, monkeypatch: py
     assert sorted(path.name for path in (changed / EXPORTS).iterdir()) == ["onnx-fp32", "openvino-fp32", "parity.json"]
 
 
-def test_force_keeps_it_all_the_same_and_says_so_from_then_on(
+def test_force_keeps_it_anyway_and_every_loading_warns(
     changed: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     graph = changed / EXPORTS / "onnx-fp32" / "graph.onnx"
@@ -185,7 +185,7 @@ def test_a_graph_changed_after_its_export_is_refused(changed: Path) -> None:
     assert caught.value.got == "graph.onnx"
 
 
-@pytest.mark.parametrize("wrong", [{"files": []}, {"cold_below": "0.1"}, {"shape": {"grid": 3}}, {"colour": "red"}])
+@pytest.mark.parametrize("wrong", [{"files": []}, {"cold_below": "0.1"}, {"shape": {"grid": 3}}, {"color": "red"}])
 def test_a_wrong_description_is_refused(changed: Path, wrong: dict[str, object]) -> None:
     description = changed / EXPORTS / "onnx-fp32" / DESCRIPTION
     description.write_text(json.dumps(json.loads(description.read_text()) | wrong))
@@ -196,7 +196,7 @@ def test_a_wrong_description_is_refused(changed: Path, wrong: dict[str, object])
 def test_an_export_of_another_adapter_is_refused(changed: Path) -> None:
     with (changed / ADAPTER).open("ab") as file:
         file.write(b" ")
-    with pytest.raises(RunError, match="of another adapter"):
+    with pytest.raises(RunError, match="from another adapter"):
         Inspector.load(changed, engine="openvino")
 
 
@@ -217,7 +217,7 @@ def test_int8_is_judged_by_metrics(changed: Path, engine: str) -> None:
 
 @pytest.mark.slow
 def test_a_real_backbone_with_prototypes_goes_into_int8(shared: Path, tmp_path: Path) -> None:
-    """At this size the quantiser takes the prototypes for weights, or else fails on them."""
+    """At this size the quantizer treats the prototypes as weights; before, it failed on them."""
     settings = {"training.epochs": 1, "training.milestones": (), "training.image_share": 0.2, "model.prototypes": 256}
     quick = Config.preset("quick").updated({"backbone.name": str(shared / "weights/deit-tiny-clip")} | settings)
     data = load_dataset(shared / "data/mvtec-mini", categories=["bottle"])
@@ -241,7 +241,7 @@ def test_without_images_nothing_is_exported(run_folder: Path) -> None:
 # --- which engine
 
 
-def test_what_an_engine_lacks_is_said(exported: Path) -> None:
+def test_settings_that_an_engine_lacks_are_refused(exported: Path) -> None:
     with pytest.raises(ConfigError, match="no precision 'bf16' in onnx"):
         export(exported, "onnx", "bf16")
     with pytest.raises(ConfigError, match="no setting streams"):
@@ -255,7 +255,7 @@ def test_what_an_engine_lacks_is_said(exported: Path) -> None:
     assert caught.value.got == "onnx-fp32, openvino-fp32"
 
 
-def test_the_shortcut_is_for_those_that_ask_and_exports_that_have_one(changed: Path, photos: list[Path]) -> None:
+def test_the_shortcut_is_used_on_request_and_only_if_the_export_has_one(changed: Path, photos: list[Path]) -> None:
     description = changed / EXPORTS / "onnx-fp32" / DESCRIPTION
     content = json.loads(description.read_text())
     asked = EngineOptions(name="onnx", shortcut=True)
@@ -273,15 +273,15 @@ def test_the_shortcut_is_for_those_that_ask_and_exports_that_have_one(changed: P
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
-def test_what_a_first_look_left_stays_while_others_look(exported: Path, photos: list[Path], runtime: str) -> None:
-    """Batches of which every image has hot and cold patches of its own; in one, in parts, one by one."""
+def test_the_kv_cache_of_each_image_stays_its_own(exported: Path, photos: list[Path], runtime: str) -> None:
+    """Batches in which each image has other active patches: whole, in parts, one image at a time."""
     for streams in (1, 2):
         engine = Inspector.load(exported, engine=EngineOptions(name=runtime, streams=streams)).engine
         images = np.stack([resize(read_rgb(path), (engine.image_size,) * 2) for path in photos[:4]])
-        heat = engine.localise_passes(images)[0]
-        short = engine.with_shortcut(float(np.median(heat)), end_below=float(np.median(heat.max(axis=(1, 2)))))
-        together = short.localise_passes(images)
-        apart = np.concatenate([short.localise_passes(images[i : i + 1]) for i in range(4)], axis=1)
+        coarse = engine.localize_passes(images)[0]
+        short = engine.with_shortcut(float(np.median(coarse)), end_below=float(np.median(coarse.max(axis=(1, 2)))))
+        together = short.localize_passes(images)
+        apart = np.concatenate([short.localize_passes(images[i : i + 1]) for i in range(4)], axis=1)
         np.testing.assert_allclose(together, apart, rtol=0, atol=1e-5)
 
 
@@ -297,15 +297,15 @@ os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
-def test_a_process_that_changed_models_still_hears_signals(exported: Path) -> None:
-    """Two OpenVINOs at once leave the thread a signal stack that is gone, and the next signal kills."""
+def test_a_process_that_changed_models_still_handles_signals(exported: Path) -> None:
+    """Two OpenVINO cores at once leave the thread a freed signal stack, and the next signal kills the process."""
     command = [sys.executable, "-X", "faulthandler", "-c", MODELS_COME_AND_GO, str(exported)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "stopping in order\n"
 
 
-def test_the_cascade_ends_after_a_cool_first_look(changed: Path, photos: list[Path]) -> None:
+def test_the_cascade_ends_after_the_coarse_pass(changed: Path, photos: list[Path]) -> None:
     description = changed / EXPORTS / "onnx-fp32" / DESCRIPTION
     content = json.loads(description.read_text())
     asked = EngineOptions(name="onnx", cascade=True)
@@ -347,11 +347,11 @@ def test_evaluate_works_where_torch_is_not_installed(changed: Path) -> None:
 
 
 def test_a_line_runs_where_torch_is_not_installed(changed: Path, photos: list[Path], tmp_path: Path) -> None:
-    """Calibrated, inspected, stored, reported and told of: all that a machine beside the camera does."""
+    """Calibrate, predict, store, report and list: everything that a machine beside the camera does."""
     folder, out, database = photos[0].parent, tmp_path / "out", f"sqlite:///{tmp_path / 'history.db'}"
-    promise = ("--false-alarm-rate", "0.5", "--mode", "marginal")
+    guarantee = ("--false-alarm-rate", "0.5", "--mode", "marginal")
     for words, said in (
-        (("calibrate", changed, folder, *promise, "--engine", "onnx"), "calibration.json"),
+        (("calibrate", changed, folder, *guarantee, "--engine", "onnx"), "calibration.json"),
         (("predict", changed, folder, "--out", out, "--engine", "onnx", "--database", database), "inspected 5 images"),
         (("predict", changed, folder, "--out", out, "--engine", "onnx", "--skip-done"), "inspected 0 images"),
         (("report", changed, out, "--engine", "onnx", "--batch-size", 2, "--workers", 1), "reported 5 images"),

@@ -151,14 +151,14 @@ def test_the_command_on_the_card_trains_the_same(
 
 def test_a_run_without_its_backbone_says_which_it_needs(hub: FolderHub, evaluated: Path) -> None:
     push_to_hub(evaluated, "plant/line3")
-    with pytest.raises(BackboneError, match="pass --backbone with the place where clip0"):
+    with pytest.raises(BackboneError, match="pass --backbone with the path of clip0"):
         Inspector.from_pretrained("plant/line3", device="cpu")
 
 
 def test_what_the_hub_does_not_have_or_does_not_take_says_what_to_do(
     hub: FolderHub, evaluated: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(RunError, match=r"no run plant/none here, nor on the hub(?s:.*)hf auth login(?s:.*)hf download"):
+    with pytest.raises(RunError, match=r"no run plant/none here or on the hub(?s:.*)hf auth login(?s:.*)hf download"):
         Inspector.load("plant/none")
 
     def refuse(*_: object, **__: object) -> None:
@@ -203,4 +203,4 @@ def test_from_the_command_line(
     assert json.loads(out)["model"]["run"] == "plant/line3"
     code, _, err = clipada("predict", "plant/line4", part)
     assert code == 2
-    assert "no run plant/line4 here, nor on the hub" in err
+    assert "no run plant/line4 here or on the hub" in err

@@ -21,7 +21,7 @@ from clipada.models.clip_ada import ClipAda, build_model
 from clipada.models.memory import Prototypes
 from clipada.report import model_card, run_summary
 from clipada.runs import ADAPTER, CARD, CONFIG, METRICS, PROTOTYPES, Training, load_model, read_run, save_run
-from clipada.training import CHECKPOINT
+from clipada.training.checkpoint import CHECKPOINT
 from tiny import make_clip
 
 CPU = RuntimeConfig(device="cpu", workers=0)
@@ -87,8 +87,8 @@ def test_a_saved_model_comes_back_to_the_bit(config: Config, tmp_path: Path, set
     assert run == saved
     assert run.training == RECORD
     assert run.config == config
-    maps = TorchEngine(model, "cpu").localise_passes(images())
-    np.testing.assert_array_equal(TorchEngine(load_model(run), "cpu").localise_passes(images()), maps)
+    maps = TorchEngine(model, "cpu").localize_passes(images())
+    np.testing.assert_array_equal(TorchEngine(load_model(run), "cpu").localize_passes(images()), maps)
     assert maps.shape == (config.model.refinements + 1, 3, 32, 32)
 
 
@@ -118,7 +118,7 @@ def test_the_adapter_of_vit_b16_is_a_few_megabytes(clip_folder: Path, tmp_path: 
     config = Config().updated({"prompt.prefix": "a photo of a", "backbone.block": 1})
     model = build_model(config, clip)
     one, channels = torch.tensor(1.0), torch.ones(768)
-    model.prototypes = Prototypes(torch.zeros(1024, 768, dtype=torch.int8), channels, channels, one, one)
+    model = model.with_memory(Prototypes(torch.zeros(1024, 768, dtype=torch.int8), channels, channels, one, one))
     run = save_run(tmp_path, model, config, RECORD)
     assert run.adapter_bytes > 4 * 789_504
     assert run.adapter_bytes + (tmp_path / PROTOTYPES).stat().st_size < 4_000_000
@@ -131,10 +131,10 @@ def test_the_backbone_may_have_moved(run_folder: Path, clip_folder: Path) -> Non
         load_model(run)
     assert "--backbone" in said(caught.value)
     assert run.backbone_sha256[:12] in said(caught.value)  # which of the CLIPs on this machine it was
-    moved = TorchEngine(load_model(run, str(clip_folder)), "cpu").localise_passes(images())
+    moved = TorchEngine(load_model(run, str(clip_folder)), "cpu").localize_passes(images())
     config = run.config.updated({"backbone.name": str(clip_folder)})
     change_config(run_folder, lambda content: content.update(config=config.to_dict()))
-    stayed = TorchEngine(load_model(read_run(run_folder)), "cpu").localise_passes(images())
+    stayed = TorchEngine(load_model(read_run(run_folder)), "cpu").localize_passes(images())
     np.testing.assert_array_equal(moved, stayed)
 
 
@@ -197,7 +197,7 @@ def test_a_damaged_adapter_is_refused(run_folder: Path, damage: Callable[[Path],
 
 def test_a_run_without_its_adapter_is_no_run(run_folder: Path) -> None:
     (run_folder / ADAPTER).unlink()
-    with pytest.raises(RunError, match="is not whole") as caught:
+    with pytest.raises(RunError, match="is incomplete") as caught:
         read_run(run_folder)
     assert str(run_folder) in said(caught.value)
     assert ADAPTER in said(caught.value)

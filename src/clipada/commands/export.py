@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from clipada.devices import package_version
 from clipada.config import EnginePrecision, ExportConfig, RuntimeName
 from clipada.data import Dataset, load_dataset
+from clipada.devices import package_version
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import check_precision, write_graph
 from clipada.engines.export.images import calibration_inputs

@@ -1,4 +1,4 @@
-"""The exports of a run: described, listed, verified and opened."""
+"""The exports of a run: their description, verification and opening."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from clipada.config import Attention, EngineOptions, EnginePrecision, RuntimeName
 from clipada.config.schema import build
-from clipada.engines.refinement import GraphEngine, GraphShape, Look
+from clipada.engines.passes import GraphShape, RuntimePass
+from clipada.engines.refinement import GraphEngine
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of, write_json
 from clipada.runs import ADAPTER, Run
@@ -22,7 +23,7 @@ FORMAT = 3
 
 _REMEDY = "run `clipada export` again"
 _RUNTIMES: dict[RuntimeName, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
-"""The module of each runtime, the faster first."""
+"""Module of each runtime, the faster first."""
 
 _PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "fp16", "bf16", "int8")
 
@@ -35,14 +36,15 @@ class Export:
         engine: The runtime it is for.
         precision: Its arithmetic.
         shape: The graph's sizes.
-        attention: How a map meets the image before the next pass.
-        cold_below: Patches whose attention stays below this value, 0..1, need no refinement; 0 where no value was found
-            that keeps to ``ExportConfig.shortcut_error``.
-        end_below: Images whose coarse map stays below this value need no refinement, alike.
-        adapter_sha256: Hash of what was trained, as the run tells it: ``Run.trained_sha256``.
+        attention: Combination of a map with the image before the next pass.
+        cold_below: Patches whose attention is below this value, 0..1, need no refinement; 0 if no value was found that
+            keeps to ``ExportConfig.shortcut_error``.
+        end_below: Images whose coarse map is below this value everywhere need no refinement; 0 likewise.
+        adapter_sha256: Hash of the trained parameters: ``Run.trained_sha256``.
         files: Hash of each of its files.
         clipada_version: The version that wrote it.
-        beyond_tolerance: In words, how it differs from PyTorch by more than it should; it was kept by force then.
+        beyond_tolerance: Descriptions of differences from PyTorch beyond tolerance, for an export kept with
+            ``--force``; otherwise empty.
     """
 
     engine: RuntimeName
@@ -63,17 +65,17 @@ class Export:
 
 
 def write_export(folder: Path, export: Export) -> None:
-    """Describe the export in ``folder``."""
+    """Write the description of the export in ``folder``."""
     write_json(folder / DESCRIPTION, {"format": FORMAT, **asdict(export)})
 
 
 def find_export(run: Run, config: EngineOptions) -> tuple[Path, Export]:
-    """The folder and the export of a run that serve, the most precise first.
+    """Find the folder and the description of the export that fits the options, the most precise first.
 
-    Without a name, OpenVINO comes before ONNX Runtime where both are installed.
+    Without a name, OpenVINO comes before ONNX Runtime if both are installed.
 
     Raises:
-        RunError: There is none, or it is damaged or of another adapter.
+        RunError: There is no such export, or it is damaged or belongs to another adapter.
     """
     here = [engine for engine, module in _RUNTIMES.items() if installed(module)]
     for engine in here if config.name is None else [config.name]:
@@ -92,10 +94,10 @@ def find_export(run: Run, config: EngineOptions) -> tuple[Path, Export]:
 
 
 def open_export(folder: Path, export: Export, config: EngineOptions) -> GraphEngine:
-    """The export in ``folder``, ready to localise anomalies.
+    """Open the export in ``folder``, ready to localize anomalies.
 
     Raises:
-        ConfigError: There is no such device, or a shortcut or cascade is asked of an export that has none.
+        ConfigError: There is no such device, or the export does not have the requested shortcut or cascade.
         RunError: The runtime cannot run it.
     """
     for name, asked, level in (
@@ -110,7 +112,7 @@ def open_export(folder: Path, export: Export, config: EngineOptions) -> GraphEng
                 remedy=f"leave out --{name}",
             )
     return GraphEngine(
-        open_look(folder, export.engine, export.precision, config),
+        open_graph(folder, export.engine, export.precision, config),
         export.shape,
         attention=export.attention,
         streams=config.streams,
@@ -119,33 +121,33 @@ def open_export(folder: Path, export: Export, config: EngineOptions) -> GraphEng
     )
 
 
-def open_look(folder: Path, engine: RuntimeName, precision: EnginePrecision, config: EngineOptions) -> Look:
-    """The graph in ``folder`` in its runtime, which is imported here and nowhere else."""
+def open_graph(folder: Path, engine: RuntimeName, precision: EnginePrecision, config: EngineOptions) -> RuntimePass:
+    """Open the graph in ``folder`` in its runtime, which is imported here and nowhere else."""
     if engine == "openvino":
         from clipada.engines import openvino
 
-        return openvino.openvino_look(folder / openvino.GRAPH, precision, config)
+        return openvino.open_openvino(folder / openvino.GRAPH, precision, config)
     from clipada.engines import onnx
 
-    return onnx.onnx_look(folder / onnx.GRAPH, config)
+    return onnx.open_onnx(folder / onnx.GRAPH, config)
 
 
 def installed(module: str) -> bool:
-    """Whether a top-level module can be imported, without importing it."""
+    """Return True if a top-level module can be imported, without importing it."""
     return find_spec(module) is not None
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file of an export but its description."""
+    """Compute the SHA-256 of every file of an export except its description."""
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != DESCRIPTION]
     return {path.name: sha256_of(path) for path in files}
 
 
 def _verified(run: Run, folder: Path) -> Export:
-    """The export in ``folder``, if its files are whole and of the run's own adapter."""
+    """Read the export in ``folder`` and check that its files are unchanged and belong to the run's adapter."""
     export = _read(folder)
     if export.adapter_sha256 != run.trained_sha256:
-        raise RunError(f"export {folder} is of another adapter than {ADAPTER}", remedy=_REMEDY)
+        raise RunError(f"export {folder} was made from another adapter than {ADAPTER}", remedy=_REMEDY)
     found = hashes(folder)
     differing = [name for name, digest in export.files.items() if found.get(name) != digest]
     if differing:

@@ -1,4 +1,4 @@
-"""Exported graphs in ONNX Runtime: what the base install inspects with."""
+"""Exported graphs in ONNX Runtime, the engine of the base install."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from clipada.config import EngineOptions, cores
-from clipada.engines.refinement import OUTPUTS, Look, Looked, LookInput
+from clipada.engines.passes import OUTPUTS, PassInput, PassOutput, RuntimePass
 from clipada.errors import ConfigError, RunError
 
 GRAPH = "graph.onnx"
@@ -15,17 +15,17 @@ GRAPH = "graph.onnx"
 _PROVIDERS = {"auto": "CPU", "cpu": "CPU", "cuda": "CUDA", "tensorrt": "Tensorrt"}
 
 
-def onnx_look(path: Path, config: EngineOptions) -> Look:
-    """A graph, ready to look.
+def open_onnx(path: Path, config: EngineOptions) -> RuntimePass:
+    """Open a graph, ready to run a pass.
 
     Args:
         path: The ONNX file.
-        config: Device, threads and streams. Devices other than ``cpu``, ``cuda`` and ``tensorrt`` (each with ``:index``
-            if wanted) name an execution provider, e.g. ``OpenVINOExecutionProvider``.
+        config: Device, threads and streams. Devices other than ``cpu``, ``cuda`` and ``tensorrt`` (each optionally
+            with ``:index``) name an execution provider, e.g. ``OpenVINOExecutionProvider``.
 
     Raises:
         ConfigError: This ONNX Runtime has no such device.
-        RunError: The file is no graph that ONNX Runtime can run.
+        RunError: ONNX Runtime cannot run the file.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -35,20 +35,19 @@ def onnx_look(path: Path, config: EngineOptions) -> Look:
         session = ort.InferenceSession(path, options, providers=[_provider(config.device)])
     except ConfigError:
         raise
-    except Exception as error:  # ONNX Runtime's own errors share no base
+    except Exception as error:  # ONNX Runtime's own errors have no common base class
         raise RunError(
             f"ONNX Runtime cannot run {path}", got=str(error).splitlines()[0], remedy="run `clipada export` again"
         ) from error
 
-    def look(inputs: LookInput) -> Looked:
-        maps, memory = session.run(OUTPUTS, inputs)
-        return maps, memory
+    def run_pass(inputs: PassInput) -> PassOutput:
+        return PassOutput(*session.run(OUTPUTS, inputs))
 
-    return look
+    return run_pass
 
 
 def _provider(device: str) -> tuple[str, dict[str, str]]:
-    """The execution provider and its options for a device."""
+    """Find the execution provider and its options for a device."""
     kind, _, index = device.partition(":")
     name = f"{_PROVIDERS[kind]}ExecutionProvider" if kind in _PROVIDERS else device
     available = ort.get_available_providers()

@@ -1,4 +1,4 @@
-"""Exported graphs in OpenVINO: the fastest on Intel's and AMD's processors, and on Intel's GPUs."""
+"""Exported graphs in OpenVINO, the fastest engine on Intel's and AMD's processors and on Intel's GPUs."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from threading import local
 import openvino as ov
 
 from clipada.config import EngineOptions, EnginePrecision
-from clipada.engines.refinement import OUTPUTS, Look, Looked, LookInput
+from clipada.engines.passes import OUTPUTS, PassInput, PassOutput, RuntimePass
 from clipada.errors import ConfigError, RunError
 
 GRAPH = "graph.xml"
 
 _HINTS: dict[EnginePrecision, tuple[str, str]] = {"fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}
-"""The capability a device must name, and the hint that asks for it. Elsewhere float32 is computed."""
+"""Capability that a device must report, and the hint that requests it. Devices without it compute in float32."""
 
 
 @cache
 def core() -> ov.Core:
-    """The process's one OpenVINO, its processor's plugin loaded.
+    """Return the process's only OpenVINO core, with the CPU plugin loaded.
 
-    Two at once are not safe: each plugin gives the thread an alternate signal stack of its own, and when the first goes
-    before the second, the second gives back a stack that is gone. The next signal with a handler then ends the process.
+    Two cores at once are not safe: each loads its own plugin, and each plugin gives the thread an alternate signal
+    stack. If the first is destroyed before the second, the second restores a stack that was freed, and the next signal
+    with a handler crashes the process.
     """
     shared = ov.Core()
     shared.get_property("CPU", "FULL_DEVICE_NAME")
     return shared
 
 
-def openvino_look(path: Path, precision: EnginePrecision, config: EngineOptions) -> Look:
-    """A graph, ready to look.
+def open_openvino(path: Path, precision: EnginePrecision, config: EngineOptions) -> RuntimePass:
+    """Open a graph, ready to run a pass.
 
     Args:
-        path: The graph's XML file, its weights beside it.
-        precision: Arithmetic that the export was made for. Float16 and bfloat16 are used where the device has them,
-            else float32.
+        path: The graph's XML file; its weights are in the same folder.
+        precision: Arithmetic of the export. Float16 and bfloat16 are used if the device has them, else float32.
         config: Device, threads and streams. Devices are OpenVINO's: ``cpu``, ``gpu``, ``gpu.1``, ``npu``, ...
 
     Raises:
         ConfigError: There is no such device.
-        RunError: The files are no graph that OpenVINO can run.
+        RunError: OpenVINO cannot run the files.
     """
     device = "CPU" if config.device == "auto" else config.device.upper()
     try:
@@ -63,11 +63,10 @@ def openvino_look(path: Path, precision: EnginePrecision, config: EngineOptions)
         ) from error
     requests = local()
 
-    def look(inputs: LookInput) -> Looked:
+    def run_pass(inputs: PassInput) -> PassOutput:
         if not hasattr(requests, "own"):
-            requests.own = model.create_infer_request()  # a request serves one thread
+            requests.own = model.create_infer_request()  # an infer request is not thread-safe
         found = requests.own.infer(inputs, share_inputs=True, share_outputs=True)
-        maps, memory = (found[name].copy() for name in OUTPUTS)
-        return maps, memory
+        return PassOutput(*(found[name].copy() for name in OUTPUTS))  # the next request overwrites its buffers
 
-    return look
+    return run_pass

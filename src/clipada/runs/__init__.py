@@ -1,4 +1,4 @@
-"""The run folder: what a training leaves behind, saved, described, loaded and verified."""
+"""The run folder, the result of a training: its description, saving, loading and verification."""
 
 from clipada.runs.description import (
     ADAPTER,

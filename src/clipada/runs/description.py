@@ -1,4 +1,4 @@
-"""What a run folder holds, described without its weights."""
+"""Description of a run folder, read without its weights."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ TRAINED_ON = "training-images.sha256"
 FORMAT = 1
 
 BESIDE = {"encoders_sha256": ENCODERS, "prototypes_sha256": PROTOTYPES}
-"""What some runs hold beside the adapter, by the name of its hash."""
+"""Optional files beside the adapter, by the name of their hash in ``config.json``."""
 
 COPY_AGAIN = "copy the whole run folder again, or train again"
-"""What to do about a damaged run."""
+"""Remedy for a damaged run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a run came to be, for the record.
+    """Record of the training of a run.
 
     Attributes:
         categories: Number of training images per category.
         layout: The layout the data set was read as.
-        unreadable: Training images that were left out because they could not be read.
-        seconds: Time spent training by the process that finished it.
+        unreadable: Training images that were skipped because they could not be read.
+        seconds: Training time of the process that finished it.
         images_per_second: Training throughput of that process.
-        losses: Last loss of each pass, coarse first.
+        losses: Final loss of each pass, coarse first.
         machine: Processor or GPU it ran on.
-        normal_level: Map value, 0..1, that the peaks of 95 % of the training images stay below.
-        normal_levels: The same of each category by itself.
+        normal_level: 95 % quantile of the training images' map peaks, 0..1.
+        normal_levels: The same for each category.
         validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
         data: The data set's folder.
     """
@@ -68,15 +68,15 @@ class Run:
     """A run folder's description, without its weights.
 
     Attributes:
-        folder: Where it lies.
-        config: All settings it was trained with.
+        folder: Its path.
+        config: All settings of the training.
         backbone_sha256: Hash of the frozen CLIP's weights it was trained on.
-        training: How it came to be.
+        training: Record of the training.
         clipada_version: The version that trained it.
-        settings: ``config`` as it was written: a later version's new settings are not among them.
-        encoders_sha256: Hash of the file of the tuned encoders; ``None`` where CLIP stayed frozen.
-        prototypes_sha256: Hash of the file of the normal prototypes; ``None`` where there are none.
-        name: What it is called; empty where that is its folder's name.
+        settings: ``config`` as it was written, without settings that later versions added.
+        encoders_sha256: Hash of the file of the tuned encoders; ``None`` if CLIP stayed frozen.
+        prototypes_sha256: Hash of the file of the normal prototypes; ``None`` without any.
+        name: Its name on the hub; empty for a local run, which is named by its folder.
     """
 
     folder: Path
@@ -91,12 +91,12 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What it is called."""
+        """Name of the run: on the hub, else that of its folder."""
         return self.name or self.folder.resolve().name
 
     @property
     def backbone_label(self) -> str:
-        """The backbone's name, or its folder's, with the first digits of its hash."""
+        """Name of the backbone or of its folder, with the first digits of its hash."""
         name = self.config.backbone.name
         label = Path(name).name if Path(name).is_absolute() else name
         return f"{label} (sha256 {self.backbone_sha256[:12]})"
@@ -108,14 +108,14 @@ class Run:
 
     @property
     def trained_sha256(self) -> str:
-        """Hash of what the training left: the adapter's file, with tuned encoders and prototypes also theirs."""
+        """Hash of all trained parameters: the adapter's file, and the files of tuned encoders and prototypes if any."""
         adapter = sha256_of(self.folder / ADAPTER)
         others = [sha256 for sha256 in (self.encoders_sha256, self.prototypes_sha256) if sha256 is not None]
         return hashlib.sha256(" ".join([adapter, *others]).encode()).hexdigest() if others else adapter
 
     @property
     def model_sha256(self) -> str:
-        """Hash of all that decides its scores: adapter, backbone, and the settings as they were written."""
+        """Hash of everything that determines scores: adapter, backbone, and the settings as they were written."""
         deciding = {name: self.settings.get(name) for name in ("model", "prompt", "scoring")}
         deciding |= {"block": self.config.backbone.patch_block, "backbone": self.backbone_sha256}
         deciding |= {"adapter": self.trained_sha256}
@@ -123,13 +123,13 @@ class Run:
 
     @property
     def training_sha256s(self) -> frozenset[str] | None:
-        """Hashes of the images it was trained on; ``None`` for a run that was trained before they were kept."""
+        """Hashes of the training images; ``None`` for a run of a version that did not record them."""
         path = self.folder / TRAINED_ON
         return frozenset(path.read_text(encoding="utf-8").split()) if path.exists() else None
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """The content of ``metrics.json``, or ``None`` before the run was evaluated.
+        """Content of ``metrics.json``, or ``None`` if the run has not been evaluated.
 
         Raises:
             RunError: The file is damaged.
@@ -149,7 +149,7 @@ def read_run(folder: Path) -> Run:
     """Read a run folder's description; no weights are loaded.
 
     Raises:
-        RunError: The folder is missing, holds no finished run, or is damaged.
+        RunError: The folder is missing, contains no finished run, or is damaged.
     """
     path = folder / CONFIG
     if not path.exists():
@@ -161,7 +161,7 @@ def read_run(folder: Path) -> Run:
         raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", got=got, remedy=its_version)
     for name in (ADAPTER, *(name for key, name in BESIDE.items() if key in content)):
         if not (folder / name).is_file():
-            raise RunError(f"run {folder} is not whole", expected=name, got="no such file", remedy=COPY_AGAIN)
+            raise RunError(f"run {folder} is incomplete", expected=name, got="no such file", remedy=COPY_AGAIN)
     beside: dict[str, Any] = {key: content.get(key) for key in BESIDE}
     try:
         return Run(
@@ -181,7 +181,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _no_run(folder: Path) -> RunError:
-    """The error for a folder that holds no finished run."""
+    """Make the error for a folder without a finished run."""
     unfinished = (folder / PLAN).is_file()
     if unfinished:
         got = "an unfinished training"
@@ -200,5 +200,6 @@ def _no_run(folder: Path) -> RunError:
 
 
 def _training(values: dict[str, Any]) -> Training:
+    """Build the training record from its JSON values."""
     plain = {name: tuple(values[name]) for name in ("unreadable", "losses")}
     return Training(**(values | plain | {"categories": dict(values["categories"])}))

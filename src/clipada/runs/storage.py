@@ -1,15 +1,15 @@
-"""A run folder saved, loaded and verified."""
+"""Saving, loading and verification of a run folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipada.config import Config
+from clipada.devices import package_version
 from clipada.errors import BackboneError, RunError
 from clipada.files import sha256_of, write_json, write_text
 from clipada.runs.description import (
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
     """Write the adapter, the tuned encoders and the prototypes if any, and the settings into ``folder``.
 
-    ``config.json`` comes last: it marks a whole run.
+    ``config.json`` is written last, because it marks a complete run.
     """
     sha256 = model.clip.origin_sha256
-    prototypes = {} if model.prototypes is None else model.prototypes.tensors()
+    prototypes = {} if model.memory is None else model.memory.tensors()
     write_parameters(folder / ADAPTER, model.adapter_parameters(), backbone_sha256=sha256)
     beside: dict[str, Mapping[str, Tensor]] = {ENCODERS: model.encoder_parameters(), PROTOTYPES: prototypes}
     for name, tensors in beside.items():
@@ -49,7 +49,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
         config=config,
         backbone_sha256=sha256,
         training=training,
-        clipada_version=version("clipada"),
+        clipada_version=package_version(),
         settings=config.to_dict(),
         encoders_sha256=sha256_of(folder / ENCODERS) if beside[ENCODERS] else None,
         prototypes_sha256=sha256_of(folder / PROTOTYPES) if prototypes else None,
@@ -70,7 +70,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
 
 
 def write_training_sha256s(folder: Path, paths: Iterable[Path]) -> None:
-    """Keep the hashes of the training images, so that a calibration can tell that it has not seen them."""
+    """Write the hashes of the training images, so that a calibration can check that it does not use them."""
     hashes = set()
     for path in paths:
         with suppress(OSError):  # an image that cannot be read was not trained on
@@ -83,10 +83,10 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
 
     Args:
         run: The run.
-        backbone: Where the backbone lies now, if not where it lay at training.
+        backbone: Present name or folder of the backbone, if it has moved since the training.
 
     Raises:
-        BackboneError: The backbone cannot be loaded or its weights are others.
+        BackboneError: The backbone cannot be loaded or has other weights.
         RunError: The adapter is missing, damaged, or does not fit.
     """
     from clipada.models.backbones import load_clip
@@ -103,7 +103,7 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
             error.what,
             expected=error.expected,
             got=error.got,
-            remedy=f"pass --backbone with the place where {run.backbone_label} lies on this machine",
+            remedy=f"pass --backbone with the path of {run.backbone_label} on this machine",
         ) from error
     found = clip.sha256()
     if found != run.backbone_sha256:
@@ -113,18 +113,18 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
             got=f"sha256 {found[:12]}",
             remedy="pass --backbone with the right checkpoint",
         )
-    model = build_model(run.config, clip)
+    memory = None
+    if run.prototypes_sha256 is not None:
+        memory = Prototypes(**read_tensors(_verified(run, PROTOTYPES, run.prototypes_sha256), COPY_AGAIN))
+    model = build_model(run.config, clip, memory)
     load_parameters(run.folder / ADAPTER, model.adapter_parameters(), COPY_AGAIN)
     if run.encoders_sha256 is not None:
         load_parameters(_verified(run, ENCODERS, run.encoders_sha256), model.encoder_parameters(), COPY_AGAIN)
-    if run.prototypes_sha256 is not None:
-        path = _verified(run, PROTOTYPES, run.prototypes_sha256)
-        model.prototypes = Prototypes(**read_tensors(path, COPY_AGAIN))
     return model
 
 
 def _verified(run: Run, name: str, sha256: str) -> Path:
-    """The path of a file of the run, if its bytes are those that the training left."""
+    """Return the path of a file of the run after checking that its bytes have not changed."""
     path = run.folder / name
     found = sha256_of(path)
     if found != sha256:

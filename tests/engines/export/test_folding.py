@@ -1,4 +1,4 @@
-"""Folding promises the model's own maps, to rounding: for every similarity, attention, space and number of passes."""
+"""Folding keeps the model's own maps, to rounding: for every similarity, attention, space and number of passes."""
 
 from itertools import product
 from pathlib import Path
@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipada.config import Config
-from clipada.engines.export.folding import FoldedLook
-from clipada.engines.refinement import GraphEngine, Looked, LookInput, first_look, hot_patches, upsample
+from clipada.engines.export.folding import FoldedPass
+from clipada.engines.passes import PassInput, PassOutput, full_pass_input
+from clipada.engines.refinement import GraphEngine, active_patches, upsample
 from clipada.engines.torch import TorchEngine
 from clipada.models.backbones import load_clip
 from clipada.models.clip_ada import ClipAda, build_model
@@ -46,14 +47,14 @@ def model_of(
 
 
 def folded_engine(model: ClipAda, cold_below: float = 0.0) -> GraphEngine:
-    look = FoldedLook(model)
+    folded = FoldedPass(model)
 
-    def run(inputs: LookInput) -> Looked:
+    def run(inputs: PassInput) -> PassOutput:
         with torch.inference_mode():
-            maps, memory = look(*map(torch.from_numpy, inputs.values()))
-        return maps.numpy(), memory.numpy()
+            maps, kv_cache = folded(*map(torch.from_numpy, inputs.values()))
+        return PassOutput(maps.numpy(), kv_cache.numpy())
 
-    return GraphEngine(run, look.shape, attention=model.config.attention, cold_below=cold_below)
+    return GraphEngine(run, folded.shape, attention=model.config.attention, cold_below=cold_below)
 
 
 def photos(count: int, side: int) -> np.ndarray:
@@ -66,10 +67,10 @@ def test_folded_equals_unfolded(
 ) -> None:
     model = model_of(clip_folder, similarity, attention, space, refinements)
     images = photos(2, 48)
-    expected = TorchEngine(model, "cpu").localise_passes(images)
-    folded = folded_engine(model).localise_passes(images)
+    expected = TorchEngine(model, "cpu").localize_passes(images)
+    folded = folded_engine(model).localize_passes(images)
     assert folded.shape == (refinements + 1, 2, 48, 48)
-    assert np.ptp(expected) > 1e-3  # maps that say something
+    assert np.ptp(expected) > 1e-3  # maps that differ
     np.testing.assert_allclose(folded, expected, rtol=0, atol=1e-5)
 
 
@@ -77,17 +78,17 @@ def test_folded_equals_unfolded(
 def test_sizes_that_the_patch_does_not_divide_fold_too(clip_folder: Path, size: int) -> None:
     model = model_of(clip_folder, "cosine", "residual", "normalised", 1, size)
     images = photos(2, size)
-    expected = TorchEngine(model, "cpu").localise_passes(images)
-    np.testing.assert_allclose(folded_engine(model).localise_passes(images), expected, rtol=0, atol=1e-5)
+    expected = TorchEngine(model, "cpu").localize_passes(images)
+    np.testing.assert_allclose(folded_engine(model).localize_passes(images), expected, rtol=0, atol=1e-5)
 
 
 def test_long_embeddings_fold_to_fewer_rows(tmp_path: Path, clip_folder: Path) -> None:
     short = model_of(clip_folder, "cosine", "product", "normalised", 1)
-    assert FoldedLook(short).heads.factors.out_features == 2 * 16  # embedding 16 < width 32 + 1
+    assert FoldedPass(short).heads.factors.out_features == 2 * 16  # embedding 16 < width 32 + 1
     long = model_of(make_clip(tmp_path / "narrow", width=8), "cosine", "product", "normalised", 1)
-    assert FoldedLook(long).heads.factors.out_features == 2 * 9  # embedding 16 > width 8 + 1
-    expected = TorchEngine(long, "cpu").localise_passes(photos(2, 48))
-    np.testing.assert_allclose(folded_engine(long).localise_passes(photos(2, 48)), expected, rtol=0, atol=1e-5)
+    assert FoldedPass(long).heads.factors.out_features == 2 * 9  # embedding 16 > width 8 + 1
+    expected = TorchEngine(long, "cpu").localize_passes(photos(2, 48))
+    np.testing.assert_allclose(folded_engine(long).localize_passes(photos(2, 48)), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["product", "residual"])
@@ -95,42 +96,42 @@ def test_long_embeddings_fold_to_fewer_rows(tmp_path: Path, clip_folder: Path) -
 def test_prototypes_fold_too(clip_folder: Path, attention: str, refinements: int) -> None:
     model = model_of(clip_folder, "cosine", attention, "normalised", refinements)
     images = photos(2, 48)
-    plain = folded_engine(model).localise_passes(images)
+    plain = folded_engine(model).localize_passes(images)
     normal = torch.from_numpy(photos(6, 48)[2:]).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
-        tokens = model.clip(model.clip.normalise(normal)).flatten(0, 1)
-    model.prototypes = Prototypes.found_among(tokens, 5, torch.Generator().manual_seed(0))
-    expected = TorchEngine(model, "cpu").localise_passes(images)
-    assert np.abs(expected - plain).max() > 1e-2  # prototypes that say something
+        tokens = model.clip(model.clip.normalize(normal)).flatten(0, 1)
+    model = model.with_memory(Prototypes.found_among(tokens, 5, torch.Generator().manual_seed(0)))
+    expected = TorchEngine(model, "cpu").localize_passes(images)
+    assert np.abs(expected - plain).max() > 1e-2  # prototypes with an effect
     for cold_below in (0.0, 1e-9):
-        folded = folded_engine(model, cold_below).localise_passes(images)
+        folded = folded_engine(model, cold_below).localize_passes(images)
         np.testing.assert_allclose(folded, expected, rtol=0, atol=1e-5)
 
 
-def test_the_cascade_goes_by_maps_that_prototypes_raised(clip_folder: Path) -> None:
-    """Else a part that only the prototypes find odd would never be looked at again."""
+def test_the_cascade_goes_by_maps_with_the_memory_offset(clip_folder: Path) -> None:
+    """Otherwise a part that only the prototypes find anomalous would never be refined."""
     model = model_of(clip_folder, "cosine", "residual", "normalised", 1)
     images = photos(4, 48)
-    plain = folded_engine(model).with_shortcut(0.0, end_below=2.0).localise_passes(images)
+    plain = folded_engine(model).with_shortcut(0.0, end_below=2.0).localize_passes(images)
     normal = torch.from_numpy(photos(6, 48)[4:]).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
-        tokens = model.clip(model.clip.normalise(normal)).flatten(0, 1)
-    model.prototypes = Prototypes.found_among(tokens, 5, torch.Generator().manual_seed(0))
-    whole = TorchEngine(model, "cpu").localise_passes(images)
+        tokens = model.clip(model.clip.normalize(normal)).flatten(0, 1)
+    model = model.with_memory(Prototypes.found_among(tokens, 5, torch.Generator().manual_seed(0)))
+    whole = TorchEngine(model, "cpu").localize_passes(images)
     peaks = whole[0].max(axis=(1, 2))
     end_below = float(np.median(peaks))
-    cool = peaks < end_below
-    assert 0 < cool.sum() < len(images)
-    found = folded_engine(model).with_shortcut(0.0, end_below=end_below).localise_passes(images)
+    ended = peaks < end_below
+    assert 0 < ended.sum() < len(images)
+    found = folded_engine(model).with_shortcut(0.0, end_below=end_below).localize_passes(images)
     np.testing.assert_allclose(found[0], whole[0], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(found[1][~cool], whole[1][~cool], rtol=0, atol=1e-5)
-    assert (np.abs(found[1] - whole[1]).max(axis=(1, 2))[cool] > 1e-5).all()  # not refined
-    assert (np.abs(found[1] - plain[1]).max(axis=(1, 2))[cool] > 1e-2).all()  # but raised
+    np.testing.assert_allclose(found[1][~ended], whole[1][~ended], rtol=0, atol=1e-5)
+    assert (np.abs(found[1] - whole[1]).max(axis=(1, 2))[ended] > 1e-5).all()  # not refined
+    assert (np.abs(found[1] - plain[1]).max(axis=(1, 2))[ended] > 1e-2).all()  # but offset
 
 
-def test_the_text_tower_and_the_projections_stay_behind(clip_folder: Path) -> None:
+def test_the_graph_has_no_text_tower_and_no_projections(clip_folder: Path) -> None:
     model = model_of(clip_folder, "cosine", "residual", "normalised", 1)
-    assert not any("text" in name or "projection" in name for name in FoldedLook(model).state_dict())
+    assert not any("text" in name or "projection" in name for name in FoldedPass(model).state_dict())
 
 
 def test_upsampling_is_pytorch_s_own() -> None:
@@ -143,46 +144,48 @@ def test_upsampling_is_pytorch_s_own() -> None:
 
 
 @pytest.mark.parametrize("attention", ["product", "residual"])
-def test_where_all_is_hot_all_is_refined(clip_folder: Path, attention: str) -> None:
+def test_where_all_patches_are_active_all_are_refined(clip_folder: Path, attention: str) -> None:
     engine = folded_engine(model_of(clip_folder, "cosine", attention, "normalised", 2))
-    full = engine.localise_passes(photos(3, 48))
-    np.testing.assert_allclose(engine.with_shortcut(1e-9).localise_passes(photos(3, 48)), full, rtol=0, atol=1e-5)
+    full = engine.localize_passes(photos(3, 48))
+    np.testing.assert_allclose(engine.with_shortcut(1e-9).localize_passes(photos(3, 48)), full, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["product", "residual"])
-def test_hot_patches_see_the_new_look_and_what_cold_ones_remember(clip_folder: Path, attention: str) -> None:
-    """In a tower of one block, hot patches find what a full look at an image changed in them alone finds."""
+def test_active_patches_attend_to_the_kv_cache_of_inactive_ones(clip_folder: Path, attention: str) -> None:
+    """In a tower of one block this equals a full pass over an image that changed in the active patches alone."""
     engine = folded_engine(model_of(clip_folder, "cosine", attention, "normalised", 1, block=1))
-    image, cold_gain = photos(1, 48), np.float32(attention == "residual")
-    hot = np.zeros((1, 6, 6), bool)  # patches of 8 pixels
-    hot[:, 2:4, 1:3] = True
-    attended = np.where(hot.repeat(8, 1).repeat(8, 2), cold_gain + np.float32(0.7), cold_gain)
-    cold, full = (
-        engine._look(first_look(image, factor, engine.shape))
-        for factor in (np.full_like(attended, cold_gain), attended)
+    image, unchanged = photos(1, 48), np.float32(attention == "residual")
+    active = np.zeros((1, 6, 6), bool)  # patches of 8 pixels
+    active[:, 2:4, 1:3] = True
+    factor = np.where(active.repeat(8, 1).repeat(8, 2), unchanged + np.float32(0.7), unchanged)
+    before, full = (
+        engine.runtime_pass(full_pass_input(image, one, engine.shape))
+        for one in (np.full_like(factor, unchanged), factor)
     )
-    found = engine._refined(image, attended, hot.reshape(1, -1), cold, 1)[:, 1:37]  # 6 x 6 after the class token
-    hot = hot.reshape(1, -1)
-    np.testing.assert_allclose(found[hot], full[0][:, 1, 1:37][hot], rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(found[~hot], cold[0][:, 1, 1:37][~hot])
-    assert np.abs(found[hot] - cold[0][:, 1, 1:37][hot]).max() > 1e-4
+    active = active.reshape(1, -1)
+    found = engine.refine(image, factor, active, before, 1)[:, 1:37]  # 6 x 6 after the class token
+    np.testing.assert_allclose(found[active], full.maps[:, 1, 1:37][active], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found[~active], before.maps[:, 1, 1:37][~active])
+    assert np.abs(found[active] - before.maps[:, 1, 1:37][active]).max() > 1e-4
 
 
-def test_a_pass_without_hot_patches_does_not_look(clip_folder: Path) -> None:
+def test_a_refinement_without_active_patches_runs_no_pass(clip_folder: Path) -> None:
     for attention in ("product", "residual"):
         engine = folded_engine(model_of(clip_folder, "cosine", attention, "normalised", 2))
-        short, looks = engine.with_shortcut(1.1), []
-        look = short._look
-        short._look = lambda inputs, look=look, looks=looks: looks.append(inputs) or look(inputs)
-        first, second = (short.localise_passes(photos(2, 48) // np.uint8(shade)) for shade in (1, 5))
-        assert len(looks) == (2 if attention == "residual" else 3)  # the blank look, once
+        short, passes = engine.with_shortcut(1.1), []
+        run = short.runtime_pass
+        short.runtime_pass = lambda inputs, run=run, passes=passes: passes.append(inputs) or run(inputs)
+        first, second = (short.localize_passes(photos(2, 48) // np.uint8(shade)) for shade in (1, 5))
+        assert len(passes) == (2 if attention == "residual" else 3)  # the pass over a blank image, once
         assert attention == "residual" or np.array_equal(first[1], second[1])
 
 
 @given(
     st.integers(1, 4), st.integers(2, 9), st.integers(2, 9), st.floats(0.01, 0.99), st.randoms(use_true_random=False)
 )
-def test_a_patch_is_hot_if_any_of_its_pixels_is(rows: int, columns: int, patch: int, level: float, random) -> None:
-    heat = np.random.default_rng(random.getrandbits(32)).random((2, rows * patch, columns * patch), np.float32) ** 8
-    patches = heat.reshape(2, rows, patch, columns, patch).max(axis=(2, 4)).reshape(2, -1)
-    np.testing.assert_array_equal(hot_patches(heat, (rows, columns), level), patches >= level)
+def test_a_patch_is_active_if_any_of_its_pixels_is(rows: int, columns: int, patch: int, level: float, random) -> None:
+    attention = (
+        np.random.default_rng(random.getrandbits(32)).random((2, rows * patch, columns * patch), np.float32) ** 8
+    )
+    patches = attention.reshape(2, rows, patch, columns, patch).max(axis=(2, 4)).reshape(2, -1)
+    np.testing.assert_array_equal(active_patches(attention, (rows, columns), level), patches >= level)

@@ -1,4 +1,4 @@
-"""What is beyond tolerance; the shortcut's threshold: chosen on some images, kept only if others bear it out."""
+"""Tolerances of the parity gate, and thresholds of shortcuts: chosen on some images, checked on others."""
 
 import numpy as np
 import pytest
@@ -6,44 +6,45 @@ import pytest
 from clipada.config import ExportConfig, ScoringConfig
 from clipada.engines.export.parity import beyond_tolerance, compare
 from clipada.engines.export.shortcuts import (
-    COLD_LEVELS,
     END_LEVELS,
+    INACTIVE_LEVELS,
     Cascade,
     Shortcut,
     exceeding_share,
     measure_shortcuts,
 )
-from clipada.engines.refinement import GraphEngine, GraphShape, Looked, LookInput
+from clipada.engines.passes import GraphShape, PassInput, PassOutput
+from clipada.engines.refinement import GraphEngine
 
 SCORING = ScoringConfig(sigma=0, top_pixels=1)
 SIDE = 32
 
 
 def engine(error: float) -> GraphEngine:
-    """One patch. Pass 0 sees an image's brightness; pass 1 sees ``error`` more of it when it has looked again."""
+    """One patch. Pass 0 reports an image's brightness; a refinement reports ``error`` more of it."""
 
-    def look(inputs: LookInput) -> Looked:
+    def run_pass(inputs: PassInput) -> PassOutput:
         brightness = inputs["images"][:, 0, 0, 0].astype(np.float32) / 255
-        again = brightness * (1 + error * (inputs["gain"].max(axis=(1, 2)) - 1))
-        maps = np.stack([brightness, again], axis=1)[..., None].repeat(inputs["tokens"].shape[1], axis=2)
-        return maps, np.zeros((1, *inputs["tokens"].shape, 2), np.float32)
+        refined = brightness * (1 + error * (inputs["gain"].max(axis=(1, 2)) - 1))
+        maps = np.stack([brightness, refined], axis=1)[..., None].repeat(inputs["tokens"].shape[1], axis=2)
+        return PassOutput(maps, np.zeros((1, *inputs["tokens"].shape, 2), np.float32))
 
     shape = GraphShape(image_size=SIDE, grid=(1, 1), blocks=1, width=1, passes=2)
-    return GraphEngine(look, shape, attention="residual")
+    return GraphEngine(run_pass, shape, attention="residual")
 
 
-def grey(levels: list[int]) -> np.ndarray:
+def gray(levels: list[int]) -> np.ndarray:
     return np.repeat(np.array(levels, np.uint8), SIDE * SIDE * 3).reshape(-1, SIDE, SIDE, 3)
 
 
 def measured(error: float, normal: list[int], anomalous: list[int]) -> tuple[Shortcut, Cascade]:
-    return measure_shortcuts(engine(error), grey(normal), grey(anomalous), SCORING, bound=0.08)
+    return measure_shortcuts(engine(error), gray(normal), gray(anomalous), SCORING, bound=0.08)
 
 
-def test_the_threshold_is_the_boldest_that_keeps_to_half_the_bound() -> None:
+def test_the_threshold_is_the_highest_that_keeps_to_half_the_bound() -> None:
     levels = list(range(0, 250, 2))  # the error of level v is (v / 255) ** 2 where it is not refined
     shortcut, _ = measured(1.0, levels, [240, 250])
-    kept = [cold for cold in COLD_LEVELS if max((v / 255) ** 2 for v in levels[::2] if v / 255 < cold) <= 0.04]
+    kept = [level for level in INACTIVE_LEVELS if max((v / 255) ** 2 for v in levels[::2] if v / 255 < level) <= 0.04]
     assert shortcut.cold_below == max(kept) == 0.16
     unrefined = [v / 255 for v in levels[1::2] if v / 255 < 0.16]
     assert shortcut.refined_normal == pytest.approx(1 - len(unrefined) / 62)
@@ -59,7 +60,7 @@ def test_a_threshold_that_other_images_break_is_dropped() -> None:
     assert shortcut.cold_below == 0
 
 
-def test_anomalies_have_a_say() -> None:
+def test_anomalous_images_count_too() -> None:
     shortcut, _ = measured(1.0, [0, 0], [75, 75])
     assert shortcut.cold_below == 0.16
     assert (shortcut.map_error, shortcut.refined_normal, shortcut.refined_anomalous) == (0, 0, 1)
@@ -91,19 +92,19 @@ def test_few_images_bound_little() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_map_of_a_later_pass_that_is_no_number_is_beyond_tolerance(precision: str) -> None:
-    found = compare(engine(0.1), engine(np.nan), grey([0, 50, 100]), SCORING)
+    found = compare(engine(0.1), engine(np.nan), gray([0, 50, 100]), SCORING)
     assert found.max_map_error == (0, 1)
     assert found.rank_correlation is None
     assert beyond_tolerance(precision, found, None, ExportConfig())
 
 
 def test_scores_that_are_all_alike_are_beyond_tolerance_where_nothing_else_is_known() -> None:
-    found = compare(engine(0.1), engine(0.1), grey([50, 50]), SCORING)
+    found = compare(engine(0.1), engine(0.1), gray([50, 50]), SCORING)
     assert "cannot be ranked" in beyond_tolerance("int8", found, None, ExportConfig())[0]
     assert beyond_tolerance("fp32", found, None, ExportConfig()) == ()
 
 
 def test_a_metric_that_the_export_lacks_is_lost() -> None:
-    found = compare(engine(0.1), engine(0.1), grey([0, 50]), SCORING)
+    found = compare(engine(0.1), engine(0.1), gray([0, 50]), SCORING)
     metrics = {"torch": {"image_auroc": 0.9, "pixel_ap": 0.5}, "export": {"image_auroc": 0.9}}
     assert [failure[:8] for failure in beyond_tolerance("int8", found, metrics, ExportConfig())] == ["pixel_ap"]

@@ -1,4 +1,11 @@
-"""A trained model folded into one small graph: no text tower, no projection, no unused block."""
+"""A trained model folded into one small graph: no text tower, no projection, no unused block.
+
+Folding moves constants into weights, so that the graph computes the same maps with fewer FLOPs. The prompt does not
+depend on the image, so the text tower becomes the constant ``t_hat``. The logits of a pass (equation 3, ``S = V t_hat``
+with ``V = F W + b``) are linear in the tokens ``F``, so projection and prompt become one vector and one number per
+pass: ``S = F (W t_hat) + b . t_hat``. The scales and shifts of LayerNorms go into the linear layers after them, and the
+scale of attention into the queries.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +16,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipada.engines.refinement import GraphShape
+from clipada.engines.passes import GraphShape
 from clipada.models.clip_ada import ClipAda, CosineSimilarity
 from clipada.models.memory import Prototypes
 
 
-class FoldedLook(nn.Module):
-    """One look at a batch of images: what every pass's head says of it.
+class FoldedPass(nn.Module):
+    """One pass over a batch of images, read by the heads of all passes.
 
-    A pass looks at ``X * gain`` and reads its own head; the coarse pass's gain is 1 everywhere, a refinement pass's is
-    ``A`` (product) or ``1 + A`` (residual). Some tokens may look alone, with the keys and values of the others as an
-    earlier look left them. So one graph serves all passes, and the weights are kept once.
+    Every pass runs the same vision tower over ``X * gain`` and differs only in ``gain`` (1 in the coarse pass; ``A`` or
+    ``1 + A`` in a refinement) and in its head. So one graph computes them all and stores the weights once; the caller
+    reads the row of the pass's own head. Not every token needs to be a query: the others contribute the keys and values
+    of an earlier pass, the KV cache.
 
-    Shapes: ``B`` images of ``S x S`` pixels, token grid ``h x w``, ``K`` tokens that look, ``M`` that are remembered,
-    ``L`` blocks of width ``D``, ``P = R + 1`` passes.
+    Shapes: ``B`` images of ``S x S`` pixels, token grid ``h x w``, ``K`` query tokens, ``M`` tokens in the KV cache,
+    ``L`` blocks of width ``D``, ``P = R + 1`` passes. Names of attributes are names of weights in the graph's file.
 
     Args:
-        model: A trained model. It is left as it is; what needs no change is shared.
+        model: A trained model. It is not changed; unchanged parts are shared.
         dtype: Arithmetic of the vision tower. Pixels and heads stay in float32.
     """
 
@@ -52,20 +60,21 @@ class FoldedLook(nn.Module):
         self.heads = FoldedHeads(model)
 
     def forward(
-        self, images: Tensor, gain: Tensor, tokens: Tensor, memory: Tensor, bias: Tensor
+        self, images: Tensor, gain: Tensor, tokens: Tensor, kv_cache: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The map of every head at the tokens that look; ``engines.graph.LookInput`` describes the arguments.
+        """Compute the maps of all heads at the query tokens; ``engines.passes.PassInput`` describes the arguments.
 
         Args:
             images: RGB, ``(B, S, S, 3)`` uint8.
-            gain: What the image is multiplied by, ``(B, S, S)``.
-            tokens: Indices of the tokens that look, ``(B, K)``.
-            memory: Keys and values of each block in turn, ``(2 L, B, M, D)``.
+            gain: Factor of each pixel, ``(B, S, S)``.
+            tokens: Indices of the query tokens, ``(B, K)``.
+            kv_cache: Keys and values of each block in turn, ``(2 L, B, M, D)``.
             bias: Added to attention scores, ``(B, M + K)``.
 
         Returns:
-            maps: ``(B, P, K)``, values 0..1; with prototypes ``(B, P + 1, K)``, the last row what logits gain.
-            looked: The tokens' own keys and values, ``(2 L, B, K, D)``.
+            maps: ``(B, P, K)``, values 0..1; with prototypes ``(B, P + 1, K)``, the last row the memory offset of the
+                maps' logits.
+            kv_cache: The query tokens' own keys and values, ``(2 L, B, K, D)``.
         """
         pixels, gain = images.permute(0, 3, 1, 2).float(), gain.unsqueeze(1)
         if self.pixel_space:
@@ -78,18 +87,18 @@ class FoldedLook(nn.Module):
         hidden = self.patches(inputs.to(dtype)).flatten(2).transpose(1, 2)
         hidden = self.norm(F.pad(hidden, (0, 0, 1, 0)) + self.positions)
         hidden = hidden.gather(1, tokens.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
-        remembered: list[Tensor] = []
-        raised, known = bias[:, None, None].to(dtype), memory.to(dtype).unbind(0)
-        for block, *pair in zip(self.blocks, known[::2], known[1::2], strict=True):
-            hidden, *own = block(hidden, *pair, raised)
-            remembered += own
-        return self.heads(hidden.float()).transpose(1, 2), torch.stack(remembered).float()
+        own_cache: list[Tensor] = []
+        score_bias, cached = bias[:, None, None].to(dtype), kv_cache.to(dtype).unbind(0)
+        for block, *pair in zip(self.blocks, cached[::2], cached[1::2], strict=True):
+            hidden, *own = block(hidden, *pair, score_bias)
+            own_cache += own
+        return self.heads(hidden.float()).transpose(1, 2), torch.stack(own_cache).float()
 
 
 class FoldedBlock(nn.Module):
-    """A vision block whose queries are scaled beforehand, and whose norms' own scales and shifts are in the weights.
+    """A vision block with the queries' scale and the norms' scales and shifts folded into its weights.
 
-    Queries, keys and values are three products: of one, runtimes would have to copy the parts.
+    Queries, keys and values are three matrix products, because runtimes would copy the parts of a single one.
 
     Args:
         layer: The `transformers` block.
@@ -107,22 +116,22 @@ class FoldedBlock(nn.Module):
         self.mlp = nn.Sequential(_after(layer.layer_norm2, mlp.fc1), mlp.activation_fn, mlp.fc2)
 
     def forward(
-        self, tokens: Tensor, known_keys: Tensor, known_values: Tensor, bias: Tensor
+        self, tokens: Tensor, cached_keys: Tensor, cached_values: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What the block makes of its tokens, which attend to one another and to what is known.
+        """Compute the block's output for its query tokens, which attend to the KV cache and to one another.
 
         Args:
             tokens: ``(B, K, D)``.
-            known_keys: Keys of other tokens, ``(B, M, D)``.
-            known_values: Their values, alike.
+            cached_keys: Keys of other tokens, ``(B, M, D)``.
+            cached_values: Values of the same tokens, ``(B, M, D)``.
             bias: Added to attention scores, ``(B, 1, 1, M + K)``.
 
         Returns:
-            ``(B, K, D)``, and their own keys and values, alike.
+            The tokens ``(B, K, D)``, and their own keys and values of the same shape.
         """
         normal = self.norm1(tokens)
         query, own_keys, own_values = self.query(normal), self.key(normal), self.value(normal)
-        parts = query, torch.cat((known_keys, own_keys), dim=1), torch.cat((known_values, own_values), dim=1)
+        parts = query, torch.cat((cached_keys, own_keys), dim=1), torch.cat((cached_values, own_values), dim=1)
         query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
         attended = (query @ key.transpose(-1, -2) + bias).softmax(dim=-1) @ value
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
@@ -130,10 +139,11 @@ class FoldedBlock(nn.Module):
 
 
 class FoldedHeads(nn.Module):
-    """Every pass's projection and the prompt, folded: ``S_i = F_i (W_i t_hat) + b_i . t_hat``.
+    """The projection of every pass and the prompt, folded: ``S_i = F_i (W_i t_hat) + b_i . t_hat``.
 
-    With cosine similarity ``S_i`` is divided by ``|V_i|``. Of ``[W_i b_i] = Q_i R_i`` (QR) the orthogonal factor
-    changes no length, so ``|V_i| = |R_i [F_i 1]|``: exact, and never more rows than the projection had.
+    Cosine similarity divides by ``|V_i|``, which the folded vector no longer gives. With the QR decomposition
+    ``[W_i b_i] = Q_i R_i``, ``Q_i`` is orthogonal and changes no length, so ``|V_i| = |R_i [F_i 1]|``: exact, and with
+    no more rows than the projection had.
 
     Args:
         model: A trained model.
@@ -157,11 +167,11 @@ class FoldedHeads(nn.Module):
         self.passes = len(projections)
         self.register_buffer("bias", bias)
         self.vectors = _linear_of(folded)
-        self.prototypes = None if model.prototypes is None else FoldedPrototypes(model.prototypes)
+        self.prototypes = None if model.memory is None else FoldedPrototypes(model.memory)
         self.prototype_weight = model.config.prototype_weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Maps ``(B, N, P)`` of patch tokens ``(B, N, D)``; with prototypes one column more: what logits gain."""
+        """Compute maps ``(B, N, P)`` of tokens ``(B, N, D)``; with prototypes one more column, the memory offset."""
         maps = self._logits(tokens).sigmoid()
         if self.prototypes is None:
             return maps
@@ -178,12 +188,12 @@ class FoldedHeads(nn.Module):
 
 
 class FoldedPrototypes(Prototypes):
-    """Prototypes that are a layer's weights, which is where quantisers look for them.
+    """Prototypes as the weights of a linear layer, where quantizers expect constants.
 
     ``min_k |F - C_k|^2 = |F|^2 + min_k (|C_k|^2 - 2 F . C_k)``.
 
     Args:
-        prototypes: Those of a trained model.
+        prototypes: The prototypes of a trained model.
     """
 
     def __init__(self, prototypes: Prototypes) -> None:
@@ -191,13 +201,13 @@ class FoldedPrototypes(Prototypes):
         self.products = _linear(-2 * self.centres, self.centres.square().sum(1))
 
     def nearest_squared(self, scaled: Tensor) -> Tensor:
-        """As ``Prototypes`` says, to rounding."""
+        """Compute the same as ``Prototypes``, to rounding."""
         squared: Tensor = scaled.square().sum(-1) + self.products(scaled).amin(-1)
         return squared
 
 
 def graph_shape(model: ClipAda) -> GraphShape:
-    """The sizes of the graph that a model folds into."""
+    """Determine the sizes of the graph that a model folds into."""
     side, vision = model.config.image_size, cast("Any", model.clip.vision)
     return GraphShape(
         image_size=side,
@@ -205,27 +215,27 @@ def graph_shape(model: ClipAda) -> GraphShape:
         blocks=len(vision.encoder.layers),
         width=model.clip.width,
         passes=len(model.projections),
-        prototypes=model.prototypes is not None,
+        prototypes=model.memory is not None,
     )
 
 
 def _affine(layer: Any) -> Tensor:
-    """``[W b]`` of a linear layer, ``(E, D + 1)``, in float64."""
+    """Join a linear layer's parameters to ``[W b]``, ``(E, D + 1)``, in float64."""
     return torch.cat([layer.weight, layer.bias[:, None]], dim=1).double()
 
 
 def _linear_of(affine: Tensor) -> nn.Linear:
-    """The layer of ``(K, D + 1)`` coefficients, the constant last."""
+    """Make a linear layer from ``(K, D + 1)`` coefficients, the constant last."""
     return _linear(affine[:, :-1].float(), affine[:, -1].float())
 
 
 def _plain(norm: Any) -> nn.LayerNorm:
-    """The norm without its scale and shift."""
+    """Make the norm without its scale and shift."""
     return nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
 
 
 def _after(norm: Any, layer: Any, factor: float = 1.0) -> nn.Linear:
-    """``factor`` times the layer, with the scale and shift of the norm before it."""
+    """Make ``factor`` times the layer, with the scale and shift of the preceding norm folded in."""
     return _linear(factor * layer.weight * norm.weight, factor * (layer.bias + layer.weight @ norm.bias))
 
 
@@ -236,7 +246,7 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 
 def _positions(embeddings: Any, side: int) -> Tensor:
-    """What is added to the tokens, ``(1, 1 + N, D)``: position embeddings, and in the first row the class token too."""
+    """Compute the constant added to the tokens, ``(1, 1 + N, D)``: positions, and in row 0 also the class token."""
     with torch.no_grad():
         grid = (side // embeddings.patch_size) ** 2
         tokens = embeddings.class_embedding.new_zeros(1, 1 + grid, embeddings.embed_dim)
@@ -246,6 +256,6 @@ def _positions(embeddings: Any, side: int) -> Tensor:
 
 
 def _resize_matrix(old: int, new: int) -> Tensor:
-    """The antialiased bilinear resize of one axis as a matrix ``(new, old)``: it is linear and separable."""
+    """Build the matrix ``(new, old)`` of the antialiased bilinear resize of one axis, which is linear and separable."""
     identity = torch.eye(old)[None, None]
     return F.interpolate(identity, size=(new, old), mode="bilinear", align_corners=False, antialias=True)[0, 0]

@@ -1,4 +1,4 @@
-"""The folded model written as a graph: ONNX, OpenVINO, in float32, half precision or int8."""
+"""The folded model written as a graph of ONNX or OpenVINO, in float32, half precision or int8."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ import torch
 from torch.export import Dim
 
 from clipada.config import EnginePrecision, RuntimeName
-from clipada.engines.export.folding import FoldedLook
+from clipada.engines.export.folding import FoldedPass
 from clipada.engines.onnx import GRAPH as ONNX_GRAPH
-from clipada.engines.refinement import OUTPUTS, LookInput, hot_look
+from clipada.engines.passes import OUTPUTS, PassInput, partial_pass_input
 from clipada.errors import ConfigError
 from clipada.models.clip_ada import ClipAda
 
 OPSET = 20
-"""ONNX operators' version, written out so that a newer exporter writes the same graph."""
+"""Version of the ONNX operators, fixed so that a newer exporter writes the same graph."""
 
 PRECISIONS: dict[RuntimeName, tuple[EnginePrecision, ...]] = {
     "onnx": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "fp16", "bf16", "int8"),
 }
-"""What each runtime has."""
+"""Precisions that each runtime offers."""
 
 _SINGLE_FILE_BYTES = 1_900_000_000
-"""ONNX keeps at most 2 GiB in one file; weights beyond that lie beside it."""
+"""An ONNX file holds at most 2 GiB; larger weights go into a second file."""
 
 
 def check_precision(engine: RuntimeName, precision: EnginePrecision) -> None:
-    """Raise a ``ConfigError`` if the runtime has no such arithmetic."""
+    """Raise a ``ConfigError`` if the runtime does not offer the precision."""
     if precision not in PRECISIONS[engine]:
         raise ConfigError(f"no precision {precision!r} in {engine}", expected=" | ".join(PRECISIONS[engine]))
 
 
 def write_graph(
-    model: ClipAda, folder: Path, engine: RuntimeName, precision: EnginePrecision, looks: Sequence[LookInput]
+    model: ClipAda, folder: Path, engine: RuntimeName, precision: EnginePrecision, calibration: Sequence[PassInput]
 ) -> None:
     """Fold the model and write its graph into ``folder``.
 
@@ -51,49 +51,54 @@ def write_graph(
         folder: An empty folder.
         engine: The runtime the graph is for.
         precision: Its arithmetic.
-        looks: What calibrates int8, a batch of one each; not used otherwise.
+        calibration: Inputs that calibrate int8, one image each; otherwise not used.
     """
     half = engine == "onnx" and precision == "fp16"
-    look = FoldedLook(model, torch.float16 if half else torch.float32)
-    write_onnx(look, folder / ONNX_GRAPH)
+    folded = FoldedPass(model, torch.float16 if half else torch.float32)
+    write_onnx(folded, folder / ONNX_GRAPH)
     if engine == "openvino":
-        _write_openvino(folder, precision, looks)
+        _write_openvino(folder, precision, calibration)
     elif precision == "int8":
-        _quantise_onnx(folder / ONNX_GRAPH, looks)
+        _quantize_onnx(folder / ONNX_GRAPH, calibration)
 
 
-def write_onnx(look: FoldedLook, path: Path) -> None:
-    """Write the folded model as ONNX, for any number of images, of tokens that look and of those remembered."""
-    side, every = look.shape.image_size, [np.arange(look.shape.tokens)] * 2
-    memory = np.zeros((2 * look.shape.blocks, 2, look.shape.tokens, look.shape.width), np.float32)
-    pixels, ones = np.zeros((2, side, side, 3), np.uint8), np.ones((2, side, side), np.float32)
-    examples = hot_look(
-        pixels, ones, every, memory, look.shape
-    )  # no size of 1, which the exporter would take for fixed
-    batch, looking, known = Dim("batch", min=1), Dim("looking", min=1), Dim("known", min=1)
+def write_onnx(folded: FoldedPass, path: Path) -> None:
+    """Write the folded model as ONNX with dynamic numbers of images, query tokens and cached tokens.
+
+    The example has no size of 1, because the exporter would take that size as fixed.
+    """
+    shape, count = folded.shape, 2
+    examples = partial_pass_input(
+        np.zeros((count, shape.image_size, shape.image_size, 3), np.uint8),
+        np.ones((count, shape.image_size, shape.image_size), np.float32),
+        [np.arange(shape.tokens)] * count,
+        np.zeros((2 * shape.blocks, count, shape.tokens, shape.width), np.float32),
+        shape,
+    )
+    batch, queries, cached = Dim("batch", min=1), Dim("looking", min=1), Dim("known", min=1)  # names in the file
     with _quiet():
         program: Any = torch.onnx.export(
-            look.eval(),
+            folded.eval(),
             tuple(map(torch.from_numpy, examples.values())),
             input_names=list(examples),
             output_names=OUTPUTS,
             dynamic_shapes={
                 "images": {0: batch},
                 "gain": {0: batch},
-                "tokens": {0: batch, 1: looking},
-                "memory": {1: batch, 2: known},
+                "tokens": {0: batch, 1: queries},
+                "kv_cache": {1: batch, 2: cached},
                 "bias": {0: batch, 1: Dim.DYNAMIC},
             },
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )
-    size = sum(tensor.nbytes for tensor in look.state_dict().values())
+    size = sum(tensor.nbytes for tensor in folded.state_dict().values())
     program.save(path, external_data=size > _SINGLE_FILE_BYTES)
 
 
-def _write_openvino(folder: Path, precision: EnginePrecision, looks: Sequence[LookInput]) -> None:
-    """Turn the ONNX graph in ``folder`` into OpenVINO's own files."""
+def _write_openvino(folder: Path, precision: EnginePrecision, calibration: Sequence[PassInput]) -> None:
+    """Convert the ONNX graph in ``folder`` to OpenVINO's own files."""
     import openvino as ov
 
     from clipada.engines.openvino import GRAPH, core
@@ -101,33 +106,34 @@ def _write_openvino(folder: Path, precision: EnginePrecision, looks: Sequence[Lo
     source = folder / ONNX_GRAPH
     model = core().read_model(source)
     if precision == "int8":
-        model = _quantised(model, source, looks)
+        model = _quantized(model, source, calibration)
     ov.save_model(model, folder / GRAPH, compress_to_fp16=precision == "fp16")
     for file in folder.glob(f"{ONNX_GRAPH}*"):
         file.unlink()
 
 
-def _quantise_onnx(path: Path, looks: Sequence[LookInput]) -> None:
+def _quantize_onnx(path: Path, calibration: Sequence[PassInput]) -> None:
+    """Replace the ONNX graph by its int8 version."""
     import onnx
 
-    onnx.save(_quantised(onnx.load(path), path, looks), path)
+    onnx.save(_quantized(onnx.load(path), path, calibration), path)
 
 
-def _quantised(model: Any, source: Path, looks: Sequence[LookInput]) -> Any:
-    """The graph in int8 by NNCF's post-training quantisation.
+def _quantized(model: Any, source: Path, calibration: Sequence[PassInput]) -> Any:
+    """Convert the graph to int8 by NNCF's post-training quantization.
 
-    What costs little and matters much stays in float32: the pixels' convolution and the heads. Outliers are shared
-    between activations and weights evenly, as SmoothQuant's paper does (alpha 0.5).
+    The patch embedding and the heads stay in float32: they cost little time, and the maps are sensitive to them.
+    Outliers are divided evenly between activations and weights, as in the SmoothQuant paper (alpha 0.5).
     """
-    os.environ.setdefault("NNCF_CI", "1")  # or NNCF reports to its makers
+    os.environ.setdefault("NNCF_CI", "1")  # otherwise NNCF sends usage statistics
     import nncf
 
     nncf.set_log_level(logging.ERROR)
     with _quiet(), redirect_stdout(sys.stderr):  # its progress bars
         return nncf.quantize(
             model,
-            nncf.Dataset(looks),
-            subset_size=len(looks),
+            nncf.Dataset(calibration),
+            subset_size=len(calibration),
             model_type=nncf.ModelType.TRANSFORMER,
             ignored_scope=nncf.IgnoredScope(names=_exact_nodes(source)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
@@ -137,7 +143,7 @@ def _quantised(model: Any, source: Path, looks: Sequence[LookInput]) -> Any:
 
 
 def _exact_nodes(path: Path) -> list[str]:
-    """The names, in an ONNX file, of the convolution and of the heads' matrix products."""
+    """List the names, in an ONNX file, of the convolution and of the heads' matrix products."""
     import onnx
 
     nodes = onnx.load(path, load_external_data=False).graph.node
@@ -148,7 +154,7 @@ def _exact_nodes(path: Path) -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporters' notes on their own workings from the user."""
+    """Silence the exporters' logs and warnings, which do not concern the user."""
     noisy = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "nncf")]
     levels = [logger.level for logger in noisy]
     for logger in noisy:

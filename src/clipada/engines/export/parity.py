@@ -1,39 +1,55 @@
-"""Does an export say what the model says? Differences on real images, and when they are too large."""
+"""The parity gate: differences between an export and the model in PyTorch on real images, and their tolerances.
+
+An export computes the same function in another order of additions or with fewer bits, so its maps differ. In float32
+and half precision the largest difference of a pixel is bounded. In int8 single pixels differ widely while the ranking
+of images hardly changes, so an int8 export is judged by metrics: by the loss on labeled test images, or without labels
+by the rank correlation of image scores.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from clipada.config import EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
+from clipada.config import Config, EngineOptions, EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
 from clipada.data import Dataset
-from clipada.engines.export.shortcuts import Cascade, Shortcut
+from clipada.devices import machine
+from clipada.engines.export.images import Images, read_images
+from clipada.engines.export.shortcuts import Cascade, Shortcut, find_shortcuts
+from clipada.engines.exports import Export, open_export
+from clipada.errors import RunError
 from clipada.evaluation.evaluate import evaluate_dataset
 from clipada.evaluation.metrics import mean_metrics
+from clipada.files import read_json, write_json
 from clipada.scoring import final_map, image_score
 from clipada.types import Engine
 
-Images = NDArray[np.uint8]
+PARITY = "exports/parity.json"
+"""File of a run with the parity of all its exports."""
 
 JUDGED = ("image_auroc", "pixel_ap")
-"""The metrics that int8 is judged by."""
+"""Metrics that an int8 export is judged by."""
+
+_REFUSED = " (refused)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Differences:
-    """How far two engines lie from one another on the same images.
+    """Differences between two engines on the same images.
 
     Attributes:
-        images: How many images were compared.
-        max_map_error: Largest difference of a raw map's pixel, each pass, coarse first. What is no
-            number differs by 1, the most there can be.
-        mean_map_error: Mean absolute difference of the raw maps, each pass.
+        images: Number of images compared.
+        max_map_error: Largest difference of a raw map's pixel in each pass, coarse first. NaN counts as a difference
+            of 1, the largest possible.
+        mean_map_error: Mean absolute difference of the raw maps in each pass.
         max_score_error: Largest difference of an image score.
-        rank_correlation: Spearman's, of the image scores; ``None`` if an engine's are all alike or not finite.
+        rank_correlation: Spearman's correlation of the image scores; ``None`` if an engine's are all equal or not
+            finite.
     """
 
     images: int
@@ -45,17 +61,17 @@ class Differences:
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """Whether an export says what the model in PyTorch says.
+    """Agreement of an export with the model in PyTorch.
 
     Attributes:
         engine: The export's runtime.
         precision: Its arithmetic.
-        machine: The processor or GPU both ran on.
-        differences: Their differences on real images.
-        metrics: Mean metrics of ``torch`` and ``export`` on labelled test images, 0..1, where they were judged by them.
-        shortcut: What the shortcut changes; ``None`` without refinement passes or with too few normal images.
-        cascade: What the cascade changes, alike.
-        failures: What is beyond tolerance, in words; empty if the export is good.
+        machine: Processor or GPU that both ran on.
+        differences: Differences on real images.
+        metrics: Mean metrics of ``torch`` and ``export`` on labeled test images, 0..1; ``None`` if not judged by them.
+        shortcut: Effect of the shortcut; ``None`` without refinement passes or with too few normal images.
+        cascade: Effect of the cascade; ``None`` likewise.
+        failures: Descriptions of differences beyond tolerance; empty if the export is good.
     """
 
     engine: RuntimeName
@@ -68,11 +84,11 @@ class Parity:
     failures: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Convert to plain values, ready for JSON."""
         return asdict(self)
 
     def describe(self) -> tuple[str, ...]:
-        """The differences in short lines."""
+        """Describe the differences in short lines."""
         found = self.differences
         passes = ", ".join(f"pass {index} {error:.1e}" for index, error in enumerate(found.max_map_error))
         lines = [
@@ -85,16 +101,50 @@ class Parity:
             ]
         lines += [found.describe() for found in (self.shortcut, self.cascade) if found is not None]
         if self.shortcut is None and len(found.max_map_error) > 1:
-            lines.append("shortcut, cascade: off, too few normal images to judge them by")
+            lines.append("shortcut, cascade: off, too few normal images to measure their error")
         return (*lines, *self.failures)
 
 
+def judge(
+    reference: Engine, made: Export, folder: Path, dataset: Dataset, settings: Config, config: ExportConfig
+) -> Parity:
+    """Compare the export in ``folder`` with the model, and measure its shortcuts."""
+    exported = open_export(folder, made, EngineOptions(device="cpu"))
+    images = read_images(dataset.samples, reference.image_size, config.images)
+    differences = compare(reference, exported, images, settings.scoring)
+    metrics = judged_metrics(reference, exported, dataset, settings.scoring) if made.precision == "int8" else None
+    shortcut, cascade = find_shortcuts(exported, dataset, settings, config) or (None, None)
+    return Parity(
+        engine=made.engine,
+        precision=made.precision,
+        machine=machine("cpu"),
+        differences=differences,
+        metrics=metrics,
+        shortcut=shortcut,
+        cascade=cascade,
+        failures=beyond_tolerance(made.precision, differences, metrics, config),
+    )
+
+
+def record_parity(path: Path, name: str, parity: Parity, *, refused: bool) -> None:
+    """Write the parity of an export into ``parity.json``, beside those of other exports.
+
+    A refused export gets an entry of its own, so that the entry of an earlier export that was kept remains.
+    """
+    try:
+        others = read_json(path, "")
+    except RunError:  # missing or damaged: start a new file
+        others = {}
+    others.pop(f"{name}{_REFUSED}", None)
+    write_json(path, others | {f"{name}{_REFUSED}" if refused else name: parity.to_dict()})
+
+
 def compare(reference: Engine, exported: Engine, images: Images, scoring: ScoringConfig) -> Differences:
-    """Run both engines on the same images, ``(N, S, S, 3)`` uint8, one after another."""
+    """Run both engines on the same images, ``(N, S, S, 3)`` uint8, one at a time."""
     worst, means = (np.zeros((len(images), reference.passes)) for _ in range(2))
     scores = np.zeros((2, len(images)))
     for index in range(len(images)):
-        both = [engine.localise_passes(images[index : index + 1])[:, 0] for engine in (reference, exported)]
+        both = [engine.localize_passes(images[index : index + 1])[:, 0] for engine in (reference, exported)]
         error = np.nan_to_num(np.abs(both[0] - both[1]), nan=1.0)
         worst[index], means[index] = error.max(axis=(1, 2)), error.mean(axis=(1, 2))
         scores[:, index] = [image_score(final_map(raw, scoring), scoring) for raw in both]
@@ -110,7 +160,7 @@ def compare(reference: Engine, exported: Engine, images: Images, scoring: Scorin
 def judged_metrics(
     reference: Engine, exported: Engine, dataset: Dataset, scoring: ScoringConfig
 ) -> dict[str, dict[str, float]] | None:
-    """The mean metrics of both engines on the labelled test images; ``None`` where there is nothing to tell apart."""
+    """Compute the mean metrics of both engines on labeled test images; ``None`` unless these are of both kinds."""
     if len({sample.anomalous for sample in dataset.test}) < 2:
         return None
     found = {}
@@ -126,7 +176,7 @@ def beyond_tolerance(
     metrics: dict[str, dict[str, float]] | None,
     config: ExportConfig,
 ) -> tuple[str, ...]:
-    """What is beyond tolerance, in words."""
+    """Describe all differences beyond tolerance."""
     if precision != "int8":
         limit = config.fp32_error if precision == "fp32" else config.half_error
         worst = max(differences.max_map_error)
@@ -141,14 +191,14 @@ def beyond_tolerance(
         )
     correlation = differences.rank_correlation
     if correlation is None:
-        return ("image scores cannot be ranked: they are all alike",)
+        return ("image scores cannot be ranked: they are all equal",)
     if not correlation >= config.rank_correlation:
         return (f"image scores rank-correlate by {correlation:.3f}, less than {config.rank_correlation}",)
     return ()
 
 
 def _rank_correlation(scores: NDArray[np.float64]) -> float | None:
-    """Spearman's, of two rows."""
+    """Compute Spearman's correlation of two rows; ``None`` if it is not defined."""
     if not np.isfinite(scores).all() or np.any(np.ptp(scores, axis=1) == 0):
         return None
     return float(np.corrcoef([rankdata(row) for row in scores])[0, 1])

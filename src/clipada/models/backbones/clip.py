@@ -70,7 +70,7 @@ class FrozenClip(nn.Module):
         return super().train(False)
 
     def tune(self, encoders: Tune) -> None:
-        """Unfreeze encoders, except for parts without effect on the maps: the word table and the vision tower's last norm."""
+        """Unfreeze encoders, except parts without effect on maps: the word table and the vision tower's last norm."""
         if encoders == "none":
             return
         self._origin = self.sha256()
@@ -82,7 +82,7 @@ class FrozenClip(nn.Module):
     def plain_attention(self) -> Iterator[None]:
         """Compute the vision tower's attention by plain matrix products instead of the fused kernel.
 
-        The sums are the same in another order. On a CPU the gradient of fused attention in bfloat16 takes twice as long.
+        The sums are the same in another order. On a CPU the gradient of fused bfloat16 attention takes twice the time.
         """
         fused: str = self.vision.config._attn_implementation
         self.vision.set_attn_implementation("eager")

@@ -1,0 +1,67 @@
+"""The images that an export is calibrated with and compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clipada.config import Config, PredictConfig
+from clipada.data import Dataset, read_batches
+from clipada.devices import to_tensor
+from clipada.engines.export.folding import graph_shape
+from clipada.engines.passes import PassInput, full_pass_input
+from clipada.engines.refinement import gain
+from clipada.engines.torch import TorchEngine
+from clipada.errors import DatasetError
+from clipada.randomness import derived_generator
+from clipada.synthesis import AnomalySynthesizer, texture_source
+from clipada.types import Sample
+
+Images = NDArray[np.uint8]
+"""RGB images at the model's input size, ``(N, S, S, 3)``."""
+
+
+def read_images(samples: Sequence[Sample], size: int, count: int) -> Images:
+    """Read at most ``count`` images of the samples, evenly spread, resized to ``size`` pixels.
+
+    Raises:
+        DatasetError: None of the images can be read.
+    """
+    places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
+    paths = [samples[place].path for place in places]
+    batches = read_batches(paths, size, PredictConfig.batch_size, PredictConfig.workers)
+    found = [image for batch in batches for image in batch.images]
+    if not found:
+        raise DatasetError("no image to compare the export on", expected="one image that can be read")
+    return np.stack(found)
+
+
+def calibration_inputs(reference: TorchEngine, dataset: Dataset, count: int) -> list[PassInput]:
+    """Build the inputs that calibrate int8: every pass over ``count`` training images.
+
+    Every pass is included because the activations' ranges depend on ``gain``.
+
+    Raises:
+        DatasetError: There are no training images, or none of them can be read.
+    """
+    dataset.require_training()
+    inputs: list[PassInput] = []
+    shape, attention = graph_shape(reference.model), reference.model.config.attention
+    for image in read_images(dataset.train, reference.image_size, count):
+        one = image[np.newaxis]
+        factors = [np.ones(one.shape[:3], np.float32)]
+        factors += [gain(maps, attention) for maps in reference.localize_passes(one)[:-1]]
+        inputs += [full_pass_input(one, factor, shape) for factor in factors]
+    return inputs
+
+
+def with_anomalies(images: Images, settings: Config) -> Images:
+    """Add a synthetic anomaly of procedural textures to each image, drawn from the training's seed."""
+    config = replace(settings.synthesis, anomaly_probability=1.0, textures=None)
+    generator = derived_generator(settings.training.seed, "shortcut")
+    anomalous, _ = AnomalySynthesizer(config, texture_source(config))(to_tensor(images), generator)
+    return (anomalous * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
