@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 from transformers import CLIPConfig, CLIPModel
 
-from clipada import demo
-from clipada.commands.demo import DATA, Step
+from clipada import Progress, demo
+from clipada.commands.demo import DATA
 from clipada.config import EMBEDDED_BACKBONE, Config
 from clipada.data.demo import write_demo
 from clipada.evaluation.metrics import mean_metrics
@@ -38,7 +38,7 @@ def measure(backbone: Path, out: Path, settings: dict[str, Any], seed: int, cons
     """Run the demo with one backbone and print its table."""
     shown: set[tuple[str, int]] = set()
 
-    def show(step: Step) -> None:
+    def show(step: Progress) -> None:
         quarter = (step.stage, 4 * step.done // step.total)
         if quarter not in shown:
             shown.add(quarter)

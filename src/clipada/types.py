@@ -55,7 +55,7 @@ class Sample:
 
     @property
     def anomalous(self) -> bool:
-        """Whether the image shows a defect."""
+        """True if the image shows a defect."""
         return self.defect != "good"
 
 
@@ -185,7 +185,7 @@ class Verdict:
 
 
 class Engine(Protocol):
-    """Anything that localises anomalies in images of the model's input size."""
+    """Anything that localizes anomalies in images of the model's input size."""
 
     image_size: int
     """Side ``S`` of the square it takes, in pixels."""
@@ -194,7 +194,7 @@ class Engine(Protocol):
     """Number of maps it makes: the coarse one and the refined ones."""
 
     def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Raw maps of every pass.
+        """Compute the raw maps of every pass.
 
         Args:
             images: RGB, ``(B, S, S, 3)``.

@@ -18,16 +18,18 @@ def export(
     precision: Annotated[EnginePrecision, typer.Option(help="Arithmetic of the export.")] = "fp32",
     data: Annotated[
         Path | None,
-        typer.Option(help="Images to compare on, and to calibrate int8; where the run was trained by default."),
+        typer.Option(help="Images to compare on and to calibrate int8; by default the training's data."),
     ] = None,
     layout: Layout = "auto",
     category: Category = None,
     backbone: Backbone = None,
     shortcut_error: Annotated[
         float | None,
-        typer.Option(min=0.0, help="What shortcut and cascade may change, 0..1; 0.05 by default."),
+        typer.Option(
+            min=0.0, help=f"Largest change by shortcut or cascade; {ExportConfig.shortcut_error:g} by default."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Keep the export although it differs too much.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Keep the export even if it differs too much.")] = False,
 ) -> None:
     """Write the run for a machine without PyTorch; refuse unless it agrees with PyTorch on real images."""
     from clipada.commands.export import export as export_run

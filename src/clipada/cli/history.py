@@ -1,4 +1,4 @@
-"""The command ``history``: what was judged, and what operators say of it."""
+"""The command ``history``: stored verdicts and operators' feedback."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from clipada.files import atomic_write
 if TYPE_CHECKING:
     from clipada.history.store import History
 
-history_app = typer.Typer(help="List, judge, export and prune stored verdicts.", no_args_is_help=True)
+history_app = typer.Typer(help="List, confirm or reject, export and prune stored verdicts.", no_args_is_help=True)
 
 Database = Annotated[str, typer.Option(metavar="URL", help="The database that `clipada predict --database` wrote.")]
-Number = Annotated[int, typer.Argument(metavar="ID", help="A verdict's number, as `clipada history list` tells it.")]
-Reason = Annotated[str, typer.Option(help="Why, in a few words.")]
+Number = Annotated[int, typer.Argument(metavar="ID", help="Id of a verdict, as `clipada history list` prints it.")]
+Reason = Annotated[str, typer.Option(help="The reason, in a few words.")]
 
 
 @history_app.command("list")
 def list_entries(
     database: Database = HistoryConfig.database,
     defective: Annotated[bool | None, typer.Option("--defective/--good", help="Only these verdicts.")] = None,
-    word: Annotated[Word | None, typer.Option(help="Only those of which an operator said so last.")] = None,
+    word: Annotated[Word | None, typer.Option(help="Only those with this latest feedback.")] = None,
     group: Annotated[str | None, typer.Option(help="Only those of this group.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only those given then or later, in local time.")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only those given earlier, in local time.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    since: Annotated[datetime | None, typer.Option(help="Only those of this time or later, in local time.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only those before this time, in local time.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of verdicts.")] = 20,
 ) -> None:
-    """Print the newest verdicts: number, time, verdict, score, p-value, the operator's word and reason, image."""
+    """Print the newest verdicts: id, time, verdict, score, p-value, feedback and its reason, image."""
     from clipada.history.store import VerdictFilter
     from clipada.inspection.record import DISTRIBUTIONS
 
-    wanted = VerdictFilter(defective=defective, word=word, group=group, since=since, until=until)
+    chosen = VerdictFilter(defective=defective, word=word, group=group, since=since, until=until)
     with _history(database) as history:
-        for entry in history.entries(wanted, limit=limit):
+        for entry in history.entries(chosen, limit=limit):
             verdict = {True: "defective", False: "good", None: "-"}[entry.defective]
-            said = {True: "confirmed", False: "rejected", None: "-"}[entry.confirmed]
+            feedback = {True: "confirmed", False: "rejected", None: "-"}[entry.confirmed]
             reason = " ".join((entry.reason or "-").split())
             values = (entry.columns[name] for name in DISTRIBUTIONS)
             shares = ("-" if value is None else f"{value:.4f}" for value in values)
-            cells = (entry.id, entry.time, verdict, *shares, said, reason, entry.path or "-")
+            cells = (entry.id, entry.time, verdict, *shares, feedback, reason, entry.path or "-")
             typer.echo("\t".join(map(str, cells)))
 
 
 @history_app.command()
 def confirm(number: Number, reason: Reason = "", database: Database = HistoryConfig.database) -> None:
-    """Say that a verdict was right."""
+    """Confirm that a verdict was right."""
     with _history(database) as history:
         history.record_feedback(number, confirmed=True, reason=reason)
 
@@ -58,10 +58,10 @@ def confirm(number: Number, reason: Reason = "", database: Database = HistoryCon
 @history_app.command()
 def reject(
     number: Number,
-    reason: Annotated[str, typer.Option(help="Why, in a few words.")],
+    reason: Annotated[str, typer.Option(help="The reason, in a few words.")],
     database: Database = HistoryConfig.database,
 ) -> None:
-    """Say that a verdict was wrong."""
+    """Reject a verdict that was wrong."""
     with _history(database) as history:
         history.record_feedback(number, confirmed=False, reason=reason)
 
@@ -71,7 +71,7 @@ def export(
     out: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="A CSV file; standard output by default.")] = None,
     database: Database = HistoryConfig.database,
 ) -> None:
-    """Write every verdict with the operator's last word as CSV."""
+    """Write every verdict with its latest feedback as CSV."""
     with _history(database) as history:
         if out is None:
             history.export_csv(sys.stdout)
@@ -83,7 +83,7 @@ def export(
 
 @history_app.command("false-alarms")
 def false_alarms(database: Database = HistoryConfig.database) -> None:
-    """Print where the images of rejected alarms are kept; `clipada calibrate --rejected` takes them from there."""
+    """Print the kept images of rejected alarms, which `clipada calibrate --rejected` uses."""
     from clipada.history.store import VerdictFilter
 
     with _history(database) as history:
@@ -93,15 +93,15 @@ def false_alarms(database: Database = HistoryConfig.database) -> None:
             typer.echo(entry.kept)
     lost = sum(1 for entry in alarms if not entry.kept)
     if lost:
-        typer.echo(f"of {lost} more no image was kept: inspect with --keep-images defective", err=True)
+        typer.echo(f"{lost} more have no kept image: inspect with --keep-images defective", err=True)
 
 
 @history_app.command()
 def prune(
-    days: Annotated[int, typer.Option(min=0, help="Delete verdicts that are older than so many days.")],
+    days: Annotated[int, typer.Option(min=0, help="Delete verdicts older than this many days.")],
     database: Database = HistoryConfig.database,
 ) -> None:
-    """Delete old verdicts with their feedback and kept images; those that a sink has not taken yet stay."""
+    """Delete old verdicts with their feedback and kept images; those still queued for a sink stay."""
     with _history(database) as history:
         count = history.prune(datetime.now(UTC) - timedelta(days=days))
     typer.echo(f"deleted {count} verdicts", err=True)
@@ -109,7 +109,7 @@ def prune(
 
 @history_app.command()
 def waiting(database: Database = HistoryConfig.database) -> None:
-    """Print what sinks have not taken yet: verdicts, time of the oldest, failed attempts in a row, sink, last error."""
+    """Print the queue of each sink: verdicts, time of the oldest, failed attempts in a row, sink, last error."""
     with _history(database) as history:
         for sink in history.waiting():
             error = " ".join((sink.error or "-").split())
@@ -118,11 +118,13 @@ def waiting(database: Database = HistoryConfig.database) -> None:
 
 @history_app.command()
 def abandon(
-    sink: Annotated[str, typer.Argument(metavar="SINK", help="A sink's name, as `clipada history waiting` tells it.")],
-    first: Annotated[bool, typer.Option("--first", help="Only the verdict that has waited longest.")] = False,
+    sink: Annotated[
+        str, typer.Argument(metavar="SINK", help="Name of a sink, as `clipada history waiting` prints it.")
+    ],
+    first: Annotated[bool, typer.Option("--first", help="Only the oldest verdict.")] = False,
     database: Database = HistoryConfig.database,
 ) -> None:
-    """Give up what waits for a sink that is gone, or that refuses a verdict for good. The verdicts stay."""
+    """Drop the queue of a sink that was removed, or that always refuses a verdict. The verdicts stay stored."""
     with _history(database) as history:
         count = history.abandon(sink, 1 if first else None)
     typer.echo(f"{count} verdicts will not be delivered to {sink}", err=True)
@@ -130,7 +132,7 @@ def abandon(
 
 @history_app.command()
 def mended(database: Database = HistoryConfig.database) -> None:
-    """Say that what had drifted was mended: drift is watched for anew, from the next verdict on."""
+    """Restart the drift watch with the next verdict, after the cause of a drift was fixed."""
     from clipada.history.drift import restart
 
     with _history(database) as history:

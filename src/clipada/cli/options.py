@@ -105,7 +105,7 @@ def takes_engine_options(command: Callable[..., None]) -> Callable[..., None]:
         chosen = {field.name: values.pop(ENGINE_OPTIONS[field.name][0]) for field in fields(EngineOptions)}
         command(**values, engine=EngineOptions(**chosen))
 
-    del with_options.__wrapped__  # type: ignore[attr-defined] # typer would read the options of the command itself
+    del with_options.__wrapped__  # typer would read the options of the command itself
     with_options.__signature__ = signature.replace(parameters=[*others, *options])  # type: ignore[attr-defined]
     with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in [*others, *options]}
     return with_options

@@ -16,14 +16,14 @@ def push(
     name: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The model on the Hugging Face hub.")],
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public; private by default.")] = False,
     exports: Annotated[
-        bool, typer.Option("--exports", help="The run's exports too; they hold the backbone's weights.")
+        bool, typer.Option("--exports", help="Include the run's exports; they contain the backbone's weights.")
     ] = False,
     revision: Annotated[str | None, typer.Option(help="The branch; main by default.")] = None,
     license_name: Annotated[
-        str | None, typer.Option("--license", help="Its identifier for the model card, e.g. apache-2.0.")
+        str | None, typer.Option("--license", help="License identifier for the model card, e.g. apache-2.0.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Only write the folder that would be uploaded, here; nothing is sent.")
+        Path | None, typer.Option(help="Write the folder that would be uploaded here; upload nothing.")
     ] = None,
 ) -> None:
     """Upload the run to the Hugging Face hub, with a model card and without this machine's paths."""
@@ -31,7 +31,7 @@ def push(
 
     if out is not None:
         folder = command.save_pretrained(run, out, exports=exports, name=name, license=license_name)
-        say(f"what would be uploaded is in {folder}")
+        say(f"folder to upload in {folder}")
         say(f"next: hf upload {name} {folder}")
         return
     with console.status("uploading"):

@@ -71,7 +71,7 @@ def reproduce(
         {"model.prototypes": 0, "model.prototypes_first": False}
     )
     sizes = BaselinesConfig.preset(preset or name).scaled(scale)  # type: ignore[arg-type]
-    compared = replace(sizes, include=_named(baselines))
+    compared = replace(sizes, include=_parsed_names(baselines))
     epochs = max(1, round(scale * base.training.epochs))
     config = asked_config(base, settings, epochs, backbone=backbone, textures=textures)
     dataset = read_dataset(data, layout, category)
@@ -92,7 +92,7 @@ def reproduce(
     say(f"all tables and figures are in {made.page}")
 
 
-def _named(baselines: str) -> tuple[BaselineName, ...]:
+def _parsed_names(baselines: str) -> tuple[BaselineName, ...]:
     """Parse the names of the baselines."""
     if baselines in ("all", "none"):
         return BASELINE_NAMES if baselines == "all" else ()

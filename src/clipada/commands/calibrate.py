@@ -217,7 +217,7 @@ def _scored(
             scored.append(_image(result, group_of(result.path, per) if result.path else None))
     groups = {image.group for image in scored}
     if per is not None and not any(groups):
-        raise CalibrationError(f"no image's path tells a group by {per!r}", remedy="correct --per, or leave it out")
+        raise CalibrationError(f"no image's path names a group by {per!r}", remedy="correct --per, or leave it out")
     late = [image if image.group in groups else replace(image, group=None) for image in late]
     return _ordered(scored), _ordered(late), tuple(failures)
 

@@ -84,8 +84,8 @@ def plan_reproduction(
         BackboneError: The backbone cannot be loaded.
     """
     runtime, dataset = runtime or RuntimeConfig(), _usable(data)
-    lenient = images_per_second is not None
-    needed = _needed(name, dataset, Path(out), config, only, seeds, baselines, lenient)
+    backbone_optional = images_per_second is not None
+    needed = _needed(name, dataset, Path(out), config, only, seeds, baselines, backbone_optional)
     runs: dict[str, tuple[Experiment | BaselineRun, ...]]
     runs = {item: (*its.experiments, *its.baselines) for item, its in needed.items()}
     if images_per_second is not None:
@@ -174,14 +174,14 @@ def _needed(
     only: Sequence[str] | None,
     seeds: int | None,
     baselines: BaselinesConfig | None,
-    lenient: bool = False,
+    backbone_optional: bool = False,
 ) -> dict[str, _NeededRuns]:
     """Return the runs that each requested item needs."""
     base, settings = config or Config.preset(name), baselines or BaselinesConfig()
     items = chosen_items(name, only)
     if not any(item in COMPARED for item in items):
         settings = replace(settings, include=())
-    sha256 = _backbone_sha256(base, settings, lenient)
+    sha256 = _backbone_sha256(base, settings, backbone_optional)
     runs = needed_baselines(settings, base, seeds, dataset, sha256, out)
     return {
         item: _NeededRuns(
@@ -192,8 +192,8 @@ def _needed(
     }
 
 
-def _backbone_sha256(config: Config, baselines: BaselinesConfig, lenient: bool) -> str:
-    """Return the hash of the backbone's weights; empty if it is missing and ``lenient``.
+def _backbone_sha256(config: Config, baselines: BaselinesConfig, backbone_optional: bool) -> str:
+    """Return the hash of the backbone's weights; empty if it is missing and ``backbone_optional``.
 
     Also checks that the baselines can process images of this size, before anything is trained.
     """
@@ -202,7 +202,7 @@ def _backbone_sha256(config: Config, baselines: BaselinesConfig, lenient: bool) 
     try:
         clip = load_clip(config.backbone)
     except BackboneError:
-        if not lenient:
+        if not backbone_optional:
             raise
         return ""
     for name in baselines.include:

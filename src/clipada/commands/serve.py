@@ -1,4 +1,4 @@
-"""From run folders to a server that listens until it is told to stop."""
+"""Serve runs over HTTP until a signal stops the server."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ def serve(
     engine: EngineOptions | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serve runs until SIGTERM or SIGINT; what was accepted by then is inspected, stored and answered.
+    """Serve runs until SIGTERM or SIGINT; images accepted by then are inspected, stored and answered.
 
     Args:
-        runs: Run folders, each ``NAME=FOLDER`` or a folder, which is then named as the folder is.
-        settings: Where to listen, what to take.
-        storage: Where verdicts go.
-        sinks: Who else is told of them.
-        token: What callers must show; ``None`` lets anyone in.
-        engine: What looks.
-        say: Told where it listens, once it does.
+        runs: Run folders, each ``NAME=FOLDER`` or ``FOLDER``, whose model is named after the folder.
+        settings: Address, limits and waiting times.
+        storage: Database of the verdicts, and which images to keep.
+        sinks: Further receivers of the verdicts.
+        token: The token that callers must send; ``None`` accepts every caller.
+        engine: Engine and its options.
+        say: Called with the server's address, once it listens.
 
     Raises:
-        ConfigError: A name is no name, or two runs have the same.
-        RunError: A folder holds no run.
+        ConfigError: A name is invalid, or two runs have the same name.
+        RunError: A folder contains no run.
         HistoryError: The history cannot be used.
         SinkError: A sink's address or secret cannot be used.
-        OSError: The address cannot be listened on.
+        OSError: The address cannot be resolved.
     """
     folders = named_runs(runs)
-    with Recorder(None, storage, sinks) as line, _listening(settings) as listener:
+    with Recorder(None, storage, sinks) as recorder, _listening(settings) as listener:
         models = {name: Inspector.load(run, engine=engine) for name, run in folders.items()}
-        app = create_app(models, settings, line.history, token=token)
+        app = create_app(models, settings, recorder.history, token=token)
         host, port = listener.getsockname()[:2]
         say(f"serving {', '.join(models)} on http://{f'[{host}]' if ':' in host else host}:{port}")
         config = uvicorn.Config(
@@ -66,11 +66,11 @@ def serve(
             timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
         )
         _Server(config, app.state.service).run(sockets=[listener])
-        line.finish(flush=False)
+        recorder.finish(flush=False)
 
 
 def named_runs(runs: Sequence[str]) -> dict[str, Path]:
-    """Run folders by name: ``NAME=FOLDER``, or ``FOLDER`` under its own name."""
+    """Return run folders by name, from ``NAME=FOLDER``, or ``FOLDER`` with its own name."""
     folders: dict[str, Path] = {}
     for text in runs:
         name, equals, folder = text.partition("=")
@@ -86,14 +86,14 @@ def named_runs(runs: Sequence[str]) -> dict[str, Path]:
 
 
 class _Server(uvicorn.Server):
-    """Says that it stops as soon as it is told to, and ends well: not by the signal."""
+    """A server that reports at once that it is stopping, and exits with status 0 instead of by the signal."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """On a signal."""
+        """Start a graceful stop on a signal."""
         self._service.stopping = True
         if sig == signal.SIGTERM:
             self.should_exit = True

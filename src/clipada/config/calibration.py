@@ -1,4 +1,4 @@
-"""Settings of what comes after a training: what a calibration promises, when parts drift, what is stored."""
+"""Settings after a training: the guarantee of a calibration, the test for drift, and the history."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from clipada.config.schema import require
 CalibrationMode = Literal["conditional", "marginal"]
 Keep = Literal["none", "defective", "all"]
 Word = Literal["confirmed", "rejected", "none"]
-"""What an operator said of a verdict last; ``none``: nothing yet."""
+"""An operator's last feedback on a verdict; ``none``: no feedback yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationConfig:
-    """What a calibration promises. Not part of what a run is: it changes without training or exporting again."""
+    """Guarantee of a calibration. It is no part of a run: it changes without training or exporting again."""
 
     false_alarm_rate: float = 0.01
     """The share of good parts that may be called defective."""
 
     mode: CalibrationMode = "conditional"
-    """``conditional``: this calibration's own rate is at most the asked one, with ``confidence``. ``marginal``: the
-    mean rate over all calibrations that could have been drawn is; a single one may well lie above it."""
+    """``conditional``: the rate of this calibration is at most ``false_alarm_rate``, with ``confidence``. ``marginal``:
+    the mean rate over all calibrations that could have been drawn is; that of a single one may well be higher."""
 
     confidence: float = 0.95
-    """In conditional mode, the chance, over the draw of calibration images, that the promise holds."""
+    """In conditional mode, the probability over the draw of calibration images that the guarantee holds."""
 
     per: str | None = None
-    """Which images share a threshold: all (``None``), those of one ``product`` or one ``folder``, or those in whose
-    path a regular expression finds the same text. ``clipada.calibration.group_of`` has the rules."""
+    """Images that share a threshold: all (``None``), those of one ``product`` or one ``folder``, or those in whose path
+    a regular expression finds the same text. ``clipada.calibration.group_of`` has the rules."""
 
     def __post_init__(self) -> None:
         for name in ("false_alarm_rate", "confidence"):
@@ -44,16 +44,16 @@ class CalibrationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftConfig:
-    """When the parts of today are said to differ from those of the calibration."""
+    """Test for a difference between today's parts and those of the calibration."""
 
     false_alarm_chance: float = 0.01
-    """The chance that a stream without drift, however long, is ever called drifting."""
+    """Probability that a stream without drift, of any length, is ever called drifting."""
 
     jump: float = 0.01
     """The share of its capital that the test redistributes among its bets before every part."""
 
     seed: int = 0
-    """Ties between scores are broken at random; the draws follow from this number."""
+    """Seed of the draws that break ties between scores."""
 
     def __post_init__(self) -> None:
         require(0 < self.false_alarm_chance < 1, "false_alarm_chance", "0 to 1, exclusive", self.false_alarm_chance)
@@ -63,13 +63,13 @@ class DriftConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryConfig:
-    """Where verdicts are stored."""
+    """Database of verdicts, and the images kept with them."""
 
     database: str = "sqlite:///history.db"
     """A database URL as SQLAlchemy reads it: an SQLite file, ``postgresql+psycopg://user@host/name``, ..."""
 
     keep: Keep = "none"
-    """Which images are kept beside their verdicts."""
+    """Images kept with their verdicts."""
 
     images: str = "clipada-images"
     """The folder that they are kept in, under their hashes."""

@@ -79,10 +79,10 @@ class EngineKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What an export must keep to, compared with the model in PyTorch on real images."""
+    """Tolerances of an export, compared with the model in PyTorch on real images."""
 
     images: int = 48
-    """How many images are compared, spread evenly over the data set."""
+    """Number of compared images, spread evenly over the data set."""
 
     fp32_error: float = 1e-4
     """Largest difference of a raw map's pixel, float32."""
@@ -91,24 +91,24 @@ class ExportConfig:
     """The same for float16 and bfloat16."""
 
     image_auroc_loss: float = 0.005
-    """The most that int8 may lose, where test images have labels."""
+    """Largest loss of image AUROC by int8, if test images have labels."""
 
     pixel_ap_loss: float = 0.01
-    """The same of the pixel average precision."""
+    """Largest loss of pixel average precision by int8."""
 
     rank_correlation: float = 0.99
-    """The least Spearman correlation of int8's image scores with the model's, where there are no labels."""
+    """Smallest Spearman correlation of int8's image scores with the model's, without labels."""
 
     calibration_images: int = 96
-    """Training images, spread evenly, that set the ranges of int8."""
+    """Number of training images, spread evenly, that set the ranges of int8."""
 
     shortcut_error: float = 0.05
-    """Largest difference that may come of not refining cold patches: of a normal image's anomaly map, and of any
-    image's score. Also the largest of any image's score that may come of not refining cool images."""
+    """Largest difference caused by leaving inactive patches unrefined: of a normal image's anomaly map, and of any
+    image's score. Also the largest difference of any image's score caused by leaving inactive images unrefined."""
 
     shortcut_images: int = 96
-    """Training images, spread evenly, each as it is and with a synthetic anomaly: half choose below which attention a
-    patch is cold, by half of the error; the others judge it."""
+    """Training images, spread evenly, each as it is and with a synthetic anomaly: one half chooses the attention below
+    which a patch is inactive, with half of the error; the other half tests it."""
 
     shortcut_least: int = 40
-    """With fewer images than this, nothing is left out: too few to judge by."""
+    """Fewest images to measure this with; with fewer, everything is refined."""

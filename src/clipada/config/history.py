@@ -1,4 +1,4 @@
-"""Settings of an inspection that runs beside a line: which folder it follows, and who is told its verdicts."""
+"""Settings of an inspection at a production line: its watched folder and its sinks."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from clipada.config.schema import require
 
 @dataclass(frozen=True, kw_only=True)
 class SinkConfig:
-    """Who is told each verdict beside the history, and how patiently. Nothing is lost while nobody listens."""
+    """Sinks of the stored verdicts, and the timing of deliveries. Nothing is lost while a sink is down."""
 
     webhook: str | None = field(default=None, repr=False)
-    """An ``http://`` or ``https://`` URL that each verdict is posted to as JSON; ``user:password@`` signs in."""
+    """An ``http://`` or ``https://`` URL to post each verdict to as JSON, with ``user:password@`` if needed."""
 
     secret: Path | None = None
-    """A file whose content, white space around it left out, signs what is posted (HMAC-SHA256)."""
+    """A file whose content, without surrounding white space, is the key that signs posted verdicts (HMAC-SHA256)."""
 
     mqtt: str | None = field(default=None, repr=False)
-    """``mqtt://user:password@host:port/topic``, or ``mqtts://`` for TLS: the topic that each verdict is published to,
-    by MQTT 5 with quality of service 1. The port is 1883, by TLS 8883, unless it is named."""
+    """``mqtt://user:password@host:port/topic``, or ``mqtts://`` for TLS: the topic to publish each verdict to, by
+    MQTT 5 with quality of service 1. The default port is 1883, with TLS 8883."""
 
     timeout: float = 10.0
     """Seconds to wait for a sink's answer."""
 
     first_wait: float = 1.0
-    """Seconds from a failed delivery to the next attempt; each further one in a row doubles them."""
+    """Seconds from a failed delivery to the next attempt; doubled with each further failure in a row."""
 
     longest_wait: float = 60.0
-    """Seconds that are waited at most."""
+    """Longest time between two attempts, in seconds."""
 
     poll: float = 0.25
-    """Seconds between two looks for new verdicts to deliver."""
+    """Seconds between two checks for new verdicts to deliver."""
 
     lease: float = 45.0
-    """Seconds for which a process alone delivers to a sink; after a kill, another one takes over so much later."""
+    """Seconds for which one process alone delivers to a sink. If it is killed, another one takes over after them."""
 
     def __post_init__(self) -> None:
         for name in ("timeout", "first_wait", "poll"):
@@ -46,27 +46,27 @@ class SinkConfig:
 
     @property
     def any(self) -> bool:
-        """Whether there is a sink."""
+        """True if there is a sink."""
         return self.webhook is not None or self.mqtt is not None
 
     def wait(self, failures: int) -> float:
-        """Seconds to wait after so many failed attempts in a row, from 1."""
+        """Return the seconds to wait after ``failures`` failed attempts in a row, from 1 on."""
         return min(self.longest_wait, self.first_wait * 2.0 ** min(failures - 1, 1000))
 
 
 @dataclass(frozen=True, kw_only=True)
 class WatchConfig:
-    """How a folder is followed."""
+    """Conditions of complete files in a watched folder, and the timing of its scans."""
 
     settle: float = 2.0
-    """A file is complete when its size and time stayed the same for so many seconds. ``0`` takes it as soon as it is
+    """Seconds without a change of size and time after which a file is complete. ``0`` accepts a file as soon as it is
     seen, for cameras that write elsewhere and rename."""
 
     poll: float = 0.5
-    """Seconds between two looks at the folder."""
+    """Seconds between two scans of the folder."""
 
     backlog: int = 10_000
-    """New files that are remembered while they settle; further ones wait for a later look."""
+    """Largest number of incomplete new files to track; further ones wait for a later scan."""
 
     def __post_init__(self) -> None:
         require(self.settle >= 0, "watch.settle", "0 seconds or more", self.settle)

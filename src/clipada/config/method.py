@@ -24,7 +24,7 @@ EMBEDDED_BACKBONE = "nano"
 """The name of the small CLIP that comes with the package and needs no download."""
 
 USUAL_BLOCK, EMBEDDED_BLOCK = 9, 4
-"""The vision block that is read where none is asked for, and the embedded backbone's."""
+"""The default vision block to read, and that of the embedded backbone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,10 @@ class PromptConfig:
     """The words after the learnable vectors."""
 
     learnable: bool = True
-    """Whether vectors are learned in the place of the class name. If not, ``word`` stands there."""
+    """True to learn vectors in the place of the class name; otherwise ``word`` is there."""
 
     length: int = 4
-    """How many vectors are learned."""
+    """Number of learned vectors."""
 
     word: str = "object"
     """The class name of the fixed prompt."""
@@ -92,25 +92,25 @@ class ModelConfig:
     learned scale and bias."""
 
     attention: Attention = "product"
-    """How the map ``A`` of one pass meets the image ``X`` before the next. ``product``: ``X * A``, the paper's words
-    read literally. ``residual``: ``X * (1 + A)``, which keeps the whole image."""
+    """Combination of the map ``A`` of one pass with the image ``X`` for the next. ``product``: ``X * A``, the literal
+    reading of the paper. ``residual``: ``X * (1 + A)``, which keeps the whole image."""
 
     attention_space: AttentionSpace = "normalised"
-    """Where that product is taken: on the CLIP-normalised input, or on pixel values (0..1) before normalising."""
+    """Space of that product: the CLIP-normalized input, or pixel values (0..1) before the normalization."""
 
     detach_attention: bool = False
-    """Whether to cut the gradient from a refinement pass into the map it attends with. The paper trains end to end."""
+    """True to cut the gradient from a refinement pass into the map it attends with. The paper trains end to end."""
 
     prototypes: int = 0
-    """How many typical patches of normal images the trained model remembers. What is like none of them counts as more
+    """Number of typical patches of normal images in the model's memory. Patches far from all of them count as more
     anomalous. Beyond the paper, which has none."""
 
     prototype_weight: float = 0.5
-    """How much each deviation from the usual distance to the nearest prototype adds to a map's logits."""
+    """Weight of the memory offset: what each deviation from the usual distance to the nearest prototype adds to a logit."""
 
     prototypes_first: bool = False
-    """Whether prototypes are found before the training, so that prompt and projections learn what is left to tell.
-    The image encoder must stay frozen. If not, they are found in the trained model."""
+    """True to find prototypes before the training, so that prompt and projections learn the remaining differences. The
+    image encoder must stay frozen. Otherwise they are found in the trained model."""
 
     def __post_init__(self) -> None:
         require(self.image_size >= 32, "model.image_size", "32 or more", self.image_size)
@@ -142,7 +142,7 @@ class SynthesisConfig:
     """The share of the image that stays under the texture is drawn from 0 to this value."""
 
     augmenters: int = 3
-    """How many distinct augmenters change each texture, of the ten there are."""
+    """Number of distinct augmenters, of ten, that change each texture."""
 
     textures: str | None = None
     """A folder of texture images, e.g. DTD as in the paper. ``None``: procedural textures."""
@@ -165,7 +165,7 @@ class ScoringConfig:
     """From raw map to anomaly map and image score (section 4.4.2)."""
 
     fusion: Fusion = "last"
-    """Which raw map counts: ``last``, the last pass's (the paper), or ``mean``, the mean of all passes' maps."""
+    """The final map: ``last``, the last pass's (the paper), or ``mean``, the mean of all passes' maps."""
 
     sigma: float = 4.0
     """Standard deviation of the Gaussian over the map, in pixels at a 256-pixel input; scales with the input's side."""
@@ -180,7 +180,7 @@ class ScoringConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All that decides what a run is, saved with it as ``config.json``."""
+    """All settings of a run, saved with it as ``config.json``."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
@@ -195,11 +195,11 @@ class Config:
 
     @classmethod
     def preset(cls, name: Preset) -> Config:
-        """The settings of a named preset.
+        """Return the settings of a named preset.
 
         ``demo`` trains the embedded backbone within minutes on two CPU cores, for ``clipada demo``.
-        ``mvtec`` and ``visa`` are the paper's (section 5.1.3). ``quick`` takes minutes on a CPU; why it differs
-        in similarity, attention and fusion is told in ``docs/results.md``.
+        ``mvtec`` and ``visa`` are the paper's (section 5.1.3). ``quick`` takes minutes on a CPU; ``docs/results.md``
+        explains its similarity, attention and fusion.
         """
         if name not in PRESETS:
             raise ConfigError(f"no preset {name!r}", expected=" | ".join(PRESETS))
@@ -212,23 +212,23 @@ class Config:
         return built
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values, ready for JSON."""
+        """Return the settings as plain values, ready for JSON."""
         plain: dict[str, Any] = asdict(self)
         return plain
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """The settings that decide what is learned, by dotted name: not the backbone's place or how often to save."""
+        """Return the settings that decide the adapter, by dotted name: not the backbone's path or the checkpoint interval."""
         free = ("backbone.name", "training.checkpoint_seconds")
         settings = {name: self.value(name) for name in setting_names() if name not in free}
         return settings | {"backbone.block": self.backbone.patch_block}
 
     def value(self, name: str) -> Any:
-        """The value of a setting by dotted name."""
+        """Return the value of a setting by dotted name."""
         section, _, setting = name.partition(".")
         return getattr(getattr(self, section), setting)
 
     def updated(self, changes: Mapping[str, Any]) -> Config:
-        """A copy with changes by dotted name, e.g. ``{"model.refinements": 2}``, all made at once.
+        """Return a copy with changes by dotted name, e.g. ``{"model.refinements": 2}``, all made at once.
 
         Values may be text, as from a command line; they are read as the setting's type.
         """
@@ -246,6 +246,6 @@ class Config:
 
 
 def setting_names() -> list[str]:
-    """Every setting's dotted name, in order."""
+    """List the dotted names of all settings, in order."""
     hints = get_type_hints(Config)
     return [f"{section}.{setting.name}" for section in hints for setting in fields(hints[section])]

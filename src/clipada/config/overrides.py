@@ -1,4 +1,4 @@
-"""From the words of a command line to settings."""
+"""Settings from the options of a command line."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from clipada.errors import ConfigError
 
 
 def asked_config(base: Config, settings: Sequence[str] | None, epochs: int | None = None, **options: Any) -> Config:
-    """The settings that a command line asks for.
+    """Apply the options of a command line to settings.
 
     Args:
-        base: What holds where nothing else is said.
+        base: Settings where the command line says nothing.
         settings: ``NAME=VALUE`` each; they win over all others, the last one over those before.
         epochs: Another number of epochs, to which the milestones are scaled.
         options: ``backbone``, ``refinements``, ``textures``, ``seed``; ``None`` where not given.

@@ -15,10 +15,10 @@ class Shard:
     """One of several equal shares of the images, chosen by a hash of each image's name."""
 
     number: int = 1
-    """Which share, from 1."""
+    """Number of the share, from 1."""
 
     count: int = 1
-    """How many shares there are."""
+    """Number of shares."""
 
     def __post_init__(self) -> None:
         require(self.count >= 1, "shard", "1 or more shares", self.count)

@@ -1,4 +1,4 @@
-"""Settings that belong together, by name: what each preset changes of the defaults."""
+"""Presets: named sets of changes to the default settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frozen dataclasses from plain values and from text, strictly: unknown names and wrong types raise ``ConfigError``."""
+"""Frozen dataclasses built strictly from plain values or text: unknown names and wrong types raise ``ConfigError``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
 
 
 def checked(value: Any, hint: Any, name: str) -> Any:
-    """``value`` as type ``hint``, or a ``ConfigError``."""
+    """Return ``value`` as type ``hint``; raise ``ConfigError`` if it is of another type."""
     if is_dataclass(hint):
         return build(hint, value, f"{name}.")
     origin = get_origin(hint)

@@ -10,49 +10,49 @@ from clipada.config.schema import require
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-    """What the server takes, how much of it, and for how long it waits."""
+    """Address, limits and waiting times of the server."""
 
     host: str = "127.0.0.1"
-    """The address it listens on; ``0.0.0.0`` or ``::`` for all of the machine's."""
+    """The address to listen on; ``0.0.0.0`` or ``::`` for all addresses of the machine."""
 
     port: int = 8000
-    """The port; 0 lets the machine choose one."""
+    """The port; 0 for any free one."""
 
     allow_origins: tuple[str, ...] = ()
-    """Web origins, e.g. ``https://plant.example``, whose pages may call the server besides its own."""
+    """Web origins whose pages may call the server besides its own, e.g. ``https://plant.example``."""
 
     queue_length: int = 64
-    """Images of one model that may wait or be on their way in; more are refused with 429."""
+    """Largest number of images of one model that wait or are being uploaded; more are refused with 429."""
 
     max_batch: int = 8
-    """Images that the engine looks at together."""
+    """Largest number of images per forward pass."""
 
     wait_ms: float = 2.0
-    """How long the first image of a batch waits for others, in milliseconds."""
+    """Milliseconds that the first image of a batch waits for others."""
 
     upload_bytes: int = 20_000_000
-    """The largest request with one image."""
+    """Bytes of the largest request with one image."""
 
     batch_images: int = 32
-    """Images in one request to ``/v1/inspect/batch``."""
+    """Largest number of images in one request to ``/v1/inspect/batch``."""
 
     batch_bytes: int = 100_000_000
-    """The largest such request."""
+    """Bytes of the largest such request."""
 
     waiting_bytes: int = 500_000_000
-    """Requests on their way in, waiting or at work may hold so much together; more are refused with 429."""
+    """Bytes that all requests in upload, in queues and in work may hold together; more are refused with 429."""
 
     max_pixels: int = 50_000_000
-    """Pixels of the largest image that is decoded, and of all images that are decoded at a time for a model."""
+    """Pixels of the largest image that is decoded, and of all images of a batch."""
 
     upload_seconds: float = 15.0
-    """Time that a request may take to arrive."""
+    """Seconds that a request may take to arrive."""
 
     answer_seconds: float = 30.0
-    """Time that an image may wait; after it, unless work on it has begun, it is given up and nothing is stored."""
+    """Seconds that an image may wait; then, unless its batch is running, it is canceled and nothing is stored."""
 
     stop_seconds: float = 30.0
-    """Time to answer what was accepted when the server is told to stop; the rest is still inspected and stored."""
+    """Seconds to answer accepted images when the server stops; the rest is still inspected and stored."""
 
     def __post_init__(self) -> None:
         require(bool(self.host), "host", "an address", self.host)
@@ -62,8 +62,8 @@ class ServeConfig:
         for name in ("upload_seconds", "answer_seconds", "stop_seconds"):
             require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
         require(0 <= self.wait_ms <= 1000, "wait_ms", "0 to 1000", self.wait_ms)
-        room = f"at most queue_length, {self.queue_length}"
-        require(self.batch_images <= self.queue_length, "batch_images", room, self.batch_images)
+        slots = f"at most queue_length, {self.queue_length}"
+        require(self.batch_images <= self.queue_length, "batch_images", slots, self.batch_images)
         require(self.batch_bytes >= self.upload_bytes, "batch_bytes", "at least upload_bytes", self.batch_bytes)
         require(self.waiting_bytes >= self.batch_bytes, "waiting_bytes", "at least batch_bytes", self.waiting_bytes)
         for origin in self.allow_origins:
@@ -72,7 +72,7 @@ class ServeConfig:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """True if only this machine can reach the server."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:

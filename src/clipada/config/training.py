@@ -1,4 +1,4 @@
-"""Settings of the training: objective, optimiser, what learns, and from which images."""
+"""Settings of the training: objective, optimizer, trained parts, and images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Tune = Literal["none", "text", "image", "both"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Objective and optimiser (section 4.4.1, equations 4 and 6; section 5.1.3)."""
+    """Objective and optimizer (section 4.4.1, equations 4 and 6; section 5.1.3)."""
 
     epochs: int = 800
     """An epoch draws as many samples as there are training images."""
@@ -33,8 +33,8 @@ class TrainingConfig:
     """The factor at each milestone."""
 
     tune: Tune = "none"
-    """Which of CLIP's encoders learn too (table 5 of the paper). With ``none`` CLIP stays frozen, and a run holds
-    nothing of it; else the run also holds what was tuned, and the backbone is still needed for the rest."""
+    """Encoders of CLIP that are trained too (table 5 of the paper). With ``none`` CLIP stays frozen and a run contains
+    nothing of it; otherwise the run also contains the tuned encoders, and still needs the backbone for the rest."""
 
     tune_learning_rate: float = 1e-5
     """First learning rate of the tuned encoders; it falls with the other. The paper names none."""
@@ -57,7 +57,7 @@ class TrainingConfig:
     smaller share are among those of a larger one. An epoch gets shorter along."""
 
     validation_fraction: float = 0.0
-    """Share of the training images held out and scored with synthetic anomalies: what settings are chosen by."""
+    """Share of the training images held out and scored with synthetic anomalies: the basis for choosing settings."""
 
     checkpoint_seconds: float = 60.0
     """A checkpoint is written when this much time has passed since the last."""
@@ -67,7 +67,7 @@ class TrainingConfig:
 
     @property
     def tunes_images(self) -> bool:
-        """Whether the image encoder learns."""
+        """True if the image encoder is trained."""
         return self.tune in ("image", "both")
 
     def __post_init__(self) -> None:
@@ -98,6 +98,6 @@ class TrainingConfig:
         require(self.seed >= 0, "training.seed", "0 or more", self.seed)
 
     def lasting(self, epochs: int) -> TrainingConfig:
-        """The same schedule over another number of epochs: milestones keep their share of the training."""
+        """Scale the schedule to another number of epochs: milestones keep their share of the training."""
         milestones = {max(1, round(milestone * epochs / self.epochs)) for milestone in self.milestones}
         return replace(self, epochs=epochs, milestones=tuple(sorted(milestones)))

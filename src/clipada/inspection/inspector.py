@@ -41,7 +41,7 @@ class Inspector:
         engine: Makes raw anomaly maps.
         scoring: How maps are smoothed and scored.
         threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
-            run's ``normal_levels`` for the product that the file's path tells, else its ``normal_level``, else 1/2.
+            run's ``normal_levels`` for the product that the file's path names, else its ``normal_level``, else 1/2.
         run: The run the engine was loaded from.
         model: The model that the verdicts name.
         calibration: Thresholds and p-values; without one, verdicts have a score alone.

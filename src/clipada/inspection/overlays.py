@@ -1,7 +1,7 @@
-"""Pictures of what was found: the image, its anomaly map as heat, and the regions above the threshold in outline.
+"""Pictures of a verdict: the image, its anomaly map as heat, and the outlines of the regions above the threshold.
 
-Colours mean the same in every picture of a threshold: the heat scale is centred on it, never stretched to one image's
-range.
+A color has the same meaning in all pictures with one threshold: the heat scale is centered on the threshold, and never
+stretched to the range of an image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clipada.errors import ClipAdaError
 from clipada.types import Image, Map, Mask
 
 SIDES = (320, 640)
-"""In a panel, a picture's longer side is brought into this range, in pixels."""
+"""Range of the longer side of a picture in a panel, in pixels."""
 
 BACKGROUND = (58, 62, 72)
 """RGB of a panel between the pictures."""
@@ -28,14 +28,15 @@ LINE = (0, 240, 255)
 """RGB of an outline."""
 
 LINE_EDGE = (8, 16, 40)
-"""RGB of both edges of an outline, which set it off from bright parts."""
+"""RGB of both edges of an outline, for contrast with bright parts."""
 
 HEAT_OPACITY = 0.8
-"""Opacity of the hottest heat, where the defect still shows through; it falls to nothing at 0: good parts stay calm."""
+"""Opacity of the highest map value: the defect stays visible below it. Opacity falls to 0 at the value 0, so that good
+parts keep their own look."""
 
 _INK = (232, 235, 240)
 
-# Ten evenly spaced colours of matplotlib's "plasma" (van der Walt and Smith, 2015, CC0), whose lightness rises evenly.
+# Ten evenly spaced colors of matplotlib's "plasma" (van der Walt and Smith, 2015, CC0), whose lightness rises evenly.
 _HEAT_ANCHORS = np.array(
     [
         (13, 8, 135),
@@ -54,10 +55,10 @@ _HEAT_ANCHORS = np.array(
 
 
 def heat_colors(anomaly_map: NDArray[np.floating[Any]]) -> Image:
-    """Colour a map on the fixed scale 0..1: dark blue, purple, orange, yellow, linear between anchors.
+    """Color a map on the fixed scale 0..1: dark blue, purple, orange, yellow, linear between anchors.
 
     Args:
-        anomaly_map: Any shape ``(...)``; values beyond 0..1 take the colour of the nearer end.
+        anomaly_map: Any shape ``(...)``; values beyond 0..1 take the color of the nearer end.
 
     Returns:
         ``(..., 3)`` uint8.
@@ -68,7 +69,7 @@ def heat_colors(anomaly_map: NDArray[np.floating[Any]]) -> Image:
 
 
 def blend_heat(image: Image, heat: NDArray[np.floating[Any]]) -> Image:
-    """Lay heat over an image, the more opaque the hotter.
+    """Overlay heat on an image; opacity rises with the map value.
 
     Opacity is ``HEAT_OPACITY * s(heat)`` with the smooth step ``s(v) = 3 v^2 - 2 v^3``.
 
@@ -85,7 +86,7 @@ def blend_heat(image: Image, heat: NDArray[np.floating[Any]]) -> Image:
 
 
 def heat_layer(heat: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Heat by itself, ``(H, W, 4)`` RGBA: laid over an image it looks as ``blend_heat`` does."""
+    """Return the heat alone, ``(H, W, 4)`` RGBA: composed over an image, it gives the result of ``blend_heat``."""
     opacity = np.rint(255 * _opacity(heat)).astype(np.uint8)
     return np.concatenate([heat_colors(heat), opacity[..., np.newaxis]], axis=-1)
 
@@ -97,7 +98,7 @@ def _opacity(heat: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
 
 
 def relative_heat(anomaly_map: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.floating[Any]]:
-    """A map on the scale that puts the threshold in its middle: the odds of each value, over the threshold's odds.
+    """Rescale a map so that the threshold becomes 1/2: the odds of each value, divided by the threshold's odds.
 
     ``r / (1 + r)`` with ``r = m (1 - t) / (t (1 - m))``: 0 stays 0, ``t`` becomes 1/2, 1 stays 1; the identity for 1/2.
 
@@ -105,21 +106,22 @@ def relative_heat(anomaly_map: NDArray[np.floating[Any]], threshold: float) -> N
         anomaly_map: Any shape, 0..1.
         threshold: ``t``, 0..1.
     """
-    centre = min(max(threshold, 1e-6), 1 - 1e-6)
-    above, below = anomaly_map * (1 - centre), (1 - anomaly_map) * centre
+    # The odds of a threshold of exactly 0 or 1 are not defined.
+    center = min(max(threshold, 1e-6), 1 - 1e-6)
+    above, below = anomaly_map * (1 - center), (1 - anomaly_map) * center
     relative: NDArray[np.floating[Any]] = above / (above + below)
     return relative
 
 
 def line_width(size: tuple[int, int]) -> int:
-    """Width in pixels of the bright part of an outline on a picture of ``size`` (height, width): 1/160 of its side."""
+    """Return the width in pixels of the bright part of an outline for a ``size`` (height, width): 1/160 of its side."""
     return max(2, round(max(size) / 160))
 
 
 def draw_outlines(image: Image, mask: Mask, width: int) -> Image:
     """Draw a line around each region of a mask: bright, with a dark edge of one pixel on either side.
 
-    The line runs outside: a region's own pixels stay as they are. It keeps to pixels nearer than ``width + 2.5``.
+    The line is outside of a region, whose own pixels stay unchanged, at distances of less than ``width + 2.5`` pixels.
 
     Args:
         image: ``(H, W, 3)`` uint8.
@@ -132,18 +134,18 @@ def draw_outlines(image: Image, mask: Mask, width: int) -> Image:
     if not mask.any():
         return image.copy()
     distance = scipy.ndimage.distance_transform_edt(~mask)
-    from_centre = np.abs(distance - (width + 3) / 2)
-    cased = np.where(mask, 0, np.clip(width / 2 + 1.5 - from_centre, 0, 1))[..., np.newaxis]
-    bright = np.clip(width / 2 + 0.5 - from_centre, 0, 1)[..., np.newaxis]
+    from_center = np.abs(distance - (width + 3) / 2)
+    cased = np.where(mask, 0, np.clip(width / 2 + 1.5 - from_center, 0, 1))[..., np.newaxis]
+    bright = np.clip(width / 2 + 0.5 - from_center, 0, 1)[..., np.newaxis]
     line = bright * LINE + (1 - bright) * LINE_EDGE
     return (cased * line + (1 - cased) * image).round().astype(np.uint8)
 
 
 def overlay(image: Image, anomaly_map: Map, threshold: float) -> Image:
-    """Draw a panel: the image, its map as heat laid over it, the regions above the threshold in outline, the scale.
+    """Draw a panel: the image, its map as heat over it, the outlines of the regions above the threshold, the scale.
 
-    Pictures keep the image's geometry. The longer side is enlarged to 320 or reduced to 640 pixels where it is beyond;
-    in reducing, a region of a single pixel still gets its outline.
+    Pictures keep the image's proportions. The longer side is enlarged to 320 or reduced to 640 pixels if it is outside
+    of this range; when reduced, a region of a single pixel still gets its outline.
 
     Args:
         image: ``(H, W, 3)`` uint8.
@@ -154,7 +156,7 @@ def overlay(image: Image, anomaly_map: Map, threshold: float) -> Image:
         ``(H', W', 3)`` uint8.
 
     Raises:
-        ClipAdaError: Image and map are not of one size.
+        ClipAdaError: Image and map differ in size.
     """
     if image.shape != (*anomaly_map.shape, 3) or image.dtype != np.uint8:
         got = f"{image.dtype} {image.shape} and {anomaly_map.shape}"
@@ -165,7 +167,7 @@ def overlay(image: Image, anomaly_map: Map, threshold: float) -> Image:
 
 
 def views(image: Image, anomaly_map: Map, threshold: float, size: tuple[int, int]) -> tuple[Image, Image, Image]:
-    """Draw the three pictures of a panel, each framed alike: the image, the heat laid over it, the regions in outline.
+    """Draw the three pictures of a panel in equal frames: the image, the heat over it, the outlines of the regions.
 
     Args:
         image: ``(H, W, 3)`` uint8.
@@ -176,14 +178,14 @@ def views(image: Image, anomaly_map: Map, threshold: float, size: tuple[int, int
     picture = _resized(image, size, PIL.Image.Resampling.LANCZOS)
     heat = _resized(anomaly_map.astype(np.float32), size, PIL.Image.Resampling.BILINEAR)
     margin = line_width(size) + 4
-    warm = blend_heat(picture, relative_heat(heat, threshold))
-    return _framed(picture, margin), _framed(warm, margin), outlined(image, anomaly_map > threshold, size)
+    overlaid = blend_heat(picture, relative_heat(heat, threshold))
+    return _framed(picture, margin), _framed(overlaid, margin), outlined(image, anomaly_map > threshold, size)
 
 
 def outlined(image: Image, mask: Mask, size: tuple[int, int]) -> Image:
-    """Draw an image at ``size`` (height, width), framed, each region of ``mask`` ``(H, W)`` in outline.
+    """Draw an image at ``size`` (height, width), framed, with the outline of each region of ``mask`` ``(H, W)``.
 
-    A region of a single pixel still gets its outline, and one at the image's edge has it on the frame.
+    A region of a single pixel still gets its outline; that of a region at the image's edge is on the frame.
     """
     picture = _resized(image, size, PIL.Image.Resampling.LANCZOS)
     inside = _resized(mask.astype(np.float32), size, PIL.Image.Resampling.BOX) > 0
@@ -193,17 +195,17 @@ def outlined(image: Image, mask: Mask, size: tuple[int, int]) -> Image:
 
 
 def picture_size(size: tuple[int, int], sides: tuple[int, int] = SIDES) -> tuple[int, int]:
-    """The ``size`` (height, width) of an image, scaled until its longer side is within ``sides``, in pixels."""
+    """Return a ``size`` (height, width), scaled so that its longer side is within ``sides``, in pixels."""
     longer = max(size)
     scale = min(max(longer, sides[0]), sides[1]) / longer
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def map_to_16bit(anomaly_map: Map) -> NDArray[np.uint16]:
-    """A map 0..1 as ``round(65535 map)``, to be kept as a 16-bit PNG; its error is at most half a step, 1/131070.
+    """Quantize a map 0..1 to ``round(65535 map)`` for a 16-bit PNG; its error is at most half a step, 1/131070.
 
     Raises:
-        ClipAdaError: A value is beyond 0..1 by more than rounding, or not a number.
+        ClipAdaError: A value is outside of 0..1 by more than rounding, or not a number.
     """
     if not np.all((anomaly_map >= -1e-6) & (anomaly_map <= 1 + 1e-6)):
         got = f"{np.min(anomaly_map)}..{np.max(anomaly_map)}"
@@ -212,23 +214,23 @@ def map_to_16bit(anomaly_map: Map) -> NDArray[np.uint16]:
 
 
 def _scale_bar(height: int, margin: int, threshold: float) -> Image:
-    """The heat scale, 1 at the top, the threshold marked in its middle."""
+    """Draw the heat scale, 1 at the top, with the threshold marked in its middle."""
     text = max(11, round(height / 36))
     canvas = np.full((height + 2 * margin, 5 * text, 3), BACKGROUND, np.uint8)
     canvas[margin : margin + height, margin : margin + text] = heat_colors(np.linspace(1, 0, height)[:, np.newaxis])
     picture = PIL.Image.fromarray(canvas)
     draw = PIL.ImageDraw.Draw(picture)
     font = PIL.ImageFont.load_default(text)
-    for value, colour in ((0.0, _INK), (1.0, _INK), (threshold, LINE)):
+    for value, color in ((0.0, _INK), (1.0, _INK), (threshold, LINE)):
         y = margin + (height - 1) * (1 - float(relative_heat(np.array(value), threshold)))
-        draw.line([(margin, y), (margin + text * 1.3, y)], fill=colour, width=max(1, text // 8))
+        draw.line([(margin, y), (margin + text * 1.3, y)], fill=color, width=max(1, text // 8))
         if value == threshold or 0 < threshold < 1:
-            draw.text((margin + text * 1.6, y), f"{value:.2g}", fill=colour, font=font, anchor="lm")
+            draw.text((margin + text * 1.6, y), f"{value:.2g}", fill=color, font=font, anchor="lm")
     return np.asarray(picture)
 
 
 def _framed(picture: Image, margin: int) -> Image:
-    """The picture with a margin all round, wide enough for the outline of a region at the picture's edge."""
+    """Add a margin on all sides, wide enough for the outline of a region at the picture's edge."""
     height, width = picture.shape[:2]
     canvas = np.full((height + 2 * margin, width + 2 * margin, 3), BACKGROUND, np.uint8)
     canvas[margin : margin + height, margin : margin + width] = picture

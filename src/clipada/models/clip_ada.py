@@ -87,7 +87,7 @@ class ClipAda(nn.Module):
             maps: ``M``, ``(B, h, w)``, values 0..1.
 
         Returns:
-            ``X * A`` or ``X * (1 + A)``, ``A = up(M)``, normalised, ``(B, 3, H, W)``.
+            ``X * A`` or ``X * (1 + A)``, ``A = up(M)``, normalized, ``(B, 3, H, W)``.
         """
         attention = upsample(maps.detach() if self.config.detach_attention else maps, images.shape[-2:]).unsqueeze(1)
         gain = attention if self.config.attention == "product" else 1 + attention

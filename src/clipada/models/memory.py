@@ -100,10 +100,10 @@ class Prototypes(nn.Module):
         mean, std = tokens.mean(0), tokens.std(0, correction=0).clamp_min(1e-6)
         most = max(1, min(count, len(tokens) // LEAST_MEMBERS))
         found = _k_means((tokens - mean) / std, most, generator, on_round)
-        centres = _in_steps(found)
-        plain = cls(centres, mean, std, torch.zeros(()), torch.ones(()))
+        quantized = _in_steps(found)
+        plain = cls(quantized, mean, std, torch.zeros(()), torch.ones(()))
         distances = torch.cat([plain(rows) for rows in torch.split(tokens, _ROWS)])
-        return cls(centres, mean, std, distances.mean(), distances.std(correction=0).clamp_min(1e-6))
+        return cls(quantized, mean, std, distances.mean(), distances.std(correction=0).clamp_min(1e-6))
 
 
 @torch.inference_mode()

@@ -23,14 +23,14 @@ from clipada.types import Failure, Image, Sample
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch:
-    """What one step learns from, in a byte per value so that it travels light between processes.
+    """Images and masks of one step, one byte per value, which is cheap to send between processes.
 
     Synthesis gives floats; they are rounded to the levels an image file has.
 
     Attributes:
-        step: Which step of the training, counted from 0.
+        step: The step of the training, counted from 0.
         levels: ``(B, 3, S, S)`` uint8: RGB values 0..255.
-        anomalous: ``(B, 1, S, S)`` bool: where an anomaly was drawn; nowhere before synthesis.
+        anomalous: ``(B, 1, S, S)`` bool: true where an anomaly was drawn; nowhere before synthesis.
         failures: Images and textures that could not be read; others took their places.
     """
 
@@ -50,32 +50,32 @@ class TrainingBatch:
         return self.anomalous.float()
 
     def pin_memory(self) -> TrainingBatch:
-        """A copy that can be moved to a GPU while it works; the loader calls it."""
+        """Return a copy that can be moved to a GPU asynchronously; the loader calls this."""
         return replace(self, levels=self.levels.pin_memory(), anomalous=self.anomalous.pin_memory())
 
     def to(self, device: torch.device) -> TrainingBatch:
-        """A copy on ``device``."""
+        """Return a copy on ``device``."""
         levels, anomalous = (part.to(device, non_blocking=True) for part in (self.levels, self.anomalous))
         return replace(self, levels=levels, anomalous=anomalous)
 
     def share(self, rank: int, world_size: int) -> TrainingBatch:
-        """What one of several devices learns from: every ``world_size``-th image from ``rank`` on."""
+        """Return the share of one of several devices: every ``world_size``-th image from ``rank`` on."""
         return replace(self, levels=self.levels[rank::world_size], anomalous=self.anomalous[rank::world_size])
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
     """All steps of a training in order, indexed by step.
 
-    An epoch goes through the images once, in an order of its own; its last batch is filled up from the order's start.
-    Every device reads its share of each batch; the shares make the same batch however many devices there are.
+    An epoch visits each image once, in an order of its own; its last batch is filled up from the start of that order.
+    Every device reads its share of each batch; together they make the same batch for any number of devices.
 
     Args:
         samples: The normal training images.
         config: All settings.
         synthesizer: Draws the anomalies; ``None`` leaves that to the caller, who may do it on another device. Several
             devices must: what is drawn depends on the whole batch.
-        rank: Which of ``world_size`` devices this is.
-        world_size: How many devices share a batch.
+        rank: Number of this device, from 0 to ``world_size - 1``.
+        world_size: Number of devices that share a batch.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class TrainingBatches(Dataset[TrainingBatch]):
         stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
         nowhere = torch.zeros_like(stacked[:, :1], dtype=torch.bool)
         batch = TrainingBatch(step=step, levels=stacked, anomalous=nowhere, failures=tuple(failures.values()))
-        return batch if self.synthesizer is None else synthesised(batch, self.synthesizer, self.config)
+        return batch if self.synthesizer is None else synthesized(batch, self.synthesizer, self.config)
 
     def candidates(self, step: int, place: int) -> Iterator[Path]:
-        """The image at a place of a step's batch, then all that may stand in for it, those of later batches first."""
+        """Yield the image at a place of a step's batch, then its possible substitutes, those of later batches first."""
         size, images = self.config.training.batch_size, len(self.paths)
         epoch, index = divmod(step, self.steps_per_epoch)
         generator = derived_generator(self.config.training.seed, "order", epoch)
@@ -116,7 +116,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
             yield self.paths[order[position % images]]
 
     def _read(self, candidates: Iterator[Path], failures: dict[Path, Failure]) -> Image:
-        """The first image that can be read; those before it join ``failures``."""
+        """Read the first readable image; those before it join ``failures``."""
         for path in candidates:
             if path not in failures:
                 try:
@@ -130,7 +130,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         )
 
 
-def synthesised(batch: TrainingBatch, synthesizer: AnomalySynthesizer, config: Config) -> TrainingBatch:
+def synthesized(batch: TrainingBatch, synthesizer: AnomalySynthesizer, config: Config) -> TrainingBatch:
     """Draw the anomalies of a whole batch on the device it is on."""
     generator = derived_generator(config.training.seed, "synthesis", batch.step, device=batch.levels.device)
     with _one_thread():
@@ -142,7 +142,7 @@ def synthesised(batch: TrainingBatch, synthesizer: AnomalySynthesizer, config: C
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums round differently on more threads: draw as a worker process does, with one, wherever this runs."""
+    """Draw with one thread, as a worker process does: sums round differently on more threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

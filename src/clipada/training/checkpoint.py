@@ -1,4 +1,4 @@
-"""Where a training stands: what is learned, optimiser and step in one safetensors file, never half-written."""
+"""Checkpoints: trained parameters, optimizer and step in one safetensors file, written atomically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 def fingerprint(*parts: object) -> str:
-    """A hash of plain values: two trainings with the same fingerprint are the same training."""
+    """Hash plain values: two trainings with the same fingerprint give the same adapter."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -29,11 +29,11 @@ def save_checkpoint(
     """Write the state after ``step`` steps to ``folder``.
 
     Args:
-        folder: Takes the file.
-        state: What is learned, by name.
-        optimizer: Its state per parameter is kept, in its own order.
+        folder: The run folder.
+        state: Trained parameters by name.
+        optimizer: Its state per parameter is saved, in its own order.
         step: Number of steps done.
-        identity: ``fingerprint`` of what is being trained.
+        identity: The training's ``fingerprint``.
     """
     tensors = {f"model.{name}": value.detach() for name, value in state.items()}
     for index, moments in optimizer.state_dict()["state"].items():
@@ -44,10 +44,10 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, state: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, identity: str) -> int:
-    """Bring back, in place, the state that ``folder`` holds.
+    """Restore in place the state that ``folder`` holds.
 
     Returns:
-        Number of steps already done; 0 where there is no checkpoint.
+        Number of finished steps; 0 without a checkpoint.
 
     Raises:
         RunError: The checkpoint is damaged or belongs to another training.

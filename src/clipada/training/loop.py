@@ -25,7 +25,7 @@ from clipada.devices import find_device
 from clipada.errors import ConfigError, RunError
 from clipada.models.clip_ada import ClipAda
 from clipada.synthesis import AnomalySynthesizer, texture_source
-from clipada.training.batches import TrainingBatch, TrainingBatches, synthesised
+from clipada.training.batches import TrainingBatch, TrainingBatches, synthesized
 from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from clipada.training.objective import adamw, objective, pass_losses, set_learning_rates
 from clipada.types import Failure, Progress, ProgressReport, Sample, unreported
@@ -225,20 +225,20 @@ def _stream(
     steps = range(done, len(batches))
     on_gpu = fabric.device.type != "cpu"
     for batch in DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=on_gpu):
-        yield batch if batches.synthesizer else _synthesised_share(fabric, batch, synthesizer, batches.config)
+        yield batch if batches.synthesizer else _synthesized_share(fabric, batch, synthesizer, batches.config)
 
 
-def _synthesised_share(
+def _synthesized_share(
     fabric: Fabric, read: TrainingBatch, synthesizer: AnomalySynthesizer, config: Config
 ) -> TrainingBatch:
     """Gather what all devices read, draw the anomalies of the whole batch on this one, and take its share.
 
-    Reading is shared out; drawing is not, or the draws would depend on the number of devices.
+    Reading is distributed; drawing is not, because the draws would then depend on the number of devices.
     """
     levels = read.to(fabric.device).levels
     if fabric.world_size > 1:
         levels = fabric.all_gather(levels).transpose(0, 1).flatten(0, 1)  # type: ignore[union-attr]
-    whole = synthesised(replace(read, levels=levels), synthesizer, config)
+    whole = synthesized(replace(read, levels=levels), synthesizer, config)
     return whole.share(fabric.global_rank, fabric.world_size)
 
 

@@ -1,4 +1,4 @@
-"""What a training minimises, and at which rates (section 4.4.1 of CLIP-ADA, equations 4 and 6)."""
+"""Objective and learning rates of the training (section 4.4.1 of CLIP-ADA, equations 4 and 6)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clipada.models.clip_ada import ClipAda, upsample
 
 
 def adamw(model: ClipAda, config: TrainingConfig) -> torch.optim.AdamW:
-    """The optimiser: the adapter's parameters, then those of the tuned encoders at a rate of their own."""
+    """Make the optimizer: the adapter's parameters, then those of the tuned encoders with their own learning rate."""
     groups = [{"params": list(model.adapter_parameters().values()), "lr": config.learning_rate}]
     if model.encoder_parameters():
         groups.append({"params": list(model.encoder_parameters().values()), "lr": config.tune_learning_rate})
@@ -21,12 +21,12 @@ def adamw(model: ClipAda, config: TrainingConfig) -> torch.optim.AdamW:
 
 
 def pass_losses(passes: Sequence[Tensor], masks: Tensor, config: TrainingConfig) -> list[Tensor]:
-    """Binary cross entropy of each pass against the synthetic mask (equation 4), on logits.
+    """Compute the binary cross entropy of each pass against the synthetic mask (equation 4), on logits.
 
     Args:
         passes: Logits ``S_i``, ``(B, h, w)`` each.
         masks: ``(B, 1, H, W)``, 1 where anomalous.
-        config: At which resolution the two meet.
+        config: The resolution at which the two are compared.
 
     Returns:
         A scalar per pass.
@@ -40,13 +40,13 @@ def pass_losses(passes: Sequence[Tensor], masks: Tensor, config: TrainingConfig)
 
 
 def objective(losses: Sequence[Tensor], config: TrainingConfig) -> Tensor:
-    """``L = BCE(M_0) + lambda * sum_i BCE(M_i)`` (equation 6)."""
+    """Combine the losses: ``L = BCE(M_0) + lambda * sum_i BCE(M_i)`` (equation 6)."""
     coarse, *refined = losses
     return coarse + config.refinement_weight * sum(refined, start=torch.zeros_like(coarse))
 
 
 def learning_rate(config: TrainingConfig, epoch: int) -> float:
-    """The adapter's learning rate in ``epoch``, counted from 0: multiplied by ``decay`` after each milestone."""
+    """Compute the adapter's learning rate in ``epoch``, counted from 0: multiplied by ``decay`` after each milestone."""
     return config.learning_rate * _decayed(config, epoch)
 
 

@@ -15,7 +15,7 @@ from clipada.devices import machine
 from clipada.engines.torch import TorchEngine
 from clipada.evaluation.evaluate import normal_level, normal_peaks
 from clipada.evaluation.metrics import mean_metrics
-from clipada.files import made_folder
+from clipada.files import ensure_folder
 from clipada.models.clip_ada import ClipAda, build_model
 from clipada.models.memory import find_prototypes
 from clipada.randomness import derived_generator
@@ -49,7 +49,7 @@ def train_model(job: TrainingJob, runtime: RuntimeConfig, report: ProgressReport
     chosen = select_share(job.dataset.train, config)
     samples, held_out = split_validation(chosen, config)
 
-    fabric = launch(config.training, runtime, made_folder(folder))
+    fabric = launch(config.training, runtime, ensure_folder(folder))
     if fabric.is_global_zero and not job.started:
         job.plan.save(folder)
     started = time.monotonic()

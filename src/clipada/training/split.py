@@ -1,4 +1,4 @@
-"""Which of a data set's normal images a training uses: a share of each category, and which of these are held out."""
+"""Split of a data set's normal images: the share of each category that a training uses, and the held-out ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clipada.types import Sample
 
 
 def select_share(samples: Sequence[Sample], config: Config) -> list[Sample]:
-    """The share of each category's images that is used, ``training.image_share``, rounded, at least one.
+    """Select the share ``training.image_share`` of each category's images, rounded, at least one.
 
     The draw follows from the seed alone, so a smaller share is a part of a larger one.
     """
@@ -45,6 +45,6 @@ def _by_category(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
 
 
 def _shuffled(members: Sequence[Sample], config: Config, purpose: str, category: str) -> list[Sample]:
-    """The images of a category in an order that follows from the seed and a purpose."""
+    """Shuffle the images of a category by a seed and a purpose."""
     generator = derived_generator(config.training.seed, purpose, category)
     return [members[place] for place in torch.randperm(len(members), generator=generator).tolist()]

@@ -1,4 +1,4 @@
-"""Held-out training images with synthetic anomalies: what settings may be chosen by."""
+"""Validation on held-out normal images with synthetic anomalies: the basis for choosing settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Record = tuple[str, Mask, tuple[Map, ...], tuple[float, ...]]
 """Category, mask, and per pass anomaly map and image score of one draw."""
 
 ROUNDS = 4
-"""How many synthetic draws each held-out image is scored with."""
+"""Number of synthetic draws of each held-out image."""
 
 
 def validate(
@@ -48,7 +48,7 @@ def validate(
 
 
 def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: int) -> Iterator[Record]:
-    """Every draw, scored."""
+    """Yield every draw, scored."""
     synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     device = next(model.parameters()).device
     paths = [sample.path for sample in samples]

@@ -1,4 +1,4 @@
-"""The file of JSON lines: appended to line by line, so that a killed prediction can go on; whole once it is done."""
+"""The file of JSON lines of a prediction: appended line by line, so that a killed prediction can be continued."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ _SYNC_SECONDS = 1.0
 
 
 def predictions_name(shard: Shard) -> str:
-    """The name of the file of a shard's JSON lines."""
+    """Name the file of a shard's JSON lines."""
     return PREDICTIONS if shard.count == 1 else f"predictions-{shard.number}-of-{shard.count}.jsonl"
 
 
 class Journal:
-    """What was said of each image, on the disk as soon as it is said.
+    """JSON lines of verdicts, each on the disk as soon as it is appended.
 
     Lines go to ``predictions.partial.jsonl`` (each shard has a file of its own), which ``finish`` renames to
     ``predictions.jsonl``; until then an earlier file of that name stays as it is. Lines outlive a kill at once, and
     a power cut after a second.
 
     Args:
-        folder: Where the file lies.
-        shard: Which share it is of.
-        skip_done: Go on with the lines of an unfinished prediction, else with those of a finished one. Its failures and
-            a torn last line are dropped, so that these images are inspected again.
-        basis: A record of what the verdicts to come rest on, if that is known.
+        folder: The folder of the file.
+        shard: The shard of the images.
+        skip_done: Continue with the lines of an unfinished prediction, else with those of a finished one. Its failures
+            and an incomplete last line are dropped, so that these images are inspected again.
+        basis: Model, calibration and threshold of the verdicts to come, if they are known.
 
     Raises:
-        RunError: An unfinished prediction is in the way, a line is damaged, or those lines rest on something else.
+        RunError: An unfinished prediction is in the way, a line is damaged, or those lines are of another model, calibration or threshold.
     """
 
     def __init__(self, folder: Path, shard: Shard, *, skip_done: bool, basis: Record | None = None) -> None:
@@ -62,7 +62,7 @@ class Journal:
                 f"an unfinished prediction is in the way: {self.partial}",
                 expected="none, or --skip-done",
                 got="a file with lines",
-                remedy="go on with --skip-done, or delete it to begin anew",
+                remedy="continue with --skip-done, or delete it to start again",
             )
         self._file = self.partial.open("a", encoding="utf-8")
         self._synced = time.monotonic()
@@ -82,11 +82,11 @@ class Journal:
             self.partial.unlink(missing_ok=True)
 
     def __len__(self) -> int:
-        """The number of images with a verdict of an earlier time."""
+        """Return the number of images with a verdict of an earlier prediction."""
         return len(self._done)
 
     def is_done(self, path: Path) -> bool:
-        """Whether an image has a verdict of an earlier time, by its absolute path."""
+        """Return True if an image, by its absolute path, has a verdict of an earlier prediction."""
         key = np.uint64(_key(path))
         place = np.searchsorted(self._done, key)
         return bool(place < len(self._done) and self._done[place] == key)
@@ -95,7 +95,7 @@ class Journal:
         """Add a line.
 
         Raises:
-            RunError: It rests on another model, calibration or threshold than those before.
+            RunError: It is of another model, calibration or threshold than those before.
         """
         self.require(record)
         self._begun = True
@@ -106,25 +106,25 @@ class Journal:
             self._synced = time.monotonic()
 
     def finish(self) -> None:
-        """Bring all lines to the disk and give the file its name."""
+        """Flush all lines to the disk and give the file its final name."""
         os.fsync(self._file.fileno())
         self._file.close()
         self.partial.replace(self.path)
 
     def require(self, record: Record) -> None:
-        """Raise ``RunError`` if a verdict rests on something else than those before."""
+        """Raise ``RunError`` if a verdict is of another model, calibration or threshold than those before."""
         for name, value in _basis(record).items():
             known = self._basis.setdefault(name, value)
             if known != value:
                 raise RunError(
-                    f"the images in {self.partial} were inspected otherwise",
+                    f"the images in {self.partial} were inspected with other settings",
                     expected=f"{name} {known}",
                     got=f"{name} {value}",
-                    remedy="go on with the run, calibration and options it began with, or choose another --out",
+                    remedy="continue with the run, calibration and options it started with, or choose another --out",
                 )
 
     def _take_over(self, earlier: Path) -> None:
-        """Begin with the verdicts of an earlier time."""
+        """Start with the verdicts of an earlier prediction."""
         done = array("Q")
         with atomic_write(self.partial) as aside, aside.open("w", encoding="utf-8") as file:
             for line, record in _verdicts(earlier):
@@ -135,12 +135,12 @@ class Journal:
 
 
 def forget_unfinished(folder: Path) -> None:
-    """Delete the lines of a prediction of all images that was not finished, if there are any."""
+    """Delete the lines of an unfinished prediction of all images, if there are any."""
     _partial(folder / PREDICTIONS).unlink(missing_ok=True)
 
 
 def find_predictions(folder: Path) -> tuple[list[Path], list[str]]:
-    """The finished files of JSON lines in a folder, those of shards in their order; and the names of shards' that lack.
+    """Find the finished files of JSON lines in a folder, shards in order, and the names of missing shards.
 
     Raises:
         RunError: There is none.
@@ -151,7 +151,7 @@ def find_predictions(folder: Path) -> tuple[list[Path], list[str]]:
             f"no predictions in {folder}",
             expected=PREDICTIONS,
             got="an unfinished prediction" if any(folder.glob("*.partial.jsonl")) else "no such file",
-            remedy="write them with `clipada predict RUN IMAGES --out DIR`; --skip-done finishes what was begun",
+            remedy="write them with `clipada predict RUN IMAGES --out DIR`; --skip-done finishes an unfinished one",
         )
     counts = {int(match[2]) for match in found.values() if match[2]}
     shards = [Shard(number=number, count=count) for count in sorted(counts) for number in range(1, count + 1)]
@@ -161,17 +161,17 @@ def find_predictions(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def _partial(path: Path) -> Path:
-    """Where lines lie until the file is whole."""
+    """Return the path of the unfinished file."""
     return path.with_suffix(f".partial{path.suffix}")
 
 
 def _key(path: Path | str) -> int:
-    """What an image is known by."""
+    """Hash the absolute path that identifies an image."""
     return stable_hash(os.path.abspath(path))  # noqa: PTH100 - a link is not followed, no Path is made
 
 
 def _basis(record: Record) -> dict[str, object]:
-    """What a verdict rests on, by name; nothing for a failure."""
+    """Return model, calibration and threshold of a verdict, by name; nothing for a failure."""
     if "error" in record:
         return {}
     model = record["model"] or {}
@@ -181,7 +181,7 @@ def _basis(record: Record) -> dict[str, object]:
 
 
 def _verdicts(path: Path) -> Iterator[tuple[str, Record]]:
-    """The lines that hold a verdict; a last line that a kill tore is passed over."""
+    """Yield the lines that hold a verdict; an incomplete last line is skipped."""
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:

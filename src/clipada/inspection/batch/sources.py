@@ -1,4 +1,4 @@
-"""Which images are to be inspected, listed as they are needed, and the name of each one's outputs."""
+"""Images to inspect, listed as they are needed, and the name of each one's outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Source:
     """An image to be inspected.
 
     Attributes:
-        path: The file, as it was named or found.
+        path: The file, as it was given or found.
         name: Its path below the folder that all inputs share, with ``/`` between names.
     """
 
@@ -26,14 +26,14 @@ class Source:
 
 
 class Sources:
-    """The images that some files and folders name, each once, in an order that stays. They can be listed again.
+    """The images of some files and folders, each once, in a stable order. They can be listed again.
 
-    Of a folder with a million images in it, the names are held while it is listed, and nothing else.
+    For a folder with a million images, only the names are in memory, while it is listed.
 
     Args:
-        given: Files and folders. Files named outright are kept whatever their suffix.
-        shard: The share that counts.
-        left_out: Whether a file's name means that it is no input.
+        given: Files and folders. Files given by name are kept whatever their suffix.
+        shard: The share to inspect.
+        left_out: Returns True for the name of a file that is no input.
 
     Raises:
         ImageError: A path does not exist, or none holds an image.
@@ -47,7 +47,7 @@ class Sources:
             raise no_images(given)
 
     def __iter__(self) -> Iterator[Source]:
-        """List them.
+        """List the images.
 
         Raises:
             ImageError: A folder cannot be listed.
@@ -56,7 +56,7 @@ class Sources:
         return (source for source in self._all() if count == 1 or stable_hash(source.name) % count == number)
 
     def _all(self) -> Iterator[Source]:
-        """The images of all shards."""
+        """Yield the images of all shards."""
         shared = os.path.commonpath(self._folders)
         seen: set[int] = set()
         for path, folder in zip(self._given, self._folders, strict=True):
@@ -70,12 +70,12 @@ class Sources:
 
 
 def stable_hash(text: str) -> int:
-    """64 bits of a hash of a file's name that is the same in every process and on every machine."""
+    """Hash a file's name to 64 bits, the same in every process and on every machine."""
     return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=8).digest(), "big")
 
 
 def _found(path: Path, place: str) -> Iterator[Source]:
-    """The file, or the images of the folder, that lies or lie in ``place``."""
+    """Yield the file, or the images of the folder, with names below ``place``."""
     if not path.is_dir():
         yield Source(path, _name(place, path.name))
         return
@@ -86,5 +86,5 @@ def _found(path: Path, place: str) -> Iterator[Source]:
 
 
 def _name(folder: str, name: str) -> str:
-    """A name of outputs: the folder below the shared one, then the file's name."""
+    """Name outputs: the folder below the shared one, then the file's name."""
     return name if folder == os.curdir else f"{Path(folder).as_posix()}/{name}"
