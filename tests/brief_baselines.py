@@ -1,4 +1,4 @@
-"""Baselines of a size that trains in seconds."""
+"""Settings of baselines that train in seconds."""
 
 from clipada.config import (
     BaselinesConfig,
@@ -33,4 +33,4 @@ BASELINE_SIZES = BaselinesConfig(
     ),
     draem=DraemConfig(width=4, schedule=_SECOND),
 )
-"""Each baseline in a second."""
+"""Settings with which each baseline is fitted in about a second."""

@@ -153,11 +153,11 @@ def test_mvtec_ad(mvtec: Path) -> None:
     assert not dataset.notes
     assert coverage(dataset, paper_dataset("mvtec")).startswith("MVTec AD whole: 15 categories, 3,629 training")
     plan = plan_reproduction("mvtec", dataset, mvtec / "out", without_backbone("mvtec"), images_per_second=300)
-    images = {run.experiment.label: run.images for run in plan.runs}
+    images = {run.run.label: run.images for run in plan.runs}
     assert images["r1-learned, seed 0"] == 800 * 227 * 16
     assert images["draem, seed 0"] == 700 * 454 * 8
     assert len(images) == 14 + 4
-    hours = {run.experiment.label: run.hours for run in plan.runs}
+    hours = {run.run.label: run.hours for run in plan.runs}
     assert hours["r1-learned, seed 0"] == pytest.approx((800 * 227 * 16 / 300 + 1725 / 450) / 3600)
     assert plan.hours == pytest.approx(sum(hours.values()))
 

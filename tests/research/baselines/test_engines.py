@@ -59,7 +59,7 @@ def test_scratches_are_found_on_products_of_two_kinds(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_papers_own_image_score_can_be_had_as_a_pass(name: str, fitted: Fitted, two_products: Dataset) -> None:
-    """Smoothing and the mean of the top pixels give it back; the map that counts is the same as without."""
+    """Smoothing and the mean of the top pixels preserve it; the final map does not change."""
     engine, images = fitted(name), pictures(two_products)
     scored = engine.with_paper_scores()
     both = scored.localize_passes(images)

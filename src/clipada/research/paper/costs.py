@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from clipada.config import BaselinesConfig, Config
 
 DRAEM_PASSES = 12
-"""Passes that equal one of DRAEM's networks at the paper's width: about that of ViT-B/16 up to block 9, 256 pixels."""
+"""Passes that cost as much as both of DRAEM's networks at the paper's width: passes of ViT-B/16 up to block 9."""
 
 DRAEM_WIDTH = 128
 """The paper's width. Cost is taken as proportional to width: less than the arithmetic, which grows with the square,
 because narrow convolutions are limited by memory."""
 
 BACKWARD = 2
-"""Passes of a network's backward pass: one to its inputs, one to its weights."""
+"""Cost of a backward pass in forward passes: one for the gradients of the inputs, one for those of the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
