@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from clipada.synthesis.draws import chance, log_uniform, per_image, uniform
-from clipada.synthesis.families import flattened, gaussian_noise, voronoi
+from clipada.synthesis.patterns import flattened, gaussian_noise, voronoi
 from nano.draws import Size, hashed, turned
 
 Material = Callable[[int, Size, Generator], Tensor]

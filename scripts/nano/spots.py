@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipada.synthesis.draws import chance, log_uniform, per_image, uniform
-from clipada.synthesis.families import gaussian_noise
+from clipada.synthesis.patterns import gaussian_noise
 from nano.draws import pixels
 
 

@@ -15,7 +15,7 @@ from clipada.data import load_dataset
 from clipada.data.demo import GOOD, PRODUCTS, Product, write_demo
 from clipada.data.demo.camera import Camera
 from clipada.data.demo.product import SMALLEST, VISIBLE
-from clipada.data.demo.writing import write_products
+from clipada.data.demo.writer import write_products
 from clipada.errors import ConfigError, DatasetError
 from clipada.images import read_mask, read_rgb
 

@@ -145,7 +145,7 @@ def test_visa_categories_not_unpacked_are_left_out_and_said(visa):
     (visa / "pcb1/Data/Images/Normal/0000.JPG").unlink()
     dataset = load_dataset(visa)
     assert dataset.categories == ("candle",)
-    assert dataset.describe()[-1] == "left out: pcb1, of which no image is there"
+    assert dataset.describe()[-1] == "left out: pcb1, as none of its images exists"
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_anomalous_parts_called_good_are_refused(plant):
 
 
 def test_ambiguous_masks_are_refused(plant):
-    with pytest.raises(DatasetError, match="masks cannot be told apart"):
+    with pytest.raises(DatasetError, match="masks are ambiguous"):
         load_dataset(plant("0.png", "anomalous/a.png", "masks/a.png", "masks/a_mask.png"))
 
 

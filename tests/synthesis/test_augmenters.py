@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipada.synthesis import AUGMENTERS, augment
 from clipada.synthesis import augmenters as room
-from clipada.synthesis.warping import rotate
+from clipada.synthesis.affine import rotate
 
 LEVEL = 1 / 255
 

@@ -16,8 +16,8 @@ from clipada.errors import DatasetError
 from clipada.images import write_png
 from clipada.synthesis import FolderTextures, ProceduralTextures, texture_source
 from clipada.synthesis import textures as room
-from clipada.synthesis.coloring import draw_palettes
-from clipada.synthesis.families import FAMILIES
+from clipada.synthesis.palettes import draw_palettes
+from clipada.synthesis.patterns import FAMILIES
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""Data sets in the layouts the field uses, listed without opening a file, and images read in batches."""
+"""Data sets in common layouts, listed without opening an image, and images read in batches."""
 
 from clipada.data.batches import Batch, load_mask, read_batches
 from clipada.data.dataset import Dataset, Layout, Note

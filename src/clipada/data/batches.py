@@ -1,4 +1,4 @@
-"""Images read in batches by a thread pool that never runs far ahead, and masks read to judge them by."""
+"""Batches of images decoded by a thread pool with bounded read-ahead, and ground-truth masks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from clipada.types import Failure, Image, Mask, Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Consecutive images at the model's input size. The first six attributes have one entry for each image read.
+    """Consecutive images at the model's input size. The first six attributes have one entry per image that was read.
 
     Attributes:
         images: ``(B, S, S, 3)`` uint8.
-        paths: Their files.
-        positions: Their places among the paths that were asked for, from 0.
-        sizes: Their own ``(width, height)`` in pixels.
-        originals: Their own pixels, each ``(H, W, 3)`` uint8; empty unless kept.
-        sha256s: Hashes of their files; empty unless the originals are kept.
-        failures: The files among them that could not be read.
+        paths: Image files.
+        positions: Positions in the sequence of requested paths, from 0.
+        sizes: Original ``(width, height)`` in pixels.
+        originals: Original pixels, each ``(H, W, 3)`` uint8; empty unless requested.
+        sha256s: Hashes of the files; empty unless the originals are requested.
+        failures: Files of this batch that could not be read.
     """
 
     images: NDArray[np.uint8] = field(repr=False)
@@ -42,7 +42,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """One image read."""
+    """Image that was read and resized."""
 
     resized: Image
     size: tuple[int, int]
@@ -58,16 +58,16 @@ def read_batches(
 ) -> Iterator[Batch]:
     """Read and resize images in order, ``batch_size`` paths to a batch.
 
-    At most two batches of images exist at a time beside the one handed out: ``paths`` is consumed as needed and may be
-    endless. A file that cannot be read makes its batch smaller and stands in its ``failures``; a batch may hold nothing
-    else.
+    At most two batches exist at a time in addition to the one that was yielded: ``paths`` is consumed as needed and may
+    be endless. A file that cannot be read is listed in its batch's ``failures`` and makes the batch smaller; a batch
+    may contain failures only.
 
     Args:
         paths: The image files.
         size: Side of the square to resize to, in pixels.
-        batch_size: How many paths make a batch.
-        workers: How many threads decode.
-        keep_originals: Whether batches carry the original pixels and the hashes too.
+        batch_size: Number of paths in a batch.
+        workers: Number of decoding threads.
+        keep_originals: True to add the original pixels and the hashes to the batches.
 
     Raises:
         ConfigError: ``size``, ``batch_size`` or ``workers`` is less than 1.
@@ -79,7 +79,7 @@ def read_batches(
 
 
 def _batches(paths: Iterable[Path], size: int, batch_size: int, workers: int, keep_originals: bool) -> Iterator[Batch]:
-    """The generator behind ``read_batches``: two batches of files are in flight before the first is awaited."""
+    """Yield batches; decoding of the next two batches is submitted before the first is awaited."""
     ahead: deque[_Pending] = deque()
     numbered = enumerate(paths)
     with ThreadPoolExecutor(workers, thread_name_prefix="clipada-read") as pool:
@@ -96,7 +96,7 @@ def _batches(paths: Iterable[Path], size: int, batch_size: int, workers: int, ke
 
 
 def _read(path: Path, size: int, keep_original: bool) -> _Read:
-    """Read one image: the work of a thread."""
+    """Read and resize one image, in a worker thread."""
     original = read_rgb(path)
     height, width, _ = original.shape
     return _Read(
@@ -108,7 +108,7 @@ def _read(path: Path, size: int, keep_original: bool) -> _Read:
 
 
 def _collect(pending: Sequence[_Pending], size: int) -> Batch:
-    """Await one batch's images."""
+    """Wait for the images of one batch and collect them."""
     reads: list[tuple[int, Path, _Read]] = []
     failures = []
     for position, path, future in pending:
@@ -131,15 +131,15 @@ def _collect(pending: Sequence[_Pending], size: int) -> Batch:
 
 
 def load_mask(sample: Sample, size: int, image_size: tuple[int, int]) -> Mask | None:
-    """The ground truth of a sample at the model's input size, resized by nearest pixel.
+    """Load the ground truth of a sample at the model's input size, resized to the nearest pixel.
 
     Args:
-        sample: Normal samples get an all-false mask.
+        sample: The sample; a normal one gets an all-false mask.
         size: Side of the model's square input, in pixels.
-        image_size: The image's own ``(width, height)``, which the mask must share.
+        image_size: The image's own ``(width, height)``; the mask must have the same.
 
     Returns:
-        ``(S, S)`` bool, or ``None`` for an anomalous sample without a mask file: its pixels are unknown.
+        ``(S, S)`` bool, or ``None`` for an anomalous sample without a mask file: its pixels are unlabeled.
 
     Raises:
         ImageError: The mask cannot be read, or is of another size than the image.

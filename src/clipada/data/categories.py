@@ -1,4 +1,4 @@
-"""One folder for each category, or the folder of a single one: what the layouts without a list of files share."""
+"""Category folders, shared by the layouts without a table of files: one per category, or a single category alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IsCategory = Callable[[Path], bool]
 
 
 def category_folders(root: Path, is_category: IsCategory) -> list[Path]:
-    """The folders of the categories, ``root`` itself if it is one."""
+    """Return the folders of the categories, or ``root`` itself if it is a category."""
     return [root] if is_category(root) else [folder for folder in subfolders(root) if is_category(folder)]
 
 
@@ -29,9 +29,9 @@ def read_categories(
     Args:
         root: The data set's folder, or that of a single category.
         layout: The layout's name.
-        is_category: Whether a folder is a category in this layout.
-        list_category: Lists one category's samples; adds to the notes what was left out or decided.
-        lacking: What a folder that is left out does not have, e.g. ``"no train/good or test"``.
+        is_category: Function that returns true for a folder that is a category in this layout.
+        list_category: Function that lists one category's samples and adds notes on files left out and on decisions.
+        lacking: Reason why a folder is left out, e.g. ``"no train/good or test"``.
     """
     notes: list[Note] = []
     folders = category_folders(root, is_category)

@@ -1,4 +1,4 @@
-"""What a data set holds: its samples by category and split, and what its user should know of them."""
+"""Data set: its samples by category and split, and notes on it for the user."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LAYOUT_NAMES: dict[Layout, str] = {"mvtec": "MVTec AD layout", "visa": "VisA la
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something about a data set that its user should hear.
+    """Note on a data set for the user.
 
     Attributes:
         text: One short line.
-        category: The category it is about; ``None`` for the data set as a whole.
+        category: The category that it is about; ``None`` for the data set as a whole.
     """
 
     text: str
@@ -31,13 +31,13 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """The images of a data set, by category and split. No file has been opened.
+    """Images of a data set by category and split, listed without opening a file.
 
     Attributes:
-        root: The folder it was found in.
-        layout: How that folder is laid out.
-        samples: Every image, categories one after another, training before test images.
-        notes: What was left out or decided on the way.
+        root: Folder of the data set.
+        layout: Layout of that folder.
+        samples: All images, category by category, training before test images.
+        notes: Files left out and decisions made while listing.
     """
 
     root: Path
@@ -50,28 +50,28 @@ class Dataset:
 
     @cached_property
     def categories(self) -> tuple[str, ...]:
-        """The categories' names, in order."""
+        """Names of the categories, in order."""
         return tuple(dict.fromkeys(sample.category for sample in self.samples))
 
     @cached_property
     def train(self) -> tuple[Sample, ...]:
-        """The training images, all normal."""
+        """Training images, all normal."""
         return tuple(sample for sample in self.samples if sample.split == "train")
 
     @cached_property
     def test(self) -> tuple[Sample, ...]:
-        """The test images, normal and anomalous."""
+        """Test images, normal and anomalous."""
         return tuple(sample for sample in self.samples if sample.split == "test")
 
     def of(self, category: str) -> Dataset:
-        """The part of one category. Raises ``DatasetError`` if there is none of that name."""
+        """Return the samples of one category. Raise ``DatasetError`` if there is none of that name."""
         return self.select([category])
 
     def select(self, categories: Collection[str]) -> Dataset:
-        """The part of some categories, in the data set's own order.
+        """Return the samples of some categories, in the data set's own order.
 
         Raises:
-            DatasetError: A category is unknown, or none is asked for.
+            DatasetError: A category is unknown, or none is given.
         """
         wanted = [categories] if isinstance(categories, str) else list(categories)
         unknown = [name for name in wanted if name not in self.categories]
@@ -106,13 +106,13 @@ class Dataset:
             )
 
     def describe(self) -> tuple[str, ...]:
-        """What was found, in short lines: the layout, each category's counts, and what was left out or decided."""
+        """Describe the data set in short lines: layout, counts of each category, and notes."""
         head = f"{_LAYOUT_NAMES[self.layout]}, {_count(len(self.categories), 'category', 'categories')}"
         general = (note.text for note in self.notes if note.category is None)
         return (head, *(line for name in self.categories for line in self._describe_category(name)), *general)
 
     def _describe_category(self, name: str) -> tuple[str, ...]:
-        """The counts of one category, and its notes."""
+        """Describe the counts of one category and its notes."""
         part = self.of(name)
         anomalous = [sample for sample in part.test if sample.anomalous]
         normal = len(part.test) - len(anomalous)
@@ -124,5 +124,5 @@ class Dataset:
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: ``1 image``, ``2 images``."""
+    """Format a number with its noun: ``1 image``, ``2 images``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

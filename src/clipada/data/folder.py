@@ -1,6 +1,7 @@
-"""Plain folders: good parts, and ``anomalous`` parts and their ``masks`` beside them where there are any.
+"""Plain folder layout: images of good parts and, optionally, ``anomalous`` ones with their ``masks``.
 
-A product is a folder with images directly inside or in ``good`` or ``normal``. ``root`` is one product, or holds some.
+A product is a folder with images directly inside or in ``good`` or ``normal``. ``root`` is one product or a folder of
+products.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from pathlib import Path
 
 from clipada.data.categories import category_folders, read_categories
 from clipada.data.dataset import Dataset, Note
-from clipada.data.listing import images_below, images_in, name_of, pair_masks, subfolders
+from clipada.data.listing import folder_name, images_below, images_in, pair_masks, subfolders
 from clipada.errors import DatasetError
 from clipada.types import Sample
 
 HELD_OUT = 0.2
-"""The share of a product's good images that become normal test images where there are anomalous ones."""
+"""Share of a product's good images that become normal test images if there are anomalous ones."""
 
 _GOOD = ("good", "normal")
 _ANOMALOUS = "anomalous"
@@ -27,7 +28,7 @@ _KNOWN = frozenset({*_GOOD, _ANOMALOUS, _MASKS})
 
 
 def is_folder(root: Path) -> bool:
-    """Whether ``root`` is a product, or holds some."""
+    """Return True if ``root`` is a product or contains one."""
     return bool(category_folders(root, _is_product))
 
 
@@ -35,7 +36,7 @@ def read_folder(root: Path) -> Dataset:
     """List a data set in this layout.
 
     Raises:
-        DatasetError: Masks cannot be told apart, or anomalous images are called good.
+        DatasetError: Masks are ambiguous, or a folder of anomalous images is called good.
     """
     return read_categories(root, "folder", _is_product, _product, "no images directly inside or in good")
 
@@ -45,33 +46,33 @@ def _is_product(folder: Path) -> bool:
 
 
 def _product(folder: Path, notes: list[Note]) -> Iterator[Sample]:
-    """The samples of one product; adds to ``notes`` what was left out or decided."""
-    name = name_of(folder)
-    said: list[str] = []
-    good = _good_images(folder, said)
-    anomalous = list(_anomalous(folder, name, said))
-    held_out = _held_out(folder, good, said) if anomalous else set()
+    """Yield the samples of one product; add to ``notes`` the files left out and the decisions made."""
+    name = folder_name(folder)
+    remarks: list[str] = []
+    good = _good_images(folder, remarks)
+    anomalous = list(_anomalous(folder, name, remarks))
+    held_out = _held_out(folder, good, remarks) if anomalous else set()
     others = [found.name for found in subfolders(folder) if found.name not in _KNOWN]
-    said += [f"left out: folder {other}, which is none of {', '.join(sorted(_KNOWN))}" for other in others]
-    notes += [Note(text=text, category=name) for text in said]
+    remarks += [f"left out: folder {other}, which is none of {', '.join(sorted(_KNOWN))}" for other in others]
+    notes += [Note(text=text, category=name) for text in remarks]
     yield from (Sample(path=path, category=name, split="train") for path in good if path not in held_out)
     yield from (Sample(path=path, category=name, split="test") for path in good if path in held_out)
     yield from anomalous
 
 
-def _good_images(folder: Path, said: list[str]) -> list[Path]:
-    """The images of good parts: those in ``good`` and ``normal`` where there are such, else those directly inside."""
+def _good_images(folder: Path, remarks: list[str]) -> list[Path]:
+    """Return the images of good parts: those in ``good`` and ``normal`` if these exist, else those directly inside."""
     direct = images_in(folder)
     named = [folder / name for name in _GOOD if (folder / name).is_dir()]
     if not named:
         return direct
     if direct:
-        said.append(f"left out: {len(direct)} images beside the folder {named[0].name}")
+        remarks.append(f"left out: {len(direct)} images beside the folder {named[0].name}")
     return [path for good in named for path in images_below(good)]
 
 
-def _anomalous(folder: Path, category: str, said: list[str]) -> Iterator[Sample]:
-    """The anomalous images, each with its mask; a subfolder names the kind of defect."""
+def _anomalous(folder: Path, category: str, remarks: list[str]) -> Iterator[Sample]:
+    """Yield the anomalous images with their masks; a subfolder is named after its kind of defect."""
     images, masks = _by_place(folder / _ANOMALOUS), _by_place(folder / _MASKS)
     strays = 0
     for place in sorted(images.keys() | masks.keys()):
@@ -88,23 +89,23 @@ def _anomalous(folder: Path, category: str, said: list[str]) -> Iterator[Sample]
         for path in images[place]:
             yield Sample(path=path, category=category, split="test", defect=defect, mask=paired.get(path))
     if strays:
-        said.append(f"left out: {strays} masks that belong to no image")
+        remarks.append(f"left out: {strays} masks that belong to no image")
 
 
 def _by_place(folder: Path) -> defaultdict[Path, list[Path]]:
-    """The images below ``folder``, by the folder they are in, relative to it; none if it does not exist."""
+    """Group the images below ``folder`` by their parent folder relative to it; none if it does not exist."""
     places: defaultdict[Path, list[Path]] = defaultdict(list)
     for path in images_below(folder) if folder.is_dir() else []:
         places[path.parent.relative_to(folder)].append(path)
     return places
 
 
-def _held_out(folder: Path, good: Sequence[Path], said: list[str]) -> set[Path]:
-    """A fixed share of the good images, at least one but never all, by a hash of their names."""
+def _held_out(folder: Path, good: Sequence[Path], remarks: list[str]) -> set[Path]:
+    """Choose a fixed share of the good images, at least one but never all, by a hash of their names."""
     if len(good) < 2:
-        said.append("no good image held out for the test, as there are fewer than two")
+        remarks.append("no good image held out for the test, as there are fewer than two")
         return set()
     number = max(1, round(HELD_OUT * len(good)))
-    said.append(f"{number} of {len(good)} good images held out for the test, chosen by name")
+    remarks.append(f"{number} of {len(good)} good images held out for the test, chosen by name")
     ranked = sorted(good, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(folder).as_posix())).digest())
     return set(ranked[:number])

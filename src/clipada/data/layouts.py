@@ -1,4 +1,4 @@
-"""The way in: a folder becomes a data set, its layout recognized or given."""
+"""Loading of a data set from a folder whose layout is given or detected."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Literal, NamedTuple
 
 from clipada.data.dataset import Dataset, Layout
 from clipada.data.folder import is_folder, read_folder
-from clipada.data.listing import contents
+from clipada.data.listing import describe_contents
 from clipada.data.mvtec import is_mvtec, read_mvtec
 from clipada.data.visa import is_visa, read_visa
 from clipada.errors import DatasetError
 
 
 class _Reader(NamedTuple):
-    """One layout: how to recognize it, list it, and describe it."""
+    """Reader of one layout: its detector, its listing function, and a description of the folders."""
 
-    recognizes: Callable[[Path], bool]
+    detects: Callable[[Path], bool]
     read: Callable[[Path], Dataset]
     shape: str
 
@@ -32,15 +32,15 @@ _READERS: dict[Layout, _Reader] = {
 def load_dataset(
     root: Path, layout: Layout | Literal["auto"] = "auto", categories: Sequence[str] | None = None
 ) -> Dataset:
-    """List the images of a data set. No image is opened.
+    """List the images of a data set without opening an image.
 
     Args:
-        root: The data set's folder, or in the ``mvtec`` and ``folder`` layouts that of one category.
+        root: Folder of the data set; in the ``mvtec`` and ``folder`` layouts also the folder of one category.
         layout: ``mvtec``, ``visa`` or ``folder``; ``auto`` takes the first of visa, mvtec, folder that fits.
-        categories: Which categories to keep; ``None`` keeps all.
+        categories: Categories to keep; ``None`` keeps all.
 
     Raises:
-        DatasetError: The folder is missing, is not laid out as asked, has no images, or lacks a category.
+        DatasetError: The folder is missing, has another layout, has no images, or lacks a category.
     """
     if not root.is_dir():
         raise DatasetError(
@@ -48,7 +48,7 @@ def load_dataset(
         )
     if layout != "auto" and layout not in _READERS:
         raise DatasetError(f"no layout {layout!r}", expected="auto | " + " | ".join(sorted(_READERS)))
-    fitting = (r for name, r in _READERS.items() if layout in ("auto", name) and r.recognizes(root))
+    fitting = (r for name, r in _READERS.items() if layout in ("auto", name) and r.detects(root))
     dataset = next((found for found in (reader.read(root) for reader in fitting) if found.samples), None)
     if dataset is None:
         raise _not_a_dataset(root, layout)
@@ -56,10 +56,10 @@ def load_dataset(
 
 
 def _not_a_dataset(root: Path, layout: str) -> DatasetError:
-    """The error for a folder without images in the layout asked for."""
+    """Return the error for a folder without images in the requested layout."""
     shapes = [f"{name}: {reader.shape}" for name, reader in _READERS.items() if layout in ("auto", name)]
     return DatasetError(
         f"no data set with images in {root}",
         expected="\n    ".join(["one of these layouts:" if layout == "auto" else "this layout:", *shapes]),
-        got=contents(root),
+        got=describe_contents(root),
     )

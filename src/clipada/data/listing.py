@@ -1,4 +1,4 @@
-"""Files found by name in folders, without opening one: images, subfolders, and which mask belongs to which image."""
+"""Files found by name, without opening one: images, subfolders, and the pairing of masks with images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 
 
 def is_image(path: Path | str) -> bool:
-    """Whether the file's name ends as an image's does, in upper or lower case."""
-    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - of a million names, no Path is made
+    """Return True if the file name has an image suffix, in upper or lower case."""
+    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a million Path objects would be slow
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
     """List the image files that ``paths`` name, each once.
 
-    Folders are searched as ``image_folders`` does. Files named outright are kept whatever their suffix.
+    Folders are searched as in ``image_folders``. Files that are named directly are kept with any suffix.
 
     Raises:
         ImageError: A path does not exist or cannot be listed, or there is no image at all.
@@ -46,30 +46,30 @@ def require_paths(paths: Iterable[Path]) -> None:
             raise ImageError(
                 f"no such file or folder: {path}",
                 expected="image files, or folders that hold some",
-                remedy="check the name" + ("" if path.is_absolute() else f"; it was looked for in {Path.cwd()}"),
+                remedy="check the name" + ("" if path.is_absolute() else f"; it is relative to {Path.cwd()}"),
             )
 
 
 def no_images(paths: Sequence[Path]) -> ImageError:
-    """The error for ``paths`` that hold no image."""
+    """Return the error for ``paths`` without an image."""
     return ImageError(
         "no images found",
         expected="files ending in " + ", ".join(sorted(IMAGE_SUFFIXES)),
         got="none in " + (", ".join(map(str, paths)) or "an empty list of paths"),
-        remedy="name a folder that holds some, at any depth; a file named outright may end as it likes",
+        remedy="name a folder with images at any depth; a file that is named directly may have any suffix",
     )
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """The image files at any depth below ``folder``, as ``image_folders`` finds them, one after another."""
+    """Yield the image files at any depth below ``folder``, in the order of ``image_folders``."""
     return (Path(where, name) for where, names in image_folders(folder) for name in names)
 
 
 def image_folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each folder from ``folder`` downwards, and the names of the image files directly inside.
+    """Yield each folder from ``folder`` downward with the names of the image files directly inside.
 
-    A folder's own come first, then each subfolder's, all sorted by name. Hidden files and folders are skipped, and
-    links to folders are not followed. One folder is listed at a time, when it is asked for.
+    A folder comes before its subfolders; all are sorted by name. Hidden files and folders are skipped, and links to
+    folders are not followed. Folders are listed lazily, one at a time.
 
     Raises:
         ImageError: A folder cannot be listed.
@@ -80,20 +80,20 @@ def image_folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders directly inside, sorted, hidden ones skipped; none if ``folder`` does not exist."""
+    """List the folders directly inside, sorted, without hidden ones; none if ``folder`` does not exist."""
     return _entries(folder, folders=True)
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files directly inside, sorted, hidden ones skipped; none if ``folder`` does not exist."""
+    """List the image files directly inside, sorted, without hidden ones; none if ``folder`` does not exist."""
     return [path for path in _entries(folder, folders=False) if is_image(path)]
 
 
 def pair_masks(images: Sequence[Path], masks: Iterable[Path]) -> tuple[dict[Path, Path], list[Path]]:
-    """Match masks to images of one folder by name: ``000.png`` goes with ``000.png`` or ``000_mask.png``.
+    """Match masks to images of one folder by name: ``000.png`` with ``000.png`` or ``000_mask.png``.
 
     Returns:
-        Each image's mask, and the masks that belong to no image.
+        The mask of each image, and the masks without an image.
 
     Raises:
         DatasetError: Two masks fit one image, or two images one mask.
@@ -114,13 +114,13 @@ def pair_masks(images: Sequence[Path], masks: Iterable[Path]) -> tuple[dict[Path
     return paired, strays
 
 
-def name_of(folder: Path) -> str:
-    """A folder's name, also where it is given as ``.`` or ``..``; a link keeps its own."""
+def folder_name(folder: Path) -> str:
+    """Return a folder's name, also if it is given as ``.`` or ``..``; a link keeps its own name."""
     return folder.name if folder.name.strip(".") else folder.resolve().name
 
 
-def contents(folder: Path) -> str:
-    """What a folder holds, in a few words for an error."""
+def describe_contents(folder: Path) -> str:
+    """Describe the content of a folder in a few words for an error message."""
     folders, files = subfolders(folder), _entries(folder, folders=False)
     parts = [
         f"{len(found)} {kind} ({_some(found)})" for found, kind in ((folders, "folders"), (files, "files")) if found
@@ -129,7 +129,7 @@ def contents(folder: Path) -> str:
 
 
 def _entries(folder: Path, *, folders: bool) -> list[Path]:
-    """The folders, or else the files, directly inside."""
+    """List the folders, or the files, directly inside."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir() == folders)
@@ -141,15 +141,15 @@ def _entries(folder: Path, *, folders: bool) -> list[Path]:
 
 
 def _without_ending(stem: str) -> str:
-    """A mask's stem as its image has it."""
+    """Return the stem of the image that a mask belongs to."""
     ending = next((ending for ending in _MASK_ENDINGS if stem.endswith(ending)), "")
     return stem.removesuffix(ending)
 
 
 def _ambiguous(images: Sequence[Path], masks: Sequence[Path]) -> DatasetError:
-    """The error for masks whose image is in doubt."""
+    """Return the error for masks that fit several images, or the reverse."""
     return DatasetError(
-        f"masks cannot be told apart in {masks[0].parent}",
+        f"masks are ambiguous in {masks[0].parent}",
         expected="one mask for each anomalous image",
         got=f"{_some(masks, 4)} for {_some(images, 4)}",
         remedy="remove or rename the one that is wrong",
@@ -157,10 +157,10 @@ def _ambiguous(images: Sequence[Path], masks: Sequence[Path]) -> DatasetError:
 
 
 def _some(paths: Sequence[Path], limit: int = 6) -> str:
-    """The first names of many."""
+    """Join the first names of many."""
     return ", ".join(path.name for path in paths[:limit]) + (", ..." if len(paths) > limit else "")
 
 
 def _cannot_list(error: OSError) -> NoReturn:
-    """Say which folder is closed to us, where ``os.walk`` would pass over it."""
+    """Raise an error for a folder without read permission, which ``os.walk`` would skip silently."""
     raise ImageError(f"cannot list folder {error.filename}", expected="a folder", got=error.strerror) from error

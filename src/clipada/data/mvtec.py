@@ -1,6 +1,6 @@
 """The MVTec AD layout: ``<category>/train/good``, ``<category>/test/<defect>``, ``<category>/ground_truth/<defect>``.
 
-Many data sets are re-laid this way, VisA too; ``root`` may also be a single category.
+Many data sets are available in this layout, VisA too; ``root`` may also be a single category.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from clipada.data.categories import category_folders, read_categories
 from clipada.data.dataset import Dataset, Note
-from clipada.data.listing import images_in, name_of, pair_masks, subfolders
+from clipada.data.listing import folder_name, images_in, pair_masks, subfolders
 from clipada.types import Sample
 
 GOOD = "good"
 
 
 def is_mvtec(root: Path) -> bool:
-    """Whether ``root`` is a category in this layout, or holds some."""
+    """Return True if ``root`` is a category in this layout or contains one."""
     return bool(category_folders(root, _is_category))
 
 
@@ -31,8 +31,8 @@ def _is_category(folder: Path) -> bool:
 
 
 def _category(folder: Path, notes: list[Note]) -> Iterator[Sample]:
-    """The samples of one category; adds to ``notes`` what they leave out."""
-    name = name_of(folder)
+    """Yield the samples of one category; add to ``notes`` the files left out."""
+    name = folder_name(folder)
     for path in images_in(folder / "train" / GOOD):
         yield Sample(path=path, category=name, split="train")
     for path in images_in(folder / "test" / GOOD):

@@ -1,4 +1,4 @@
-"""The VisA data set as published: images by category, and ``split_csv/1cls.csv`` that says what each one is."""
+"""VisA layout as published: images by category, and ``split_csv/1cls.csv`` with split, label and mask of each."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ _DEFECTS = {"normal": "good", "anomaly": "bad"}
 
 
 def is_visa(root: Path) -> bool:
-    """Whether ``root`` holds the table of the one-class split."""
+    """Return True if ``root`` has the table of the one-class split."""
     return (root / TABLE).is_file()
 
 
 def read_visa(root: Path) -> Dataset:
-    """List a data set in this layout. Categories of which no image is there are left out.
+    """List a data set in this layout. Categories without any image file are left out.
 
     Raises:
-        DatasetError: The table lacks a column, has a row that cannot be read, names a file twice or one that is not
-            there.
+        DatasetError: The table lacks a column, has an invalid row, or names a file twice or a missing file.
     """
     listed = _read_table(root)
     there = _existing(path for sample in listed for path in _files(sample))
@@ -37,12 +36,12 @@ def read_visa(root: Path) -> Dataset:
     _check(root, kept, there)
     kept.sort(key=lambda sample: (order[sample.category], sample.split != "train"))
     gone = dict.fromkeys(sample.category for sample in listed if sample.category not in found)
-    notes = tuple(Note(text=f"left out: {name}, of which no image is there") for name in gone)
+    notes = tuple(Note(text=f"left out: {name}, as none of its images exists") for name in gone)
     return Dataset(root=root, layout="visa", samples=tuple(kept), notes=notes)
 
 
 def _read_table(root: Path) -> list[Sample]:
-    """The samples of the table, in its order."""
+    """Return the samples of the table, in its order."""
     try:
         with (root / TABLE).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             rows = csv.DictReader(file)
@@ -55,7 +54,7 @@ def _read_table(root: Path) -> list[Sample]:
 
 
 def _sample(root: Path, row: dict[str, str], line: int) -> Sample:
-    """The sample of one row."""
+    """Return the sample of one row."""
     split, defect = _SPLITS.get(row["split"]), _DEFECTS.get(row["label"])
     if not (split and defect and row["object"] and row["image"]):
         got = f"line {line}: " + ",".join(str(row[name] or "") for name in _COLUMNS)
@@ -65,12 +64,12 @@ def _sample(root: Path, row: dict[str, str], line: int) -> Sample:
 
 
 def _files(sample: Sample) -> list[Path]:
-    """The image of a sample, and its mask if it has one."""
+    """Return the image of a sample, and its mask if it has one."""
     return [sample.path] if sample.mask is None else [sample.path, sample.mask]
 
 
 def _existing(paths: Iterable[Path]) -> set[Path]:
-    """Those of ``paths`` that exist, with one listing for each folder."""
+    """Return those of ``paths`` that exist, listing each folder once: faster than a check per file."""
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
         names[path.parent].add(path.name)

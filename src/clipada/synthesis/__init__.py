@@ -1,4 +1,4 @@
-"""Synthetic anomalies: normal images and a ``torch.Generator`` in, images and masks out, a batch at once."""
+"""Synthetic anomalies: a batch of normal images and a ``torch.Generator`` in, images and masks out."""
 
 from clipada.synthesis.augmenters import AUGMENTERS, augment
 from clipada.synthesis.contact_sheet import contact_sheet

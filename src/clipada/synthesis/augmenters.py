@@ -1,8 +1,8 @@
-"""The ten texture augmenters of DRAEM, with imgaug's meaning of their parameters, a batch at once.
+"""Ten texture augmenters of DRAEM on batches, with the parameters of imgaug.
 
-Every ``random_*`` takes images ``(B, 3, H, W)`` float32 of range 0..1, draws parameters for each image of its own, and
-returns new images of the same shape and range. What imgaug does to 8-bit levels is done to floats wherever that is the
-same up to rounding; `equalize` and `posterize`, which exist only on levels, count in 8-bit ones.
+Every ``random_*`` takes images ``(B, 3, H, W)`` float32 of range 0..1, draws parameters for each image separately, and
+returns new images of the same shape and range. imgaug works on 8-bit levels; here floats are used where the result is
+the same up to rounding. `equalize` and `posterize` are defined on levels only and use 8-bit ones.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from clipada.synthesis.affine import rotate
 from clipada.synthesis.draws import chance, integers, uniform
-from clipada.synthesis.warping import rotate
 
 Augmenter = Callable[[Tensor, Generator], Tensor]
 
 _TINY = 1e-8
-"""What a span of values is at least, where it divides."""
+"""Smallest divisor, to avoid division by zero."""
 
 
 def augment(images: Tensor, count: int, generator: Generator) -> list[Tensor]:
-    """Change every image by ``count`` distinct augmenters, drawn in random order for each image.
+    """Apply ``count`` distinct augmenters to each image, drawn in random order for each image.
 
     Args:
-        images: ``(B, 3, H, W)`` float32 of range 0..1; left as they are.
-        count: How many of the ten augmenters each image meets.
+        images: ``(B, 3, H, W)`` float32 of range 0..1; not modified.
+        count: Number of augmenters per image, of the ten.
         generator: Source of the choice and of all parameters.
 
     Returns:
@@ -46,13 +46,13 @@ def augment(images: Tensor, count: int, generator: Generator) -> list[Tensor]:
 
 
 def draw_order(batch: int, count: int, generator: Generator) -> Tensor:
-    """``(batch, count)`` numbers of augmenters, distinct within a row, in order of application."""
+    """Draw ``(batch, count)`` indices of augmenters, distinct within a row, in order of application."""
     keys = torch.rand(batch, len(AUGMENTERS), generator=generator, device=generator.device)
     return keys.argsort(dim=1)[:, :count]
 
 
 def random_gamma(images: Tensor, generator: Generator) -> Tensor:
-    """Gamma contrast ``x ** g``, ``g`` from 0.5..2 for each channel."""
+    """Apply gamma contrast ``x ** g``, ``g`` from 0.5..2 for each channel."""
     exponents = uniform(0.5, 2, (len(images), 3, 1, 1), generator)
     return images.log().mul_(exponents).exp_()  # faster than a power
 
@@ -60,14 +60,14 @@ def random_gamma(images: Tensor, generator: Generator) -> Tensor:
 def random_brightness(images: Tensor, generator: Generator) -> Tensor:
     """Multiply by 0.8..1.2, then add -30..30 of 255.
 
-    imgaug does so to the brightness channel of a color space it draws; to RGB, it is the same for luma.
+    imgaug changes the brightness channel of a randomly drawn color space; on RGB the effect on luma is the same.
     """
     factor = uniform(0.8, 1.2, (len(images), 1, 1, 1), generator)
     return change_brightness(images, factor, uniform(-30, 30, factor.shape, generator) / 255)
 
 
 def random_sharpness(images: Tensor, generator: Generator) -> Tensor:
-    """Pillow's ``EnhanceSharpness``: blend with a blurred copy, by a factor of 0 (blurred) to 3 (sharpened)."""
+    """Blend with a blurred copy by a factor of 0 (blurred) to 3 (sharpened), like Pillow's ``EnhanceSharpness``."""
     return change_sharpness(images, uniform(0, 3, (len(images), 1, 1, 1), generator))
 
 
@@ -90,12 +90,12 @@ def random_posterize(images: Tensor, generator: Generator) -> Tensor:
 
 
 def invert(images: Tensor, _: Generator | None = None) -> Tensor:
-    """``1 - x``. Nothing is drawn."""
+    """Return ``1 - x``. Nothing is drawn."""
     return 1 - images
 
 
 def autocontrast(images: Tensor, _: Generator | None = None) -> Tensor:
-    """Stretch each channel to the full range; a channel of one value stays. Nothing is drawn."""
+    """Stretch each channel to the full range; a constant channel stays. Nothing is drawn."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     flat = high - low < 1 / 255
     return (images - low.masked_fill(flat, 0)).div_((high - low).masked_fill(flat, 1))
@@ -119,14 +119,14 @@ def random_rotation(images: Tensor, generator: Generator) -> Tensor:
 
 
 def change_brightness(images: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
-    """``factor * x + offset``, clamped to 0..1."""
+    """Return ``factor * x + offset``, clamped to 0..1."""
     return (factor * images).add_(offset).clamp_(0, 1)
 
 
 def change_sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    """``factor * x + (1 - factor) * blurred``, clamped to 0..1; the border stays.
+    """Return ``factor * x + (1 - factor) * blurred``, clamped to 0..1; the border stays.
 
-    The blur is Pillow's ``SMOOTH``: a pixel counts five times, its eight neighbors once each.
+    The blur is Pillow's ``SMOOTH``: weight 5 for the pixel, 1 for each of its eight neighbors.
     """
     if min(images.shape[-2:]) < 3:
         return images.clone()
@@ -142,18 +142,20 @@ def shift_hue_saturation(images: Tensor, hue: Tensor, saturation: Tensor) -> Ten
     """Add ``hue`` (in turns) and ``saturation`` (range 0..1, clamped), both ``(B,)``, in the HSV space.
 
     With the hue ``h`` in sixths of a turn, a channel is ``v - v s max(0, min(k, 4 - k, 1))``, ``k = (n + h) mod 6``,
-    ``n`` = 5, 3, 1 for red, green, blue. Of equal highest channels the first tells the hue.
+    ``n`` = 5, 3, 1 for red, green, blue. If several channels are highest, the first determines the hue.
     """
     red, green, blue = images.unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     span = value - torch.minimum(torch.minimum(red, green), blue)
-    reddish = torch.eq(value, red, out=torch.empty_like(value))  # products are several times faster than `where`
+    reddish = torch.eq(
+        value, red, out=torch.empty_like(value)
+    )  # multiplying by masks is several times faster than `where`
     greenish = torch.eq(value, green, out=torch.empty_like(value))
     greenish.addcmul_(greenish, reddish, value=-1)
     bluish = (1 - reddish).sub_(greenish)
     sixths = (green - blue).mul_(reddish).addcmul_(greenish, blue - red).addcmul_(bluish, red - green)
     sixths.div_(span.clamp(min=_TINY)).add_(greenish, alpha=2).add_(bluish, alpha=4)
-    turns = sixths.div_(6).add_(1 + hue[:, None, None])  # 1: positive, as the fraction below needs it
+    turns = sixths.div_(6).add_(1 + hue[:, None, None])  # + 1: `frac_` below needs positive values
     chroma = span.div_(value.clamp(min=_TINY)).add_(saturation[:, None, None]).clamp_(0, 1).mul_(value)
     shifted = torch.empty_like(images)
     for channel, number in enumerate((5, 3, 1)):
@@ -164,7 +166,7 @@ def shift_hue_saturation(images: Tensor, hue: Tensor, saturation: Tensor) -> Ten
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
-    """``1 - x`` where ``x >= threshold``."""
+    """Return ``1 - x`` where ``x >= threshold``, else ``x``."""
     bright = torch.ge(images, threshold, out=torch.empty_like(images))
     return torch.lerp(images, 1 - images, bright)
 
@@ -176,7 +178,7 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
 
 
 def _levels(images: Tensor) -> Tensor:
-    """The nearest 8-bit levels, as floats 0..255."""
+    """Round to 8-bit levels, as floats 0..255."""
     return (images * 255).round_()
 
 
@@ -192,4 +194,4 @@ AUGMENTERS: dict[str, Augmenter] = {
     "equalize": equalize,
     "rotate": random_rotation,
 }
-"""The ten augmenters by name."""
+"""Ten augmenters by name."""

@@ -1,4 +1,4 @@
-"""A sheet of samples, so that a person can judge what trains."""
+"""Contact sheet of training samples for visual inspection."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 from clipada.types import Image
 
 GAP = 4
-"""White pixels between cells."""
+"""Width of the white gap between cells, in pixels."""
 
 
 def contact_sheet(images: Tensor, masks: Tensor | None = None, columns: int | None = None) -> Image:
-    """Lay images out in a grid, each with a copy beside it on which its mask is tinted red and outlined.
+    """Arrange images in a grid, each next to a copy with its mask tinted red and outlined.
 
     Args:
         images: ``(B, 3, H, W)`` float of range 0..1.
-        masks: ``(B, 1, H, W)``, 0 or 1; without them, images stand alone.
-        columns: Images in a row; by default about twice as many rows as columns of pairs.
+        masks: ``(B, 1, H, W)``, 0 or 1; without them, images have no copies.
+        columns: Number of images (or pairs) in a row; by default chosen for a nearly square sheet.
 
     Returns:
         ``(H', W', 3)`` uint8.
@@ -42,14 +42,14 @@ def contact_sheet(images: Tensor, masks: Tensor | None = None, columns: int | No
 
 
 def _to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """``(B, 3, H, W)`` floats 0..1 as ``(B, H, W, 3)`` uint8."""
+    """Convert ``(B, 3, H, W)`` floats 0..1 to ``(B, H, W, 3)`` uint8."""
     levels = (images.detach().clamp(0, 1) * 255).round().byte()
     array: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).cpu().numpy()
     return array
 
 
 def _marked(cell: Image, mask: NDArray[np.bool_]) -> Image:
-    """A copy of ``cell`` ``(H, W, 3)``, red where ``mask`` ``(H, W)`` is set, yellow around it."""
+    """Copy ``cell`` ``(H, W, 3)`` with ``mask`` ``(H, W)`` in red and a yellow outline."""
     marked = cell.copy()
     marked[mask] = (0.6 * cell[mask] + 0.4 * np.array([255, 0, 0])).astype(np.uint8)
     marked[binary_dilation(mask) & ~mask] = (255, 230, 0)

@@ -1,7 +1,7 @@
-"""Synthetic anomalies: DRAEM's recipe (Zavrtanik et al., ICCV 2021, section 3.3), a batch at once.
+"""Synthetic anomalies after DRAEM (Zavrtanik et al., ICCV 2021, section 3.3).
 
-A normal image stays as it is, or gets an area of another texture blended in: where is the mask. Parameters are drawn
-for a batch at once; pixels are changed image by image, which a processor's caches hold.
+A normal image stays unchanged, or another texture is blended into an area of it, and the mask is that area. Parameters
+are drawn for the whole batch; pixels are changed image by image, since one image fits into the processor's caches.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from torch import Generator, Tensor
 
 from clipada.config import SynthesisConfig
 from clipada.errors import ImageError
+from clipada.synthesis.affine import rotations, warp
 from clipada.synthesis.augmenters import augment
 from clipada.synthesis.draws import chance, integers, uniform
 from clipada.synthesis.patches import moved_images, visible
 from clipada.synthesis.perlin import perlin_noise
 from clipada.synthesis.textures import TextureSource
-from clipada.synthesis.warping import turns, warp
 
 
 @dataclass(frozen=True)
 class AnomalySynthesizer:
-    """Draws synthetic anomalies into normal images.
+    """Generator of synthetic anomalies in normal images.
 
     Attributes:
         config: All settings.
-        textures: Where textures come from.
+        textures: Source of the textures.
     """
 
     config: SynthesisConfig
@@ -37,11 +37,11 @@ class AnomalySynthesizer:
         """Rotate some images, then draw an anomaly into some.
 
         Args:
-            images: ``(B, 3, H, W)`` float32 of range 0..1: normal images, left as they are.
+            images: ``(B, 3, H, W)`` float32 of range 0..1: normal images; not modified.
             generator: Source of all randomness, on the images' device.
 
         Returns:
-            images: ``(B, 3, H, W)``, of range 0..1. Outside the mask they are the (rotated) normal images, bit by bit.
+            images: ``(B, 3, H, W)``, of range 0..1. Outside the mask they equal the (rotated) normal images exactly.
             masks: ``(B, 1, H, W)`` float32, 1 where anomalous; all 0 for images left normal.
 
         Raises:
@@ -56,25 +56,24 @@ class AnomalySynthesizer:
     def draw_anomalies(
         self, images: Tensor, masks: Tensor, sources: Tensor, generator: Generator
     ) -> tuple[Tensor, Tensor]:
-        """Draw anomalies where given masks want them.
+        """Draw anomalies inside given masks.
 
         Args:
             images: ``(B, 3, H, W)`` of range 0..1.
             masks: ``(B, 1, H, W)``, 0 or 1; images whose mask is empty stay normal.
-            sources: ``(B, 3, H, W)`` images that parts may be taken from: ``images`` before they were rotated.
+            sources: ``(B, 3, H, W)`` images from which parts may be copied: ``images`` before rotation.
             generator: Source of all randomness.
 
         Returns:
             images: ``(B, 3, H, W)``.
-            masks: ``(B, 1, H, W)``: those given, less the areas in which a part of another image cannot be told from
-                what was there.
+            masks: ``(B, 1, H, W)``: the given masks without areas where a copied part does not visibly differ.
         """
         images, masks = images.clone(), masks.clone()
         self._draw_into(images, masks, sources, generator)
         return images, masks
 
     def _draw_into(self, images: Tensor, masks: Tensor, sources: Tensor, generator: Generator) -> None:
-        """Draw anomalies; see ``draw_anomalies``. What is given is changed."""
+        """Draw anomalies in place; see ``draw_anomalies``."""
         anomalous = masks.amax((1, 2, 3)).nonzero().flatten()
         if not len(anomalous):
             return
@@ -85,15 +84,15 @@ class AnomalySynthesizer:
             blended = blend(image, texture, share)
             if moved:
                 area *= visible(image, blended)
-            torch.lerp(image, blended, area, out=image)  # the one or the other, bit by bit: areas are 0 or 1
+            torch.lerp(image, blended, area, out=image)  # selects exactly: areas are 0 or 1
 
     def draw_textures(
         self, anomalous: Tensor, sources: Tensor, generator: Generator
     ) -> tuple[list[Tensor], list[bool]]:
-        """A texture for each anomaly.
+        """Return a texture for each anomaly.
 
-        With procedural textures, a share of the anomalies takes another image of the batch: a structural defect, in a
-        product's own colors. It meets no augmenters, which would make it one texture more.
+        With procedural textures, a share of the anomalies copies another image of the batch: a structural defect in a
+        product's own colors. Augmenters are not applied to it, as they would turn it into just another texture.
 
         Args:
             anomalous: ``(N,)`` positions in the batch of the images that need one.
@@ -102,7 +101,7 @@ class AnomalySynthesizer:
 
         Returns:
             textures: ``N`` of ``(1, 3, H, W)``, of range 0..1.
-            from_batch: For each, whether it is another image of the batch.
+            from_batch: For each, True if it is another image of the batch.
         """
         share = self.config.patch_share if self.config.textures is None else 0.0
         from_batch = chance(share, (len(anomalous),), generator)
@@ -117,21 +116,21 @@ class AnomalySynthesizer:
 
 
 def rotate_some(images: Tensor, config: SynthesisConfig, generator: Generator) -> Tensor:
-    """A copy of ``images`` ``(B, 3, H, W)``, each rotated with ``rotate_probability``, zero outside."""
+    """Copy ``images`` ``(B, 3, H, W)`` and rotate each with ``rotate_probability``, zero outside."""
     rotated = list(images[:, None])
     chosen = chance(config.rotate_probability, (len(images),), generator).nonzero().flatten()
     if len(chosen):
         degrees = uniform(-config.rotate_degrees, config.rotate_degrees, (len(chosen),), generator)
-        turned = turns(degrees, (images.shape[2], images.shape[3]))[:, None]
+        turned = rotations(degrees, (images.shape[2], images.shape[3]))[:, None]
         for place, turn in zip(chosen.tolist(), turned, strict=True):
             rotated[place] = warp(rotated[place], turn)
     return torch.cat(rotated)
 
 
 def draw_masks(count: int, size: tuple[int, int], config: SynthesisConfig, generator: Generator) -> Tensor:
-    """Masks of anomalies: rotated Perlin noise, cut at a threshold, with ``anomaly_probability``; else empty.
+    """Draw masks: with ``anomaly_probability`` rotated Perlin noise above a threshold, else empty.
 
-    Noise that nowhere exceeds the threshold gives an empty mask too.
+    Noise that nowhere exceeds the threshold also gives an empty mask.
 
     Returns:
         ``(count, 1, H, W)`` float32, 0 or 1.
@@ -140,24 +139,24 @@ def draw_masks(count: int, size: tuple[int, int], config: SynthesisConfig, gener
     chosen = chance(config.anomaly_probability, (count,), generator).nonzero().flatten()
     if len(chosen):
         noise = perlin_noise(draw_lattices(len(chosen), config, generator), size, generator)
-        turned = turns(uniform(-90, 90, (len(chosen),), generator), size)[:, None]
+        turned = rotations(uniform(-90, 90, (len(chosen),), generator), size)[:, None]
         for place, field, turn in zip(chosen.tolist(), noise, turned, strict=True):
             torch.gt(warp(field[None, None], turn)[0], config.noise_threshold, out=masks[place])
     return masks
 
 
 def draw_lattices(count: int, config: SynthesisConfig, generator: Generator) -> Tensor:
-    """``(count, 2)`` int64: cells of the Perlin lattice along rows and columns, powers of 2 drawn independently."""
+    """Draw the number of Perlin cells along rows and columns, independent powers of 2: ``(count, 2)`` int64."""
     return 2 ** integers(0, config.lattice_exponents - 1, (count, 2), generator)
 
 
 def draw_shares(count: int, limit: float, generator: Generator) -> Tensor:
-    """The images' shares ``beta`` in the blend, from ``[0, limit)``: ``(count,)`` float32."""
+    """Draw the images' shares ``beta`` in the blend, from ``[0, limit)``: ``(count,)`` float32."""
     return uniform(0, limit, (count,), generator)
 
 
 def blend(image: Tensor, texture: Tensor, share: Tensor) -> Tensor:
-    """``beta * image + (1 - beta) * texture``: DRAEM's equation 1.
+    """Return ``beta * image + (1 - beta) * texture``: DRAEM's equation 1.
 
     Args:
         image: ``(B, 3, H, W)`` of range 0..1.
@@ -171,7 +170,7 @@ def blend(image: Tensor, texture: Tensor, share: Tensor) -> Tensor:
 
 
 def _require_images(images: Tensor, generator: Generator) -> None:
-    """Raise unless ``images`` are what a batch should be."""
+    """Raise unless ``images`` have the shape, type and device of a batch."""
     fits = images.ndim == 4 and images.shape[1] == 3 and images.is_floating_point()
     if not fits or images.device.type != generator.device.type:
         raise ImageError(

@@ -1,4 +1,4 @@
-"""Textures made of the batch's own images: parts of products where they do not belong."""
+"""Textures copied from the batch's own images: parts of products in wrong places."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from clipada.synthesis.affine import warp
 from clipada.synthesis.draws import chance, integers, log_uniform, uniform
-from clipada.synthesis.warping import warp
 
 VISIBLE_DIFFERENCE = 0.03
-"""The mean absolute difference of values 0..1, about 8 of 255 levels, from which two areas count as different."""
+"""Mean absolute difference of values 0..1 from which two areas count as different: about 8 of 255 levels."""
 
 
 def moved_images(images: Tensor, targets: Tensor, generator: Generator) -> Tensor:
-    """For each target, another image of the batch: turned, flipped, zoomed, and always shifted by 1/8 or more.
+    """Return another image of the batch for each target: rotated, flipped, zoomed, and shifted by at least 1/8.
 
-    The only image of a batch serves itself.
+    In a batch of one image, that image is used.
 
     Args:
         images: ``(B, 3, H, W)``.
@@ -26,7 +26,7 @@ def moved_images(images: Tensor, targets: Tensor, generator: Generator) -> Tenso
         generator: Source of all randomness.
 
     Returns:
-        ``(N, 3, H, W)``; what lies beyond an image's border is its reflection.
+        ``(N, 3, H, W)``; images are continued by reflection beyond their borders.
     """
     others = len(images) - 1
     step = integers(1, max(others, 1), (len(targets),), generator)
@@ -36,9 +36,9 @@ def moved_images(images: Tensor, targets: Tensor, generator: Generator) -> Tenso
 
 
 def visible(images: Tensor, changed: Tensor) -> Tensor:
-    """Where a change can be seen: its amount, averaged over 1/16 of the side, reaches ``VISIBLE_DIFFERENCE``.
+    """Mask visible changes: those whose mean over 1/16 of the side reaches ``VISIBLE_DIFFERENCE``.
 
-    Background laid over the same background is no anomaly (cf. NSA, Schlueter et al., ECCV 2022, section 3.2).
+    Background copied onto the same background is no anomaly (cf. NSA, Schlueter et al., ECCV 2022, section 3.2).
 
     Args:
         images: ``(B, 3, H, W)`` of range 0..1.
@@ -54,7 +54,7 @@ def visible(images: Tensor, changed: Tensor) -> Tensor:
 
 
 def _window_mean(values: Tensor, reach: int) -> Tensor:
-    """The mean of the values up to ``reach`` away along the last axis, as far as there are any; same shape."""
+    """Average the values up to ``reach`` away along the last axis, inside the image; same shape."""
     length = values.shape[-1]
     place = torch.arange(length, device=values.device)
     counts = (place + reach).clamp(max=length - 1) - (place - reach).clamp(min=0) + 1
@@ -63,11 +63,11 @@ def _window_mean(values: Tensor, reach: int) -> Tensor:
 
 
 def _draw_motions(count: int, aspect: float, generator: Generator) -> Tensor:
-    """Random affine maps from target to source, ``(count, 2, 3)``, in ``affine_grid``'s coordinates of -1..1.
+    """Draw random affine maps from target to source, ``(count, 2, 3)``, in ``affine_grid``'s coordinates of -1..1.
 
     Args:
-        count: How many.
-        aspect: Height over width of the images, so that turns keep shapes.
+        count: Number of maps.
+        aspect: Height over width of the images, so that rotations keep shapes.
         generator: Source of all randomness.
     """
     angle = uniform(-math.pi, math.pi, (count,), generator)

@@ -1,4 +1,4 @@
-"""Where the textures of synthetic anomalies come from: rendered, or read from a folder such as DTD."""
+"""Sources of textures for synthetic anomalies: procedural, or images of a folder such as DTD."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from clipada.config import SynthesisConfig
 from clipada.data.listing import images_below
 from clipada.errors import ClipAdaError, DatasetError, ImageError
 from clipada.images import read_rgb, resize
-from clipada.synthesis.coloring import color
 from clipada.synthesis.draws import integers
-from clipada.synthesis.families import FAMILIES
+from clipada.synthesis.palettes import color
+from clipada.synthesis.patterns import FAMILIES
 from clipada.types import Failure, Image
 
 
 class TextureSource(Protocol):
-    """Anything that gives textures."""
+    """Source of textures."""
 
     @property
     def failures(self) -> Mapping[Path, Failure]:
-        """The files found unreadable so far; others took their places."""
+        """Files that could not be read so far; they were replaced by others."""
         ...
 
     def draw(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
         """Draw textures.
 
         Args:
-            count: How many.
+            count: Number of textures.
             size: Height and width in pixels.
             generator: Source of all randomness; the result is on its device.
 
@@ -43,17 +43,17 @@ class TextureSource(Protocol):
 
 
 def texture_source(config: SynthesisConfig) -> TextureSource:
-    """The source that ``config.textures`` names. Raises ``DatasetError`` if its folder holds no images."""
+    """Return the source that ``config.textures`` selects. Raise ``DatasetError`` if its folder has no images."""
     return ProceduralTextures() if config.textures is None else FolderTextures(Path(config.textures))
 
 
 @dataclass(frozen=True)
 class ProceduralTextures:
-    """Textures rendered from random parameters: a pattern of one of the ``FAMILIES``, colored at random."""
+    """Procedural textures: a pattern of one of the ``FAMILIES`` with random colors."""
 
     @property
     def failures(self) -> Mapping[Path, Failure]:
-        """None: nothing is read."""
+        """Empty: nothing is read."""
         return {}
 
     def draw(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
@@ -71,11 +71,11 @@ class ProceduralTextures:
 
 @dataclass
 class FolderTextures:
-    """The images at any depth below a folder, decoded when drawn.
+    """Images at any depth below a folder, decoded when drawn.
 
     Attributes:
-        folder: Where they lie.
-        paths: The files, sorted.
+        folder: Folder of the images.
+        paths: Image files, sorted.
     """
 
     folder: Path
@@ -91,7 +91,7 @@ class FolderTextures:
 
     @property
     def failures(self) -> Mapping[Path, Failure]:
-        """The files found unreadable so far; others took their places."""
+        """Files that could not be read so far; they were replaced by others."""
         return self._failures
 
     def draw(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
@@ -107,7 +107,7 @@ class FolderTextures:
         return textures.to(generator.device) / 255
 
     def _readable(self, start: int) -> Image:
-        """The first image from position ``start`` on that can be read."""
+        """Return the first readable image from position ``start`` on."""
         for path in (*self.paths[start:], *self.paths[:start]):
             if path in self._failures:
                 continue

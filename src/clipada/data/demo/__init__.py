@@ -1,6 +1,6 @@
-"""Three procedural products to try everything with, offline: a woven fabric, a turned metal disc, a tray of tablets.
+"""Three procedural products for an offline demo: a woven fabric, a turned metal disc, a tray of tablets.
 
-Their defects are drawn by code of their own: nothing is shared with the synthetic anomalies that models train on.
+Their defects share no code with the synthetic anomalies that models are trained on.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from clipada.data.demo.fabric import FABRIC
 from clipada.data.demo.metal import METAL
 from clipada.data.demo.product import GOOD, Part, Product
 from clipada.data.demo.tablets import TABLETS
-from clipada.data.demo.writing import write_held_out, write_products
+from clipada.data.demo.writer import write_held_out, write_products
 
 PRODUCTS: tuple[Product, ...] = (FABRIC, METAL, TABLETS)
 

@@ -1,4 +1,4 @@
-"""From a surface to its photograph: light, shadow, lens and sensor."""
+"""Simulated camera that photographs a surface: light, shadow, lens and sensor."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import scipy.ndimage
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from clipada.data.demo.brush import SIDE, Field, distance, smooth_noise
+from clipada.data.demo.drawing import SIDE, Field, distance, smooth_noise
 from clipada.types import Image
 
 Color = NDArray[np.floating[Any]]
 """Three values per pixel, ``(H, W, 3)``, linear red, green and blue, 0..1, float32."""
 
 REACH = 6
-"""Shadows are cast this far, in pixels."""
+"""Longest shadow, in pixels."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """What stands before the camera.
+    """Surface in front of the camera.
 
     Attributes:
-        color: The share of light that is thrown back.
-        height: In pixels, toward the camera; slopes are lit and high parts cast shadows.
+        color: Share of light that is reflected.
+        height: Height in pixels, toward the camera; slopes are shaded and high parts cast shadows.
     """
 
     color: Color = field(repr=False)
@@ -36,12 +36,12 @@ class Surface:
 
 @dataclass(frozen=True)
 class Camera:
-    """Light, lens and sensor of one photograph. The same surface before the same camera gives the same picture.
+    """Light, lens and sensor of one photograph. The same surface and camera always give the same picture.
 
     Attributes:
-        direction: Where the light comes from, in the picture, in radians; 0 is the right, pi / 2 below.
-        exposure: ``(H, W, 3)``: how much light falls on every pixel, vignette and tint included.
-        noise: ``(H, W, 3)``: the sensor's noise, deviation 1.
+        direction: Direction of the light source in the picture, in radians; 0 is right, pi / 2 is below.
+        exposure: ``(H, W, 3)``: light on each pixel, including vignette and tint.
+        noise: ``(H, W, 3)``: sensor noise, deviation 1.
     """
 
     direction: float
@@ -50,7 +50,7 @@ class Camera:
 
     @classmethod
     def draw(cls, rng: Generator) -> Camera:
-        """A camera on a stand: light from the upper left, a little different every time."""
+        """Draw a camera on a stand: light from the upper left, slightly different each time."""
         middle = (SIDE / 2 + rng.uniform(-25, 25), SIDE / 2 + rng.uniform(-25, 25))
         vignette = 1 - 0.16 * (distance(middle) / (SIDE / 2)) ** 2
         light = vignette * (1 + 0.02 * smooth_noise(rng, 90)) * rng.uniform(0.9, 1.08)
@@ -60,23 +60,23 @@ class Camera:
         return cls(direction, light[..., None] * tint, noise)
 
     def photograph(self, surface: Surface) -> Image:
-        """The picture, ``(H, W, 3)`` uint8, sRGB."""
+        """Photograph a surface: ``(H, W, 3)`` uint8, sRGB."""
         light = self._shading(surface.height) * self._sunlit(surface.height)
         linear = surface.color * self.exposure * light[..., None]
         seen = scipy.ndimage.gaussian_filter(linear, (0.55, 0.55, 0), truncate=3)
-        encoded = 255 * np.sqrt(np.clip(seen, 0, 1)) + 1.3 * self.noise  # a gamma of 2, near enough to sRGB
+        encoded = 255 * np.sqrt(np.clip(seen, 0, 1)) + 1.3 * self.noise  # a gamma of 2 approximates sRGB
         picture: Image = np.clip(np.rint(encoded), 0, 255).astype(np.uint8)
         return picture
 
     def _shading(self, height: Field) -> Field:
-        """Brightness of slopes: those that face the light are brighter than 1."""
+        """Compute the brightness of slopes: those that face the light are brighter than 1."""
         down, across = np.gradient(height)
         facing = -(across * math.cos(self.direction) + down * math.sin(self.direction))
         shade: Field = 1 + 0.75 * facing / np.sqrt(1 + across**2 + down**2)
         return np.clip(shade, 0.25, 1.75)
 
     def _sunlit(self, height: Field) -> Field:
-        """1 in the light, less where something higher stands between."""
+        """Compute shadows: 1 in the light, less where something higher is in between."""
         hidden = np.zeros_like(height)
         for step in range(1, REACH + 1, 2):
             shift = (round(-step * math.sin(self.direction)), round(-step * math.cos(self.direction)))
@@ -86,13 +86,13 @@ class Camera:
 
 
 def _shifted(height: Field, shift: tuple[int, int]) -> Field:
-    """The field moved by whole pixels; its border is repeated."""
+    """Shift a field by whole pixels; its border is repeated."""
     padded = np.pad(height, REACH, mode="edge")
     top, left = REACH - shift[0], REACH - shift[1]
     return padded[top : top + SIDE, left : left + SIDE]
 
 
 def mixed(color: Color, other: Color | tuple[float, float, float], share: Field) -> Color:
-    """``color`` with ``share`` (0..1) of it replaced by ``other``."""
+    """Blend ``color`` with ``share`` (0..1) of ``other``."""
     weight = np.clip(share, 0, 1)[..., None]
     return color + (np.asarray(other, dtype=np.float32) - color) * weight

@@ -1,4 +1,4 @@
-"""A woven fabric: plain weave of a warp and a weft thread, laid flat on a dark table."""
+"""Woven fabric: plain weave of warp and weft threads, flat on a dark table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from clipada.data.demo.brush import (
+from clipada.data.demo.camera import Surface, mixed
+from clipada.data.demo.drawing import (
     SIDE,
     Field,
     Point,
@@ -24,7 +25,6 @@ from clipada.data.demo.brush import (
     spot,
     turned,
 )
-from clipada.data.demo.camera import Surface, mixed
 from clipada.data.demo.product import Product
 
 PERIOD = 6.6
@@ -35,21 +35,21 @@ WEFT = np.array((0.42, 0.46, 0.48), dtype=np.float32)
 TABLE = np.array((0.018, 0.017, 0.016), dtype=np.float32)
 
 THREADS = 96
-"""Threads in each direction, more than the picture shows."""
+"""Number of threads in each direction; more than are visible."""
 
 
 @dataclass(frozen=True)
 class Weave:
-    """One piece of fabric.
+    """Piece of fabric.
 
     Attributes:
-        across: Position of every pixel across the warp threads, in threads.
+        across: Position of each pixel across the warp threads, in threads.
         along: Position across the weft threads, in threads.
         warp: ``(THREADS, 3)``: color of each warp thread.
         weft: ``(THREADS, 3)``: color of each weft thread.
-        fuzz: Fine brightness of the fibers.
-        warp_gone: Where the warp threads are missing, 0..1.
-        weft_gone: Where the weft threads are missing, 0..1.
+        fuzz: Fine brightness variation of the fibers.
+        warp_gone: Missing share of the warp threads, 0..1, per pixel.
+        weft_gone: Missing share of the weft threads, 0..1, per pixel.
     """
 
     across: Field = field(repr=False)
@@ -62,7 +62,7 @@ class Weave:
 
 
 def draw(rng: Generator) -> Weave:
-    """A piece laid down a little askew and drawn a little out of shape."""
+    """Draw a piece of fabric, slightly rotated and distorted."""
     period = PERIOD * rng.uniform(0.97, 1.03)
     across, along = (
         position / period
@@ -82,7 +82,7 @@ def draw(rng: Generator) -> Weave:
 
 
 def surface(weave: Weave) -> Surface:
-    """The weave: at every crossing one thread passes over the other."""
+    """Return the surface of the weave: at each crossing one thread passes over the other."""
     i, j = np.floor(weave.across), np.floor(weave.along)
     u, v = weave.across - i - 0.5, weave.along - j - 0.5
     over = np.where((i + j) % 2 == 0, np.float32(1), np.float32(-1))
@@ -98,7 +98,7 @@ def surface(weave: Weave) -> Surface:
 
 
 def broken_thread(weave: Weave, rng: Generator) -> Surface:
-    """One or two threads missing over a length, their loose ends standing off."""
+    """Remove one or two threads over a length; their loose ends stick out."""
     center, length = _place(rng, 40), rng.uniform(26, 90)
     width, lengthwise = int(rng.integers(1, 3)), rng.random() < 0.5
     first, second = (weave.across, weave.along) if lengthwise else (weave.along, weave.across)
@@ -115,7 +115,7 @@ def broken_thread(weave: Weave, rng: Generator) -> Surface:
 
 
 def hole(weave: Weave, rng: Generator) -> Surface:
-    """A torn hole with frayed threads around and across its rim."""
+    """Tear a hole with frayed threads around and across its rim."""
     depth = spot(rng, _place(rng, 40), rng.uniform(7, 24), roughness=0.3, stretch=rng.uniform(1, 1.6))
     frays = rng.normal(0, 3.2, (2, THREADS)).astype(np.float32)
     warp = ramp(depth + frays[0][_index(np.floor(weave.across))], -0.5, 1.5)
@@ -125,7 +125,7 @@ def hole(weave: Weave, rng: Generator) -> Surface:
 
 
 def stain(weave: Weave, rng: Generator) -> Surface:
-    """Oil, coffee or dye that soaked in, darker at its rim."""
+    """Soak an area with oil, coffee or dye, darker at its rim."""
     clean = surface(weave)
     depth = spot(rng, _place(rng, 34), rng.uniform(10, 40), roughness=0.35, stretch=rng.uniform(1, 1.8))
     depth = depth + 2.5 * rough_noise(rng, 12)
@@ -136,7 +136,7 @@ def stain(weave: Weave, rng: Generator) -> Surface:
 
 
 def pulled_weave(weave: Weave, rng: Generator) -> Surface:
-    """A snag: threads drawn together along a line, gaping beside it."""
+    """Pull threads together along a line, with gaps beside it: a snag."""
     (x, y), upright = _place(rng, 50), rng.random() < 0.5
     length, reach = rng.uniform(18, 42), rng.uniform(12, 18)
     along, across = (Y - y, X - x) if upright else (X - x, Y - y)
@@ -152,7 +152,7 @@ def pulled_weave(weave: Weave, rng: Generator) -> Surface:
 
 
 def foreign_fiber(weave: Weave, rng: Generator) -> Surface:
-    """A hair, a red yarn or a bright lint fiber lying on the cloth."""
+    """Put a hair, a red yarn or a bright lint fiber on the cloth."""
     kinds = (
         ((0.02, 0.015, 0.01), 1.5),
         ((0.42, 0.03, 0.03), 2.4),
@@ -165,7 +165,7 @@ def foreign_fiber(weave: Weave, rng: Generator) -> Surface:
 
 
 def colored_thread(weave: Weave, rng: Generator) -> Surface:
-    """One to three neighboring threads of the wrong color, over a length or from edge to edge."""
+    """Dye one to three neighboring threads, over a length or from edge to edge."""
     colors = ((0.55, 0.10, 0.06), (0.02, 0.02, 0.025), (0.72, 0.55, 0.12), (0.80, 0.80, 0.78))
     color, lengthwise = np.array(colors[rng.integers(len(colors))], dtype=np.float32), rng.random() < 0.5
     x, y = (int(value) for value in _place(rng, 50))
@@ -194,7 +194,7 @@ FABRIC = Product(
 
 
 def _thread(position: Field, length: Field, over: Field) -> Field:
-    """Height of a thread: round across its width (``position``, -0.5..0.5), up and down along its length."""
+    """Return the height of a thread: round across its width (``position``, -0.5..0.5), a wave along its length."""
     crown = 1.3 * np.sqrt(np.clip(1 - (2 * position / 0.96) ** 2, 0, None))
     gap = 1.5 * (np.abs(position) > 0.47).astype(np.float32)
     height: Field = crown + 0.9 * over * np.cos(math.pi * length) - gap
@@ -202,7 +202,7 @@ def _thread(position: Field, length: Field, over: Field) -> Field:
 
 
 def _thread_colors(rng: Generator, color: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A little different from thread to thread, and from piece to piece."""
+    """Draw colors that differ slightly between threads and between pieces."""
     shades = color * (1 + rng.normal(0, 0.07, (THREADS, 1))) * (1 + rng.normal(0, 0.02, 3))
     return shades.astype(np.float32)
 
@@ -212,11 +212,11 @@ def _index(thread: Field) -> NDArray[np.intp]:
 
 
 def _laid_on(cloth: Surface, cover: Field, color: NDArray[np.float32], height: float) -> Surface:
-    """A fiber on the cloth: its color, its body, and so its shadow."""
+    """Put a fiber on the cloth: its color and its height, and thus its shadow."""
     return Surface(mixed(cloth.color, color, cover), np.maximum(cloth.height, cover * (2 + height)))
 
 
 def _place(rng: Generator, margin: float) -> Point:
-    """A point at least ``margin`` pixels from the picture's edge."""
+    """Draw a point at least ``margin`` pixels from the picture's edge."""
     x, y = rng.uniform(margin, SIDE - margin, 2)
     return float(x), float(y)

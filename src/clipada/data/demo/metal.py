@@ -1,4 +1,4 @@
-"""A turned metal disc with a bore, three bolt holes and a printed mark, on a rubber mat."""
+"""Turned metal disc with a bore, three bolt holes and a printed mark, on a rubber mat."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import PIL.ImageFont
 import scipy.ndimage
 from numpy.random import Generator
 
-from clipada.data.demo.brush import (
+from clipada.data.demo.camera import Color, Surface, mixed
+from clipada.data.demo.drawing import (
     SIDE,
     Field,
     Point,
@@ -27,14 +28,13 @@ from clipada.data.demo.brush import (
     smooth_noise,
     spot,
 )
-from clipada.data.demo.camera import Color, Surface, mixed
 from clipada.data.demo.product import Product
 
 RADIUS, BORE, BOLT = 110.0, 27.0, 8.0
 """Radii of the disc, of its bore and of its bolt holes, in pixels."""
 
 BOLTS_AT = 72.0
-"""Distance of the bolt holes from the middle, in pixels."""
+"""Distance of the bolt holes from the center, in pixels."""
 
 STEEL = (0.52, 0.53, 0.55)
 INK = (0.035, 0.04, 0.06)
@@ -43,14 +43,14 @@ MAT = (0.026, 0.028, 0.032)
 
 @dataclass(frozen=True)
 class Disc:
-    """One disc.
+    """Metal disc on a mat.
 
     Attributes:
-        center: Its middle.
-        turn: How far it is turned, in radians.
-        steel: ``(H, W, 3)``: its bare face, with turning marks and highlights.
-        mat: ``(H, W, 3)``: what it lies on.
-        solid: How much of each pixel is metal, 0..1.
+        center: Center of the disc.
+        turn: Rotation, in radians.
+        steel: ``(H, W, 3)``: color of the bare face, with turning marks and highlights.
+        mat: ``(H, W, 3)``: color of the mat.
+        solid: Share of each pixel that is metal, 0..1.
         edge: Height of rims and bevels, in pixels.
         mark: Coverage with ink, 0..1.
     """
@@ -65,7 +65,7 @@ class Disc:
 
 
 def draw(rng: Generator) -> Disc:
-    """A disc put down a little off the middle and a little turned, with its own turning marks, tone and lot number."""
+    """Draw a disc slightly off center and slightly rotated, with its own turning marks, tone and lot number."""
     center, turn = (rng.normal(SIDE / 2, 2.5), rng.normal(SIDE / 2, 2.5)), math.radians(rng.uniform(-9, 9))
     radius = distance(center)
     holes = np.min(
@@ -84,13 +84,13 @@ def draw(rng: Generator) -> Disc:
 
 
 def surface(disc: Disc) -> Surface:
-    """The printed disc on its mat."""
+    """Return the surface of the printed disc on its mat."""
     face = mixed(disc.steel, INK, 0.9 * disc.mark)
     return Surface(mixed(disc.mat, face, disc.solid), disc.edge)
 
 
 def scratch(disc: Disc, rng: Generator) -> Surface:
-    """One to three scratches that cut through the turning marks to bright metal."""
+    """Cut one to three scratches through the turning marks to bright metal."""
     scratched, where = surface(disc), _on_face(disc, rng, 14)
     angle, length = rng.uniform(0, math.pi), rng.uniform(22, 95)
     for _ in range(int(rng.integers(1, 4))):
@@ -104,7 +104,7 @@ def scratch(disc: Disc, rng: Generator) -> Surface:
 
 
 def dent(disc: Disc, rng: Generator) -> Surface:
-    """A blow's pit: one side bright, the other dark, its rim thrown up."""
+    """Dent the face: one side bright, the other dark, with a raised rim."""
     sound = surface(disc)
     radius = rng.uniform(7, 18)
     depth = spot(rng, _on_face(disc, rng, radius + 3), radius, roughness=0.12, stretch=rng.uniform(1, 1.5))
@@ -115,7 +115,7 @@ def dent(disc: Disc, rng: Generator) -> Surface:
 
 
 def rust(disc: Disc, rng: Generator) -> Surface:
-    """A patch of corrosion, dense in its middle and speckled around."""
+    """Corrode a patch, dense in the middle and speckled around."""
     sound, radius = surface(disc), rng.uniform(10, 38)
     depth = spot(rng, _on_face(disc, rng, 10), radius, roughness=0.4, stretch=rng.uniform(1, 1.7))
     eaten = ramp(depth / radius + 0.45 * rough_noise(rng, 9), 0.05, 0.35) * disc.solid
@@ -125,7 +125,7 @@ def rust(disc: Disc, rng: Generator) -> Surface:
 
 
 def chip(disc: Disc, rng: Generator) -> Surface:
-    """A piece broken out of the outer edge or the bore, leaving a rough bright fracture."""
+    """Break a piece out of the outer edge or the bore, which leaves a rough bright fracture."""
     at_bore = rng.random() < 0.25
     edge = _polar(disc.center, BORE - 1 if at_bore else RADIUS + 1, rng.uniform(0, 2 * math.pi))
     depth = spot(rng, edge, rng.uniform(9, 16) if at_bore else rng.uniform(11, 30), roughness=0.2)
@@ -138,7 +138,7 @@ def chip(disc: Disc, rng: Generator) -> Surface:
 
 
 def smeared_print(disc: Disc, rng: Generator) -> Surface:
-    """Ink wiped aside while wet, over a part of the mark."""
+    """Smear the wet ink of a part of the mark."""
     x, y = _polar(disc.center, BOLTS_AT, disc.turn + math.pi / 2 + rng.uniform(-0.35, 0.35))
     wiped = ramp(spot(rng, (x, y), rng.uniform(13, 28), roughness=0.2, stretch=1.5), -3, 3)
     reach, angle = int(rng.integers(9, 20)), disc.turn + math.pi * int(rng.integers(2)) + rng.normal(0, 0.5)
@@ -152,7 +152,7 @@ def smeared_print(disc: Disc, rng: Generator) -> Surface:
 
 
 def swarf(disc: Disc, rng: Generator) -> Surface:
-    """A curled metal shaving left on the part, bright on top, casting a shadow."""
+    """Put a curled metal shaving on the part, bright on top, with a shadow."""
     sound, (x, y) = surface(disc), _on_face(disc, rng, 16)
     turns, radius, drift = rng.uniform(1.2, 3.2), rng.uniform(5, 12), rng.uniform(2, 7)
     t, angle = np.linspace(0, 1, 60), rng.uniform(0, 2 * math.pi)
@@ -181,7 +181,7 @@ METAL = Product(
 
 
 def _steel(rng: Generator, center: Point, radius: Field) -> Color:
-    """Turned steel: fine rings, and light thrown back in a bow tie across them."""
+    """Draw turned steel: fine rings with bow-tie-shaped highlights across them."""
     angle = np.arctan2(Y - center[1], X - center[0])
     wobble = radius + 0.4 * smooth_noise(rng, 60)
     grooves = np.convolve(rng.normal(0, 1, 700), (0.25, 0.5, 0.25), mode="same")
@@ -195,7 +195,7 @@ def _steel(rng: Generator, center: Point, radius: Field) -> Color:
 
 
 def _printed(rng: Generator, center: Point, turn: float) -> Field:
-    """The mark, printed below the bore, with a lot number of its own and ink a little uneven."""
+    """Print the mark below the bore, with a random lot number and slightly uneven ink."""
     canvas = PIL.Image.new("L", (2 * SIDE, 2 * SIDE))
     pen, (x, y) = PIL.ImageDraw.Draw(canvas), (SIDE, SIDE + 2 * 62)
     pen.text((x, y), "CA-204", fill=255, font=PIL.ImageFont.load_default(44), anchor="mm")
@@ -214,7 +214,7 @@ def _polar(center: Point, radius: float, angle: float) -> Point:
 
 
 def _on_face(disc: Disc, rng: Generator, margin: float) -> Point:
-    """A point of the face at least ``margin`` pixels from bore and outer edge, and not in a bolt hole."""
+    """Draw a point of the face at least ``margin`` pixels from bore and outer edge, not in a bolt hole."""
     while True:
         radius, angle = rng.uniform(BORE + margin, RADIUS - margin), rng.uniform(0, 2 * math.pi)
         x, y = _polar(disc.center, radius, angle)

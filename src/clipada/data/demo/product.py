@@ -1,4 +1,4 @@
-"""A product: how a good part is drawn, and what can go wrong with it."""
+"""Product of the demo: functions that draw a good part and its defects."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 import scipy.ndimage
 from numpy.random import Generator
 
-from clipada.data.demo.brush import SIDE
 from clipada.data.demo.camera import Camera, Surface
+from clipada.data.demo.drawing import SIDE
 from clipada.types import Image, Mask
 
 VISIBLE = 10
-"""From this many levels of 255 on, in any channel, two pixels are different to the eye."""
+"""Difference in any channel, in levels of 255, from which two pixels count as visibly different."""
 
 SMALLEST = 24
-"""A defect covers at least this many pixels."""
+"""Smallest number of pixels that a defect covers."""
 
 GOOD = "good"
 
 
 @dataclass(frozen=True)
 class Part:
-    """One photographed part.
+    """Photographed part.
 
     Attributes:
-        image: What the camera saw.
-        mask: Where it differs from the photograph of the same part without its defect; empty for a good part.
+        image: Photograph.
+        mask: Pixels that differ from a photograph of the same part without the defect; empty for a good part.
     """
 
     image: Image = field(repr=False)
@@ -38,13 +38,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Product:
-    """A product of the demo.
+    """Product of the demo.
 
     Attributes:
-        name: Its category.
-        draw: Draws a good part: its pose, its texture, its color.
-        surface: What that part looks like.
-        defects: For each kind of defect, what the part looks like with one.
+        name: Category.
+        draw: Function that draws a good part: pose, texture, color.
+        surface: Function that returns the part's surface.
+        defects: For each kind of defect, function that returns the surface of the part with such a defect.
     """
 
     name: str
@@ -56,10 +56,10 @@ class Product:
         """Photograph one part.
 
         Args:
-            seed: Another seed, other parts.
+            seed: Seed of all random draws.
             split: ``"train"``, ``"test"`` or ``"held-out"``.
-            kind: ``"good"``, or the kind of its defect.
-            index: Which of these parts. The same four arguments always give the same part.
+            kind: ``"good"``, or the kind of defect.
+            index: Number of the part. The same four arguments always give the same part.
         """
         rng = np.random.default_rng([seed, *f"{self.name}/{split}/{kind}/{index}".encode()])
         part, camera = self.draw(rng), Camera.draw(rng)
@@ -74,7 +74,7 @@ class Product:
 
 
 def _difference(image: Image, other: Image) -> Mask:
-    """Where two pictures visibly differ: without stray pixels, gaps between threads or grains closed."""
+    """Mask the pixels where two pictures visibly differ: stray pixels removed, gaps between threads closed."""
     apart = np.abs(image.astype(np.int16) - other).max(axis=-1)
     disc = scipy.ndimage.iterate_structure(scipy.ndimage.generate_binary_structure(2, 1), 3)
     solid = scipy.ndimage.binary_closing(np.pad(apart >= VISIBLE, 4), disc)[4:-4, 4:-4]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.random import Generator
 
-from clipada.data.demo.brush import (
+from clipada.data.demo.camera import Color, Surface, mixed
+from clipada.data.demo.drawing import (
     SIDE,
     WHOLE,
     Field,
@@ -25,11 +26,10 @@ from clipada.data.demo.brush import (
     spot,
     turned,
 )
-from clipada.data.demo.camera import Color, Surface, mixed
 from clipada.data.demo.product import Product
 
 PITCH, POCKET, RADIUS, CUP = 78.0, 34.0, 27.0, 23.0
-"""Pixels from pocket to pocket, radius of a pocket, of a tablet, and of the cup below it."""
+"""Distance between pockets and radii of a pocket, of a tablet and of the cup below it, in pixels."""
 
 CREAM = (0.78, 0.74, 0.64)
 PLASTIC = (0.10, 0.20, 0.27)
@@ -38,15 +38,15 @@ RUBBER = (0.02, 0.02, 0.022)
 
 @dataclass(frozen=True)
 class Tablet:
-    """One tablet.
+    """Tablet in a tray.
 
     Attributes:
-        center: Its middle.
-        turn: Direction of its score line, in radians.
-        radius: In pixels.
+        center: Center of the tablet.
+        turn: Direction of the score line, in radians.
+        radius: Radius in pixels.
         color: Linear red, green and blue.
         length: Length over width; 1 is round.
-        scored: Whether it has a score line.
+        scored: True if it has a score line.
     """
 
     center: Point
@@ -57,19 +57,19 @@ class Tablet:
     scored: bool = True
 
     def window(self) -> Window:
-        """The square that holds it."""
+        """Return the square that contains the tablet."""
         reach, (x, y) = int(self.radius * self.length) + 3, self.center
         return np.s_[max(0, int(y) - reach) : int(y) + reach + 1, max(0, int(x) - reach) : int(x) + reach + 1]
 
     def depth(self, window: Window = WHOLE) -> Field:
-        """How deep every pixel lies inside its outline, in pixels; below 0 outside."""
+        """Return each pixel's signed distance to the outline, in pixels: above 0 inside, below 0 outside."""
         along, across = turned(self.center, self.turn, window)
         straight = np.clip(np.abs(along) - self.radius * (self.length - 1), 0, None)
         depth: Field = self.radius - np.hypot(straight, across)
         return depth
 
     def height(self, window: Window) -> Field:
-        """Its rounded edge, its slightly domed face and its score line, in pixels."""
+        """Return the height of the rounded edge, the slightly domed face and the score line, in pixels."""
         depth = self.depth(window)
         body: Field = 5 * ramp(depth, -0.8, 6) + 1.5 * np.clip(depth / self.radius, 0, 1)
         if self.scored:
@@ -80,13 +80,13 @@ class Tablet:
 
 @dataclass(frozen=True)
 class Tray:
-    """One tray.
+    """Tray with tablets.
 
     Attributes:
-        tablets: What lies in it.
-        plastic: ``(H, W, 3)``: the tray's color, and its cups'.
-        pockets: The tray's height, in pixels; its pockets lie lower.
-        powder: Fine brightness of pressed powder.
+        tablets: Tablets in the pockets.
+        plastic: ``(H, W, 3)``: color of the tray and its cups.
+        pockets: Height of the tray, in pixels; pockets are lower.
+        powder: Fine brightness variation of pressed powder.
     """
 
     tablets: tuple[Tablet, ...]
@@ -96,7 +96,7 @@ class Tray:
 
 
 def draw(rng: Generator) -> Tray:
-    """A tray put down a little askew, each tablet turned as it fell."""
+    """Draw a slightly rotated tray with randomly rotated tablets."""
     corner, askew = rng.normal(SIDE / 2, 2.5, 2).tolist(), math.radians(rng.normal(0, 1.2))
     red, green, blue = (np.array(CREAM) * rng.normal(1, 0.01, 3) * rng.uniform(0.95, 1.05)).tolist()
     pockets, cups, tablets = np.zeros_like(X), np.zeros_like(X), []
@@ -117,7 +117,7 @@ def draw(rng: Generator) -> Tray:
 
 
 def surface(tray: Tray) -> Surface:
-    """The tray with its tablets."""
+    """Return the surface of the tray with its tablets."""
     color, height = tray.plastic.copy(), tray.pockets.copy()
     for tablet in tray.tablets:
         window = tablet.window()
@@ -129,12 +129,12 @@ def surface(tray: Tray) -> Surface:
 
 
 def chipped(tray: Tray, rng: Generator) -> Surface:
-    """A piece broken off a tablet's edge, its fracture rough, crumbs beside it."""
-    spoiled = _chosen(tray, rng)
-    tablet, angle = tray.tablets[spoiled], rng.uniform(0, 2 * math.pi)
+    """Break a piece off a tablet's edge, with a rough fracture and crumbs beside it."""
+    index = _chosen(tray, rng)
+    tablet, angle = tray.tablets[index], rng.uniform(0, 2 * math.pi)
     x, y = (tablet.center[0] + RADIUS * math.cos(angle), tablet.center[1] + RADIUS * math.sin(angle))
     depth = spot(rng, (x, y), rng.uniform(9, 22), roughness=0.25) + 0.8 * smooth_noise(rng, 4)
-    rest = surface(_without(tray, spoiled))
+    rest = surface(_without(tray, index))
     whole = surface(tray)
     gone, fracture = ramp(depth, 1, 2.5), ramp(depth, -2.5, -1)
     rough = whole.color * (0.72 + 0.12 * smooth_noise(rng, 3))[..., None]
@@ -151,7 +151,7 @@ def chipped(tray: Tray, rng: Generator) -> Surface:
 
 
 def cracked(tray: Tray, rng: Generator) -> Surface:
-    """A jagged crack through a tablet."""
+    """Crack a tablet with a jagged line."""
     whole, tablet = surface(tray), tray.tablets[_chosen(tray, rng)]
     start = (tablet.center[0] + rng.normal(0, 4), tablet.center[1] + rng.normal(0, 4))
     points = curve(rng, start, rng.uniform(0, math.pi), rng.uniform(34, 62), 1.0)
@@ -165,7 +165,7 @@ def cracked(tray: Tray, rng: Generator) -> Surface:
 
 
 def discolored(tray: Tray, rng: Generator) -> Surface:
-    """A tablet with brown, yellow, gray or greenish blotches."""
+    """Stain a tablet with brown, yellow, gray or greenish blotches."""
     whole, tablet = surface(tray), tray.tablets[_chosen(tray, rng)]
     tints = ((0.62, 0.40, 0.18), (0.85, 0.66, 0.24), (0.50, 0.50, 0.50), (0.55, 0.66, 0.45))
     tint = np.array(tints[rng.integers(len(tints))], dtype=np.float32)
@@ -176,7 +176,7 @@ def discolored(tray: Tray, rng: Generator) -> Surface:
 
 
 def foreign_particle(tray: Tray, rng: Generator) -> Surface:
-    """One to three dark or metallic particles, or a hair, on tablets or tray."""
+    """Put one to three dark or metallic particles, or a hair, on tablets or tray."""
     dirty, (x, y) = surface(tray), rng.uniform(24, SIDE - 24, 2).tolist()
     if rng.random() < 0.3:
         hair = curve(rng, (x, y), rng.uniform(0, math.pi), rng.uniform(30, 80), 3)
@@ -191,19 +191,19 @@ def foreign_particle(tray: Tray, rng: Generator) -> Surface:
 
 
 def missing(tray: Tray, rng: Generator) -> Surface:
-    """An empty pocket."""
+    """Leave a pocket empty."""
     return surface(_without(tray, _chosen(tray, rng)))
 
 
 def wrong_tablet(tray: Tray, rng: Generator) -> Surface:
-    """Another product in a pocket: a colored caplet, or a smaller colored tablet."""
-    spoiled = _chosen(tray, rng)
+    """Put another product into a pocket: a colored caplet, or a smaller colored tablet."""
+    index = _chosen(tray, rng)
     colors = ((0.70, 0.24, 0.22), (0.78, 0.58, 0.12), (0.20, 0.45, 0.32), (0.72, 0.40, 0.50))
     color = colors[rng.integers(len(colors))]
     radius, length = (13.5, 1.9) if rng.random() < 0.6 else (rng.uniform(17, 22), 1.0)
     scored = bool(rng.random() < 0.5)
-    intruder = replace(tray.tablets[spoiled], color=color, radius=radius, length=length, scored=scored)
-    return surface(replace(tray, tablets=(*_without(tray, spoiled).tablets, intruder)))
+    intruder = replace(tray.tablets[index], color=color, radius=radius, length=length, scored=scored)
+    return surface(replace(tray, tablets=(*_without(tray, index).tablets, intruder)))
 
 
 TABLETS = Product(
@@ -222,15 +222,15 @@ TABLETS = Product(
 
 
 def _lump(under: Surface, cover: Field, color: tuple[float, float, float], height: float) -> Surface:
-    """Something small that lies on top."""
+    """Put something small on top of a surface."""
     return Surface(mixed(under.color, color, cover), under.height + height * cover)
 
 
 def _chosen(tray: Tray, rng: Generator) -> int:
-    """Which tablet is spoiled."""
+    """Choose the defective tablet."""
     return int(rng.integers(len(tray.tablets)))
 
 
 def _without(tray: Tray, index: int) -> Tray:
-    """The tray with one pocket empty."""
+    """Return the tray with one pocket empty."""
     return replace(tray, tablets=tray.tablets[:index] + tray.tablets[index + 1 :])

@@ -1,4 +1,4 @@
-"""Colors for gray patterns: palettes from natural to garish, relief, grain."""
+"""Random palettes that color gray patterns, from natural to garish."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import torch
 from torch import Generator, Tensor
 
 from clipada.synthesis.draws import chance, integers, log_uniform, per_image, uniform
-from clipada.synthesis.families import flattened, gaussian_noise
+from clipada.synthesis.patterns import flattened, gaussian_noise
 
 LEVELS = 256
-"""Steps of a palette."""
+"""Number of steps of a palette."""
 
 MOST_COLORS = 4
-"""Colors of the richest palette."""
+"""Largest number of colors of a palette."""
 
 
 def color(patterns: Tensor, generator: Generator) -> Tensor:
-    """Color patterns by random palettes; some change palette over random areas, most get relief and grain.
+    """Color patterns with random palettes; some use a second palette in random areas, most get relief.
 
     Args:
         patterns: ``(n, H, W)`` of range 0..1.
@@ -37,9 +37,9 @@ def color(patterns: Tensor, generator: Generator) -> Tensor:
 
 
 def draw_palettes(count: int, generator: Generator) -> Tensor:
-    """Random palettes of 2 to 4 colors, ``(count, 3, LEVELS)`` of range 0..1.
+    """Draw random palettes of 2 to 4 colors, ``(count, 3, LEVELS)`` of range 0..1.
 
-    Colors run into each other or meet in hard steps, once over the range or to and fro up to 4 times.
+    Colors change gradually or in hard steps, once over the range or back and forth up to 4 times.
     """
     anchors = torch.where(chance(0.5, (count, 1, 1), generator), _natural(count, generator), _free(count, generator))
     turns = torch.where(chance(0.75, (count, 1), generator), 1, integers(2, 4, (count, 1), generator))
@@ -53,12 +53,12 @@ def draw_palettes(count: int, generator: Generator) -> Tensor:
 
 
 def _free(count: int, generator: Generator) -> Tensor:
-    """Any colors: ``(count, 3, MOST_COLORS)``."""
+    """Draw any colors: ``(count, 3, MOST_COLORS)``."""
     return uniform(0, 1, (count, 3, MOST_COLORS), generator)
 
 
 def _natural(count: int, generator: Generator) -> Tensor:
-    """Shades of one low-saturated tint, as of metal, wood, stone, dust, rust: ``(count, 3, MOST_COLORS)``."""
+    """Draw shades of a low-saturated tint, as of metal, wood, stone, dust or rust: ``(count, 3, MOST_COLORS)``."""
     shades = uniform(0, 1, (count, 1, MOST_COLORS), generator)
     tint = 1 - uniform(0, 1, (count, 3, 1), generator) * log_uniform(0.02, 0.7, (count, 1, 1), generator)
     drift = uniform(-0.05, 0.05, (count, 3, MOST_COLORS), generator)

@@ -1,4 +1,4 @@
-"""What the products and their defects are drawn with: smooth fields, rough spots and anti-aliased lines.
+"""Drawing primitives of the products and their defects: noise fields, irregular spots and anti-aliased lines.
 
 Fields have the shape ``(SIDE, SIDE)``; points are ``(x, y)`` in pixels.
 """
@@ -36,7 +36,7 @@ Y, X = np.mgrid[:SIDE, :SIDE].astype(np.float32)
 
 
 def smooth_noise(rng: Generator, scale: float) -> Field:
-    """Noise of mean about 0 and deviation about 0.7 whose lumps are about ``scale`` pixels wide."""
+    """Draw noise of mean about 0 and deviation about 0.7 whose structures are about ``scale`` pixels wide."""
     cells = max(2, round(SIDE / scale) + 3)
     lattice = PIL.Image.fromarray(rng.standard_normal((cells, cells), dtype=np.float32))
     inner = (1, 1, 1 + SIDE / scale, 1 + SIDE / scale)
@@ -45,44 +45,44 @@ def smooth_noise(rng: Generator, scale: float) -> Field:
 
 
 def grain(rng: Generator) -> Field:
-    """White noise of deviation 1, each pixel by itself."""
+    """Draw white noise of deviation 1, independent for each pixel."""
     return rng.standard_normal((SIDE, SIDE), dtype=np.float32)
 
 
 def rough_noise(rng: Generator, scale: float, octaves: int = 3) -> Field:
-    """Smooth noise with detail: each octave half as wide and half as strong as the one before."""
+    """Draw smooth noise with detail: each octave is half as wide and half as strong as the one before."""
     noise: Field = np.sum([smooth_noise(rng, scale / 2**k) / 2**k for k in range(octaves)], axis=0, dtype=np.float32)
     return noise
 
 
 def ramp(values: Field, start: float, stop: float) -> Field:
-    """A smooth step: 0 at ``start``, 1 at ``stop``, ``3 t^2 - 2 t^3`` between. ``start`` may be the greater."""
+    """Compute a smooth step: 0 at ``start``, 1 at ``stop``, ``3 t^2 - 2 t^3`` between; ``start`` may be the greater."""
     t = np.clip((values - start) / (stop - start), 0, 1)
     step: Field = t * t * (3 - 2 * t)
     return step
 
 
 def turned(center: Point, angle: float, window: Window = WHOLE) -> tuple[Field, Field]:
-    """Position of every pixel along and across the direction ``angle`` (radians) from ``center``, in pixels."""
+    """Return each pixel's position along and across the direction ``angle`` (radians) from ``center``, in pixels."""
     x, y = X[window] - center[0], Y[window] - center[1]
     cosine, sine = math.cos(angle), math.sin(angle)
     return x * cosine + y * sine, y * cosine - x * sine
 
 
 def distance(center: Point) -> Field:
-    """Distance of every pixel to ``center``, in pixels."""
+    """Return the distance of each pixel to ``center``, in pixels."""
     away: Field = np.hypot(X - center[0], Y - center[1])
     return away
 
 
 def spot(rng: Generator, center: Point, radius: float, *, roughness: float = 0.25, stretch: float = 1.0) -> Field:
-    """How deep every pixel lies inside an irregular round spot, in pixels: above 0 inside, below 0 outside.
+    """Draw an irregular round spot as signed distance to its outline, in pixels: above 0 inside, below 0 outside.
 
     Args:
-        rng: Source of its outline and direction.
-        center: Its middle.
-        radius: Its mean radius in pixels.
-        roughness: How far its outline departs from an ellipse, as a share of the radius.
+        rng: Source of the outline and direction.
+        center: Center of the spot.
+        radius: Mean radius in pixels.
+        roughness: Deviation of the outline from an ellipse, as a share of the radius.
         stretch: Length over width.
     """
     along, across = turned(center, rng.uniform(0, math.pi))
@@ -96,7 +96,7 @@ def spot(rng: Generator, center: Point, radius: float, *, roughness: float = 0.2
 
 
 def line(points: Sequence[Point], width: float) -> Field:
-    """How much of every pixel an anti-aliased line covers, 0..1; ``width`` in pixels."""
+    """Draw an anti-aliased line as the covered share of each pixel, 0..1; ``width`` in pixels."""
     canvas = PIL.Image.new("L", (SIDE * FINER, SIDE * FINER))
     scaled = [((x + 0.5) * FINER, (y + 0.5) * FINER) for x, y in points]
     PIL.ImageDraw.Draw(canvas).line(scaled, fill=255, width=max(1, round(width * FINER)), joint="curve")
@@ -104,14 +104,14 @@ def line(points: Sequence[Point], width: float) -> Field:
 
 
 def curve(rng: Generator, start: Point, angle: float, length: float, bend: float) -> list[Point]:
-    """Points about two pixels apart along a line that wanders.
+    """Draw a random curve as points about two pixels apart.
 
     Args:
-        rng: Source of its turns.
-        start: Its middle.
-        angle: Its mean direction, in radians.
-        length: In pixels.
-        bend: Deviation of its direction between both ends, in radians.
+        rng: Source of the bends.
+        start: Middle of the curve.
+        angle: Mean direction, in radians.
+        length: Length in pixels.
+        bend: Deviation of the direction between both ends, in radians.
     """
     count = max(3, int(length / 2))
     turns = np.cumsum(rng.normal(0, 1, count)) / np.sqrt(count)

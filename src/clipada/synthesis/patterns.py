@@ -1,6 +1,6 @@
-"""Families of procedural patterns: gray fields ``(n, H, W)`` of range 0..1, each with random parameters of its own.
+"""Families of procedural gray patterns ``(n, H, W)`` of range 0..1, each pattern with its own random parameters.
 
-All lengths are relative to the image's shorter side, so that a pattern looks the same at any size.
+All lengths are relative to the image's shorter side, so that a pattern is the same at any size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Family = Callable[[int, Size, Generator], Tensor]
 
 
 def stripes(count: int, size: Size, generator: Generator) -> Tensor:
-    """Waves of 2 to 40 periods in any direction, from soft to square, straight or warped; some are saw teeth."""
+    """Draw waves of 2 to 40 periods in any direction, from soft to square, straight or warped, some sawtooth."""
     along, _ = turned_grid(count, size, generator)
     bent = uniform(0, 0.15, (count,), generator) * chance(0.6, (count,), generator)
     along = along + per_image(bent) * gaussian_noise(uniform(2, 3, (count,), generator), size, generator)
@@ -29,7 +29,7 @@ def stripes(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def gradients(count: int, size: Size, generator: Generator) -> Tensor:
-    """Slow ramps: straight, round a center, or round an angle."""
+    """Draw slow ramps: straight, radial, or by angle."""
     down, across = turned_grid(count, size, generator)
     down, across = (axis + per_image(uniform(-0.4, 0.4, (count,), generator)) for axis in (down, across))
     round_center = (down**2 + across**2).sqrt()
@@ -40,12 +40,12 @@ def gradients(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def noise(count: int, size: Size, generator: Generator) -> Tensor:
-    """Noise of spectrum ``1 / f^a``: from white (a = 0) over pink to clouds (a = 2.5)."""
+    """Draw noise of spectrum ``1 / f^a``: from white (a = 0) over pink to clouds (a = 2.5)."""
     return flattened(gaussian_noise(uniform(0, 2.5, (count,), generator), size, generator))
 
 
 def fibers(count: int, size: Size, generator: Generator) -> Tensor:
-    """Noise drawn out in one direction 4 to 40 times: wood, cloth, brushed metal, scratches."""
+    """Draw noise stretched 4 to 40 times in one direction: wood, cloth, brushed metal, scratches."""
     slopes = uniform(0.8, 2.2, (count,), generator)
     stretch = log_uniform(4, 40, (count,), generator)
     drawn_out = gaussian_noise(slopes, size, generator, stretch=stretch)
@@ -54,12 +54,12 @@ def fibers(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def blobs(count: int, size: Size, generator: Generator) -> Tensor:
-    """Smooth noise of one scale cut at a level: stains, spots, camouflage, labyrinths."""
+    """Draw smooth noise of one scale, cut at a level: stains, spots, camouflage, labyrinths."""
     return soften(gaussian_noise(uniform(2.5, 4, (count,), generator), size, generator, band=True), generator)
 
 
 def cells(count: int, size: Size, generator: Generator) -> Tensor:
-    """Voronoi cells of points on a jittered grid: flat cells, their borders, pits, or dots of several sizes."""
+    """Draw Voronoi cells of points on a jittered grid: flat cells, their borders, pits, or dots of several sizes."""
     nearest, second, value = voronoi(count, size, generator)
     border = ((second - nearest) * per_image(uniform(1, 12, (count,), generator))).clamp(0, 1)
     radius = 0.15 + 0.35 * value
@@ -70,7 +70,7 @@ def cells(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def tiles(count: int, size: Size, generator: Generator) -> Tensor:
-    """Checks, grids of lines, bricks of many shades, and weaves, in any direction."""
+    """Draw checks, grids of lines, bricks of many shades, and weaves, in any direction."""
     repeats = log_uniform(3, 32, (count,), generator)
     ratio = log_uniform(0.5, 2, (count,), generator)
     down, across = turned_grid(count, size, generator)
@@ -88,7 +88,7 @@ def tiles(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def turned_grid(count: int, size: Size, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Coordinates from -0.5 to 0.5 along the shorter side, turned by a random angle: two of ``(count, H, W)``."""
+    """Return coordinates from -0.5 to 0.5 along the shorter side, rotated at random: two of ``(count, H, W)``."""
     side = min(size)
     y, x = ((torch.arange(n, device=generator.device) - (n - 1) / 2) / side for n in size)
     angle = per_image(uniform(0, 2 * math.pi, (count,), generator))
@@ -99,20 +99,20 @@ def turned_grid(count: int, size: Size, generator: Generator) -> tuple[Tensor, T
 def gaussian_noise(
     slopes: Tensor, size: Size, generator: Generator, *, stretch: Tensor | None = None, band: bool = False
 ) -> Tensor:
-    """Gaussian noise of mean 0 and deviation 1 whose amplitude falls with frequency as ``1 / f^slope``.
+    """Draw Gaussian noise of mean 0 and deviation 1 whose amplitude falls with frequency as ``1 / f^slope``.
 
     Args:
         slopes: ``(n,)``.
         size: Height and width in pixels.
         generator: Source of the phases and amplitudes.
-        stretch: ``(n,)``, 1 or more: how many times longer than wide its structures are, in a random direction.
-        band: Whether frequencies below a random one are left out.
+        stretch: ``(n,)``, 1 or more: ratio of length to width of its structures, in a random direction.
+        band: True to leave out frequencies below a random one.
 
     Returns:
         ``(n, H, W)`` float32.
     """
     count, device = len(slopes), generator.device
-    height, width = (-(-length // 16) * 16 for length in size)  # lengths that are fast to transform
+    height, width = (-(-length // 16) * 16 for length in size)  # multiples of 16: fast to transform
     y, x = torch.fft.fftfreq(height, device=device)[:, None], torch.fft.rfftfreq(width, device=device)
     angle = per_image(uniform(0, math.pi, (count,), generator))
     along, across = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
@@ -130,7 +130,7 @@ def gaussian_noise(
 
 
 def voronoi(count: int, size: Size, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Distances to the nearest and second nearest point, in cells of a jittered grid, and a value of the nearest.
+    """Return distances to the nearest and second nearest point of a jittered grid, in cells, and the nearest's value.
 
     Returns:
         Three of ``(count, H, W)``: distances 0 or more, values 0..1.
@@ -159,24 +159,24 @@ def voronoi(count: int, size: Size, generator: Generator) -> tuple[Tensor, Tenso
 
 
 def soften(field: Tensor, generator: Generator) -> Tensor:
-    """Cut ``field`` ``(n, H, W)``, of deviation about 1, at a random level, with an edge from soft to hard."""
+    """Threshold ``field`` ``(n, H, W)``, of deviation about 1, at a random level with a random softness."""
     level = per_image(uniform(-0.6, 0.6, (len(field),), generator))
     return torch.sigmoid(per_image(log_uniform(1.5, 40, (len(field),), generator)) * (field - level))
 
 
 def flattened(field: Tensor) -> Tensor:
-    """Standard normal values as their ranks: uniform over 0..1."""
+    """Map standard normal values to their quantiles, uniform over 0..1."""
     ranks: Tensor = torch.special.ndtr(field)
     return ranks
 
 
 def _to_edge(coordinate: Tensor) -> Tensor:
-    """Distance to the nearest whole number, 0..0.5."""
+    """Return the distance to the nearest integer, 0..0.5."""
     return (coordinate - coordinate.round()).abs()
 
 
 def _hashed(row: Tensor, column: Tensor, seed: Tensor) -> Tensor:
-    """A value of 0..1 for each cell, without pattern to the eye; ``seed`` ``(n,)``."""
+    """Hash each cell to a value of 0..1 without visible pattern; ``seed`` ``(n,)``."""
     return (torch.sin(row * 12.9898 + column * 78.233 + per_image(seed) * 37.719) * 437.5853) % 1
 
 
@@ -189,4 +189,4 @@ FAMILIES: dict[str, Family] = {
     "cells": cells,
     "tiles": tiles,
 }
-"""The families by name; each is as likely as another."""
+"""Families by name; all are equally likely."""

@@ -1,4 +1,4 @@
-"""The demo's products on disk, in the MVTec AD layout."""
+"""Writer of the demo's images in the MVTec AD layout."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from clipada.errors import DatasetError
 from clipada.files import write_json
 
 RECIPE = "demo.json"
-"""Says what a finished folder was made with."""
+"""File with the configuration of a finished folder."""
 
 HELD_OUT = "held-out"
-"""The split of the good parts that calibrate."""
+"""Split of the good parts for calibration."""
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One part to photograph."""
+    """Part to photograph and write."""
 
     product: Product
     split: str
@@ -46,18 +46,18 @@ class _Job:
 def write_products(
     folder: Path, products: Sequence[Product], config: DemoConfig, report: Callable[[int, int], None] = lambda *_: None
 ) -> None:
-    """Photograph parts of every product into ``folder``, which is whole or absent, never in between.
+    """Photograph parts of every product into ``folder``, which is either complete or absent.
 
-    A folder that was finished with the same config is left as it is.
+    A folder that was finished with the same config is left unchanged.
 
     Args:
         folder: A new or empty folder.
         products: The categories.
-        config: How many parts, and the seed.
-        report: Called after every part with the number done and the number of all.
+        config: Numbers of parts, and the seed.
+        report: Called after every part with the number of finished parts and the total.
 
     Raises:
-        DatasetError: Something else is in the way, or the place cannot be written to.
+        DatasetError: The folder has other content, or it cannot be written.
     """
     _photograph(_jobs(products, config), folder, config, report)
 
@@ -65,7 +65,7 @@ def write_products(
 def write_held_out(
     folder: Path, products: Sequence[Product], config: DemoConfig, report: Callable[[int, int], None] = lambda *_: None
 ) -> None:
-    """Photograph good parts that no data set holds, to calibrate on: as ``write_products``, a folder per product."""
+    """Photograph further good parts for calibration, a folder per product; otherwise like ``write_products``."""
     jobs = [_Job(product, HELD_OUT, GOOD, index) for product in products for index in range(config.held_out)]
     _photograph(jobs, folder, config, report)
 
@@ -95,13 +95,13 @@ def _photograph(jobs: Sequence[_Job], folder: Path, config: DemoConfig, report: 
 
 
 def _save(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write a PNG file; grain hardly compresses, so little time is spent on it."""
+    """Write a PNG file at the lowest compression level: sensor noise hardly compresses."""
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.fromarray(picture).save(path, compress_level=1)
 
 
 def _jobs(products: Sequence[Product], config: DemoConfig) -> list[_Job]:
-    """Every part, in the order of the layout."""
+    """List all parts in the order of the layout."""
     return [
         _Job(product, split, kind, index)
         for product in products
@@ -115,7 +115,7 @@ def _jobs(products: Sequence[Product], config: DemoConfig) -> list[_Job]:
 
 
 def _finished(folder: Path, config: DemoConfig) -> bool:
-    """Whether ``folder`` holds just these images; raises if it holds anything else."""
+    """Return True if ``folder`` has exactly these images; raise if it has other content."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
