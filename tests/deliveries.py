@@ -150,7 +150,7 @@ class Listener:
     def deliver(self, delivery: Delivery) -> None:
         if self.failing:
             self.failing -= 1
-            raise SinkError(f"{self.name} has not taken a verdict")
+            raise SinkError(f"{self.name} has not accepted a verdict")
         self.taken.append(delivery)
 
     def close(self) -> None:

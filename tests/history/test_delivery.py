@@ -81,8 +81,8 @@ def test_a_webhook_that_is_down_gets_everything_when_it_comes_back(url: str, cap
             eventually(lambda: history.waiting() == [])
             assert receiver.taken == numbers
     assert [record.message.partition("\n")[0] for record in caplog.records if "clipada" in record.name] == [
-        f"verdicts wait in the history, nothing is lost: {sink.name} has not taken a verdict",
-        f"{sink.name} takes verdicts again",
+        f"verdicts stay queued in the history, nothing is lost: {sink.name} has not accepted a verdict",
+        f"{sink.name} accepts verdicts again",
     ]
 
 
@@ -198,7 +198,7 @@ def test_what_waits_outlives_a_prune_and_can_be_given_up(
         assert history.prune(datetime.now(UTC) - timedelta(days=30)) == 0
     _, out, _ = clipada("history", "waiting", "--database", url)
     count, _, failures, name, error = out.strip().split("\t")
-    assert (count, failures, name, error) == ("3", "1", "listener", "listener has not taken a verdict")
+    assert (count, failures, name, error) == ("3", "1", "listener", "listener has not accepted a verdict")
     assert "1 verdicts" in clipada("history", "abandon", "listener", "--first", "--database", url)[2]
     assert "2 verdicts" in clipada("history", "abandon", "listener", "--database", url)[2]
     assert clipada("history", "waiting", "--database", url)[1] == ""
@@ -294,4 +294,4 @@ def test_predict_tells_sinks_of_stored_verdicts(
     assert code == 2
     assert "--database" in err
     assert clipada("predict", finished_run, parts, "--database", url, "--webhook", receiver.url)[0] == 0
-    assert "4 verdicts wait" in caplog.text
+    assert "4 verdicts stay queued" in caplog.text

@@ -100,7 +100,7 @@ def test_what_was_learnt_outlives_the_verdicts(url: str, calibration: Calibratio
 def test_drift_is_told_once_and_anew_after_it_was_mended(
     url: str, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drifting, "LEAST", 10)  # kept within a process too
+    monkeypatch.setattr(drifting, "SAVE_AFTER", 10)  # kept within a process too
     rng = np.random.default_rng(4)
     with History(HistoryConfig(database=url)) as history:
         watch = DriftWatch(history, calibration)

@@ -22,8 +22,8 @@ from clipada import evaluate, predict, report_run
 from clipada.commands.report import REPORT
 from clipada.errors import BackboneError, ClipAdaError, RunError
 from clipada.inspection import Inspector
-from clipada.inspection.batch import verdict_record
 from clipada.inspection.overlays import LINE
+from clipada.inspection.record import verdict_record
 from clipada.report import read_scores, write_report
 from clipada.report.cases import LABELED_CASES, SIDE, choose_cases
 from clipada.report.histogram import histogram
@@ -257,7 +257,7 @@ def test_verdicts_are_reported_as_they_were_judged(
     page = read(verdicts.with_suffix(".html")).words
     assert "1 of 2 inspected parts score above the threshold" in page
     assert "p 0.12" in page
-    assert "judged by 0123456789ab, not by the run's present one; its promise is not shown" in page
+    assert "inspected with 0123456789ab, not the run's present one; no guarantee is shown" in page
 
 
 def test_what_can_no_longer_be_read_is_skipped_and_counted(
@@ -381,9 +381,7 @@ def test_no_part_is_shown_twice_and_the_extremes_are(drawn: list[tuple[float, st
     assert len(shown) == len(set(shown))
     defects = sorted(part.score for part in parts if part.kind == "anomalous")
     seen = sorted(part.score for cases in groups for part in cases.parts if part.kind == "anomalous")
-    assert seen == (
-        defects if len(defects) < 2 * LABELED_CASES else defects[:LABELED_CASES] + defects[-LABELED_CASES:]
-    )
+    assert seen == (defects if len(defects) < 2 * LABELED_CASES else defects[:LABELED_CASES] + defects[-LABELED_CASES:])
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

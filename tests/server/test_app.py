@@ -23,7 +23,7 @@ from clipada.config import CalibrationConfig, HistoryConfig, ScoringConfig
 from clipada.errors import ConfigError, HistoryError
 from clipada.history.store import History
 from clipada.images import image_sha256
-from clipada.inspection.batch import verdict_record
+from clipada.inspection.record import verdict_record
 from clipada.runs import CALIBRATION
 from clipada.server.schemas import Record
 from clipada.server.served_model import display_name
@@ -344,8 +344,10 @@ def test_thresholds_of_another_engine_promise_nothing(started: Started, calibrat
     path = calibrated / CALIBRATION
     write_calibration(path, replace(read_calibration(path), engine="onnx int8"))
     client = started(models={"line3": Inspector.load(calibrated, device="cpu")})
-    told = client.get("/v1/models/line3").json()["calibration"]["caveat"]
-    assert "calibrated with engine onnx int8, inspecting with torch fp32: the false-alarm rate is not guaranteed" in told
+    caveat = client.get("/v1/models/line3").json()["calibration"]["caveat"]
+    assert (
+        "calibrated with engine onnx int8, inspecting with torch fp32: the false-alarm rate is not guaranteed" in caveat
+    )
     assert client.get("/v1/rates").json()["promised"] is None
 
 
@@ -408,7 +410,7 @@ def test_without_its_database_a_server_is_blind_to_drift_and_comes_back(
 
     with monkeypatch.context() as patched:
         patched.setattr(client.app.state.service.history, "transaction", away)
-        until(lambda: "not watched for drift at present" in caplog.text)
+        until(lambda: "cannot be watched for drift at present" in caplog.text)
         assert send(client).status_code == 503
     assert send(client).status_code == 200
     until(lambda: drift_of(client)["parts"] == 1)

@@ -124,7 +124,7 @@ def test_charts_tell_the_rate_and_the_drift(page: Any, parts: list[Path]) -> Non
     inspected(page, *parts[:3])
     page.wait_for_function("() => document.querySelector('#rates rect') && document.querySelector('#bands svg')")
     assert "parts defective in the last two days" in page.inner_text("#rate")
-    assert "promised for good parts, 40 %" in page.inner_text("#rate")
+    assert "guaranteed for good parts, 40 %" in page.inner_text("#rate")
     page.select_option("#by", "minute")
     page.wait_for_function("() => rate.innerText.includes('in the last hour')")
     assert "no sign of drift" in page.inner_text("#drift")

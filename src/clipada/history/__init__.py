@@ -1,1 +1,1 @@
-"""The history: verdicts stored in a database, delivered to sinks, and watched for drift."""
+"""The history: stores verdicts in a database, delivers them to sinks, and watches them for drift."""

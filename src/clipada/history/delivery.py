@@ -1,4 +1,4 @@
-"""The courier: delivers what waits in a history to its sinks, in order, at least once, for as long as it takes."""
+"""Delivery of stored verdicts to sinks: in order, at least once, retried until each sink has accepted them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from clipada.history.store import History
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 50
-"""Deliveries that are read from the database at a time."""
+CHUNK = 50
+"""Deliveries read from the database at a time."""
 
 
 class Courier:
-    """Delivers to each sink by a thread of its own; inspection never waits for it.
+    """Delivers verdicts to each sink in a thread of its own; inspection never waits for a sink.
 
-    All that it knows is in the history: a delivery is struck out when its sink has taken it, so that after a kill the
-    next courier goes on where this one was. Of several couriers of one history, one at a time delivers to a sink.
+    All of its state is in the history: a delivery is deleted when its sink has accepted it, so that after a kill the
+    next courier continues where this one stopped. If several couriers share a history, one at a time delivers to a
+    sink: it holds a lease, which it renews with each delivery.
 
     Args:
-        history: Where verdicts are queued, by ``History.store``.
-        sinks: Who is told; closed with the courier.
-        settings: How patiently.
+        history: The history whose ``store`` queues the verdicts.
+        sinks: Receivers of the verdicts; closed with the courier.
+        settings: Timeouts, waiting times and the lease.
     """
 
     def __init__(self, history: History, sinks: Sequence[Sink], settings: SinkConfig | None = None) -> None:
@@ -45,7 +46,7 @@ class Courier:
 
     def __enter__(self) -> Self:
         for sink in self.sinks:
-            thread = threading.Thread(target=self._deliver_on, args=(sink,), name=f"clipada-{sink.name}", daemon=True)
+            thread = threading.Thread(target=self._run, args=(sink,), name=f"clipada-{sink.name}", daemon=True)
             thread.start()
             self._threads.append(thread)
         return self
@@ -54,10 +55,10 @@ class Courier:
         self.close()
 
     def close(self, *, flush: bool = False) -> None:
-        """Stop after the delivery in hand.
+        """Stop after the current delivery.
 
         Args:
-            flush: Whether to deliver what waits first, until a sink fails once more; the rest waits for a later day.
+            flush: First deliver what waits, until a sink fails. The rest stays queued for the next courier.
         """
         if self._stopped.is_set():
             return
@@ -70,8 +71,8 @@ class Courier:
             self._release(sink)
             sink.close()
 
-    def _deliver_on(self, sink: Sink) -> None:
-        """What a sink's thread does."""
+    def _run(self, sink: Sink) -> None:
+        """Deliver to a sink until the courier is closed: the body of a thread."""
         failures = 0
         while not self._stopped.is_set():
             try:
@@ -79,26 +80,29 @@ class Courier:
                 if found and failures:
                     failures = self._recovered(sink)
                 pause = 0.0 if found else self.settings.poll
-            except Exception as error:  # whatever a network or a database brings, the thread must go on
+            except Exception as error:  # the thread must survive any error of a network or a database
                 failures += 1
                 self._failed(sink, failures, error)
                 pause = self.settings.wait(failures)
             self._stopped.wait(pause)
 
     def _deliver_some(self, sink: Sink, stopped: threading.Event | None = None) -> bool:
-        """Deliver a few of what waits for a sink; whether there was anything that this courier may deliver."""
-        with self.history.transaction() as connection:
+        """Deliver up to ``CHUNK`` queued verdicts; return False if there were none that this courier may deliver."""
+        with self.history.transaction() as connection:  # an idle courier only reads, and takes no lease
             if not outbox.queued(connection, sink.name, 1):
                 return False
         with self.history.transaction() as connection:
-            if not self._claimed(connection, sink):
+            if not self._claim(connection, sink):
                 return False
-            waiting = outbox.queued(connection, sink.name, AT_ONCE)  # without what another courier did meanwhile
+            waiting = outbox.queued(
+                connection, sink.name, CHUNK
+            )  # read under the lease: another courier may have delivered some
         for delivery in waiting:
+            # A kill between these two steps sends the verdict again, under the same name: at least once, not at most.
             sink.deliver(delivery)
             with self.history.transaction() as connection:
-                outbox.delivered(connection, delivery)
-                ours = self._claimed(connection, sink)
+                outbox.remove(connection, delivery)
+                ours = self._claim(connection, sink)
             if not ours or (stopped is not None and stopped.is_set()):
                 break
         return True
@@ -107,37 +111,37 @@ class Courier:
         try:
             while self._deliver_some(sink):
                 pass
-        except Exception as error:  # as above
+        except Exception as error:  # as in _run
             self._failed(sink, 1, error)
 
     def _release(self, sink: Sink) -> None:
-        """Let another courier deliver to the sink at once."""
+        """Give up the lease, so that another courier can deliver to the sink without waiting for its end."""
         try:
             with self.history.transaction() as connection:
                 outbox.release(connection, sink.name, self._owner)
         except HistoryError as error:
             log.debug("%s", error)
 
-    def _claimed(self, connection: Connection, sink: Sink) -> bool:
-        """Whether this courier alone delivers to the sink, from now on for the time of a lease."""
+    def _claim(self, connection: Connection, sink: Sink) -> bool:
+        """Take or renew the lease on the sink; return False if another courier holds it."""
         now = time.time()
         return outbox.claim(connection, sink.name, self._owner, now, now + self.settings.lease)
 
     def _failed(self, sink: Sink, failures: int, error: Exception) -> None:
-        """Keep why an attempt failed, and say so once."""
+        """Record the error of an attempt, and log the first one in a row."""
         if failures == 1:
-            log.warning("verdicts wait in the history, nothing is lost: %s", error)
+            log.warning("verdicts stay queued in the history, nothing is lost: %s", error)
         self._record(sink, failures, str(error))
 
     def _recovered(self, sink: Sink) -> int:
-        """Say that a sink takes verdicts again; return its number of failures, 0."""
-        log.warning("%s takes verdicts again", sink.name)
+        """Log that a sink accepts verdicts again; return its number of failures, 0."""
+        log.warning("%s accepts verdicts again", sink.name)
         self._record(sink, 0, None)
         return 0
 
     def _record(self, sink: Sink, failures: int, error: str | None) -> None:
         try:
             with self.history.transaction() as connection:
-                outbox.record_outcome(connection, sink.name, failures, error)
+                outbox.record_attempt(connection, sink.name, failures, error)
         except HistoryError as unreachable:
             log.debug("%s", unreachable)

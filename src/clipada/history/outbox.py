@@ -1,4 +1,7 @@
-"""The outbox: which verdicts which sink has not taken yet, in the history's database beside the verdicts."""
+"""The outbox: for each sink, the verdicts it has not accepted yet, in the database of the history.
+
+Queuing a verdict in the transaction that stores it guarantees that no stored verdict is missed by a sink.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ class Delivery:
     """A verdict on its way to a sink.
 
     Attributes:
-        id: Its place in the queue.
-        verdict_id: The verdict's number in the history.
-        name: What tells it from all other deliveries of all histories; the same at every attempt.
+        id: Position in the queue.
+        verdict_id: Id of the verdict in the history.
+        name: Unique name among all deliveries of all histories; the same at every attempt.
         record: The verdict, as ``predict`` prints it.
     """
 
@@ -30,20 +33,20 @@ class Delivery:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What a sink is told: the record, after the verdict's number and the delivery's name."""
+        """The message to a sink: the delivery's name, the verdict's id, and the record."""
         return {"delivery": self.name, "id": self.verdict_id, **self.record}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """What waits for a sink.
+    """The queue of a sink.
 
     Attributes:
-        sink: Its name.
-        verdicts: How many verdicts wait.
-        oldest: When the first of them was given, in UTC, ISO 8601.
+        sink: Name of the sink.
+        verdicts: Number of queued verdicts.
+        oldest: Time of the oldest one, in UTC, ISO 8601.
         failures: Failed attempts in a row.
-        error: Why the last one failed.
+        error: Error of the last attempt, if it failed.
     """
 
     sink: str
@@ -61,21 +64,21 @@ def queue(connection: Connection, verdict_ids: Sequence[int], sinks: Iterable[st
 
 
 def queued(connection: Connection, sink: str, limit: int) -> list[Delivery]:
-    """What waits longest for a sink, at most so much, in the order it was stored."""
+    """Return the ``limit`` oldest deliveries for a sink, in the order their verdicts were stored."""
     columns = (DELIVERIES.c.id, DELIVERIES.c.verdict_id, DELIVERIES.c.name, VERDICTS.c.record)
     joined = DELIVERIES.join(VERDICTS, VERDICTS.c.id == DELIVERIES.c.verdict_id)
     query = select(*columns).select_from(joined).where(DELIVERIES.c.sink == sink).order_by(DELIVERIES.c.id)
     return [Delivery(**row._mapping) for row in connection.execute(query.limit(limit))]
 
 
-def delivered(connection: Connection, delivery: Delivery) -> None:
-    """Strike out what its sink has taken."""
-    this = (DELIVERIES.c.id == delivery.id, DELIVERIES.c.name == delivery.name)  # SQLite gives numbers again
+def remove(connection: Connection, delivery: Delivery) -> None:
+    """Remove a delivery that its sink has accepted."""
+    this = (DELIVERIES.c.id == delivery.id, DELIVERIES.c.name == delivery.name)  # the name too, as SQLite reuses ids
     connection.execute(delete(DELIVERIES).where(*this))
 
 
 def abandon(connection: Connection, sink: str, limit: int | None = None) -> int:
-    """Strike out what waits for a sink, or only so much of it, the oldest first; return how much that was."""
+    """Remove the deliveries for a sink, at most ``limit`` and the oldest first; return their number."""
     ids = select(DELIVERIES.c.id).where(DELIVERIES.c.sink == sink).order_by(DELIVERIES.c.id).limit(limit)
     found = list(connection.scalars(ids))
     for start in range(0, len(found), 500):
@@ -84,7 +87,7 @@ def abandon(connection: Connection, sink: str, limit: int | None = None) -> int:
 
 
 def claim(connection: Connection, sink: str, owner: str, now: float, until: float) -> bool:
-    """Take or keep the right to deliver to a sink until a time; whether nobody else has it."""
+    """Take or renew the lease on a sink until a time; return False if another owner holds it."""
     free = or_(SINKS.c.owner.is_(None), SINKS.c.owner == owner, SINKS.c.until < now)
     mine = update(SINKS).where(SINKS.c.sink == sink, free).values(owner=owner, until=until)
     if connection.execute(mine).rowcount:
@@ -96,17 +99,17 @@ def claim(connection: Connection, sink: str, owner: str, now: float, until: floa
 
 
 def release(connection: Connection, sink: str, owner: str) -> None:
-    """Give the right to deliver back."""
+    """Give up the lease on a sink."""
     connection.execute(update(SINKS).where(SINKS.c.sink == sink, SINKS.c.owner == owner).values(owner=None))
 
 
-def record_outcome(connection: Connection, sink: str, failures: int, error: str | None) -> None:
-    """Keep how often in a row a sink has failed, and why the last time."""
+def record_attempt(connection: Connection, sink: str, failures: int, error: str | None) -> None:
+    """Record the number of failed attempts in a row, and the error of the last one."""
     connection.execute(update(SINKS).where(SINKS.c.sink == sink).values(failures=failures, error=error))
 
 
 def waiting(connection: Connection) -> list[Waiting]:
-    """What waits, for each sink that anything waits for, by name."""
+    """Return the queue of each sink that has one, sorted by name."""
     columns = (DELIVERIES.c.sink, func.count().label("verdicts"), func.min(VERDICTS.c.time).label("oldest"))
     joined = DELIVERIES.join(VERDICTS, VERDICTS.c.id == DELIVERIES.c.verdict_id)
     counts = select(*columns).select_from(joined).group_by(DELIVERIES.c.sink).subquery()

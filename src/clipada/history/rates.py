@@ -1,4 +1,4 @@
-"""How many parts were called defective, minute by minute, hour by hour or day by day."""
+"""Numbers of defective parts by minute, hour or day."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from clipada.history.tables import VERDICTS
 Step = Literal["minute", "hour", "day"]
 
 SPANS: dict[Step, timedelta] = {"minute": timedelta(hours=1), "hour": timedelta(days=2), "day": timedelta(days=60)}
-"""How far back each goes."""
+"""Time covered by the rates of each step."""
 
 _DIGITS: dict[Step, int] = {"minute": 16, "hour": 13, "day": 10}
-"""Of a verdict's time, ``2026-03-02T07:14:05.120+00:00``, how much tells the step."""
+"""Leading characters of a verdict's time, ``2026-03-02T07:14:05.120+00:00``, that identify its step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """What became of the parts of one step.
+    """Numbers of parts in one step.
 
     Attributes:
-        time: When it began, in UTC, ISO 8601.
-        inspected: The number of parts.
-        judged: How many of them were called good or defective; the others had no calibration.
-        defective: How many were called defective.
+        time: Start of the step, in UTC, ISO 8601.
+        inspected: Number of parts.
+        judged: Number of parts with a decision, good or defective; the others had no calibration.
+        defective: Number of defective parts.
     """
 
     time: str
@@ -38,33 +38,33 @@ class Rate:
 
 
 def rates(history: History, step: Step, model_sha256: str | None = None, now: datetime | None = None) -> list[Rate]:
-    """The steps up to now that parts were inspected in, oldest first.
+    """Return the rate of each step with inspections, oldest first.
 
     Args:
-        history: Where verdicts are stored.
-        step: How long each is; it also says how far back to go.
+        history: The history that stores the verdicts.
+        step: Length of a step; it also determines the time covered, ``SPANS``.
         model_sha256: Only this model's verdicts.
-        now: The end, by default the present time.
+        now: End of the time covered, by default the present.
 
     Raises:
         HistoryError: The database cannot be used.
     """
-    since = _begun((now or datetime.now(UTC)) - SPANS[step], step)
-    began = func.substr(VERDICTS.c.time, literal_column("1"), literal_column(str(_DIGITS[step]))).label("began")
+    since = _prefix((now or datetime.now(UTC)) - SPANS[step], step)
+    start = func.substr(VERDICTS.c.time, literal_column("1"), literal_column(str(_DIGITS[step]))).label("start")
     defective = func.sum(case((VERDICTS.c.defective.is_(True), 1), else_=0))
-    query = select(began, func.count(), func.count(VERDICTS.c.defective), defective).where(VERDICTS.c.time > since)
+    query = select(start, func.count(), func.count(VERDICTS.c.defective), defective).where(VERDICTS.c.time > since)
     if model_sha256 is not None:
         query = query.where(VERDICTS.c.model_sha256 == model_sha256)
     with history.transaction() as connection:
-        rows = connection.execute(query.group_by("began").order_by("began")).all()
-    return [Rate(time=_whole(row[0]), inspected=row[1], judged=row[2], defective=int(row[3])) for row in rows]
+        rows = connection.execute(query.group_by("start").order_by("start")).all()
+    return [Rate(time=_start(row[0]), inspected=row[1], judged=row[2], defective=int(row[3])) for row in rows]
 
 
-def _begun(time: datetime, step: Step) -> str:
-    """The digits that verdicts of the step of a time begin with."""
+def _prefix(time: datetime, step: Step) -> str:
+    """Return the prefix shared by the times of a step."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds")[: _DIGITS[step]]
 
 
-def _whole(began: str) -> str:
-    """The beginning of a step as a time."""
-    return began + "0000-00-00T00:00:00.000+00:00"[len(began) :]
+def _start(start: str) -> str:
+    """Return the start of a step as a full time."""
+    return start + "0000-00-00T00:00:00.000+00:00"[len(start) :]

@@ -1,4 +1,4 @@
-"""What an inspection beside a line needs besides an inspector: the history, its sinks, and the watch for drift."""
+"""The recorder of a production line: the history with its sinks and its drift watch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from clipada.history.delivery import Courier
 from clipada.history.drift import DriftWatch
 from clipada.history.sinks import open_sinks
 from clipada.history.store import History
+from clipada.inspection.batch import Outcome
+from clipada.types import Verdict
 
 log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """A history whose verdicts are delivered to sinks and watched for drift, from ``with`` to its end.
+    """A history whose verdicts are delivered to sinks and watched for drift, while its ``with`` block runs.
 
     Args:
-        calibration: What the verdicts rest on; without one there is no watch for drift.
-        history: Where verdicts are stored, and which images are kept.
-        sinks: Who is told.
+        calibration: The calibration of the verdicts; without one there is no drift watch.
+        history: The database, and which images to keep.
+        sinks: The sinks.
 
     Raises:
         HistoryError: The database cannot be used.
@@ -45,20 +47,25 @@ class Recorder:
         self.courier.close()
         self.history.close()
 
+    def record(self, outcome: Outcome) -> None:
+        """Store the verdict of an outcome; failures are not stored."""
+        if isinstance(outcome.result, Verdict):
+            self.history.store([outcome.result])
+
     def warn_of_drift(self) -> None:
-        """Take the verdicts stored since into account; warn of each group that drifts, once."""
+        """Add the verdicts stored since the last call to the drift watch; log each group that drifts, once."""
         for report in () if self.drift is None else self.drift.update():
             log.warning(report.describe())
 
     def finish(self, *, flush: bool = True) -> None:
-        """Keep what was learnt of drift, stop delivering, and say what waits for a later day.
+        """Save the state of the drift watch, stop the deliveries, and log how many verdicts stay queued.
 
         Args:
-            flush: Whether to deliver first what waits, until a sink fails.
+            flush: First deliver what waits, until a sink fails.
         """
         if self.drift is not None:
             self.drift.save()
         self.courier.close(flush=flush)
         for waiting in self.history.waiting():
             if waiting.sink in self.history.sinks:
-                log.warning("%d verdicts wait in the history for %s", waiting.verdicts, waiting.sink)
+                log.warning("%d verdicts stay queued in the history for %s", waiting.verdicts, waiting.sink)

@@ -1,4 +1,4 @@
-"""Sinks: who is told each verdict as it is given. A webhook, or a topic of an MQTT broker."""
+"""Sinks: receivers of each stored verdict. A webhook, or a topic of an MQTT broker."""
 
 from __future__ import annotations
 
@@ -21,41 +21,42 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 SIGNATURE = "X-Clipada-Signature"
-"""The header that carries ``sha256=`` and the HMAC-SHA256 of the body in hex, where there is a secret."""
+"""The header with ``sha256=`` and the HMAC-SHA256 of the body in hex, where there is a secret."""
 
 
 class Sink(Protocol):
-    """Who is told verdicts, one at a time.
+    """A receiver of verdicts, one at a time.
 
     Attributes:
-        name: What its deliveries are queued under: its address, without user, password and query.
+        name: Name of its queue: its address, without user, password and query.
     """
 
     name: str
 
     def deliver(self, delivery: Delivery) -> None:
-        """Tell of a verdict; return once it is taken.
+        """Send a verdict; return once it was accepted.
 
         Raises:
-            SinkError: It was not taken.
+            SinkError: It was not accepted.
         """
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
 
 
 class WebhookSink:
-    """Posts verdicts as JSON; any 2xx says that one is taken, a redirection does not.
+    """Posts verdicts as JSON. Any 2xx status means that a verdict was accepted; a redirection does not.
 
-    Each request has the header ``Idempotency-Key``, the same at every attempt, since an answer may be lost.
+    Each request has the header ``Idempotency-Key``, the same at every attempt: if a response is lost, the verdict is
+    sent again, and the receiver can drop the duplicate.
 
     Args:
         url: ``http://`` or ``https://``.
-        secret: What signs the body.
-        timeout: Seconds to wait for an answer.
+        secret: Key of the body's signature.
+        timeout: Seconds to wait for a response.
 
     Raises:
-        SinkError: The URL is of another kind.
+        SinkError: The URL has another scheme.
     """
 
     def __init__(self, url: str, secret: bytes | None = None, timeout: float = SinkConfig.timeout) -> None:
@@ -66,7 +67,7 @@ class WebhookSink:
         self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._secret = secret
         user = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the whole query, and tokens in it
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs whole URLs, with tokens in their queries
         self._client = httpx.Client(timeout=timeout, auth=user, headers={"User-Agent": "clipada"})
 
     def deliver(self, delivery: Delivery) -> None:
@@ -85,23 +86,23 @@ class WebhookSink:
             raise _refused(self.name, f"HTTP {response.status_code} {response.reason_phrase}".rstrip(), "HTTP 2xx")
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._client.close()
 
 
 class MqttSink:
-    """Publishes verdicts as JSON by MQTT 5, quality of service 1: the broker confirms each, or tells why not.
+    """Publishes verdicts as JSON by MQTT 5, quality of service 1: the broker confirms each, or reports an error.
 
     Args:
         url: ``mqtt://user:password@host:port/topic``, or ``mqtts://`` for TLS.
         timeout: Seconds to wait for the broker's answer.
 
     Raises:
-        SinkError: The URL is of another kind, or names no topic to publish to.
+        SinkError: The URL has another scheme, or no topic to publish to.
     """
 
     def __init__(self, url: str, timeout: float = SinkConfig.timeout) -> None:
-        import paho.mqtt.client  # noqa: F401  # where it is missing, say so now
+        import paho.mqtt.client  # noqa: F401  # if it is missing, fail at the start
 
         self._parts = _split(url, ("mqtt", "mqtts"), "mqtt://host/topic or mqtts://host/topic")
         self.name = _name("mqtt", self._parts)
@@ -119,19 +120,19 @@ class MqttSink:
             client.publish(self._topic, _body(delivery), qos=1)
             self._await_answer()
         except (OSError, SinkError, queue.Empty) as error:
-            self.close()  # an answer that comes late must not count for the next delivery
-            told = str(error) or f"no answer within {self._timeout:g} seconds"
-            raise _refused(self.name, told) from error
+            self.close()  # a late answer must not be taken for that of the next delivery
+            got = str(error) or f"no answer within {self._timeout:g} seconds"
+            raise _refused(self.name, got) from error
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._client is not None:
             self._client.disconnect()
             self._client.loop_stop()
             self._client = None
 
     def _connect(self) -> Client:
-        """Connect and sign in."""
+        """Connect and log in."""
         from paho.mqtt.client import Client, MQTTv5
         from paho.mqtt.enums import CallbackAPIVersion
 
@@ -154,16 +155,16 @@ class MqttSink:
         return client
 
     def _await_answer(self) -> None:
-        """Wait for the broker's next answer; raise if it is a refusal or the connection's end."""
+        """Wait for the broker's next answer; raise if it is an error or the connection was closed."""
         reason = self._answers.get(timeout=self._timeout)
         if reason is None:
-            raise SinkError("the connection ended")
+            raise SinkError("the connection was closed")
         if reason.is_failure:
             raise SinkError(str(reason))
 
 
 def open_sinks(settings: SinkConfig) -> tuple[Sink, ...]:
-    """The sinks that the settings name; nothing is connected to yet.
+    """Create the sinks of the settings; connections are opened at the first delivery.
 
     Raises:
         SinkError: An address cannot be used, or the secret's file cannot be read or is empty.
@@ -178,7 +179,7 @@ def open_sinks(settings: SinkConfig) -> tuple[Sink, ...]:
 
 
 def _answering(answers: queue.SimpleQueue[Any]) -> Callable[..., None]:
-    """What paho-mqtt calls on the broker's answer: ``(client, userdata, flags or number, reason, properties)``."""
+    """Return a callback for paho-mqtt: ``(client, userdata, flags or id, reason, properties)``."""
     return lambda _client, _userdata, _what, reason, *_: answers.put(reason)
 
 
@@ -197,11 +198,11 @@ def _read_secret(path: Path) -> bytes:
 
 
 def _split(url: str, schemes: tuple[str, ...], expected: str) -> SplitResult:
-    """The parts of a URL of one of the schemes; errors do not repeat it, since it may hold a password."""
+    """Split a URL of one of the schemes; errors do not quote it, since it may contain a password."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, a broken IPv6 address
+    except ValueError:  # an invalid port or IPv6 address
         usable = False
     if not usable:
         raise SinkError("cannot use the address of the sink", expected=expected, got="another kind of address")
@@ -209,10 +210,10 @@ def _split(url: str, schemes: tuple[str, ...], expected: str) -> SplitResult:
 
 
 def _name(kind: str, parts: SplitResult) -> str:
-    """A sink's name: its address, without user, password and query, so that these can change."""
+    """Return a sink's name: its address without user, password and query, so that these can change."""
     netloc = parts.netloc.rpartition("@")[2]
     return f"{kind} {parts.scheme}://{netloc}{parts.path}"[:255]
 
 
 def _refused(name: str, got: str, expected: str | None = None) -> SinkError:
-    return SinkError(f"{name} has not taken a verdict", expected=expected, got=got)
+    return SinkError(f"{name} has not accepted a verdict", expected=expected, got=got)

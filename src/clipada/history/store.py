@@ -1,4 +1,4 @@
-"""The history: every verdict and what operators said of it, in a database. Once stored, a verdict is on the disk."""
+"""The history: all verdicts and operators' feedback, in a database. A stored verdict is on the disk."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictFilter:
-    """Which verdicts are asked for; what is ``None`` leaves none out.
+    """Conditions on verdicts; ``None`` is no condition.
 
     Attributes:
-        defective: Those that found a defect, or that did not.
-        word: Those that an operator confirmed, or rejected, or has said nothing of.
-        group: Those of this group.
-        since: Those given then or later. Without a time zone it is local time.
-        until: Those given earlier.
-        before: Those with a smaller number: what comes after a page that ended with it.
+        defective: Verdicts with, or without, a defect.
+        word: Verdicts whose latest feedback confirms or rejects them, or that have none.
+        group: Verdicts of this group.
+        since: Verdicts of this time or later. A time without a zone is local.
+        until: Verdicts before this time.
+        before: Verdicts with a smaller id: the page after one that ended with this id.
     """
 
     defective: bool | None = None
@@ -73,9 +73,9 @@ class History:
     """Verdicts and feedback in a database.
 
     Args:
-        settings: Which database, and which images to keep where.
-        create: Whether an SQLite file that does not exist is made.
-        sinks: The names of the sinks that each verdict is queued for as it is stored; a ``Courier`` delivers.
+        settings: The database, and which images to keep in which folder.
+        create: Create an SQLite file that does not exist.
+        sinks: Names of the sinks that each stored verdict is queued for; a ``Courier`` delivers.
 
     Raises:
         HistoryError: The database cannot be reached, its driver is missing, or it is of a newer version.
@@ -86,7 +86,7 @@ class History:
     ) -> None:
         self.settings = settings or HistoryConfig()
         self.sinks = tuple(sinks)
-        self._keeping = Lock()
+        self._image_lock = Lock()
         try:
             self._engine = create_engine(self.settings.database)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
@@ -99,7 +99,7 @@ class History:
         file = self._engine.url.database
         if self._engine.dialect.name == "sqlite":
             if not create and file and not Path(file).is_file():
-                raise HistoryError(f"no history in {file}", remedy="name the one that `predict --database` wrote")
+                raise HistoryError(f"no history in {file}", remedy="pass the one that `predict --database` wrote")
             event.listen(self._engine, "connect", _durable)
         with self.transaction() as connection:
             migrate(connection)
@@ -116,7 +116,7 @@ class History:
         return make_url(self.settings.database).render_as_string(hide_password=True)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._engine.dispose()
 
     def store(
@@ -125,21 +125,21 @@ class History:
         contents: Sequence[bytes] | None = None,
         also: Callable[[Connection], None] | None = None,
     ) -> list[int]:
-        """Store verdicts, all or none, queued for each sink, and their images where the settings say so.
+        """Store verdicts in one transaction, queue them for each sink, and keep their images as the settings say.
 
         Args:
             verdicts: The verdicts.
-            contents: The content of each one's image file, where it does not lie at the verdict's path.
-            also: Writes what must be stored with them or not at all.
+            contents: The content of each image file, where it is not at the verdict's path.
+            also: Writes further rows in the same transaction.
 
         Returns:
-            Their numbers, in order, once they are on the disk.
+            Their ids, in order, once they are on the disk.
 
         Raises:
             HistoryError: The database cannot be written to.
         """
         files: Sequence[bytes | None] = contents or [None] * len(verdicts)
-        rows = [_row(verdict, self._keep(verdict, file)) for verdict, file in zip(verdicts, files, strict=True)]
+        rows = [_values(verdict, self._keep(verdict, file)) for verdict, file in zip(verdicts, files, strict=True)]
         numbers: list[int] = []
         statement = insert(VERDICTS).returning(VERDICTS.c.id, sort_by_parameter_order=True)
         with self.transaction() as connection:
@@ -151,17 +151,17 @@ class History:
         return numbers
 
     def waiting(self) -> list[outbox.Waiting]:
-        """What the sinks have not taken yet, for each sink that anything waits for."""
+        """Return the queue of each sink that has not accepted all verdicts."""
         with self.transaction() as connection:
             return outbox.waiting(connection)
 
     def abandon(self, sink: str, limit: int | None = None) -> int:
-        """Give up what waits for a sink, or only so much of it, the oldest first; return how much that was."""
+        """Drop the deliveries for a sink, at most ``limit`` and the oldest first; return their number."""
         with self.transaction() as connection:
             return outbox.abandon(connection, sink, limit)
 
     def record_feedback(self, verdict_id: int, *, confirmed: bool, reason: str = "") -> None:
-        """Add an operator's word on a verdict; the last one counts.
+        """Add an operator's feedback on a verdict; the latest counts.
 
         Raises:
             HistoryError: There is no such verdict.
@@ -173,28 +173,28 @@ class History:
             connection.execute(insert(FEEDBACK).values(word))
 
     def find(self, verdict_id: int) -> tuple[Entry, dict[str, Any]] | None:
-        """A verdict, and the whole of it as ``predict`` prints it; ``None`` if there is none of that number."""
+        """Return a verdict and its full record, as ``predict`` prints it; ``None`` if there is no such id."""
         with self.transaction() as connection:
             row = connection.execute(_latest().where(VERDICTS.c.id == verdict_id)).one_or_none()
             record = connection.scalar(select(VERDICTS.c.record).where(VERDICTS.c.id == verdict_id))
             return None if row is None or record is None else (Entry(dict(row._mapping)), record)
 
-    def entries(self, wanted: VerdictFilter = VerdictFilter(), *, limit: int | None = None) -> Iterator[Entry]:
-        """The verdicts, newest first, at most ``limit`` of those that are wanted."""
-        query = _latest().where(*_conditions(wanted)).limit(limit)
+    def entries(self, chosen: VerdictFilter = VerdictFilter(), *, limit: int | None = None) -> Iterator[Entry]:
+        """Yield the verdicts that meet the conditions, newest first, at most ``limit``."""
+        query = _latest().where(*_conditions(chosen)).limit(limit)
         with self.transaction() as connection:
             for row in connection.execution_options(yield_per=500).execute(query):
                 yield Entry(dict(row._mapping))
 
     def false_alarms(self, model_sha256: str) -> dict[Path, str | None]:
-        """The kept images of a model's alarms that operators rejected, and the group of each."""
+        """Return the kept images of a model's alarms that operators rejected, with their groups."""
         alarms = self.entries(VerdictFilter(defective=True, word="rejected"))
         return {Path(one.kept): one.group_name for one in alarms if one.kept and one.model_sha256 == model_sha256}
 
     def export_csv(self, file: IO[str]) -> int:
-        """Write every entry as CSV, newest first, under a head of the names of ``Entry``; return their number.
+        """Write every entry as CSV, newest first, below a header of ``ENTRY_COLUMNS``; return their number.
 
-        Names and reasons come from others: what a spreadsheet would take for a formula gets an apostrophe before it.
+        Names and reasons are untrusted: text that a spreadsheet would run as a formula gets a leading apostrophe.
         """
         writer = csv.writer(file)
         writer.writerow(ENTRY_COLUMNS)
@@ -204,9 +204,9 @@ class History:
         return count
 
     def prune(self, before: datetime) -> int:
-        """Delete what is older, feedback and kept images with it; return the number of verdicts deleted.
+        """Delete older verdicts with their feedback and kept images; return the number of deleted verdicts.
 
-        A verdict that a sink has not taken yet stays. Files of a watched folder that are gone are forgotten too.
+        Verdicts that are queued for a sink stay. Rows of watched files that no longer exist are deleted too.
         """
         limit = _stored(before)
         with self.transaction() as connection:
@@ -219,13 +219,13 @@ class History:
             seen.forget(connection, limit)
         for path in map(Path, kept):
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # other images of that folder are kept still
+            with suppress(OSError):  # not empty: other images are still kept in it
                 path.parent.rmdir()
         return count
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A transaction; what the database raises becomes a ``HistoryError``."""
+        """Open a transaction; errors of the database become ``HistoryError``."""
         try:
             with self._engine.begin() as connection:
                 yield connection
@@ -234,11 +234,11 @@ class History:
             raise HistoryError(f"the history in {self.place} cannot be used", got=str(cause).strip()) from error
 
     def _keep(self, verdict: Verdict, content: bytes | None) -> str | None:
-        """Keep the image if the settings say so, under its hash; return where."""
+        """Keep the image under its hash if the settings say so; return its path."""
         if self.settings.keep == "none" or (self.settings.keep == "defective" and not verdict.defective):
             return None
         folder = Path(self.settings.images).absolute() / verdict.image_sha256[:2]
-        with self._keeping:
+        with self._image_lock:
             return str(keep_image(folder, verdict, content))
 
 
@@ -246,18 +246,18 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def _row(verdict: Verdict, kept: str | None) -> dict[str, Any]:
+def _values(verdict: Verdict, kept: str | None) -> dict[str, Any]:
     columns = {field.name: _storable(field.value(verdict)) for field in COLUMNS}
     return columns | {"kept": kept, "record": verdict_record(verdict)}
 
 
 def _storable(value: Any) -> Any:
-    """Return a value as databases take it: a path's bytes that are no text become escapes."""
+    """Return a value that databases can store: bytes of a path that are not valid text become escapes."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _latest() -> Select[Any]:
-    """Every verdict with the operator's last word, newest first."""
+    """Return the query for every verdict with its latest feedback, newest first."""
     newer = FEEDBACK.alias()
     last = select(newer.c.id).where(newer.c.verdict_id == VERDICTS.c.id).order_by(newer.c.id.desc()).limit(1)
     joined = VERDICTS.outerjoin(FEEDBACK, FEEDBACK.c.id == last.correlate(VERDICTS).scalar_subquery())
@@ -265,24 +265,24 @@ def _latest() -> Select[Any]:
     return select(*columns).select_from(joined).order_by(VERDICTS.c.id.desc())
 
 
-def _conditions(wanted: VerdictFilter) -> Iterator[ColumnElement[bool]]:
-    """What a row of ``_latest`` must meet."""
-    if wanted.defective is not None:
-        yield VERDICTS.c.defective.is_(wanted.defective)
-    if wanted.word is not None:
-        yield FEEDBACK.c.confirmed.is_({"confirmed": True, "rejected": False, "none": None}[wanted.word])
-    if wanted.group is not None:
-        yield VERDICTS.c.group_name == wanted.group
-    if wanted.since is not None:
-        yield VERDICTS.c.time >= _stored(wanted.since)
-    if wanted.until is not None:
-        yield VERDICTS.c.time < _stored(wanted.until)
-    if wanted.before is not None:
-        yield VERDICTS.c.id < wanted.before
+def _conditions(chosen: VerdictFilter) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions of a filter on the rows of ``_latest``."""
+    if chosen.defective is not None:
+        yield VERDICTS.c.defective.is_(chosen.defective)
+    if chosen.word is not None:
+        yield FEEDBACK.c.confirmed.is_({"confirmed": True, "rejected": False, "none": None}[chosen.word])
+    if chosen.group is not None:
+        yield VERDICTS.c.group_name == chosen.group
+    if chosen.since is not None:
+        yield VERDICTS.c.time >= _stored(chosen.since)
+    if chosen.until is not None:
+        yield VERDICTS.c.time < _stored(chosen.until)
+    if chosen.before is not None:
+        yield VERDICTS.c.id < chosen.before
 
 
 def _durable(connection: Any, _: object) -> None:
-    """SQLite: writers wait for each other, readers never, and a commit survives a power cut."""
+    """Configure SQLite: writers wait for each other, readers never wait, and a commit survives a power cut."""
     for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -292,5 +292,5 @@ def _now() -> str:
 
 
 def _stored(time: datetime) -> str:
-    """A time as tables keep it: the later, the greater as text."""
+    """Return a time as stored, in UTC, so that text order is time order."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds")

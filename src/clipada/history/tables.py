@@ -1,4 +1,4 @@
-"""The history's tables, and how an older database is brought up to them."""
+"""Tables of the history, and the migrations of older databases."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ DELIVERIES = Table(
     Column("sink", String(255), nullable=False, index=True),
     Column("name", String(32), nullable=False),
 )
-"""One row for each verdict that a sink has not taken yet; its ``name`` stays the same over all attempts."""
+"""One row for each verdict that a sink has not accepted yet; its ``name`` is the same for all attempts."""
 
 SINKS = Table(
     "sinks",
@@ -80,7 +80,8 @@ SINKS = Table(
     Column("failures", Integer, nullable=False),
     Column("error", Text),
 )
-"""Which process delivers to a sink, until which time of the clock, and how often in a row it failed, why."""
+"""One row for each sink: the process that delivers to it, the end of its lease in seconds since the epoch, the number
+of failed attempts in a row, and the last error."""
 
 WATCHED = Table(
     "watched",
@@ -93,7 +94,7 @@ WATCHED = Table(
     Column("time", String(40), nullable=False, index=True),
     Column("error", Text),
 )
-"""One row for each file of a watched folder that was inspected, or could not be: hash of its path, state when read."""
+"""One row for each file of a watched folder that was inspected or unreadable: hash of its path, and its state."""
 
 DRIFT = Table(
     "drift",
@@ -105,12 +106,12 @@ DRIFT = Table(
     Column("upto", Integer, nullable=False),
     Column("state", JSON),
 )
-"""What the watch for drift knows after verdict ``upto``. Of the highest ``beginning``, how often the watch began anew,
-the last row counts."""
+"""State of the drift watch after verdict ``upto``. ``beginning`` counts the restarts of the watch; the last row of the
+highest ``beginning`` is the valid one."""
 
 
-def _made(*tables: Table) -> tuple[Executable, ...]:
-    """The statements that make tables and their indexes where they are missing."""
+def _creation(*tables: Table) -> tuple[Executable, ...]:
+    """Return the statements that create tables and their indexes where they are missing."""
     indexes = (index for table in tables for index in sorted(table.indexes, key=str))
     return (
         *(CreateTable(table, if_not_exists=True) for table in tables),
@@ -119,17 +120,18 @@ def _made(*tables: Table) -> tuple[Executable, ...]:
 
 
 MIGRATIONS: tuple[tuple[Executable, ...], ...] = (
-    _made(VERDICTS, FEEDBACK),
-    _made(DELIVERIES, SINKS, WATCHED, DRIFT),
+    _creation(VERDICTS, FEEDBACK),
+    _creation(DELIVERIES, SINKS, WATCHED, DRIFT),
 )
-"""The statements that lead from each version of the schema to the next, from an empty database on."""
+"""Statements from each version of the schema to the next, from an empty database on. A new column of ``VERDICTS`` needs
+one that adds it to older databases: the first migration creates the table as it is defined now."""
 
 
 def migrate(connection: Connection) -> None:
-    """Bring a database up to the present schema.
+    """Migrate a database to the present schema.
 
     Raises:
-        HistoryError: It was written by a newer version of clipada.
+        HistoryError: A newer version of clipada has written it.
     """
     connection.execute(CreateTable(SCHEMA, if_not_exists=True))
     found = connection.scalar(select(func.max(SCHEMA.c.version))) or 0

@@ -1,4 +1,4 @@
-"""What people look at: overlays, tables and the model card."""
+"""Reports for people: overlays, tables, the HTML report and the model card."""
 
 from clipada.inspection.overlays import blend_heat, draw_outlines, heat_colors, map_to_16bit, overlay
 from clipada.report.card import model_card, run_summary

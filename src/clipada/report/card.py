@@ -1,4 +1,4 @@
-"""A run in words: the model card and the summary."""
+"""Descriptions of a run: the model card and the summary."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LIMITS = (
     "Scores are comparable within one category and camera set-up. The figures hold for the data named; a model trained "
     "on synthetic anomalies can miss defects that change little of a part's look."
 )
-"""What every reader of scores should know."""
+"""Limits of every model, shown with its scores."""
 
 
 def run_summary(run: Run) -> dict[str, str]:
-    """What a run is, as name and value, for ``clipada info``."""
+    """Describe a run as names and values, for ``clipada info``."""
     training, model, schedule = run.training, run.config.model, run.config.training
     prompt = run.config.prompt
     summary = {
@@ -59,12 +59,12 @@ def run_summary(run: Run) -> dict[str, str]:
 
 
 def images_fingerprint(sha256s: Iterable[str]) -> str:
-    """The first digits of a hash of images' hashes: the same for the same images, whatever they are called."""
+    """Return the first digits of a hash of the images' hashes; it does not depend on their names or order."""
     return hashlib.sha256("".join(sorted(sha256s)).encode()).hexdigest()[:12]
 
 
 def training_command(run: Run) -> str:
-    """The command that trains it again: the preset nearest to its settings, and what differs from that."""
+    """Return the command that repeats the training: the nearest preset, and the settings that differ from it."""
     values = {name: run.config.value(name) for name in setting_names()}
     differences = {
         preset: {name: value for name, value in values.items() if value != Config.preset(preset).value(name)}
@@ -78,17 +78,17 @@ def training_command(run: Run) -> str:
         [] if backbone is None else ["--backbone", Path(backbone).name if Path(backbone).is_absolute() else backbone]
     )
     for name, value in changed.items():
-        told = Path(value).name if name == "synthesis.textures" and value else value
-        words += ["--set", f"{name}={','.join(map(str, told)) if isinstance(told, tuple) else told}"]
+        shown = Path(value).name if name == "synthesis.textures" and value else value
+        words += ["--set", f"{name}={','.join(map(str, shown)) if isinstance(shown, tuple) else shown}"]
     return shlex.join(words)
 
 
 def model_card(run: Run, name: str | None = None) -> str:
-    """The run folder's ``README.md``: what it is, how it was made, what it scored, its limits.
+    """Return the run folder's ``README.md``: description, training, metrics, limits.
 
     Args:
         run: The run.
-        name: What others load it by; by default the folder's name.
+        name: The name that others load it by; by default the folder's name.
     """
     called = name or run.folder.resolve().name
     summary = {fact: value.replace("|", r"\|") for fact, value in run_summary(run).items() if fact != "run"}
@@ -112,7 +112,7 @@ checked when the run is loaded.
 
 
 def _metrics_section(metrics: dict[str, Any] | None) -> str:
-    """A Markdown table of the metrics, or nothing before an evaluation."""
+    """Return a Markdown table of the metrics; empty before an evaluation."""
     if metrics is None:
         return ""
     protocol = metrics["protocol"]
@@ -128,5 +128,5 @@ Percent, at {protocol["image_size"]} pixels; {protocol["masks"]}; AUPRO up to a 
 
 
 def _counted(passes: int) -> str:
-    """A number of passes in words."""
+    """Return a number of passes in words."""
     return "1 pass" if passes == 1 else f"{passes} passes"

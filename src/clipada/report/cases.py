@@ -1,4 +1,4 @@
-"""The parts worth a look, and their pictures."""
+"""The most informative parts, and their pictures."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ QUALITY = 85
 """Quality of the WebP pictures, 0..100."""
 
 LABELED_CASES = 3
-"""Parts shown of each kind of case in a category."""
+"""Number of labeled parts shown for each kind of case in a category."""
 
 INSPECTED_CASES = 12
-"""Parts shown of those that nobody labelled."""
+"""Number of unlabeled parts shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,10 @@ class Picture:
     """One picture, ready to be embedded.
 
     Attributes:
-        label: What it shows, in a word.
-        source: A ``data:`` address.
-        width: In pixels.
-        height: In pixels.
+        label: Its content, in a word.
+        source: A ``data:`` URL.
+        width: Width in pixels.
+        height: Height in pixels.
     """
 
     label: str
@@ -63,7 +63,7 @@ class Cases:
 
     Attributes:
         title: The reason, in words.
-        parts: The parts chosen, first the one it holds for most.
+        parts: The chosen parts, best match first.
         shown: Those of them whose files could be read.
     """
 
@@ -73,7 +73,7 @@ class Cases:
 
 
 def choose_cases(parts: Sequence[ScoredPart]) -> tuple[Cases, ...]:
-    """Choose the best and the worst cases of one category; no part is chosen twice, nor one without a file."""
+    """Choose the best and the worst cases of one category; no part is chosen twice, and none without a file."""
     ranked = sorted((part for part in parts if part.path), key=lambda part: -part.score)
     anomalous = [part for part in ranked if part.kind == "anomalous"]
     good = [part for part in ranked if part.kind == "good"]
@@ -101,7 +101,7 @@ def with_pictures(chosen: Sequence[Cases], inspect: Inspect) -> tuple[tuple[Case
 
 
 def _draw(parts: Iterable[ScoredPart], results: Iterator[Verdict | Failure], failures: list[Failure]) -> Iterator[Case]:
-    """Draw each part with the next result; what cannot be read joins ``failures``."""
+    """Draw each part with the next result; append files that cannot be read to ``failures``."""
     for part, path in ((part, part.path) for part in parts if part.path):
         result = next(results)
         if isinstance(result, Failure):
@@ -115,18 +115,18 @@ def _draw(parts: Iterable[ScoredPart], results: Iterator[Verdict | Failure], fai
             yield Case(part=part, pictures=pictures)
 
 
-def _pictures(part: ScoredPart, prediction: Verdict) -> Iterator[Picture]:
-    """The image, the truth where it is known, the map, the contour."""
-    threshold = prediction.threshold if part.threshold is None else part.threshold
-    size = picture_size((prediction.image.shape[0], prediction.image.shape[1]), (SIDE, SIDE))
-    plain, warm, contour = views(prediction.image, prediction.anomaly_map, threshold, size)
+def _pictures(part: ScoredPart, verdict: Verdict) -> Iterator[Picture]:
+    """Draw the image, the ground truth where it is known, the map, the contour."""
+    threshold = verdict.threshold if part.threshold is None else part.threshold
+    size = picture_size((verdict.image.shape[0], verdict.image.shape[1]), (SIDE, SIDE))
+    plain, overlaid, contour = views(verdict.image, verdict.anomaly_map, threshold, size)
     yield _picture("image", plain)
     if part.mask is not None:
         mask = read_mask(part.mask)
-        if mask.shape != prediction.image.shape[:2]:
-            raise ImageError(f"mask {part.mask} is not of the size of image {part.path}")
-        yield _picture("truth", outlined(prediction.image, mask, size))
-    yield _picture("map", warm)
+        if mask.shape != verdict.image.shape[:2]:
+            raise ImageError(f"mask {part.mask} and image {part.path} differ in size")
+        yield _picture("truth", outlined(verdict.image, mask, size))
+    yield _picture("map", overlaid)
     yield _picture(f"contour above {threshold:.3g}", contour)
 
 

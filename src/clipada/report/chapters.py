@@ -1,4 +1,4 @@
-"""What a report says of each category: what its scores show, and the parts worth a look."""
+"""Chapters of a report, one for each category: findings on its scores, and its most informative parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clipada.types import Failure
 KINDS: tuple[Kind, ...] = ("good", "anomalous", "inspected")
 
 ImageThreshold = Callable[[Path], float | None]
-"""The image score above which an image counts as defective, by its path; ``None`` where none is set."""
+"""Returns the image score above which the image of a path is defective; ``None`` without a threshold."""
 
 _Scores = Mapping[Kind, Sequence[float]]
 
@@ -25,10 +25,10 @@ class Chapter:
     """One category, or all parts that were inspected.
 
     Attributes:
-        name: The category; empty where nobody said.
-        findings: What its scores show, a sentence each.
-        histogram: Its scores.
-        cases: Its parts worth a look.
+        name: The category; empty if it is unknown.
+        findings: Findings on its scores, a sentence each.
+        histogram: Histogram of its scores.
+        cases: Its most informative parts.
         failures: Parts among these whose image or mask can no longer be read.
     """
 
@@ -42,7 +42,7 @@ class Chapter:
 def write_chapters(
     parts: Sequence[ScoredPart], inspect: Inspect, image_threshold: ImageThreshold
 ) -> tuple[Chapter, ...]:
-    """One chapter for each category, in the order the parts come."""
+    """Write one chapter for each category, in the order of the parts."""
     names = dict.fromkeys(part.category for part in parts)
     return tuple(
         _chapter(name, [part for part in parts if part.category == name], inspect, image_threshold) for name in names
@@ -63,7 +63,7 @@ def _chapter(name: str, parts: Sequence[ScoredPart], inspect: Inspect, image_thr
 
 
 def _ranges(scores: _Scores) -> list[str]:
-    """Number and range of each kind."""
+    """State number and range of each kind."""
     return [
         f"{len(values)} {kind}: scores {min(values):#.3g} to {max(values):#.3g}, median {median(values):#.3g}."
         for kind, values in scores.items()
@@ -72,7 +72,7 @@ def _ranges(scores: _Scores) -> list[str]:
 
 
 def _order(scores: _Scores) -> list[str]:
-    """How many defects the good parts hide."""
+    """Count the anomalous parts that score no higher than the highest good part."""
     good, anomalous = scores["good"], scores["anomalous"]
     if not (good and anomalous):
         return []
@@ -81,7 +81,7 @@ def _order(scores: _Scores) -> list[str]:
 
 
 def _regions(parts: Sequence[ScoredPart]) -> list[str]:
-    """How many parts have a region, where somebody counted."""
+    """Count the parts with a region, where regions are known."""
     counts = [part.regions for part in parts if part.regions is not None]
     if not counts:
         return []
@@ -89,7 +89,7 @@ def _regions(parts: Sequence[ScoredPart]) -> list[str]:
 
 
 def _decisions(parts: Sequence[ScoredPart], limits: Sequence[float | None]) -> list[str]:
-    """How many of each kind lie above their threshold."""
+    """Count the parts of each kind with a score above their threshold."""
     decided = [(part, part.score > limit) for part, limit in zip(parts, limits, strict=True) if limit is not None]
     counts = {kind: [above for part, above in decided if part.kind == kind] for kind in KINDS}
     return [

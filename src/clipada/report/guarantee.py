@@ -1,4 +1,4 @@
-"""A calibration in words."""
+"""The guarantee of a calibration in words."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from clipada.calibration import Calibration, Limits, needed_images
 
 
 def calibration_summary(calibration: Calibration) -> list[str]:
-    """What is promised, by which thresholds, from how many images: a line each for all images and every group."""
+    """State thresholds, numbers of images and guarantee: a line each for all images and every group."""
     pooled = _line("all images" if calibration.group_sizes else "thresholds", calibration.pooled, calibration)
     own = [_line(name, limits, calibration) for name, limits in calibration.groups.items()]
     needed = needed_images(calibration.settings)
     lacking = [
-        f"{name}: {count} of the {needed} images needed; the thresholds of all images count"
+        f"{name}: {count} of the {needed} images needed; the thresholds of all images apply"
         for name, count in calibration.group_sizes.items()
         if name not in calibration.groups
     ]
     count = len(calibration.rejected)
-    raised = [f"{count} rejected alarms may have raised thresholds; they are no part of the promise"] if count else []
-    return [pooled, *own, *lacking, *raised, _promise(calibration)]
+    rejected = [f"{count} rejected alarms may have raised thresholds; the guarantee does not use them"] if count else []
+    return [pooled, *own, *lacking, *rejected, _guarantee(calibration)]
 
 
 def _line(name: str, limits: Limits, calibration: Calibration) -> str:
@@ -32,7 +32,7 @@ def _line(name: str, limits: Limits, calibration: Calibration) -> str:
     )
 
 
-def _promise(calibration: Calibration) -> str:
+def _guarantee(calibration: Calibration) -> str:
     settings = calibration.settings
     asked = f"{100 * settings.false_alarm_rate:g} %"
     if settings.mode == "marginal":

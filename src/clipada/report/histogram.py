@@ -1,4 +1,4 @@
-"""Where the bars and ticks of a score histogram lie; the template draws them."""
+"""Layout of a score histogram: positions of its bars, ticks and thresholds; the template draws them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from clipada.report.parts import Kind
 
 BINS = 32
-"""Bars across the range of the scores."""
+"""Number of bars across the range of the scores."""
 
 NEAR = 1e-4
-"""Share of the axis that cannot be told from nothing."""
+"""Share of the axis that is too small to be seen."""
 
 LABEL = 16.0
-"""The room that a label takes on a phone, in percent of the axis."""
+"""Width of a label on a phone, in percent of the axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,10 @@ class Bar:
     """One bar.
 
     Attributes:
-        start: Where it begins, in percent of the axis.
-        width: In percent of the axis.
-        share: Its share of its parts, in percent.
-        count: Its number of parts.
+        start: Left edge, in percent of the axis.
+        width: Width, in percent of the axis.
+        share: Share of the parts of its kind, in percent.
+        count: Number of parts.
     """
 
     start: float
@@ -44,9 +44,9 @@ class Mark:
     """A threshold.
 
     Attributes:
-        label: Its score.
-        place: In percent of the axis.
-        row: The row of its label, from 0: labels of near thresholds stand above one another.
+        label: The score.
+        place: Position, in percent of the axis.
+        row: Row of the label, from 0: labels of near thresholds are stacked.
     """
 
     label: str
@@ -59,11 +59,11 @@ class Histogram:
     """Scores of one product's parts on one axis.
 
     Attributes:
-        bars: For each kind of part, the bars that are not empty.
-        totals: For each kind, the number of parts.
-        ticks: Marks of the score axis: its label, and its place in percent of the axis.
-        top: The end of the share axis, in percent.
-        thresholds: Scores above which a part is called defective.
+        bars: The bars of each kind of part that are not empty.
+        totals: Number of parts of each kind.
+        ticks: Ticks of the score axis: label, and position in percent of the axis.
+        top: End of the share axis, in percent.
+        thresholds: Scores above which a part is defective.
     """
 
     bars: Mapping[Kind, tuple[Bar, ...]]
@@ -79,7 +79,7 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
     Bars show shares, not counts, so that ten defects can be seen beside a thousand good parts.
 
     Args:
-        scores: Finite scores of each kind of part; kinds without any are passed over.
+        scores: Finite scores of each kind of part; kinds without scores are left out.
         thresholds: Scores to mark.
     """
     scores = {kind: values for kind, values in scores.items() if len(values)}
@@ -102,7 +102,7 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
 
 
 def _marks(places: Mapping[str, float]) -> tuple[Mark, ...]:
-    """Thresholds by label, each in the first row where its label does not touch the one before."""
+    """Place thresholds, each in the first row where its label does not touch the one before."""
     last: list[float] = []
     marks = []
     for label, place in places.items():
@@ -113,9 +113,9 @@ def _marks(places: Mapping[str, float]) -> tuple[Mark, ...]:
 
 
 def _edges(low: float, high: float, thresholds: Sequence[float]) -> NDArray[np.float64]:
-    """Where bars begin and end: at each threshold, and about evenly between, so that no bar lies on both sides.
+    """Return the edges of the bars: each threshold, and about evenly between, so that no bar crosses a threshold.
 
-    Thresholds too near to one another or to an end for a bar to be seen between them count as one mark.
+    Thresholds too near to one another or to an end for a visible bar between them share one edge.
     """
     marks = [low]
     for threshold in sorted(thresholds):
@@ -131,8 +131,10 @@ def _edges(low: float, high: float, thresholds: Sequence[float]) -> NDArray[np.f
 
 
 def _bars(scores: Sequence[float], edges: NDArray[np.float64], thresholds: Sequence[float]) -> tuple[Bar, ...]:
-    inside = np.clip(scores, edges[0], edges[-1])  # a round number, computed, can lie an error within
-    limits = np.where(np.isin(edges, thresholds), np.nextafter(edges, np.inf), edges)  # a score at one is not above it
+    inside = np.clip(scores, edges[0], edges[-1])  # a computed round number can be off by a rounding error
+    limits = np.where(
+        np.isin(edges, thresholds), np.nextafter(edges, np.inf), edges
+    )  # a score equal to a threshold is not above it
     limits[0] = edges[0]
     counts = np.histogram(inside, limits)[0]
     places = 100 * (edges - edges[0]) / (edges[-1] - edges[0])
@@ -144,7 +146,7 @@ def _bars(scores: Sequence[float], edges: NDArray[np.float64], thresholds: Seque
 
 
 def round_ticks(values: Sequence[float]) -> list[float]:
-    """Two to eight round numbers, evenly spaced, that the values lie within."""
+    """Return two to eight evenly spaced round numbers that enclose the values."""
     low, high = min(values), max(values)
     span = max(high - low, 1e-6)
     power = 10.0 ** math.floor(math.log10(span / 4))

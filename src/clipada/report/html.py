@@ -1,4 +1,4 @@
-"""The report: one HTML file with everything in it, for a browser, a phone or a printer."""
+"""The report: one self-contained HTML file, for a browser, a phone or a printer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from clipada.types import Failure
 TEMPLATE = "report.html"
 
 PROTOCOL = ("data", "engine", "image_size", "masks", "aupro_fpr_limit", "mean")
-"""What of an evaluation's protocol stands below its table."""
+"""Entries of an evaluation's protocol that are shown below its table."""
 
 _PAGES = Environment(
     loader=PackageLoader("clipada.report"),
@@ -41,12 +41,12 @@ _PAGES = Environment(
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A report written.
+    """A written report.
 
     Attributes:
         path: The file.
-        parts: Number of parts it tells of.
-        failures: Parts chosen to be shown whose image or mask can no longer be read.
+        parts: Number of parts in it.
+        failures: Chosen parts whose image or mask can no longer be read.
     """
 
     path: Path
@@ -59,8 +59,8 @@ class MetricsTable:
     """Metrics in percent.
 
     Attributes:
-        title: Which maps they are of.
-        rows: The cells of each category's row, then of the mean's.
+        title: The maps they are of.
+        rows: Cells of each category's row, then of the mean's.
     """
 
     title: str
@@ -69,12 +69,12 @@ class MetricsTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """The figures of a run's last evaluation.
+    """The metrics of a run's last evaluation.
 
     Attributes:
-        table: Those that count.
-        passes: Each pass's own.
-        protocol: How they came about, by the names in ``PROTOCOL``.
+        table: Metrics of the final map.
+        passes: Metrics of each pass.
+        protocol: How they were computed, by the names in ``PROTOCOL``.
     """
 
     table: MetricsTable
@@ -94,12 +94,12 @@ def write_report(
     """Write one HTML file that needs no other file, no network and no script.
 
     Args:
-        out: The file, written whole or not at all.
-        run: The run that scored the parts; its metrics are shown where the parts are those of its evaluation.
-        parts: What ``read_scores`` or ``read_verdicts`` read.
+        out: The file, written atomically.
+        run: The run that scored the parts; its metrics are shown if the parts are those of its evaluation.
+        parts: The result of ``read_scores`` or ``read_verdicts``.
         inspect: Inspects the parts that are shown.
-        command: The command line that makes this report, to be shown in it.
-        image_threshold: The image score above which a test image is defective, by its path; verdicts name theirs.
+        command: The command line of this report, shown in it.
+        image_threshold: Returns the image score above which a test image is defective; verdicts have their own.
 
     Raises:
         RunError: The run's metrics are damaged, or its maps are not finite.
@@ -114,7 +114,7 @@ def write_report(
         evaluation=evaluation,
         chapters=chapters,
         names=_names(parts),
-        heat=["#{:02x}{:02x}{:02x}".format(*colour) for colour in heat_colors(np.linspace(0, 1, 10))],
+        heat=["#{:02x}{:02x}{:02x}".format(*color) for color in heat_colors(np.linspace(0, 1, 10))],
         left_out=[*parts.left_out, *(_in_a_line(failure) for failure in failures)],
         facts=_facts(run, parts),
         settings={name: run.config.value(name) for name in setting_names()},
@@ -125,7 +125,7 @@ def write_report(
 
 
 def _heading(run: Run, parts: Parts, evaluation: Evaluated | None, command: str) -> dict[str, str]:
-    """What the report is about."""
+    """Return run, data, date and command of the report."""
     folder = _folder(parts)
     data = evaluation.protocol["data"] if evaluation else folder.name if folder else "images without files"
     left_out = f", {len(parts.left_out):,} left out" if parts.left_out else ""
@@ -139,7 +139,7 @@ def _heading(run: Run, parts: Parts, evaluation: Evaluated | None, command: str)
 
 
 def _facts(run: Run, parts: Parts) -> dict[str, str]:
-    """What the model is, and what its verdicts rest on."""
+    """Describe the model and the calibration of its verdicts."""
     facts = {name: value for name, value in run_summary(run).items() if name not in ("run", "mean metrics")}
     if not parts.labeled:
         facts |= _basis(run, parts)
@@ -147,24 +147,24 @@ def _facts(run: Run, parts: Parts) -> dict[str, str]:
 
 
 def _basis(run: Run, parts: Parts) -> dict[str, str]:
-    """What the verdicts rest on, where it is not the run's present calibration or that promises nothing of them."""
+    """Name the calibration of the verdicts, if it is not the run's present one or its guarantee does not hold."""
     path = run.folder / CALIBRATION
     present = read_calibration(path) if path.exists() else None
-    judges = {part.calibration for part in parts.scored}
-    if judges == {None}:
-        return {"calibration": "none: the parts were not judged"}
-    if present is None or judges != {present.id}:
-        named = ", ".join(sorted(one or "none" for one in judges))
+    calibrations = {part.calibration for part in parts.scored}
+    if calibrations == {None}:
+        return {"calibration": "none: the parts have no decision"}
+    if present is None or calibrations != {present.id}:
+        named = ", ".join(sorted(one or "none" for one in calibrations))
         return {
-            "calibration": f"the parts were judged by {named}, not by the run's present one; its promise is not shown"
+            "calibration": f"the parts were inspected with {named}, not the run's present one; no guarantee is shown"
         }
     engines = sorted({part.engine for part in parts.scored if part.engine})
-    told = "; ".join(filter(None, map(present.caveat, engines)))
-    return {"calibration": told} if told else {}
+    caveats = "; ".join(filter(None, map(present.caveat, engines)))
+    return {"calibration": caveats} if caveats else {}
 
 
 def _evaluation(run: Run) -> Evaluated | None:
-    """The content of ``metrics.json``, ready to be shown; raises ``RunError`` if it is damaged."""
+    """Return the content of ``metrics.json`` for display; raise ``RunError`` if it is damaged."""
     if (metrics := run.metrics) is None:
         return None
     passes = metrics.get("passes", [])
@@ -186,13 +186,13 @@ def _table(title: str, content: dict[str, Any]) -> MetricsTable:
 
 
 def _folder(parts: Parts) -> Path | None:
-    """The folder that all parts with a file lie in."""
+    """Return the innermost folder that contains all parts with a file."""
     folders = {part.path.absolute().parent for part in parts.scored if part.path}
     return Path(os.path.commonpath(folders)) if folders else None
 
 
 def _names(parts: Parts) -> dict[Path, str]:
-    """A part's name in the report: its path below the folder that all share."""
+    """Return each part's name in the report: its path below the common folder."""
     shared, paths = _folder(parts), (part.path for part in parts.scored)
     return {path: str(path.absolute().relative_to(shared)) for path in paths if path and shared}
 

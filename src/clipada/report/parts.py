@@ -1,4 +1,4 @@
-"""The parts a report tells of: the test images that ``evaluate`` scored, or the images that ``predict`` inspected."""
+"""The parts of a report: the test images that ``evaluate`` scored, or the images that ``predict`` inspected."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class ScoredPart:
     """One scored image.
 
     Attributes:
-        path: The image file; ``None`` for an image that was none.
-        category: The product it shows; empty where nobody said.
+        path: The image file; ``None`` for an image that was passed without one.
+        category: The product it shows; empty if unknown.
         score: Image score, 0..1.
-        defect: The kind of defect, ``good`` for none, ``None`` where nobody said.
-        mask: The ground-truth mask file, where there is one.
-        threshold: Map value that its regions lie above; ``None``: the run's own.
-        regions: How many regions were found; ``None`` where nobody counted.
-        score_threshold: The image score above which it was called defective; ``None`` where nobody judged it.
-        shares: Shares beside the score, such as the p-value, by their symbols.
-        calibration: Id of the calibration that it was judged by.
-        engine: What computed it, where it is known.
+        defect: The kind of defect, ``good`` for none, ``None`` if unknown.
+        mask: The ground-truth mask file, if there is one.
+        threshold: Map value above which a pixel belongs to a region; ``None`` for the run's own.
+        regions: Number of regions; ``None`` if unknown.
+        score_threshold: The image score above which it is defective; ``None`` without a calibration.
+        shares: Further shares of its verdict, such as the p-value, by their symbols.
+        calibration: Id of the calibration of its verdict.
+        engine: Engine and precision of its verdict, if known.
     """
 
     path: Path | None
@@ -50,7 +50,7 @@ class ScoredPart:
 
     @property
     def kind(self) -> Kind:
-        """What is known of it."""
+        """The label: good, anomalous, or inspected without a label."""
         if self.defect is None:
             return "inspected"
         return "good" if self.defect == "good" else "anomalous"
@@ -58,11 +58,11 @@ class ScoredPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What was scored, and what was not.
+    """The scored parts, and the images without a score.
 
     Attributes:
         scored: The parts, in the file's order.
-        left_out: For each other image, why it has no score.
+        left_out: For each other image, the reason it has no score.
     """
 
     scored: tuple[ScoredPart, ...]
@@ -70,7 +70,7 @@ class Parts:
 
     @property
     def labeled(self) -> bool:
-        """Whether they are known to be good or anomalous."""
+        """True if parts are known to be good or anomalous."""
         return any(part.kind != "inspected" for part in self.scored)
 
 
@@ -79,7 +79,7 @@ def read_scores(run: Run) -> Parts:
 
     Raises:
         RunError: The run was not evaluated, or its metrics are damaged.
-        ClipAdaError: The kept scores are damaged.
+        ClipAdaError: The stored scores are damaged.
     """
     remedy = f"run `clipada evaluate {run.folder} DATA`"
     for name in (METRICS, SCORES):
@@ -95,14 +95,14 @@ def read_scores(run: Run) -> Parts:
 def read_verdicts(paths: Sequence[Path], lacking: Sequence[str] = ()) -> Parts:
     """Read the JSON lines that ``clipada predict`` wrote.
 
-    An image that was handed over as bytes has no path: its score counts, but it cannot be shown.
+    An image that was passed as bytes has no path: its score is in the histogram, but it cannot be shown.
 
     Args:
-        paths: The files, more than one where the images were shared out.
-        lacking: Names of files that should be among them.
+        paths: The files, several for a sharded prediction.
+        lacking: Names of missing files of other shards.
 
     Raises:
-        ClipAdaError: A file is missing, or a line is none of its own, or no line has a score.
+        ClipAdaError: A file is missing, a line is not one of ``predict``, or no line has a score.
     """
     remedy = "write it with `clipada predict RUN IMAGES > FILE`, or with `--out DIR`"
     read = [_read(path, _inspected, remedy) for path in paths]
@@ -111,12 +111,12 @@ def read_verdicts(paths: Sequence[Path], lacking: Sequence[str] = ()) -> Parts:
         raise _unfit(", ".join(map(str, paths)), "no scored image", remedy)
     return Parts(
         scored=scored,
-        left_out=(*(line for parts in read for line in parts.left_out), *(f"{name} is not there" for name in lacking)),
+        left_out=(*(line for parts in read for line in parts.left_out), *(f"{name} is missing" for name in lacking)),
     )
 
 
 def _read(path: Path, to_part: Callable[[_Record], ScoredPart], remedy: str) -> Parts:
-    """Read one part a line; lines that say why there is no score are left out."""
+    """Read one part per line; lines with an error instead of a score are left out."""
     scored: list[ScoredPart] = []
     left_out: list[str] = []
     for number, line in enumerate(_lines(path, remedy), start=1):
@@ -137,7 +137,7 @@ def _read(path: Path, to_part: Callable[[_Record], ScoredPart], remedy: str) -> 
 
 
 def _lines(path: Path, remedy: str) -> Iterator[str]:
-    """The lines that are not blank."""
+    """Yield the lines that are not blank."""
     try:
         with path.open(encoding="utf-8") as file:
             yield from (line.strip() for line in file if line.strip())
@@ -146,7 +146,7 @@ def _lines(path: Path, remedy: str) -> Iterator[str]:
 
 
 def _scored(record: _Record) -> ScoredPart:
-    """The part of a line of ``evaluation/scores.jsonl``; the last score is the one that counts."""
+    """Return the part of a line of ``evaluation/scores.jsonl``; the last score is that of the final map."""
     score, mask = record["scores"][-1], record.get("mask")
     return ScoredPart(
         path=Path(record["path"]),
@@ -158,7 +158,7 @@ def _scored(record: _Record) -> ScoredPart:
 
 
 def _inspected(record: _Record) -> ScoredPart:
-    """The part of a line of ``predict``, with the thresholds it was judged by."""
+    """Return the part of a line of ``predict``, with its thresholds."""
     limit, model = record.get("score_threshold"), record.get("model")
     return ScoredPart(
         path=None if record["path"] is None else Path(record["path"]),
@@ -178,5 +178,5 @@ def _inspected(record: _Record) -> ScoredPart:
 
 
 def _unfit(path: Path | str, got: str, remedy: str) -> ClipAdaError:
-    """The error for a file that gives no parts."""
+    """Return the error for a file without parts."""
     return ClipAdaError(f"cannot report on {path}", expected="JSON lines as clipada wrote them", got=got, remedy=remedy)

@@ -21,18 +21,18 @@ COLUMNS = {
     "normal": "n_normal",
     "anomalous": "n_anomalous",
 }
-"""Column heads, the paper's three first, and the ``CategoryMetrics`` field of each."""
+"""Column headings, the paper's three first, and the ``CategoryMetrics`` field of each."""
 
 _UNDEFINED = "–"
 
 
 def metrics_table(categories: Mapping[str, CategoryMetrics], mean: CategoryMetrics, title: str) -> Table:
-    """A terminal table: one row per category in the given order, then the mean.
+    """Return a table for the terminal: one row per category in the given order, then the mean.
 
     Args:
         categories: Metrics by category.
-        mean: Their mean, as ``mean_metrics`` gives it.
-        title: Stands above the table, as it is.
+        mean: Their mean, as ``mean_metrics`` returns it.
+        title: Title above the table, without markup.
 
     Returns:
         Metrics in percent with one decimal, "–" where undefined; the counts of normal and anomalous images, in the
@@ -51,7 +51,7 @@ def metrics_table(categories: Mapping[str, CategoryMetrics], mean: CategoryMetri
 
 
 def metrics_markdown(categories: Mapping[str, CategoryMetrics], mean: CategoryMetrics) -> str:
-    """The same table in Markdown, its mean row bold."""
+    """Return the same table in Markdown, with the mean's row in bold."""
     *rows, last = metrics_rows(categories, mean)
     lines = [["category", *COLUMNS], ["---", *["---:"] * len(COLUMNS)]]
     lines += [[cell.replace("|", r"\|") for cell in row] for row in rows]
@@ -60,14 +60,14 @@ def metrics_markdown(categories: Mapping[str, CategoryMetrics], mean: CategoryMe
 
 
 def metrics_rows(categories: Mapping[str, CategoryMetrics], mean: CategoryMetrics) -> Iterator[list[str]]:
-    """The cells of each category's row, then of the mean's: its name, then one per entry of ``COLUMNS``."""
+    """Yield the cells of each category's row, then of the mean's: the name, then one per entry of ``COLUMNS``."""
     for name, metrics in (*categories.items(), ("mean", mean)):
         values = metrics.to_dict()
         yield [name, *(_cell(values[field]) for field in COLUMNS.values())]
 
 
 def _cell(value: float | int | None) -> str:
-    """A share in percent, a count as it is."""
+    """Format a share in percent, a count as an integer."""
     if value is None:
         return _UNDEFINED
     return str(value) if isinstance(value, int) else f"{100 * value:.1f}"

@@ -1,1 +1,1 @@
-"""The inspection server: verdicts over HTTP, each stored before it is answered."""
+"""The inspection server: verdicts over HTTP, each stored before it is sent."""

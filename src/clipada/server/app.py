@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from clipada.config import ServeConfig
+from clipada.devices import package_version
 from clipada.history.store import History
 from clipada.inspection import Inspector
 from clipada.server import routes
@@ -21,7 +21,7 @@ from clipada.server.served_model import ServedModel
 from clipada.server.service import Service
 
 _ABOUT = (
-    "Verdicts on images of parts. A verdict that is answered is in the history. What is not done is answered as JSON: "
+    "Verdicts on images of parts. Each verdict is stored in the history before it is sent. Errors are sent as JSON: "
     "`error`, `expected`, `got`, `remedy`."
 )
 
@@ -29,19 +29,19 @@ _ABOUT = (
 def create_app(
     models: Mapping[str, Inspector], settings: ServeConfig, history: History, *, token: str | None = None
 ) -> FastAPI:
-    """The server of some models.
+    """Create the server of some models.
 
     Args:
-        models: By the names that callers use.
-        settings: What is taken, how much of it.
-        history: Where verdicts are stored before they are answered; closed when the application stops.
-        token: What callers must show; ``None`` lets anyone in.
+        models: Inspectors by the names that callers use.
+        settings: Limits and waiting times.
+        history: Stores verdicts before they are sent; closed when the application stops.
+        token: The token that callers must send; ``None`` accepts every caller.
     """
     metrics = ServerMetrics()
     served = {name: ServedModel(name, one, settings, history, metrics) for name, one in models.items()}
     service = Service(models=served, settings=settings, history=history, metrics=metrics)
     app = FastAPI(
-        title="clipada", version=version("clipada"), description=_ABOUT, docs_url=None, redoc_url=None, lifespan=_life
+        title="clipada", version=package_version(), description=_ABOUT, docs_url=None, redoc_url=None, lifespan=_life
     )
     app.state.service = service
     for part in (routes.page, routes.inspect, routes.history, routes.status):
@@ -54,7 +54,7 @@ def create_app(
 
 
 def _guard(app: FastAPI, settings: ServeConfig, token: str | None) -> None:
-    """Set the gates, the innermost first."""
+    """Add the middleware that checks requests: the last one added sees a request first."""
     limits = {routes.inspect.INSPECT: settings.upload_bytes, routes.inspect.BATCH: settings.batch_bytes}
     app.add_middleware(BodyLimit, limits=limits)
     if token is not None:
@@ -73,7 +73,7 @@ def _guard(app: FastAPI, settings: ServeConfig, token: str | None) -> None:
 
 @asynccontextmanager
 async def _life(app: FastAPI) -> AsyncIterator[None]:
-    """Start the workers; at the end let them finish what was accepted, then let go of the history."""
+    """Start the workers; at shutdown, let them finish the accepted images, then close the history."""
     service: Service = app.state.service
     for served in service.models.values():
         served.batcher.start()

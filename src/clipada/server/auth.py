@@ -1,4 +1,4 @@
-"""Who may come in, and with how much: host names, web origins, the token, the size of a request."""
+"""Checks of every request before its route: host name, web origin, token, size."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ OPEN = frozenset({"/healthz", "/readyz", *page.FILES})
 """Paths that need no token."""
 
 OTHER_BYTES = 100_000
-"""The largest request where no image is expected."""
+"""Largest body of a request, in bytes, for routes that expect no image."""
 
 
 class OriginGate:
-    """Lets in only what names this host, and of web pages only its own and those allowed.
+    """Refuses requests that name another host, and those of web pages of origins that are not allowed.
 
-    A page of another site can make a browser send requests here, and with a name of its own that leads to this address
-    ("DNS rebinding") it could read the answers too.
+    A page of another site can make a browser send requests to this server. If that site's own host name resolves to
+    this address ("DNS rebinding"), the page could even read the answers.
 
     Args:
-        app: What lies behind.
-        hosts: Names that the server may be called by; ``None`` for any.
-        origins: OriginGate allowed besides the server's own.
+        app: The application behind this check.
+        hosts: Host names that requests may name; ``None`` accepts any.
+        origins: Allowed origins besides the server's own.
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, origins: tuple[str, ...]) -> None:
@@ -38,7 +38,7 @@ class OriginGate:
         self.origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or refuse."""
+        """Pass the request on, or refuse it."""
         refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
         await (refusal_response(refusal) if refusal else self.app)(scope, receive, send)
 
@@ -56,10 +56,10 @@ class OriginGate:
 
 
 class TokenGate:
-    """Lets in only who shows the token.
+    """Refuses requests without the token.
 
     Args:
-        app: What lies behind.
+        app: The application behind this check.
         token: The token.
     """
 
@@ -68,7 +68,7 @@ class TokenGate:
         self._digest = _digest(token.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or refuse."""
+        """Pass the request on, or refuse it."""
         refusal = self._refusal(scope) if scope["type"] == "http" else None
         await (refusal_response(refusal) if refusal else self.app)(scope, receive, send)
 
@@ -79,10 +79,10 @@ class TokenGate:
         if scheme.lower() == "bearer" and hmac.compare_digest(_digest(shown.strip().encode()), self._digest):
             return None
         got = "another token" if shown else "no token"
-        remedy = "the server said at its start in which file the token is"
+        remedy = "the server printed at its start in which file the token is"
         return RefusedError(
             401,
-            "this server wants a token",
+            "this server requires a token",
             expected="Authorization: Bearer TOKEN",
             got=got,
             remedy=remedy,
@@ -91,11 +91,11 @@ class TokenGate:
 
 
 class BodyLimit:
-    """Refuses requests that are too large, by what they say of themselves and by what comes; and those of two lengths.
+    """Refuses requests that are too large, by their ``Content-Length`` or while their body arrives.
 
     Args:
-        app: What lies behind.
-        limits: Bytes for each path; ``OTHER_BYTES`` for all others.
+        app: The application behind this check.
+        limits: Bytes by path; ``OTHER_BYTES`` for all others.
     """
 
     def __init__(self, app: ASGIApp, limits: Mapping[str, int]) -> None:
@@ -103,7 +103,7 @@ class BodyLimit:
         self.limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or refuse."""
+        """Pass the request on, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -112,26 +112,26 @@ class BodyLimit:
         if {"content-length", "transfer-encoding"} <= set(headers.keys()):
             await refusal_response(_TWO_LENGTHS)(scope, receive, send)
             return
-        said = headers.get("content-length", "0")
-        if not said.isdecimal() or len(said) > 18 or int(said) > limit:
-            await refusal_response(_too_large(limit, f"{said[:30]} bytes"))(scope, receive, send)
+        declared = headers.get("content-length", "0")
+        if not declared.isdecimal() or len(declared) > 18 or int(declared) > limit:
+            await refusal_response(_too_large(limit, f"{declared[:30]} bytes"))(scope, receive, send)
             return
-        came = 0
+        received = 0
 
-        async def counted() -> Message:
-            nonlocal came
+        async def limited() -> Message:
+            nonlocal received
             message = await receive()
-            came += len(message.get("body", b""))
-            if came > limit:
+            received += len(message.get("body", b""))
+            if received > limit:
                 raise _too_large(limit, "more")
             return message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, limited, send)
 
 
 _TWO_LENGTHS = RefusedError(
     400,
-    "the request tells its length in two ways",  # a proxy may believe the other, and be smuggled a second request
+    "the request gives its length in two ways",  # a proxy may use the other one: request smuggling
     expected="Content-Length or Transfer-Encoding",
     got="both",
     close=True,
@@ -145,12 +145,12 @@ def _too_large(limit: int, got: str) -> RefusedError:
 
 
 def _digest(token: bytes) -> bytes:
-    """Of one length for every token, so that comparing tells nothing of it."""
+    """Return a hash: all digests have one length, so the time of a comparison reveals nothing about the token."""
     return hashlib.sha256(token).digest()
 
 
 def _name(host: str) -> str:
-    """The name in a ``Host`` header, without the port."""
+    """Return the name in a ``Host`` header, without the port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""One worker for each model: what waits is taken together, worked on, stored, and only then answered."""
+"""One queue and one worker thread for each model: queued images are inspected in batches, stored, and then answered."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from clipada.types import Verdict
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 1.0
-"""How often a worker without work looks whether its model's calibration has changed."""
+"""Seconds between two calls of ``BatchHandler.refresh`` while the queue is empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What became of an image: its verdict, and the verdict's number in the history unless it was not to be stored."""
+    """The result for an image: its verdict, and the verdict's id in the history, ``None`` if it was not stored."""
 
     verdict: Verdict
     id: int | None
@@ -36,12 +36,12 @@ class QueuedImage:
     """An accepted image.
 
     Attributes:
-        content: The file, as it came.
-        pixels: Their number, from its header.
-        name: What the sender calls it.
-        group: The group whose thresholds count.
-        store: Whether the verdict goes into the history.
-        future: Where the answer, or the error, is told.
+        content: The bytes of the file.
+        pixels: Number of pixels, from the file's header.
+        name: The name that the caller gave it.
+        group: The group whose thresholds apply.
+        store: True if the verdict goes into the history.
+        future: Receives the answer or the error.
     """
 
     content: bytes = field(repr=False)
@@ -52,58 +52,58 @@ class QueuedImage:
     future: Future[Answer] = field(default_factory=Future)
 
 
-class Work(Protocol):
-    """What a worker does."""
+class BatchHandler(Protocol):
+    """The work of a worker thread."""
 
     def prepare(self) -> None:
-        """Get ready, before the first job."""
+        """Get ready for the first batch."""
 
     def refresh(self) -> None:
-        """Look for news, before each batch and when idle."""
+        """Check for changes, before each batch and when idle."""
 
-    def work(self, jobs: Sequence[QueuedImage]) -> Sequence[Answer | ClipAdaError]:
-        """Do the jobs; one outcome each. What is returned will be told: it has to be on the disk."""
+    def process(self, images: Sequence[QueuedImage]) -> Sequence[Answer | ClipAdaError]:
+        """Process a batch; return one outcome for each image. Outcomes are sent, so verdicts must be stored by then."""
 
 
 class Reservation:
-    """Slots in a queue that a request holds, each until an image has taken it or the request ends."""
+    """Slots of a queue, held by a request until its images take them or the request ends."""
 
     def __init__(self, batcher: Batcher, count: int) -> None:
         self._batcher = batcher
         self.count = count
 
-    def more(self, count: int) -> None:
-        """Hold so many more.
+    def extend(self, count: int) -> None:
+        """Reserve ``count`` more slots.
 
         Raises:
-            RefusedError: There are not as many.
+            RefusedError: The queue has fewer free slots.
         """
         self._batcher.reserve(count)
         self.count += count
 
-    def submit(self, job: QueuedImage) -> Future[Answer]:
-        """Let an image take one of the places."""
-        self._batcher.put(job)
+    def submit(self, image: QueuedImage) -> Future[Answer]:
+        """Queue an image in one of the slots."""
+        self._batcher.put(image)
         self.count -= 1
-        return job.future
+        return image.future
 
 
 class Batcher:
-    """A bounded queue and the thread that works on it.
+    """A bounded queue and the thread that processes it.
 
     Args:
-        work: What is done with the images.
-        settings: Length of the queue, size of a batch, the wait for it to fill.
+        handler: Processes the batches.
+        settings: Length of the queue, size of a batch, and the time to wait for a batch to fill.
         name: The model's name.
     """
 
-    def __init__(self, work: Work, settings: ServeConfig, name: str) -> None:
-        self._work = work
+    def __init__(self, handler: BatchHandler, settings: ServeConfig, name: str) -> None:
+        self._handler = handler
         self._settings = settings
         self.name = name
         self._changed = threading.Condition()
         self._waiting: deque[QueuedImage] = deque()
-        self._taken = 0
+        self._reserved = 0
         self._closing = False
         self._seconds_each = 0.1
         self._prepared = threading.Event()
@@ -115,25 +115,27 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
-        """Whether the worker runs."""
+        """True while the worker runs."""
         return self._thread.is_alive()
 
     @property
     def ready(self) -> bool:
-        """Whether images are taken."""
+        """True while images are accepted."""
         return self.alive and self._prepared.is_set() and not self._closing
 
     @property
     def depth(self) -> int:
-        """The number of places taken."""
-        return self._taken
+        """Number of reserved slots: of queued images and of images on their way in."""
+        return self._reserved
 
     @contextmanager
-    def places(self, count: int = 1) -> Iterator[Reservation]:
-        """Hold places for images that are on their way in.
+    def reservation(self, count: int = 1) -> Iterator[Reservation]:
+        """Reserve slots for the images of a request before its body is read.
+
+        A full queue is then reported at once, and no accepted upload is refused after it was transferred.
 
         Raises:
-            RefusedError: The queue is full (429), or the server stops or cannot work (503).
+            RefusedError: The queue is full (429), or the server is stopping or its worker has ended (503).
         """
         self.reserve(count)
         held = Reservation(self, count)
@@ -141,34 +143,34 @@ class Batcher:
             yield held
         finally:
             with self._changed:
-                self._taken -= held.count
+                self._reserved -= held.count
 
     def reserve(self, count: int) -> None:
-        """Take places, or raise a ``RefusedError``."""
+        """Reserve slots, or raise a ``RefusedError``."""
         with self._changed:
             if self._closing or not self.alive:
-                raise RefusedError(503, f"model {self.name} takes no images: the server stops", retry_after=5)
-            if self._taken + count > self._settings.queue_length:
+                raise RefusedError(503, f"model {self.name} accepts no images: the server is stopping", retry_after=5)
+            if self._reserved + count > self._settings.queue_length:
                 raise RefusedError(
                     429,
                     f"the queue of model {self.name} is full",
                     expected=f"at most {self._settings.queue_length} images waiting",
-                    got=f"{self._taken} waiting, {count} more",
+                    got=f"{self._reserved} waiting, {count} more",
                     remedy="send it again after the time in Retry-After",
-                    retry_after=min(60, max(1, round(self._taken * self._seconds_each))),
+                    retry_after=min(60, max(1, round(self._reserved * self._seconds_each))),
                 )
-            self._taken += count
+            self._reserved += count
 
-    def put(self, job: QueuedImage) -> None:
-        """Queue an image that holds a place."""
+    def put(self, image: QueuedImage) -> None:
+        """Queue an image that has a reserved slot."""
         with self._changed:
             if self._closing:
-                raise RefusedError(503, f"model {self.name} takes no images: the server stops", retry_after=5)
-            self._waiting.append(job)
+                raise RefusedError(503, f"model {self.name} accepts no images: the server is stopping", retry_after=5)
+            self._waiting.append(image)
             self._changed.notify()
 
     def close(self) -> None:
-        """Take no more, finish what waits, and return when it is done."""
+        """Accept no more images, and return when the queued ones are processed."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -176,45 +178,48 @@ class Batcher:
             self._thread.join()
 
     def _run(self) -> None:
-        self._work.prepare()
+        self._handler.prepare()
         self._prepared.set()
-        while (jobs := self._next()) is not None:
-            self._work.refresh()
-            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if jobs:
-                self._do(jobs)
+        while (batch := self._next_batch()) is not None:
+            self._handler.refresh()
+            # A request that gave up has canceled its future: skip its image, and mark the others as running, so that
+            # they can no longer be canceled.
+            batch = [image for image in batch if image.future.set_running_or_notify_cancel()]
+            if batch:
+                self._process(batch)
 
-    def _next(self) -> list[QueuedImage] | None:
-        """What waits, as much as goes into a batch; nothing after a while without work; ``None`` at the end."""
+    def _next_batch(self) -> list[QueuedImage] | None:
+        """Wait for images and return up to a batch of them; ``[]`` after an idle period, ``None`` when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing, IDLE_SECONDS)
             if not self._waiting:
                 return None if self._closing else []
             full = self._settings.max_batch
             self._changed.wait_for(lambda: len(self._waiting) >= full or self._closing, self._settings.wait_ms / 1000)
-            jobs = [self._waiting.popleft()]
-            pixels = jobs[0].pixels
-            while self._waiting and len(jobs) < full:
+            batch = [self._waiting.popleft()]
+            pixels = batch[0].pixels
+            # Originals are decoded at their own size, so their pixels, not their number, bound the memory of a batch.
+            while self._waiting and len(batch) < full:
                 pixels += self._waiting[0].pixels
                 if pixels > self._settings.max_pixels:
                     break
-                jobs.append(self._waiting.popleft())
-            self._taken -= len(jobs)
-            return jobs
+                batch.append(self._waiting.popleft())
+            self._reserved -= len(batch)
+            return batch
 
-    def _do(self, jobs: list[QueuedImage]) -> None:
-        """Work on a batch and tell every one of its outcomes, whatever happens."""
+    def _process(self, batch: list[QueuedImage]) -> None:
+        """Process a batch and send every image its outcome, also after an error."""
         started = time.perf_counter()
         outcomes: Sequence[Answer | BaseException]
         try:
-            outcomes = self._work.work(jobs)
-        except Exception as error:  # the worker outlives whatever a batch meets: each of its images is told
-            log.exception("model %s failed on %d images", self.name, len(jobs))
-            outcomes = [error] * len(jobs)
-        for job, outcome in zip(jobs, outcomes, strict=True):
+            outcomes = self._handler.process(batch)
+        except Exception as error:  # the worker must survive any error; each image of the batch receives it
+            log.exception("model %s failed on %d images", self.name, len(batch))
+            outcomes = [error] * len(batch)
+        for image, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Answer):
-                job.future.set_result(outcome)
+                image.future.set_result(outcome)
             else:
-                job.future.set_exception(outcome)
-        each = (time.perf_counter() - started) / len(jobs)
-        self._seconds_each += 0.1 * (each - self._seconds_each)
+                image.future.set_exception(outcome)
+        each = (time.perf_counter() - started) / len(batch)
+        self._seconds_each += 0.1 * (each - self._seconds_each)  # moving average, for Retry-After

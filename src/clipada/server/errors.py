@@ -1,4 +1,4 @@
-"""What the server answers when it does not do as asked: JSON that says what, expected, got, remedy."""
+"""Errors of the server, sent as JSON: what failed, what was expected, what it got, and the remedy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STATUSES: tuple[tuple[type[ClipAdaError], int], ...] = (
 
 
 class Problem(BaseModel):
-    """Why something was not done."""
+    """The reason why a request failed."""
 
     error: str
     expected: str | None = None
@@ -42,14 +42,14 @@ class Problem(BaseModel):
 
 
 class RefusedError(ClipAdaError):
-    """A request that is not served.
+    """A request that is refused.
 
     Args:
-        status: The HTTP status that says why.
+        status: The HTTP status.
         what: As for every error, with ``expected``, ``got`` and ``remedy``.
-        retry_after: Seconds after which it may be.
-        challenge: Whether to say that a token is wanted.
-        close: Whether to hear no more on this connection.
+        retry_after: Seconds after which the caller may try again.
+        challenge: Ask for a token, by ``WWW-Authenticate``.
+        close: Close the connection.
     """
 
     def __init__(
@@ -70,19 +70,19 @@ class RefusedError(ClipAdaError):
 
 
 class _Plain(JSONResponse):
-    """JSON in ASCII: an error may repeat what a caller sent, and not all of that is text as UTF-8 knows it."""
+    """JSON in ASCII: an error may repeat text of the caller that UTF-8 cannot encode, such as lone surrogates."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content).encode("ascii")
 
 
 def problem(error: ClipAdaError) -> dict[str, str | None]:
-    """An error as JSON."""
+    """Return an error as JSON."""
     return {"error": error.what, "expected": error.expected, "got": error.got, "remedy": error.remedy}
 
 
 def refusal_response(error: ClipAdaError) -> JSONResponse:
-    """The answer to a request that met an error."""
+    """Return the response for an error."""
     if isinstance(error, RefusedError):
         return _Plain(problem(error), error.status, error.headers)
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
@@ -92,7 +92,7 @@ def refusal_response(error: ClipAdaError) -> JSONResponse:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Let an application answer every error in the same form."""
+    """Make an application send every error in the same form."""
     app.add_exception_handler(ClipAdaError, _clipada_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -113,11 +113,11 @@ async def _invalid(_: Request, error: Any) -> JSONResponse:
 
 async def _http_error(request: Request, error: Any) -> JSONResponse:
     what = f"{request.method} {request.url.path[:200]}: {error.detail}"
-    answer = refusal_response(RefusedError(error.status_code, what, remedy="GET /openapi.json tells what there is"))
+    answer = refusal_response(RefusedError(error.status_code, what, remedy="GET /openapi.json lists all routes"))
     answer.headers.update(error.headers or {})
     return answer
 
 
 async def _unexpected(request: Request, _: Exception) -> JSONResponse:
-    remedy = "the server's log tells what happened"
+    remedy = "see the server's log"
     return refusal_response(RefusedError(500, f"{request.method} {request.url.path[:200]} failed", remedy=remedy))

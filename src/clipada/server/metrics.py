@@ -1,4 +1,4 @@
-"""What Prometheus reads, in a registry of each application's own."""
+"""Metrics for Prometheus, in a registry of each application's own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 
 
 class ServerMetrics:
-    """Counts, latencies and scores."""
+    """Counts, latencies and distributions of scores."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -42,13 +42,13 @@ class ServerMetrics:
             self.registry.register(own)
 
     def batch(self, model: str, images: int, inspecting: float, storing: float) -> None:
-        """A batch was worked on, in so many seconds."""
+        """Record a batch and the seconds of its inspection and storage."""
         self._sizes.labels(model).observe(images)
         self._inspecting.labels(model).observe(inspecting)
         self._storing.labels(model).observe(storing)
 
     def verdict(self, model: str, verdict: Verdict) -> None:
-        """A verdict was stored."""
+        """Count a stored verdict."""
         result = {True: "defective", False: "good", None: "uncalibrated"}[verdict.defective]
         self._images.labels(model, result).inc()
         for name, histogram in self._distributions.items():
@@ -56,21 +56,21 @@ class ServerMetrics:
                 histogram.labels(model).observe(value)
 
     def unreadable(self, model: str) -> None:
-        """An image could not be decoded."""
+        """Count an image that could not be decoded."""
         self._images.labels(model, "unreadable").inc()
 
     def answered(self, model: str, seconds: float) -> None:
-        """An accepted image was answered."""
+        """Record the seconds from accepting an image to its answer."""
         self._answering.labels(model).observe(seconds)
 
     def response(self, route: str, status: int) -> None:
-        """A request was answered."""
+        """Count a response."""
         self._responses.labels(route, str(status)).inc()
 
     def gauge(
         self, name: str, text: str, labels: list[str], read: Callable[[], Iterable[tuple[list[str], float]]]
     ) -> None:
-        """Show what ``read`` gives, label values and value, at the time of asking."""
+        """Add a gauge; ``read`` returns its label values and values each time the metrics are requested."""
         self.registry.register(_Gauge(name, text, labels, read))
 
 
@@ -97,11 +97,11 @@ class _Gauge(Collector):
 
 
 class ResponseCounter:
-    """Counts every answer of an application by route and status.
+    """Counts every response of an application by route and status.
 
     Args:
-        app: What lies behind.
-        metrics: Where it is counted.
+        app: The application to count for.
+        metrics: Holds the counter.
     """
 
     def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
@@ -109,7 +109,7 @@ class ResponseCounter:
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on and count."""
+        """Pass the request on, and count its response."""
         status = 500
 
         async def seen(message: Message) -> None:

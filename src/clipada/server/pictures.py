@@ -15,17 +15,17 @@ from clipada.server.schemas import MapKind
 from clipada.types import Verdict
 
 LONGEST_SIDE = 1024
-"""Heat is drawn no larger, in pixels: it is as smooth as that, and stretches over the image."""
+"""Largest side of a heat picture, in pixels. Maps are smooth, so a browser can enlarge it to the image's size."""
 
 
 def map_png(verdict: Verdict, kind: MapKind) -> bytes:
-    """A verdict's map.
+    """Return a verdict's map as a PNG file.
 
     Args:
         verdict: The verdict.
-        kind: ``heat``: colours on the scale that has the threshold in its middle, with transparency, to be laid over
-            the image. ``values``: 16-bit grey, ``round(65535 map)``, in the image's own geometry. ``channels``: these
-            values as ``256 red + green``, for browsers, which read 8 bits of a channel.
+        kind: ``heat``: colors on the scale with the threshold in its middle, with transparency, to overlay on the
+            image. ``values``: 16-bit gray, ``round(65535 map)``, in the image's own geometry. ``channels``: these
+            values as ``256 red + green``, for browsers, which read 8 bits per channel.
     """
     if kind == "values":
         return png(map_to_16bit(verdict.anomaly_map))
@@ -37,7 +37,7 @@ def map_png(verdict: Verdict, kind: MapKind) -> bytes:
 
 
 def png(array: NDArray[Any]) -> bytes:
-    """An array as a PNG file; quickly rather than small."""
+    """Encode an array as PNG, fast rather than small."""
     file = BytesIO()
     PIL.Image.fromarray(np.ascontiguousarray(array)).save(file, format="PNG", compress_level=1)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What the routes take and answer, as OpenAPI tells it."""
+"""Requests and responses of the routes, as documented by OpenAPI."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _storable(text: str) -> str:
-    """Refuse what some databases cannot hold."""
+    """Refuse text that some databases cannot store."""
     if "\x00" in text or (not text.isascii() and text.encode(errors="replace").decode() != text):
         raise ValueError("text without NUL and lone surrogates")
     return text
@@ -25,17 +25,17 @@ def _storable(text: str) -> str:
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
 LongText = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_storable)]
 MapKind = Literal["heat", "values", "channels"]
-ModelName = Annotated[str | None, Query(description="Which model inspects; needed where there are several.")]
+ModelName = Annotated[str | None, Query(description="The model to use; required if several are served.")]
 Group = Annotated[
-    ShortText | None, Query(description="The group whose thresholds count, where the calibration has groups.")
+    ShortText | None, Query(description="The group whose thresholds apply, where the calibration has groups.")
 ]
 MapChoice = Annotated[
     MapKind | None,
     Query(
         alias="map",
-        description="Also the anomaly map as base64 PNG: `heat`, colours with transparency to lay over the image; "
-        "`values`, grey of 16 bits, value / 65535, in the image's own geometry; or `channels`, the same as "
-        "(256 red + green) / 65535, for what reads 8 bits a channel.",
+        description="Also return the anomaly map as base64 PNG: `heat`, colors with transparency to overlay on the "
+        "image; `values`, 16-bit gray, value / 65535, in the image's own geometry; or `channels`, the same as "
+        "(256 red + green) / 65535, for programs that read 8 bits per channel.",
     ),
 ]
 
@@ -94,7 +94,7 @@ class Inspected(Record):
 
 
 class BatchAnswer(BaseModel):
-    """One result for each image, in order: a verdict, or why there is none."""
+    """One result for each image, in order: a verdict or an error."""
 
     results: list[Inspected | Problem]
 
@@ -113,20 +113,20 @@ class EntryAnswer(_Stored):
 
 
 class VerdictAnswer(EntryAnswer):
-    """The same with the whole record."""
+    """A verdict in the history, with the full record."""
 
     record: Record
 
 
 class Page(BaseModel):
-    """Verdicts, newest first; `next_before` asks for the page after this one, if it is not null."""
+    """Verdicts, newest first; `next_before` is the `before` of the next page, null on the last one."""
 
     verdicts: list[EntryAnswer]
     next_before: int | None
 
 
 class Feedback(BaseModel):
-    """An operator's word on a verdict."""
+    """An operator's feedback on a verdict."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -135,7 +135,7 @@ class Feedback(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether images are taken."""
+    """Readiness of the server."""
 
     ready: bool
 
@@ -151,7 +151,7 @@ class Thresholds(BaseModel):
 
 
 class CurvePoint(BaseModel):
-    """A score threshold, the share of calibration images above it, and the bound on its false-alarm rate."""
+    """A score threshold, the share of calibration images above it, and the upper bound of its false-alarm rate."""
 
     threshold: float
     share: float
@@ -159,7 +159,7 @@ class CurvePoint(BaseModel):
 
 
 class GroupAnswer(BaseModel):
-    """What a calibration says of a group, or of all images pooled."""
+    """Thresholds of a group, or of all images pooled, and the false-alarm rates of other thresholds."""
 
     thresholds: Thresholds
     quantiles: dict[str, float]
@@ -167,7 +167,7 @@ class GroupAnswer(BaseModel):
 
 
 class CalibrationAnswer(BaseModel):
-    """What verdicts rest on; with a `caveat` it promises nothing of them."""
+    """The calibration; with a `caveat`, its guarantee does not hold for this model's verdicts."""
 
     id: str
     created: str
@@ -182,7 +182,7 @@ class CalibrationAnswer(BaseModel):
 
 
 class Quantile(BaseModel):
-    """The score that a share `level` of the parts does not exceed, at calibration and among those seen that pass."""
+    """The score that a share `level` of the passing parts does not exceed, at calibration and since then."""
 
     level: float
     calibrated: float
@@ -190,7 +190,7 @@ class Quantile(BaseModel):
 
 
 class DriftAnswer(BaseModel):
-    """Whether a group's parts still look like those of the calibration."""
+    """Drift of a group's parts from those of the calibration."""
 
     group: str | None
     drifting: bool
@@ -203,7 +203,7 @@ class DriftAnswer(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """How a model is doing."""
+    """State of a model."""
 
     name: str
     ready: bool
@@ -216,7 +216,7 @@ class ModelStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """How the server is doing."""
+    """State of the server."""
 
     version: str
     uptime_seconds: float
@@ -224,7 +224,7 @@ class Status(BaseModel):
 
 
 class RateAnswer(BaseModel):
-    """Parts of one minute, hour or day, which began at `time`: all, those judged, those called defective."""
+    """Numbers of parts in the minute, hour or day from `time` on: all, those with a decision, the defective ones."""
 
     time: str
     inspected: int
@@ -233,7 +233,7 @@ class RateAnswer(BaseModel):
 
 
 class Rates(BaseModel):
-    """How many parts were called defective over time, and the rate that is promised for good parts."""
+    """Defective parts over time, and the guaranteed false-alarm rate."""
 
     by: Literal["minute", "hour", "day"]
     promised: float | None
@@ -241,7 +241,7 @@ class Rates(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """What a model is."""
+    """A model, its calibration and its card."""
 
     name: str
     run: str | None

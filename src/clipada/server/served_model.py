@@ -1,4 +1,4 @@
-"""A model as it is served: inspects batches, stores verdicts, follows its calibration, watches for drift."""
+"""A served model: inspects batches, stores verdicts, reloads its calibration, watches for drift."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class ServedModel:
     """A model behind its queue.
 
     Args:
-        name: What callers call it.
-        inspector: Inspects its images.
-        settings: The server's.
-        history: Where verdicts go.
-        metrics: Where they are counted.
+        name: The name that callers use.
+        inspector: Inspects the images.
+        settings: The server's settings.
+        history: Stores the verdicts.
+        metrics: Counts the verdicts.
     """
 
     def __init__(
@@ -46,39 +46,39 @@ class ServedModel:
         self._history = history
         self._metrics = metrics
         self._path = None if inspector.run is None else inspector.run.folder / CALIBRATION
-        self._seen = _stamp(self._path)
+        self._seen = _file_stamp(self._path)
         self._drift: DriftWatch | None = None
-        self._blind = False
+        self._drift_unavailable = False
 
     def prepare(self) -> None:
-        """Look at a blank image, as the first look takes longer than those after it; read what was stored before."""
+        """Run one forward pass, as the first takes longer than later ones, and read the verdicts stored before."""
         side = self.inspector.engine.image_size
         self.inspector.engine.localize_passes(np.zeros((1, side, side, 3), np.uint8))
         self._watch_drift()
 
     def refresh(self) -> None:
-        """Judge by the run's calibration of today, and look whether the parts stored since drift from it."""
+        """Reload the run's calibration if it has changed, and check the parts stored since for drift."""
         self._recalibrate()
         self._watch_drift()
 
     def finish(self) -> None:
-        """Keep what was learnt of drift, after the last batch."""
+        """Save the state of the drift watch, after the last batch."""
         self._watch_drift()
-        if self._drift is not None and not self._blind:
+        if self._drift is not None and not self._drift_unavailable:
             self._drift.save()
 
     def drift(self) -> tuple[DriftReport, ...]:
-        """For each group that parts were seen of: do they look like those of the calibration?"""
+        """Return a report for each group with parts, as of the last update."""
         return () if self._drift is None else self._drift.reports()
 
     def _recalibrate(self) -> None:
-        """Take up ``calibration.json`` if it has changed; keep the present one if the new is no good."""
-        stamp = _stamp(self._path)
+        """Load ``calibration.json`` if it has changed; keep the present calibration if the new one is invalid."""
+        stamp = _file_stamp(self._path)
         if self._path is None or stamp == self._seen:
             return
         self._seen = stamp
         if stamp is None:
-            log.warning("%s is gone; model %s goes on with the calibration it has", self._path, self.name)
+            log.warning("%s was removed; model %s keeps its present calibration", self._path, self.name)
             return
         try:
             calibration = read_calibration(self._path)
@@ -86,13 +86,13 @@ class ServedModel:
                 return
             self.inspector.recalibrate(calibration)
         except CalibrationError as error:
-            log.error("model %s goes on with the calibration it has: %s", self.name, error)
+            log.error("model %s keeps its present calibration: %s", self.name, error)
             return
         self._drift = None
-        log.warning("model %s judges by calibration %s from now on", self.name, calibration.id)
+        log.warning("model %s uses calibration %s from now on", self.name, calibration.id)
 
     def _watch_drift(self) -> None:
-        """Take the verdicts stored since into account, and warn of drift once; a database that is away can wait."""
+        """Add the verdicts stored since and warn of drift once; if the database is unreachable, catch up later."""
         calibration = self.inspector.calibration
         if calibration is None:
             return
@@ -101,32 +101,32 @@ class ServedModel:
             for report in self._drift.update():
                 log.warning("model %s: %s", self.name, report.describe())
         except HistoryError as error:
-            if not self._blind:
-                log.error("model %s is not watched for drift at present: %s", self.name, error)
-            self._blind = True
+            if not self._drift_unavailable:
+                log.error("model %s cannot be watched for drift at present: %s", self.name, error)
+            self._drift_unavailable = True
         else:
-            self._blind = False
+            self._drift_unavailable = False
 
-    def work(self, jobs: Sequence[QueuedImage]) -> list[Answer | ClipAdaError]:
+    def process(self, images: Sequence[QueuedImage]) -> list[Answer | ClipAdaError]:
         """Inspect a batch and store its verdicts in one transaction."""
         started = time.perf_counter()
         results = self.inspector.inspect_batch(
-            [job.content for job in jobs], [job.group for job in jobs], workers=min(4, cores())
+            [image.content for image in images], [image.group for image in images], workers=min(4, cores())
         )
         inspected = time.perf_counter()
-        named = [_named(result, job) for result, job in zip(results, jobs, strict=True)]
+        named = [_named(result, image) for result, image in zip(results, images, strict=True)]
         stored = [
-            (result, job.content)
-            for result, job in zip(named, jobs, strict=True)
-            if isinstance(result, Verdict) and job.store
+            (result, image.content)
+            for result, image in zip(named, images, strict=True)
+            if isinstance(result, Verdict) and image.store
         ]
         numbers = iter(self._history.store([verdict for verdict, _ in stored], [content for _, content in stored]))
-        self._metrics.batch(self.name, len(jobs), inspected - started, time.perf_counter() - inspected)
+        self._metrics.batch(self.name, len(images), inspected - started, time.perf_counter() - inspected)
         answers: list[Answer | ClipAdaError] = []
-        for result, job in zip(named, jobs, strict=True):
+        for result, image in zip(named, images, strict=True):
             if isinstance(result, Verdict):
-                answers.append(Answer(verdict=result, id=next(numbers) if job.store else None))
-                if job.store:
+                answers.append(Answer(verdict=result, id=next(numbers) if image.store else None))
+                if image.store:
                     self._metrics.verdict(self.name, result)
             else:
                 answers.append(result)
@@ -135,19 +135,19 @@ class ServedModel:
 
 
 def display_name(name: str | None) -> str | None:
-    """A file name that a caller sent, fit to be stored and shown: no folders, nothing that does not print."""
+    """Return a caller's file name in a form that is safe to store and display: without folders, printable."""
     last = PureWindowsPath(name or "").name  # takes both kinds of slashes
     shown = "".join(character for character in last if character.isprintable())[:NAME_LENGTH]
     return None if shown in ("", ".", "..") else shown
 
 
-def _named(result: Verdict | ClipAdaError, job: QueuedImage) -> Verdict | ClipAdaError:
-    """The verdict with the sender's name for the image: a name to be read, never a file to be opened."""
-    return replace(result, path=Path(job.name)) if isinstance(result, Verdict) and job.name else result
+def _named(result: Verdict | ClipAdaError, image: QueuedImage) -> Verdict | ClipAdaError:
+    """Return the verdict with the caller's name of the image as its path, which is displayed and never opened."""
+    return replace(result, path=Path(image.name)) if isinstance(result, Verdict) and image.name else result
 
 
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """What changes when a file is replaced."""
+def _file_stamp(path: Path | None) -> tuple[int, int, int] | None:
+    """Return values that change when a file is replaced."""
     try:
         status = path.stat() if path else None
     except OSError:

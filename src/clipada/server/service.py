@@ -1,4 +1,4 @@
-"""What every route works with: the models, the history, the metrics, and the room for requests."""
+"""The state shared by all routes: models, history, metrics, and the memory held by requests."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Service:
     """An application's state.
 
     Attributes:
-        models: By name.
-        settings: What is taken, how much of it.
-        history: Where verdicts go.
-        metrics: Where things are counted.
-        started: When, in seconds of ``time.time``.
-        held_bytes: What requests hold at present.
-        stopping: Whether the server was told to stop.
+        models: The served models by name.
+        settings: Limits and waiting times.
+        history: Stores the verdicts.
+        metrics: Counts and latencies.
+        started: Start of the server, in seconds of ``time.time``.
+        held_bytes: Bytes that all requests hold at present.
+        stopping: True once the server was asked to stop.
     """
 
     models: Mapping[str, ServedModel]
@@ -40,29 +40,29 @@ class Service:
     stopping: bool = False
 
     def model(self, name: str | None) -> ServedModel:
-        """The model of a name; without a name, the only one.
+        """Return the model of a name; without a name, the only one.
 
         Raises:
-            RefusedError: There is none of that name (404), or several and no name (422).
+            RefusedError: No model has that name (404), or there are several and no name was given (422).
         """
         names = ", ".join(self.models)
         if name is None and len(self.models) > 1:
-            raise RefusedError(422, "which model is to inspect?", expected=f"?model= one of {names}", got="none")
+            raise RefusedError(422, "no model was named", expected=f"?model= one of {names}", got="none")
         if name is not None and name not in self.models:
             raise RefusedError(404, "there is no such model", expected=names, got=name[:200])
         return next(iter(self.models.values())) if name is None else self.models[name]
 
     @contextmanager
     def holding(self, count: int) -> Iterator[None]:
-        """Hold so many bytes of requests. Only the event loop counts them.
+        """Count ``count`` bytes as held by a request. Only the event loop calls this, so no lock is needed.
 
         Raises:
-            RefusedError: Requests hold too much already (429).
+            RefusedError: All requests together would hold too much (429).
         """
         if self.held_bytes + count > self.settings.waiting_bytes:
             raise RefusedError(
                 429,
-                "too much is waiting",
+                "too many bytes are waiting",
                 expected=f"at most {self.settings.waiting_bytes:,} bytes in all requests together",
                 got=f"{self.held_bytes:,} bytes, {count:,} more",
                 remedy="send it again after the time in Retry-After",
@@ -81,4 +81,4 @@ def _service(request: Request) -> Service:
 
 
 Served = Annotated[Service, Depends(_service)]
-"""The application's state, as a route asks for it."""
+"""The application's state, as a parameter of a route."""

@@ -1,4 +1,4 @@
-"""The token that callers show: read from a file, or made and kept where only its owner reads it."""
+"""The token that callers send: read from a file, or created in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ SHORTEST = 16
 
 
 def read_token(path: Path) -> str:
-    """The token in a file.
+    """Return the token in a file.
 
     Raises:
-        ConfigError: There is no such file, or no token in it.
+        ConfigError: The file cannot be read, or holds no token.
     """
-    remedy = "leave --token out to have one made"
+    remedy = "omit --token to have one created"
     try:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the token in {path}", got=str(error), remedy=remedy) from error
     if len(token) < SHORTEST or not token.isprintable() or " " in token:
         expected = f"one line of at least {SHORTEST} characters without spaces"
-        raise ConfigError(f"the token in {path} is none", expected=expected, remedy=remedy)
+        raise ConfigError(f"{path} holds no valid token", expected=expected, remedy=remedy)
     return token
 
 
 def ensure_token(path: Path) -> str:
-    """The token in a file; made first, for its owner's eyes only, if the file is not there."""
+    """Return the token in a file; if the file does not exist, create it, readable by its owner alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,11 +1,11 @@
-"""Images as they come in: as a form's files, or as the whole request. Nothing is fetched, nothing unpacked."""
+"""Images of a request: files of a form, or the whole body. Nothing is fetched, nothing is unpacked."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
 
-import python_multipart  # noqa: F401 - forms are read by it; that it is missing should be told at the start
+import python_multipart  # noqa: F401 - reads forms; import it here so that its absence is an error at the start
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -21,10 +21,10 @@ _REMEDY = "send the image itself: curl -F file=@part.png, or --data-binary @part
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """A file that came in.
+    """An uploaded file.
 
     Attributes:
-        name: What the sender calls it.
+        name: The name that the caller gave it.
         content: Its bytes.
     """
 
@@ -33,7 +33,7 @@ class Upload:
 
 
 def declared_bytes(request: Request, limit: int) -> int:
-    """The size that a request names; the largest allowed if it names none."""
+    """Return a request's ``Content-Length``; ``limit`` if it has none."""
     return int(request.headers.get("content-length", limit))
 
 
@@ -42,35 +42,35 @@ async def read_uploads(request: Request, field_name: str, most: int, seconds: fl
 
     Args:
         request: The request.
-        field_name: The form's field that holds them.
-        most: How many there may be.
+        field_name: The field of the form that holds them.
+        most: Largest number of images.
         seconds: Time in which they must arrive.
 
     Returns:
-        One at least.
+        At least one upload.
 
     Raises:
-        RefusedError: There is none, something else, or too many; the request comes too slowly (408); its names cannot
-            be decoded.
+        RefusedError: There is no image, another field, or too many images; the request arrives too slowly (408); its
+            names cannot be decoded.
     """
     try:
         async with asyncio.timeout(seconds):
             return await _read(request, field_name, most)
     except TimeoutError:
         raise RefusedError(
-            408, "the request came too slowly", expected=f"all of it within {seconds:g} s", remedy="send it again"
+            408, "the request arrived too slowly", expected=f"all of it within {seconds:g} s", remedy="send it again"
         ) from None
-    except UnicodeError as error:  # the form names an encoding, and it is another
+    except UnicodeError as error:  # the form is not in the encoding that it names
         raise RefusedError(422, "the form's names cannot be read", expected="UTF-8", got=str(error)[:200]) from None
     except ClientDisconnect:
-        raise RefusedError(400, "the sender went away") from None
+        raise RefusedError(400, "the caller disconnected") from None
 
 
 async def pixels_of(content: bytes, most: int) -> int:
-    """The number of pixels that an image says it has.
+    """Return the number of pixels of an image, from its header alone: a decompression bomb is never decoded.
 
     Raises:
-        ImageError: It is no image, empty, damaged, or has more than ``most``.
+        ImageError: It is not an image, empty, damaged, or has more than ``most`` pixels.
     """
     header = await run_in_threadpool(read_header, content, most)
     return header.width * header.height
@@ -83,7 +83,7 @@ async def _read(request: Request, field_name: str, most: int) -> list[Upload]:
     if kind != _FORM:
         raise RefusedError(
             415,
-            "the request holds no image",
+            "the request contains no image",
             expected=f"{_FORM} with the field {field_name}, or an image",
             got=kind[:200] or "no Content-Type",
             remedy=_REMEDY,
@@ -96,5 +96,5 @@ async def _read(request: Request, field_name: str, most: int) -> list[Upload]:
             raise RefusedError(422, "the form has other fields", expected=expected, got=got, remedy=_REMEDY)
         files = [value for value in form.getlist(field_name) if isinstance(value, UploadFile)]
         if not files:
-            raise RefusedError(422, "the form holds no image", expected=f"the field {field_name}", remedy=_REMEDY)
+            raise RefusedError(422, "the form contains no image", expected=f"the field {field_name}", remedy=_REMEDY)
         return [Upload(name=file.filename, content=await file.read()) for file in files]

@@ -155,7 +155,7 @@ def test_a_share_that_goes_and_comes_back(drop: Path, caplog: pytest.LogCaptureF
     files = looking(drop, Clock(), settle=0)
     drop.rename(drop.with_name("away"))
     assert files.complete() == files.complete() == []
-    assert caplog.text.count("cannot look into") == 1
+    assert caplog.text.count("cannot read folder") == 1
     drop.with_name("away").rename(drop)
     picture(drop / "part.png")
     assert names(files.complete()) == ["part.png"]

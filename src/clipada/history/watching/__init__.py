@@ -1,1 +1,1 @@
-"""Following a folder that cameras drop images into."""
+"""The watcher of a folder that cameras write images to."""

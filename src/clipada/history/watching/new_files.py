@@ -1,4 +1,4 @@
-"""The files that are new in a folder, and complete. By looking again and again, which works on network shares too."""
+"""Detection of new and complete files in a folder, by polling, which works on network shares too."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pathlib import Path
 from clipada.config import WatchConfig
 from clipada.data.listing import is_image
 from clipada.history.watching.seen import Stamp
-from clipada.inspection.batch import is_picture
+from clipada.inspection.pictures import is_picture
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 500
+CHUNK = 500
 """Files that are looked up in the history at a time."""
 
 
 class NewFiles:
-    """Finds image files below a folder that are complete and were not inspected as they are now.
+    """Finds image files below a folder that are complete and were not inspected in their present state.
 
     Hidden files and folders are skipped, and so are pictures that clipada wrote; links to folders are not followed.
-    What is remembered between two looks is bounded by ``settings.backlog``.
+    The number of files remembered between two scans is at most ``settings.backlog``.
 
     Args:
-        folder: Where to look, at any depth.
-        unseen: Of files, those that were not inspected as they are.
-        settings: When a file is complete.
-        excluded: Folders that are not looked into.
-        clock: Seconds, never going back.
+        folder: The folder; it is scanned at any depth.
+        unseen: Returns those of some files that were not inspected in their present state.
+        settings: Conditions of a complete file.
+        excluded: Folders that are not scanned.
+        clock: Returns seconds, monotonic.
     """
 
     def __init__(
@@ -48,20 +48,21 @@ class NewFiles:
         self._excluded = {path.resolve() for path in excluded}
         self._clock = clock
         self._settling: dict[Path, tuple[Stamp, float]] = {}
-        self._closed: set[Path] = set()
+        self._unreadable: set[Path] = set()
 
     @property
     def settling(self) -> int:
-        """The number of files found that are not yet complete."""
+        """Number of files found that are not complete yet."""
         return len(self._settling)
 
     def complete(self) -> list[Stamp]:
-        """Look once; return the files that have become complete, those changed first first."""
+        """Scan the folder once; return the files that have become complete, in the order of their last change."""
         now, before, self._settling = self._clock(), self._settling, {}
         stamps = self._files()
-        while chunk := list(islice(stamps, AT_ONCE)):
+        while chunk := list(islice(stamps, CHUNK)):
             for stamp in self._unseen(chunk):
                 earlier, since = before.get(stamp.path, (None, now))
+                # A full backlog must not drop files that are settling already, or none would ever become complete.
                 if len(self._settling) < self.settings.backlog or earlier is not None:
                     self._settling[stamp.path] = (stamp, since if stamp == earlier else now)
         done = [stamp for stamp, since in self._settling.values() if now - since >= self.settings.settle]
@@ -70,7 +71,7 @@ class NewFiles:
         return sorted(done, key=lambda stamp: (stamp.mtime_ns, stamp.path))
 
     def _files(self) -> Iterator[Stamp]:
-        """Every image file below the folder as it is; those that vanish meanwhile are skipped."""
+        """Yield the present stamp of every image file below the folder; files that vanish meanwhile are skipped."""
         folders = [self.folder]
         while folders:
             for entry in self._entries(folders.pop()):
@@ -85,20 +86,20 @@ class NewFiles:
                         continue
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
-        """What a folder holds; one that is closed to us is named once."""
+        """Return the entries of a folder; log once if it cannot be read."""
         try:
             with os.scandir(folder) as entries:
                 found = [entry for entry in entries if not entry.name.startswith(".")]
         except FileNotFoundError:
             if folder != self.folder:
                 return []
-            found, closed = [], "it is not there"
+            found, reason = [], "it does not exist"
         except OSError as error:
-            found, closed = [], error.strerror or str(error)
+            found, reason = [], error.strerror or str(error)
         else:
-            self._closed.discard(folder)
+            self._unreadable.discard(folder)
             return found
-        if folder not in self._closed:
-            self._closed.add(folder)
-            log.warning("cannot look into %s: %s; looking again", folder, closed)
+        if folder not in self._unreadable:
+            self._unreadable.add(folder)
+            log.warning("cannot read folder %s: %s; trying again", folder, reason)
         return found

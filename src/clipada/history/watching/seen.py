@@ -1,4 +1,7 @@
-"""Which files of watched folders were inspected already, kept in the history's database beside their verdicts."""
+"""Records of the inspected files of watched folders, in the database of the history.
+
+They are stored in the transaction of their verdicts, so that each file is inspected once, over restarts too.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from clipada.history.tables import WATCHED
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
-    """A file as it was at one time; another size or time of change makes it another image.
+    """State of a file at one time. A file whose size or time of change differs is a new image.
 
     Attributes:
-        path: Its absolute path.
-        size: In bytes.
-        mtime_ns: When it was last changed, in nanoseconds of its file system's clock.
+        path: Absolute path.
+        size: Size in bytes.
+        mtime_ns: Time of the last change, in nanoseconds of its file system's clock.
     """
 
     path: Path
@@ -30,17 +33,17 @@ class Stamp:
 
     @classmethod
     def of(cls, path: Path, stat: os.stat_result) -> Stamp:
-        """The file's present stamp."""
+        """Return the stamp of a file, from its present ``stat``."""
         return cls(path=path, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
 
     @property
     def file(self) -> str:
-        """The hash of its path, under which it is remembered: a path may be no text, and long."""
+        """Hash of the path, the key in the database: a path may be long, and not valid text."""
         return _hash(self.path)
 
 
 def unseen(connection: Connection, stamps: Sequence[Stamp]) -> list[Stamp]:
-    """Those that were not inspected as they are now, in order. At most a few hundred at a time."""
+    """Return the stamps that were not inspected in this state, in order; pass at most a few hundred at a time."""
     columns = (WATCHED.c.file, WATCHED.c.size, WATCHED.c.mtime_ns)
     query = select(*columns).where(WATCHED.c.file.in_([stamp.file for stamp in stamps]))
     known = {tuple(row) for row in connection.execute(query)}
@@ -48,7 +51,7 @@ def unseen(connection: Connection, stamps: Sequence[Stamp]) -> list[Stamp]:
 
 
 def remember(connection: Connection, folder: Path, stamps: Iterable[tuple[Stamp, str | None]]) -> None:
-    """Remember files of a watched folder as inspected, each with why it could not be, if so."""
+    """Record files of a watched folder as inspected, each with its error if it was unreadable."""
     rows = [
         {
             "file": stamp.file,
@@ -67,9 +70,9 @@ def remember(connection: Connection, folder: Path, stamps: Iterable[tuple[Stamp,
 
 
 def forget(connection: Connection, before: str) -> None:
-    """Forget files seen before a time that are gone from a watched folder which itself is there and not empty.
+    """Delete the rows of files seen before a time that no longer exist, if their watched folder is not empty.
 
-    An empty folder may be a network share that is not mounted: what was inspected on it would be inspected again.
+    An empty folder may be a network share that is not mounted: its files would be inspected again.
     """
     query = select(WATCHED.c.file, WATCHED.c.folder, WATCHED.c.path).where(WATCHED.c.time < before)
     rows = connection.execute(query).all()
@@ -84,7 +87,7 @@ def _holds_something(folder: Path) -> bool:
 
 
 def _is_gone(path: Path, file: str) -> bool:
-    """Whether there is no such file any more; a path that was no text cannot be looked for, and may be there."""
+    """Return True if the file no longer exists; False for a path that is not valid text, as it cannot be checked."""
     return _hash(path) == file and not path.exists()
 
 
@@ -93,5 +96,5 @@ def _hash(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """A path as a database takes it: bytes that are no text as escapes."""
+    """Return a path as text for the database: bytes that are not valid text become escapes."""
     return os.fsencode(path).decode(errors="backslashreplace")

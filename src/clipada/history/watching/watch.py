@@ -1,4 +1,4 @@
-"""Following a folder: each image that is dropped there is inspected and stored once, whatever happens in between."""
+"""The watch of a folder: each new image is inspected and stored exactly once, also after a kill or a restart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from clipada.config import WatchConfig
+from clipada.config import BatchConfig, WatchConfig
 from clipada.errors import ImageError
 from clipada.history.store import History
 from clipada.history.watching import seen
@@ -18,24 +18,24 @@ from clipada.inspection import Inspector
 from clipada.types import Failure, Verdict
 
 ATTEMPTS = 5
-"""How often a file is tried that is there but that the operating system does not let us read."""
+"""Number of attempts at a file that exists but that the operating system does not let us read."""
 
 Results = list[Verdict | Failure]
 
 
 class FolderWatch:
-    """Inspects the images that are dropped into a folder.
+    """Inspects the images that are written to a folder.
 
-    A verdict and the memory of its file are stored in one transaction, so that each file, as it was when it was read,
-    is judged once, over restarts too. A file that changes later is another image.
+    A verdict and the record of its file are stored in one transaction, so that each state of a file is inspected
+    once, over restarts too. A file that changes later is a new image.
 
     Args:
-        inspector: What inspects.
-        history: Where verdicts and the memory of files are stored.
-        folder: Where cameras drop files, at any depth.
-        settings: When a file is complete.
-        excluded: Folders below it that are not looked into.
-        batch_size: Images at a time.
+        inspector: Inspects the images.
+        history: Stores verdicts and the records of files.
+        folder: The folder that cameras write to, at any depth.
+        settings: Conditions of a complete file.
+        excluded: Folders below it that are not scanned.
+        batch_size: Images per batch.
         workers: Threads that decode.
 
     Raises:
@@ -50,8 +50,8 @@ class FolderWatch:
         settings: WatchConfig | None = None,
         *,
         excluded: Iterable[Path] = (),
-        batch_size: int = 8,
-        workers: int = 2,
+        batch_size: int = BatchConfig.batch_size,
+        workers: int = BatchConfig.workers,
     ) -> None:
         if not folder.is_dir():
             raise ImageError(f"cannot watch {folder}", expected="a folder", got="none")
@@ -63,15 +63,15 @@ class FolderWatch:
         self._refusals: Counter[Stamp] = Counter()
 
     def batches(self, *, once: bool = False, stopped: Callable[[], bool] = lambda: False) -> Iterator[Results]:
-        """Follow the folder.
+        """Watch the folder.
 
         Args:
-            once: Whether to end when everything that is there was inspected.
-            stopped: Asked after each batch and each look whether to end.
+            once: End when all present files were inspected.
+            stopped: Called after each batch and each scan; True ends the watch.
 
         Yields:
             The results of each batch, once they are stored: a verdict for each image, a failure for each unreadable
-            file. Files that vanish or change while they are read are left out; the latter are looked at again.
+            file. Files that vanish or change while they are read are left out; the latter are inspected again.
         """
         while not stopped():
             stamps = self.files.complete()
@@ -85,7 +85,7 @@ class FolderWatch:
                 time.sleep(self.settings.poll)
 
     def _inspected(self, stamps: list[Stamp]) -> Iterator[Results]:
-        """Inspect files batch by batch, storing each before it is handed out."""
+        """Inspect files in batches, and yield each batch after it was stored."""
         files = iter(stamps)
         results = self.inspector.inspect_files(
             [stamp.path for stamp in stamps], batch_size=self.batch_size, workers=self.workers
@@ -98,7 +98,7 @@ class FolderWatch:
                 yield [result for _, result in taken]
 
     def _counts(self, stamp: Stamp, result: Verdict | Failure) -> bool:
-        """Whether the result is of the file as it was found; a verdict on one that has gone since stands."""
+        """Return True if the result is valid for the stamp: the file is unchanged, or was removed after a verdict."""
         try:
             same = Stamp.of(stamp.path, stamp.path.stat()) == stamp
         except OSError:
@@ -112,7 +112,7 @@ class FolderWatch:
         return same
 
     def _store(self, taken: list[tuple[Stamp, Verdict | Failure]]) -> None:
-        """Store verdicts and the memory of files, all or nothing."""
+        """Store verdicts and the records of their files in one transaction."""
         errors = [(stamp, str(result.error) if isinstance(result, Failure) else None) for stamp, result in taken]
         verdicts = [result for _, result in taken if isinstance(result, Verdict)]
         self.history.store(verdicts, also=lambda connection: seen.remember(connection, self.files.folder, errors))
@@ -123,9 +123,9 @@ class FolderWatch:
 
 
 def _refused(failure: Failure) -> bool:
-    """Whether the operating system kept the file from us, as while another program holds it, or on a network's fault.
+    """Return True if the operating system refused to read the file, e.g. a locked file or a network error.
 
-    What Pillow raises on damaged files is an ``OSError`` too, without a number.
+    Pillow raises ``OSError`` for damaged files too, but without an ``errno``.
     """
     cause = failure.error.__cause__
     return isinstance(cause, OSError) and cause.errno is not None

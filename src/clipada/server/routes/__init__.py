@@ -1,4 +1,4 @@
-"""The server's routes, one module for each part of its API."""
+"""Routes of the server, one module for each part of the API."""
 
 from clipada.server.routes import history, inspect, page, status
 

@@ -1,4 +1,4 @@
-"""Routes on the history: verdicts, their images and maps, operators' words."""
+"""Routes of the history: verdicts, their images and maps, operators' feedback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clipada.images import read_header, read_rgb
 from clipada.server.batching import QueuedImage
 from clipada.server.errors import Problem, RefusedError
 from clipada.server.pictures import map_png, png
-from clipada.server.routes.inspect import answer_of
+from clipada.server.routes.inspect import inspect_one
 from clipada.server.schemas import Feedback, MapKind, Page, ShortText, VerdictAnswer
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Served, Service
@@ -25,26 +25,26 @@ router = APIRouter(
     prefix="/v1/verdicts", tags=["verdicts"], responses={status: {"model": Problem} for status in (401, 404, 422)}
 )
 
-Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="A verdict's number.")]
+Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="Id of a verdict.")]
 _PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 _SHOWN = frozenset({"image/png", "image/jpeg", "image/webp", "image/bmp"})
-"""Kinds of images that every browser shows."""
+"""Kinds of images that every browser displays."""
 
 
 @router.get("", response_model=Page)
 def verdicts(
     service: Served,
-    defective: Annotated[bool | None, Query(description="Only those that found a defect, or that did not.")] = None,
-    word: Annotated[Word | None, Query(description="Only those of which an operator said so last.")] = None,
+    defective: Annotated[bool | None, Query(description="Only those with a defect, or only those without.")] = None,
+    word: Annotated[Word | None, Query(description="Only those with this latest feedback of an operator.")] = None,
     group: Annotated[ShortText | None, Query(description="Only those of this group.")] = None,
-    since: Annotated[datetime | None, Query(description="Only those given then or later.")] = None,
-    until: Annotated[datetime | None, Query(description="Only those given earlier.")] = None,
-    before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only those with a smaller number.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="At most so many.")] = 50,
+    since: Annotated[datetime | None, Query(description="Only those of this time or later.")] = None,
+    until: Annotated[datetime | None, Query(description="Only those before this time.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only those with a smaller id.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="Largest number of verdicts.")] = 50,
 ) -> Any:
-    """Verdicts, newest first."""
-    wanted = VerdictFilter(defective=defective, word=word, group=group, since=since, until=until, before=before)
-    found = list(service.history.entries(wanted, limit=limit))
+    """List verdicts, newest first."""
+    chosen = VerdictFilter(defective=defective, word=word, group=group, since=since, until=until, before=before)
+    found = list(service.history.entries(chosen, limit=limit))
     return {
         "verdicts": [_shown(entry) for entry in found],
         "next_before": found[-1].id if len(found) == limit else None,
@@ -53,14 +53,14 @@ def verdicts(
 
 @router.get("/{number}", response_model=VerdictAnswer)
 def verdict(service: Served, number: Number) -> Any:
-    """One verdict, whole."""
+    """Return one verdict with its full record."""
     entry, record = _found(service, number)
     return {**_shown(entry), "record": record}
 
 
 @router.post("/{number}/feedback", response_model=VerdictAnswer)
 def feedback(service: Served, number: Number, word: Feedback) -> Any:
-    """Say whether a verdict was right; the last word counts."""
+    """Confirm or reject a verdict; the latest feedback counts."""
     _found(service, number)
     service.history.record_feedback(number, confirmed=word.confirmed, reason=word.reason)
     return verdict(service, number)
@@ -68,7 +68,7 @@ def feedback(service: Served, number: Number, word: Feedback) -> Any:
 
 @router.get("/{number}/image", response_class=Response, responses=_PICTURE)
 def image(service: Served, number: Number) -> Response:
-    """The kept image; a TIFF is turned into PNG, which browsers show."""
+    """Return the kept image; a TIFF is converted to PNG, which browsers can display."""
     content = _kept(_found(service, number)[0])
     kind = read_header(content).media_type
     if kind not in _SHOWN:
@@ -80,31 +80,31 @@ def image(service: Served, number: Number) -> Response:
 async def anomaly_map(
     service: Served,
     number: Number,
-    kind: Annotated[MapKind, Query(description="As `map` of `POST /v1/inspect`.")] = "heat",
+    kind: Annotated[MapKind, Query(description="Format, as `map` of `POST /v1/inspect`.")] = "heat",
 ) -> Response:
-    """The anomaly map of a kept image, by the model that judged it."""
+    """Compute the anomaly map of a kept image again, with the model of the verdict."""
     entry, _ = await run_in_threadpool(_found, service, number)
     content = await run_in_threadpool(_kept, entry)
     header = await run_in_threadpool(read_header, content, service.settings.max_pixels)
-    job = QueuedImage(content=content, pixels=header.width * header.height, group=entry.group_name, store=False)
-    answer = await answer_of(service, _judge(service, entry), job)
+    queued = QueuedImage(content=content, pixels=header.width * header.height, group=entry.group_name, store=False)
+    answer = await inspect_one(service, _model_of(service, entry), queued)
     return _file(await run_in_threadpool(map_png, answer.verdict, kind), "image/png")
 
 
 def _found(service: Service, number: int) -> tuple[Entry, dict[str, Any]]:
     found = service.history.find(number)
     if found is None:
-        raise RefusedError(404, f"the history has no verdict {number}", remedy="GET /v1/verdicts tells those there are")
+        raise RefusedError(404, f"the history has no verdict {number}", remedy="GET /v1/verdicts lists all")
     return found
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
-    """An entry as callers see it: not where on this machine its image lies."""
+    """Return an entry as callers see it, without the path of the kept image on this machine."""
     return dict(entry.columns) | {"kept": entry.kept is not None}
 
 
 def _kept(entry: Entry) -> bytes:
-    """The image of an entry. Only images are read, whatever the database names."""
+    """Return the image of an entry. Checking the header ensures that a forged path exposes no other file."""
     what = f"the image of verdict {entry.id} is not kept"
     if entry.kept is None:
         raise RefusedError(404, what, remedy="start the server with --keep-images defective or all")
@@ -116,8 +116,8 @@ def _kept(entry: Entry) -> bytes:
     return content
 
 
-def _judge(service: Service, entry: Entry) -> ServedModel:
-    """The model that gave a verdict, if it is served here."""
+def _model_of(service: Service, entry: Entry) -> ServedModel:
+    """Return the model of a verdict, if it is served here."""
     for served in service.models.values():
         if served.inspector.model is not None and served.inspector.model.sha256 == entry.model_sha256:
             return served

@@ -1,4 +1,4 @@
-"""Routes that take images and answer verdicts. What is answered is in the history."""
+"""Routes that accept images and return verdicts. Each verdict is stored before it is sent."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ async def inspect(
     model: ModelName = None,
     group: Group = None,
     map_kind: MapChoice = None,
-    name: Annotated[ShortText | None, Query(description="What to call the image; by default the file's name.")] = None,
+    name: Annotated[ShortText | None, Query(description="Name of the image; by default the file's name.")] = None,
 ) -> Any:
     """Inspect one image: a form with the field `file`, or the image as the whole request."""
     settings, served = service.settings, service.model(model)
-    with served.batcher.places() as places, service.holding(declared_bytes(request, settings.upload_bytes)):
+    with served.batcher.reservation() as slots, service.holding(declared_bytes(request, settings.upload_bytes)):
         (upload,) = await read_uploads(request, "file", 1, settings.upload_seconds)
         pixels = await pixels_of(upload.content, settings.max_pixels)
-        job = QueuedImage(content=upload.content, pixels=pixels, name=display_name(name or upload.name), group=group)
-        (answer,) = await _answered(service, served, [places.submit(job)])
+        queued = QueuedImage(content=upload.content, pixels=pixels, name=display_name(name or upload.name), group=group)
+        (answer,) = await _await_answers(service, served, [slots.submit(queued)])
     if not isinstance(answer, Answer):
         raise answer
-    return await _told(served, answer, map_kind)
+    return await _verdict_json(served, answer, map_kind)
 
 
 @router.post(BATCH, response_model=BatchAnswer, responses=_PROBLEMS, openapi_extra=_SEVERAL)
@@ -68,9 +68,9 @@ async def inspect_batch(
 ) -> Any:
     """Inspect several images: a form with the field `files`, repeated. One result each, in order."""
     settings, served = service.settings, service.model(model)
-    with served.batcher.places() as places, service.holding(declared_bytes(request, settings.batch_bytes)):
+    with served.batcher.reservation() as slots, service.holding(declared_bytes(request, settings.batch_bytes)):
         uploads = await read_uploads(request, "files", settings.batch_images, settings.upload_seconds)
-        places.more(len(uploads) - 1)
+        slots.extend(len(uploads) - 1)
         outcomes: list[Future[Answer] | ClipAdaError] = []
         for upload in uploads:
             try:
@@ -78,59 +78,61 @@ async def inspect_batch(
             except ClipAdaError as error:
                 outcomes.append(error)
                 continue
-            job = QueuedImage(content=upload.content, pixels=pixels, name=display_name(upload.name), group=group)
-            outcomes.append(places.submit(job))
-        answers = iter(await _answered(service, served, [one for one in outcomes if isinstance(one, Future)]))
+            queued = QueuedImage(content=upload.content, pixels=pixels, name=display_name(upload.name), group=group)
+            outcomes.append(slots.submit(queued))
+        answers = iter(await _await_answers(service, served, [one for one in outcomes if isinstance(one, Future)]))
         results = [next(answers) if isinstance(one, Future) else one for one in outcomes]
-    told = [await _told(served, one, map_kind) if isinstance(one, Answer) else problem(one) for one in results]
-    return {"results": told}
+    results_json = [
+        await _verdict_json(served, one, map_kind) if isinstance(one, Answer) else problem(one) for one in results
+    ]
+    return {"results": results_json}
 
 
-async def answer_of(service: Service, served: ServedModel, job: QueuedImage) -> Answer:
-    """What becomes of an image that did not come in by a route of its own.
+async def inspect_one(service: Service, served: ServedModel, queued: QueuedImage) -> Answer:
+    """Inspect one image that another route has read.
 
     Raises:
         ClipAdaError: It could not be inspected.
     """
-    with served.batcher.places() as places, service.holding(len(job.content)):
-        (answer,) = await _answered(service, served, [places.submit(job)])
+    with served.batcher.reservation() as slots, service.holding(len(queued.content)):
+        (answer,) = await _await_answers(service, served, [slots.submit(queued)])
     if isinstance(answer, Answer):
         return answer
     raise answer
 
 
-async def _answered(
+async def _await_answers(
     service: Service, served: ServedModel, futures: Sequence[Future[Answer]]
 ) -> list[Answer | ClipAdaError]:
-    """Wait for accepted images. One that waits too long is given up, unless work on it has begun."""
+    """Wait for accepted images. One that waits too long is canceled, unless its batch is already running."""
     started = time.perf_counter()
     waiting = [asyncio.wrap_future(future) for future in futures]
     if waiting:
         await asyncio.wait(waiting, timeout=service.settings.answer_seconds)
-    given_up = [future.cancel() for future in futures]
+    canceled = [future.cancel() for future in futures]
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     service.metrics.answered(served.name, time.perf_counter() - started)
     return [
-        _outcome(outcome, gone, service.settings.answer_seconds)
-        for outcome, gone in zip(outcomes, given_up, strict=True)
+        _outcome(outcome, was_canceled, service.settings.answer_seconds)
+        for outcome, was_canceled in zip(outcomes, canceled, strict=True)
     ]
 
 
-def _outcome(outcome: Answer | BaseException, given_up: bool, seconds: float) -> Answer | ClipAdaError:
-    if given_up:
+def _outcome(outcome: Answer | BaseException, canceled: bool, seconds: float) -> Answer | ClipAdaError:
+    if canceled:
         remedy = "send it again; nothing was stored"
         return RefusedError(503, f"the image waited for more than {seconds:g} s", remedy=remedy, retry_after=5)
     if isinstance(outcome, Answer | ClipAdaError):
         return outcome
     if isinstance(outcome, OSError):
         return RefusedError(503, "the verdict could not be stored", got=str(outcome), retry_after=5)
-    return RefusedError(500, "the image could not be inspected", remedy="the server's log tells what happened")
+    return RefusedError(500, "the image could not be inspected", remedy="see the server's log")
 
 
-async def _told(served: ServedModel, answer: Answer, map_kind: MapKind | None) -> dict[str, Any]:
-    """A stored verdict as JSON."""
+async def _verdict_json(served: ServedModel, answer: Answer, map_kind: MapKind | None) -> dict[str, Any]:
+    """Return a verdict as JSON."""
     record = await run_in_threadpool(verdict_record, answer.verdict)
-    told = {"id": answer.id, "served_as": served.name, **record}
+    content = {"id": answer.id, "served_as": served.name, **record}
     if map_kind is not None:
-        told["map_png"] = base64.b64encode(await run_in_threadpool(map_png, answer.verdict, map_kind)).decode()
-    return told
+        content["map_png"] = base64.b64encode(await run_in_threadpool(map_png, answer.verdict, map_kind)).decode()
+    return content

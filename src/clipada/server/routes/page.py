@@ -1,4 +1,4 @@
-"""The page that people inspect with: five files, served as they are, that call the API as programs do."""
+"""The inspection page: five static files that call the same API as programs do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.responses import FileResponse
 FOLDER = Path(__file__).parents[1] / "static"
 
 FILES = {"/": "index.html"} | {f"/{name}": name for name in ("page.css", "page.js", "picture.js", "charts.js")}
-"""By path, the file that is answered. They hold nothing that is to be kept from anyone."""
+"""File by path. The files contain no secrets, so they need no token."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "

@@ -1,4 +1,4 @@
-"""Routes that tell how the server and its models are: health, readiness, metrics, status, calibrations."""
+"""Routes on the state of the server and its models: health, readiness, metrics, status, calibrations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from clipada.calibration import QUANTILES as DRIFT_QUANTILES
 from clipada.calibration import Calibration, DriftReport, rate_bound, threshold
+from clipada.devices import package_version
 from clipada.history.rates import Step, rates
 from clipada.inspection import Inspector
 from clipada.report import calibration_summary
@@ -33,7 +33,7 @@ CURVE_POINTS = 200
 
 @router.get("/healthz", response_model=Ready, responses={503: {"model": Problem}})
 async def healthz(service: Served) -> Any:
-    """Whether the process works; needs no token. If not, start it again."""
+    """Check that the process works; needs no token. On failure, restart it."""
     dead = [name for name, served in service.models.items() if not served.batcher.alive]
     if dead:
         raise RefusedError(503, "a worker has ended", got=", ".join(dead), remedy="start the server again")
@@ -42,10 +42,10 @@ async def healthz(service: Served) -> Any:
 
 @router.get("/readyz", response_model=Ready, responses={503: {"model": Problem}})
 def readyz(service: Served) -> Any:
-    """Whether images are taken and their verdicts can be stored; needs no token."""
+    """Check that images are accepted and verdicts can be stored; needs no token."""
     waiting = [name for name, served in service.models.items() if not served.batcher.ready]
     if waiting or service.stopping:
-        got = "the server stops" if service.stopping else f"starting: {', '.join(waiting)}"
+        got = "the server is stopping" if service.stopping else f"starting: {', '.join(waiting)}"
         raise RefusedError(503, "not ready", got=got, retry_after=1)
     next(service.history.entries(limit=1), None)
     return {"ready": True}
@@ -53,15 +53,15 @@ def readyz(service: Served) -> Any:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(service: Served) -> Response:
-    """Counts, latencies, scores, queues and drift for Prometheus."""
+    """Return counts, latencies, scores, queues and drift for Prometheus."""
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/v1/status", response_model=Status)
 def status(service: Served) -> Any:
-    """How the server and each model are doing, drift included."""
+    """Return the state of the server and of each model, with drift."""
     return {
-        "version": version("clipada"),
+        "version": package_version(),
         "uptime_seconds": round(time.time() - service.started, 1),
         "models": [_status(service, served) for served in service.models.values()],
     }
@@ -71,27 +71,29 @@ def status(service: Served) -> Any:
 def rates_over_time(
     service: Served,
     model: ModelName = None,
-    by: Annotated[Step, Query(description="Of the last hour, two days or 60 days.")] = "hour",
+    by: Annotated[
+        Step, Query(description="Minutes of the last hour, hours of the last two days, or days of the last 60.")
+    ] = "hour",
 ) -> Any:
-    """How many parts of a model were called defective, in each minute, hour or day that some were inspected in."""
+    """Count a model's defective parts in each minute, hour or day with inspections."""
     inspector = service.model(model).inspector
     sha256 = None if inspector.model is None else inspector.model.sha256
     return {
         "by": by,
-        "promised": _promised(inspector),
+        "promised": _guaranteed_rate(inspector),
         "rates": [asdict(rate) for rate in rates(service.history, by, sha256)],
     }
 
 
 @router.get("/v1/models", response_model=list[str])
 async def models(service: Served) -> Any:
-    """The models' names."""
+    """List the names of the models."""
     return list(service.models)
 
 
 @router.get("/v1/models/{name}", response_model=ModelAnswer, responses={404: {"model": Problem}})
 def model(service: Served, name: str) -> Any:
-    """What a model is, its calibration with the false-alarm rate of every threshold, and its card."""
+    """Describe a model, its calibration with the false-alarm rate of every threshold, and its card."""
     served = service.model(name)
     inspector, run = served.inspector, served.inspector.run
     card = None
@@ -110,7 +112,7 @@ def model(service: Served, name: str) -> Any:
 
 
 def show_gauges(service: Service) -> None:
-    """Let Prometheus read what changes by itself: queues, readiness, calibrations, drift."""
+    """Add gauges, read at each request of the metrics: queues, readiness, calibrations, drift."""
     gauge, models = service.metrics.gauge, service.models
 
     def by_model(read: Any) -> Any:
@@ -170,8 +172,8 @@ def _drift_answer(report: DriftReport) -> dict[str, Any]:
     return asdict(report) | words
 
 
-def _promised(inspector: Inspector) -> float | None:
-    """The false-alarm rate that is promised, if one is."""
+def _guaranteed_rate(inspector: Inspector) -> float | None:
+    """Return the guaranteed false-alarm rate, if there is one."""
     calibration = inspector.calibration
     return None if calibration is None or inspector.caveat else calibration.settings.false_alarm_rate
 
@@ -203,7 +205,7 @@ def _group(calibration: Calibration, group: str | None) -> dict[str, Any]:
 
 
 def _point(calibration: Calibration, scores: Any, rank: int) -> dict[str, float]:
-    """The ``rank``-th largest score as a threshold."""
+    """Return the rates of the ``rank``-th largest score as a threshold."""
     value = threshold(scores, rank)
     return {
         "threshold": value,

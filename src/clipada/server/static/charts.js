@@ -1,4 +1,4 @@
-// Charts of what the API tells: scores, the share called defective over time, and drift.
+// Charts of data from the API: scores, the share of defective parts over time, and drift.
 
 const SPANS = { minute: 60, hour: 48, day: 60 };
 const SECONDS = { minute: 60, hour: 3600, day: 86400 };
@@ -12,7 +12,7 @@ function mark(name, attributes, title) {
 
 const share = (value) => `${(100 * value).toPrecision(2).replace(/\.0+$/, "")} %`;
 
-// Each listed part's score, oldest left, and the threshold it was judged by.
+// Draw each listed part's score and threshold, oldest left; return a description.
 export function drawScores(svg, listed) {
   const entries = [...listed].reverse();
   const top = Math.max(0.05, ...entries.map((entry) => Math.max(entry.score, entry.score_threshold ?? 0)));
@@ -28,11 +28,11 @@ export function drawScores(svg, listed) {
   svg.replaceChildren(...marks);
   const judged = entries.filter((entry) => entry.defective !== null);
   const defective = judged.filter((entry) => entry.defective).length;
-  return judged.length ? `scores; ${defective} of the ${judged.length} listed are defective` : "scores; nothing judged yet";
+  return judged.length ? `scores; ${defective} of the ${judged.length} listed are defective` : "scores; no decision yet";
 }
 
-// The share of judged parts called defective in each minute, hour or day, over the rate that was promised for good
-// parts; in words too.
+// Draw the share of defective parts in each minute, hour or day, and the guaranteed rate for good parts; return a
+// description.
 export function drawRates(svg, { by, rates, promised }) {
   const seconds = SECONDS[by];
   const last = Math.floor(Date.now() / 1000 / seconds);
@@ -50,13 +50,13 @@ export function drawRates(svg, { by, rates, promised }) {
   svg.replaceChildren(...bars, ...line);
   const [all, bad] = ["judged", "defective"].map((name) => judged.reduce((sum, one) => sum + one[name], 0));
   const span = { minute: "the last hour", hour: "the last two days", day: "the last 60 days" }[by];
-  const text = all ? `${bad} of ${all} parts defective in ${span} (${share(bad / all)})` : `No part judged in ${span}`;
+  const text = all ? `${bad} of ${all} parts defective in ${span} (${share(bad / all)})` : `No decision in ${span}`;
   svg.setAttribute("aria-label", text);
-  const rate = promised === null ? "" : ` The line: the rate promised for good parts, ${share(promised)}.`;
+  const rate = promised === null ? "" : ` The line: the rate guaranteed for good parts, ${share(promised)}.`;
   return `${text}; top of the chart ${share(top)}.${rate}`;
 }
 
-// For each group, where the scores of good parts lay at calibration and where those of today's parts lie.
+// Draw, for each group, the range of the scores at calibration and the range of the scores since then.
 export function drawDrift(list, drift) {
   const shown = drift.filter((one) => one.quantiles.length);
   const top = Math.max(...shown.flatMap((one) => one.quantiles.flatMap((level) => [level.calibrated, level.seen])));

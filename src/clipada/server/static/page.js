@@ -1,4 +1,4 @@
-// The inspection page: every figure on it comes from the API that programs use.
+// The inspection page: all of its content comes from the public API.
 import { drawDrift, drawRates, drawScores } from "./charts.js";
 import { drawMap, readMap } from "./picture.js";
 
@@ -13,9 +13,9 @@ async function call(path, options = {}) {
   const response = await fetch(path, { ...options, headers });
   if (response.ok) return response;
   if (response.status === 401) $("login").hidden = false;
-  const told = await response.json().catch(() => ({ error: response.statusText }));
-  const parts = ["expected", "got", "remedy"].filter((name) => told[name]).map((name) => `${name}: ${told[name]}`);
-  throw new Error([told.error, ...parts].join("\n"));
+  const problem = await response.json().catch(() => ({ error: response.statusText }));
+  const parts = ["expected", "got", "remedy"].filter((name) => problem[name]).map((name) => `${name}: ${problem[name]}`);
+  throw new Error([problem.error, ...parts].join("\n"));
 }
 const json = async (path, options) => (await call(path, options)).json();
 
@@ -140,7 +140,7 @@ const fade = () => { $("heat").style.opacity = Number($("opacity").value) / 100;
 
 const FILTERS = ["defective", "word", "group-wanted", "since", "until"];
 
-// A page of the verdicts that the filters let through.
+// One page of the verdicts that match the filters.
 function page(asked) {
   const query = new URLSearchParams({ limit: PAGE, ...asked });
   for (const name of FILTERS) {
@@ -225,7 +225,7 @@ async function showStatus() {
   if (own && state.model.calibration?.id !== (own.calibration ?? undefined)) await chooseModel();
 }
 
-// --- what people do
+// --- events
 
 $("files").addEventListener("change", () => attempt(() => inspect([...$("files").files])));
 $("drop").addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });

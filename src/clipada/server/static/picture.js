@@ -1,13 +1,13 @@
-// The anomaly map over its image: heat, and the contours of the regions above the threshold.
+// Draws an anomaly map over its image: heat, and the contours of the regions above the threshold.
 
-// Ten evenly spaced colours of matplotlib's "plasma", as in the pictures that `clipada predict` writes.
+// Ten evenly spaced colors of matplotlib's "plasma", as in the pictures that `clipada predict` writes.
 const HEAT = [[13, 8, 135], [71, 3, 159], [115, 1, 168], [156, 23, 158], [189, 55, 134], [216, 87, 107],
   [237, 121, 83], [250, 158, 59], [253, 201, 38], [240, 249, 33]];
 const CONTOUR = [0, 240, 255, 255];
 const SIDE = 1024;
 
-// The map of a PNG whose red and green are the two halves of a value, 0..65535. Where it is larger than SIDE, each
-// point is the highest of a square of pixels, so that no region is too small to be seen.
+// Read the map in a PNG whose red and green channels are the two bytes of a value, 0..65535. If it is larger than SIDE,
+// each point is the maximum of a square of pixels, so that no region is too small to be seen.
 export async function readMap(blob) {
   const picture = await createImageBitmap(blob, { colorSpaceConversion: "none" });
   const context = new OffscreenCanvas(picture.width, picture.height).getContext("2d", { willReadFrequently: true });
@@ -26,8 +26,8 @@ export async function readMap(blob) {
   return { values, width, height };
 }
 
-// The colour of a value on the scale that has the threshold in its middle; good parts stay calm.
-function colour(value, threshold) {
+// Return the color of a value on the scale with the threshold in its middle; low values are transparent.
+function color(value, threshold) {
   const above = value * (65535 - threshold);
   const heat = above / (above + (65535 - value) * threshold);
   const place = heat * (HEAT.length - 1);
@@ -47,13 +47,13 @@ function paint(canvas, { width, height }, pick) {
   context.putImageData(picture, 0, 0);
 }
 
-// Draw a map, and in contours what is above the threshold, 0..1.
+// Draw a map, and the contours of the regions above the threshold, 0..1.
 export function drawMap(heat, contours, map, threshold) {
   const { values, width, height } = map;
   const edge = 65535 * threshold;
   const middle = Math.min(Math.max(edge, 1), 65534);
-  const colours = Array.from({ length: 256 }, (_, index) => colour(257 * index, middle));
-  paint(heat, map, (at) => colours[values[at] >> 8]);
+  const colors = Array.from({ length: 256 }, (_, index) => color(257 * index, middle));
+  paint(heat, map, (at) => colors[values[at] >> 8]);
   const reach = Math.max(1, Math.round(Math.max(width, height) / 320));
   const above = (x, y) => x >= 0 && y >= 0 && x < width && y < height && values[y * width + x] > edge;
   paint(contours, map, (at) => {
