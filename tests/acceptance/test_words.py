@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "clipada"
 FORMATS = (
     r"\"normalised\"",  # value of the setting `similarity.kind`
     r"normalised(?=`)",
-    r"\bcentres\b(?=\"|`|: Tensor|: ``C``)",  # tensor of the prototypes in the adapter's file
+    r"\bcentres\b(?=\"|`|: Tensor|: ``C``|\.float)",  # tensor of the prototypes in the adapter's file
     r"\b(self|prototypes)\.centres\b",
     r"\bneighbourhood\b(?=[:=\"`]| leaves)|\.neighbourhood\b",  # settings of two baselines
     r"coloured_thread\"|foreign_fibre\"|\"discoloured\"",  # folders of the demo's data set
