@@ -1,4 +1,4 @@
-"""Runs on the hub: what is uploaded, the card, and that it comes back the same; against a hub of folders, offline."""
+"""Runs on the hub: uploaded files, model card, and download of the same run; against a hub of folders, offline."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ PUBLISHED = {
 
 
 class FolderHub:
-    """A hub whose repositories are folders; what was asked of it is noted."""
+    """A hub whose repositories are folders; it records the requests."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -59,7 +59,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderHub:
 
 @pytest.fixture
 def evaluated(run_folder: Path, products: Path) -> Path:
-    """A run that was evaluated, in a folder that has more than belongs on the hub."""
+    """An evaluated run, in a folder with files that do not belong on the hub."""
     (products / "disc" / "test" / "good" / "000.png").write_bytes(b"")
     evaluate(run_folder, products, device="cpu")
     (run_folder / "report.html").write_text("a report")
@@ -90,7 +90,7 @@ def test_a_run_comes_back_from_the_hub_the_same(
         assert verdict.model.sha256 == here.model.sha256
 
 
-def test_only_what_makes_the_run_is_uploaded_and_no_path_of_this_machine(
+def test_only_the_run_is_uploaded_without_paths_of_this_machine(
     hub: FolderHub, evaluated: Path, tmp_path: Path
 ) -> None:
     push_to_hub(evaluated, "plant/line3", private=False, revision="trial")
@@ -155,7 +155,7 @@ def test_a_run_without_its_backbone_says_which_it_needs(hub: FolderHub, evaluate
         Inspector.from_pretrained("plant/line3", device="cpu")
 
 
-def test_what_the_hub_does_not_have_or_does_not_take_says_what_to_do(
+def test_errors_of_the_hub_say_what_to_do(
     hub: FolderHub, evaluated: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(RunError, match=r"no run plant/none here or on the hub(?s:.*)hf auth login(?s:.*)hf download"):

@@ -1,4 +1,4 @@
-"""The run folder: what it holds, that it gives back the same model, and what is said when it cannot."""
+"""The run folder: its files, loading the same model from it, and the errors for damaged ones."""
 
 import json
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def change_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> N
 
 
 def said(error: ClipAdaError) -> str:
-    """The whole message; whoever reads it must be told what to do."""
+    """Return the whole message, which must say what to do."""
     assert error.remedy, f"no remedy in: {error}"
     return str(error)
 
@@ -76,7 +76,7 @@ def said(error: ClipAdaError) -> str:
         {"model.refinements": 2, "model.similarity": "cosine", "model.attention": "residual"},
     ],
 )
-def test_a_saved_model_comes_back_to_the_bit(config: Config, tmp_path: Path, settings: dict[str, object]) -> None:
+def test_a_saved_model_loads_bit_by_bit(config: Config, tmp_path: Path, settings: dict[str, object]) -> None:
     config = config.updated(settings)
     model = build_model(config)
     with torch.no_grad():  # not the values that the seed would give
@@ -92,7 +92,7 @@ def test_a_saved_model_comes_back_to_the_bit(config: Config, tmp_path: Path, set
     assert maps.shape == (config.model.refinements + 1, 3, 32, 32)
 
 
-def test_a_run_folder_is_whole_and_holds_no_clip(finished_run: Path, clip_folder: Path) -> None:
+def test_a_run_folder_is_complete_and_contains_no_clip(finished_run: Path, clip_folder: Path) -> None:
     assert {CONFIG, ADAPTER, CARD} <= {path.name for path in finished_run.iterdir()}
     assert not (finished_run / CHECKPOINT).exists()
     model = build_model(read_run(finished_run).config)
@@ -154,7 +154,7 @@ def test_a_backbone_given_and_missing_is_the_users_own_error(finished_run: Path)
     assert "check the path" in said(caught.value)
 
 
-# --- adapters that are not whole
+# --- damaged adapters
 
 
 def truncated(path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_damaged_adapter_is_refused(run_folder: Path, damage: Callable[[Path],
     assert str(run_folder / ADAPTER) in said(caught.value)
 
 
-def test_a_run_without_its_adapter_is_no_run(run_folder: Path) -> None:
+def test_a_run_without_its_adapter_is_incomplete(run_folder: Path) -> None:
     (run_folder / ADAPTER).unlink()
     with pytest.raises(RunError, match="is incomplete") as caught:
         read_run(run_folder)
@@ -254,7 +254,7 @@ def test_another_format_names_the_version_that_wrote_it(run_folder: Path) -> Non
         ("training", None, "training"),
     ],
 )
-def test_settings_that_cannot_be_are_a_matter_of_the_run(
+def test_invalid_settings_in_a_run_are_an_error_of_the_run(
     run_folder: Path, section: str, value: object, named: str
 ) -> None:
     change_config(run_folder, lambda content: content["config"].update({section: value}))
@@ -263,7 +263,7 @@ def test_settings_that_cannot_be_are_a_matter_of_the_run(
     assert str(run_folder / CONFIG) in said(caught.value)
 
 
-# --- folders that are no run
+# --- folders without a run
 
 
 def test_an_unfinished_training_can_be_finished(config: Config, products: Path, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_an_unfinished_training_can_be_finished(config: Config, products: Path, 
         (lambda path: path.write_text("x"), "a file"),
     ],
 )
-def test_what_is_no_run_is_named(tmp_path: Path, make: Callable[[Path], object], got: str) -> None:
+def test_a_folder_without_a_run_is_named(tmp_path: Path, make: Callable[[Path], object], got: str) -> None:
     make(tmp_path / "run")
     with pytest.raises(RunError, match="no run in") as caught:
         read_run(tmp_path / "run")
@@ -304,7 +304,7 @@ def test_what_is_no_run_is_named(tmp_path: Path, make: Callable[[Path], object],
     assert "clipada train" in said(caught.value)
 
 
-def test_training_into_what_is_there_is_refused(
+def test_training_into_an_existing_run_or_file_is_refused(
     config: Config, products: Path, finished_run: Path, tmp_path: Path
 ) -> None:
     before = (finished_run / ADAPTER).read_bytes()
@@ -319,14 +319,14 @@ def test_training_into_what_is_there_is_refused(
         assert caught.value.got == "a file"
 
 
-def test_resuming_a_finished_run_gives_it_back_untouched(config: Config, products: Path, finished_run: Path) -> None:
+def test_resuming_a_finished_run_returns_it_unchanged(config: Config, products: Path, finished_run: Path) -> None:
     before = (finished_run / ADAPTER).stat().st_mtime_ns
     config = config.updated({"model.prototypes": 6})
     assert train(products, finished_run, config, runtime=CPU, resume=True) == read_run(finished_run)
     assert (finished_run / ADAPTER).stat().st_mtime_ns == before
 
 
-def test_config_comes_last_so_that_it_marks_a_whole_run(
+def test_config_is_written_last_and_marks_a_complete_run(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -338,7 +338,7 @@ def test_config_comes_last_so_that_it_marks_a_whole_run(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_backbone_given_by_a_relative_path_holds_from_elsewhere(
+def test_a_backbone_given_by_a_relative_path_is_found_from_elsewhere(
     config: Config, products: Path, clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(clip_folder.parent)
@@ -352,7 +352,7 @@ def test_a_backbone_given_by_a_relative_path_holds_from_elsewhere(
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"protocol": {}, "categories": {}}', "[]", '{"mean": 3}'])
-def test_damaged_metrics_are_said_with_their_own_remedy(run_folder: Path, content: str) -> None:
+def test_damaged_metrics_are_reported_with_their_own_remedy(run_folder: Path, content: str) -> None:
     assert read_run(run_folder).metrics is None
     (run_folder / METRICS).write_text(content)
     with pytest.raises(RunError, match="damaged") as caught:

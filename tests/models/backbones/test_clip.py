@@ -1,4 +1,4 @@
-"""The frozen CLIP gives `transformers`' own hidden states, loads by one path, and says how to get it."""
+"""The frozen CLIP gives `transformers`' own hidden states, and its loading errors say how to get a checkpoint."""
 
 import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,9 +46,9 @@ def test_sizes_the_patch_does_not_divide_are_resized_to_the_nearest_grid(clip: F
     torch.testing.assert_close(clip(inputs), clip(whole))
 
 
-def test_normalisation_is_the_checkpoints_own(clip: FrozenClip) -> None:
-    grey = clip.normalize(torch.full((1, 3, 2, 2), 0.5))
-    torch.testing.assert_close(grey[0, :, 0, 0], torch.tensor([0.5, 0.0, -0.25]))
+def test_normalization_is_the_checkpoints_own(clip: FrozenClip) -> None:
+    gray = clip.normalize(torch.full((1, 3, 2, 2), 0.5))
+    torch.testing.assert_close(gray[0, :, 0, 0], torch.tensor([0.5, 0.0, -0.25]))
 
 
 def test_training_mode_never_reaches_the_towers(clip: FrozenClip) -> None:
@@ -57,7 +57,7 @@ def test_training_mode_never_reaches_the_towers(clip: FrozenClip) -> None:
     assert not any(parameter.requires_grad for parameter in clip.parameters())
 
 
-def test_plain_attention_sees_the_same_and_lasts_as_long_as_it_is_asked_for(clip: FrozenClip) -> None:
+def test_plain_attention_computes_the_same_and_ends_with_its_block(clip: FrozenClip) -> None:
     images = torch.rand(2, 3, 64, 64)
     fused = clip(images)
     with clip.plain_attention():
@@ -109,7 +109,7 @@ def test_name_that_cannot_be_fetched_says_how_to_get_it(monkeypatch: pytest.Monk
 
 
 def test_a_hub_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own clients ask six times, with 23 seconds of pauses."""
+    """The hub's own clients retry six times, with 23 seconds of pauses."""
     asked: list[str] = []
 
     class Failing(BaseHTTPRequestHandler):

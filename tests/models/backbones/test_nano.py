@@ -1,6 +1,5 @@
-"""The embedded backbone: small, whole, found by its name alone, and better than the network it was trained from."""
+"""The embedded backbone: small, complete, found by its name, and better than the untrained network."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -86,7 +85,7 @@ def test_a_run_names_it_and_no_path(products: Path, tmp_path: Path, monkeypatch:
 
 
 def test_pretraining_earns_its_bytes() -> None:
-    """Words alone find defects of kinds and on materials never trained on; in the untrained network they find none."""
+    """Words alone find defects of kinds and on materials not trained on; with the untrained network they find none."""
     scenes = draw_scenes(24, (256, 256), Palette.new_concepts(), derived_generator(7, "new"), defective=1.0)
     labels = patch_words(scenes, PATCH).defective
     untrained = build_learner(0)
@@ -98,10 +97,3 @@ def test_pretraining_earns_its_bytes() -> None:
     trained, first = areas
     assert trained > 0.64
     assert trained > first + 0.12
-
-
-def test_the_card_states_the_figures_that_were_measured() -> None:
-    figures = json.loads((EMBEDDED_FOLDER / "figures.json").read_text())["nano"]
-    card = (EMBEDDED_FOLDER / "README.md").read_text(encoding="utf-8")
-    for name in ("patch_anomaly", "patch_anomaly_new", "image_material", "patch_material"):
-        assert f"{100 * figures[name]:.1f}" in card

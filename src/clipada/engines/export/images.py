@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clipada.config import Config, PredictConfig
+from clipada.config import BatchConfig, Config
 from clipada.data import Dataset, read_batches
 from clipada.devices import to_tensor
 from clipada.engines.export.folding import graph_shape
@@ -33,7 +33,7 @@ def read_images(samples: Sequence[Sample], size: int, count: int) -> Images:
     """
     places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
     paths = [samples[place].path for place in places]
-    batches = read_batches(paths, size, PredictConfig.batch_size, PredictConfig.workers)
+    batches = read_batches(paths, size, BatchConfig.batch_size, BatchConfig.workers)
     found = [image for batch in batches for image in batch.images]
     if not found:
         raise DatasetError("no image to compare the export on", expected="one image that can be read")
