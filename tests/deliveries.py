@@ -51,15 +51,15 @@ HASTY = SinkConfig(timeout=0.6, first_wait=0.01, longest_wait=0.05, poll=0.01, l
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until something is so."""
+    """Wait until a condition is met."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.01)
 
 
 class Receiver:
-    """A web server that answers as told, and remembers what it was sent.
+    """A web server with scripted responses, which records its requests.
 
     Args:
         answers: What to do with each request in turn, then ``200``: a status, or ``cut``, ``silent``.

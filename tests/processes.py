@@ -25,11 +25,11 @@ def serving(run: Path, database: str, *words: object) -> Iterator[tuple[subproce
     ) as server:
         try:
             assert server.stderr is not None
-            said = ""
-            while not (found := re.search(r"http://\S+", said)):
+            printed = ""
+            while not (found := re.search(r"http://\S+", printed)):
                 line = server.stderr.readline()
-                assert line, said
-                said += line
+                assert line, printed
+                printed += line
             threading.Thread(target=server.stderr.read, daemon=True).start()
             deadline = time.monotonic() + 60
             while not ready(found[0]):

@@ -13,7 +13,7 @@ Started = Callable[..., TestClient]
 
 
 class StandIn:
-    """Finds what is red, and works only while ``open`` is set; ``batches`` tells how many images came together."""
+    """Finds what is red, and works only while ``open`` is set; ``batches`` has the number of images of each batch."""
 
     image_size = 64
     passes = 1
@@ -30,7 +30,7 @@ class StandIn:
 
 
 class BrightEngine:
-    """Finds what is bright: the map is the red channel, 0..1, and pass 0 is its contrary."""
+    """Finds what is bright: the map is the red channel, 0..1, and pass 0 is its complement."""
 
     image_size = 64
     passes = 2

@@ -1,4 +1,4 @@
-"""Sinks: whatever happens to them or to us, each verdict arrives, in order; a webhook shows it with a real server."""
+"""Sinks: each verdict arrives, in order, whatever fails on either side; checked with a real web server."""
 
 import hashlib
 import hmac
@@ -34,7 +34,7 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'history.db'}"
 
 
-# --- nothing is lost, whatever the sink does
+# --- nothing is lost when a sink fails
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_flush_tries_once_more_and_leaves_the_rest_for_later(url: str) -> None
     assert [delivery.verdict_id for delivery in sink.taken] == numbers
 
 
-# --- nothing is lost, whatever happens to us
+# --- nothing is lost when this process is killed
 
 
 def killed(code: str, *words: str, when: Callable[[], bool] = lambda: True) -> list[str]:
@@ -146,20 +146,20 @@ def killed(code: str, *words: str, when: Callable[[], bool] = lambda: True) -> l
     command = [sys.executable, "-c", head + code, str(Path(__file__).parents[1]), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = [process.stdout.readline().strip() for _ in range(10)]
+        printed = [process.stdout.readline().strip() for _ in range(10)]
         eventually(when)
         process.send_signal(signal.SIGKILL)
-        told += [line.strip() for line in process.stdout]
-    return told
+        printed += [line.strip() for line in process.stdout]
+    return printed
 
 
 def test_a_kill_between_store_and_delivery_loses_nothing(url: str) -> None:
     with Receiver() as receiver:
-        told = killed("while True: print(history.store([verdict()])[0], flush=True)", url, receiver.url)
+        printed = killed("while True: print(history.store([verdict()])[0], flush=True)", url, receiver.url)
         assert receiver.taken == []
         delivered(url, WebhookSink(receiver.url))
-        assert [int(number) for number in told] == receiver.taken[: len(told)]
-        assert len(receiver.taken) - len(told) <= 1  # the last may be stored and not yet printed
+        assert [int(number) for number in printed] == receiver.taken[: len(printed)]
+        assert len(receiver.taken) - len(printed) <= 1  # the last may be stored and not yet printed
 
 
 def test_a_kill_while_delivering_loses_nothing(url: str) -> None:
@@ -239,10 +239,10 @@ def test_passwords_are_used_and_not_told(url: str, caplog: pytest.LogCaptureFixt
         with opened(url, sink) as history:
             history.store([verdict()])
             Courier(history, [sink], HASTY).close(flush=True)
-            told = f"{history.waiting()} {caplog.text} {sink.name} {SinkConfig(webhook=address)}"
+            printed = f"{history.waiting()} {caplog.text} {sink.name} {SinkConfig(webhook=address)}"
         delivered(url, WebhookSink(address))
         assert receiver.requests[0][0]["Authorization"] == "Basic bWU6aHVzaCE="
-    assert "hush" not in told + caplog.text
+    assert "hush" not in printed + caplog.text
     with pytest.raises(SinkError) as caught:
         WebhookSink("ftp://me:hush@host/path")
     assert "hush" not in str(caught.value)

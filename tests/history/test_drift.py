@@ -1,4 +1,4 @@
-"""The watch for drift goes on where it stood: after a restart, in another process, after a prune."""
+"""The drift watch continues where it stopped: after a restart, in another process, after a prune."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,14 +82,14 @@ def test_a_state_that_is_restored_goes_on_as_if_never_left(calibration: Calibrat
     assert not DriftMonitor(calibration, DriftConfig(jump=0.5)).restore(first.state())
 
 
-def test_what_was_learnt_outlives_the_verdicts(url: str, calibration: Calibration) -> None:
+def test_the_saved_state_outlives_the_verdicts(url: str, calibration: Calibration) -> None:
     rng = np.random.default_rng(3)
     with History(HistoryConfig(database=url)) as history:
         store(history, calibration, rng.normal(0.3, 0.05, 50), days_old=40)
         running, _ = seen(history, calibration)
         assert history.prune(datetime.now(UTC) - timedelta(days=30)) == 50
         assert seen(history, calibration)[0].monitor.parts == 50
-        store(history, calibration, rng.normal(0.3, 0.05, 8))  # SQLite begins anew with number 1
+        store(history, calibration, rng.normal(0.3, 0.05, 8))  # SQLite starts again with id 1
         running.update()
         assert running.monitor.parts == 58
         assert seen(history, calibration)[0].monitor.parts == 58
@@ -97,7 +97,7 @@ def test_what_was_learnt_outlives_the_verdicts(url: str, calibration: Calibratio
         assert seen(history, calibration)[0].monitor.parts == 66
 
 
-def test_drift_is_told_once_and_anew_after_it_was_mended(
+def test_drift_is_reported_once_and_again_after_a_restart(
     url: str, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drifting, "SAVE_AFTER", 10)  # kept within a process too
@@ -108,7 +108,7 @@ def test_drift_is_told_once_and_anew_after_it_was_mended(
         assert [report.higher for report in watch.update()] == [False]
         store(history, calibration, rng.normal(0.2, 0.05, 10))
         assert watch.update() == ()
-        assert seen(history, calibration)[1] != []  # a new process tells it again
+        assert seen(history, calibration)[1] != []  # a new process reports it again
         restart(history)
         store(history, calibration, rng.normal(0.3, 0.05, 40))
         assert watch.update() == ()
@@ -118,7 +118,7 @@ def test_drift_is_told_once_and_anew_after_it_was_mended(
         assert [report.parts for report in watch.update()] == [140]
 
 
-def test_a_line_that_stops_goes_on(url: str, calibration: Calibration, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_recorder_that_stops_goes_on(url: str, calibration: Calibration, caplog: pytest.LogCaptureFixture) -> None:
     scores = np.random.default_rng(6).normal(0.2, 0.05, 60)
     for parts in (60, 120):
         with Recorder(calibration, HistoryConfig(database=url)) as line:
@@ -137,7 +137,7 @@ def test_others_verdicts_are_not_taken_for_ours(url: str, calibration: Calibrati
         assert seen(history, calibration)[0].monitor.parts == 0
 
 
-def test_a_long_stream_needs_bounded_room(calibration: Calibration) -> None:
+def test_a_long_stream_needs_bounded_memory(calibration: Calibration) -> None:
     monitor = DriftMonitor(calibration)
     rng = np.random.default_rng(5)
     sizes = []

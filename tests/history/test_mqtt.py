@@ -33,8 +33,8 @@ def broker(folder: Path, port: int, *lines: str) -> Iterator[None]:
     (folder / "mosquitto.conf").write_text("\n".join(settings) + "\n")
     log = folder / "mosquitto.log"
     with (
-        log.open("ab") as said,
-        subprocess.Popen([str(MOSQUITTO), "-c", folder / "mosquitto.conf"], stderr=said) as process,
+        log.open("ab") as output,
+        subprocess.Popen([str(MOSQUITTO), "-c", folder / "mosquitto.conf"], stderr=output) as process,
     ):
         try:
             eventually(lambda: _listens(port) or process.poll() is not None)
@@ -61,7 +61,7 @@ def _listens(port: int) -> bool:
 
 @contextmanager
 def subscriber(port: int, topic: str) -> Iterator[list[dict[str, Any]]]:
-    """What arrives at a topic, read by a client that the broker remembers while it is away."""
+    """What arrives at a topic, read by a client whose session the broker keeps while it is offline."""
     arrived: list[dict[str, Any]] = []
     ready: list[object] = []
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="reader", clean_session=False)

@@ -87,9 +87,9 @@ def test_the_server_tells_it(started: Started) -> None:
     client = started()
     for seed in range(3):
         client.post("/v1/inspect", files={"file": encoded(seed=seed)})
-    told = client.get("/v1/rates?by=day").json()
-    assert (told["by"], told["promised"]) == ("day", None)  # no calibration, no promise
-    (today,) = told["rates"]
+    content = client.get("/v1/rates?by=day").json()
+    assert (content["by"], content["promised"]) == ("day", None)  # no calibration, no promise
+    (today,) = content["rates"]
     assert (today["inspected"], today["judged"], today["defective"]) == (3, 0, 0)
     assert client.get("/v1/rates?by=year").status_code == 422
     assert client.get("/v1/rates?model=none").status_code == 404

@@ -1,4 +1,4 @@
-"""The history: what is stored is there, whatever happens next; operators have the last word; old things go."""
+"""The history: stored verdicts survive a kill, the latest feedback counts, and old verdicts are pruned."""
 
 import csv
 import io
@@ -141,11 +141,11 @@ def test_what_was_acknowledged_survives_a_kill(url: str) -> None:
     command = [sys.executable, "-c", code, url, str(Path(__file__).parents[1])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
-        told = [int(writer.stdout.readline()) for _ in range(20)]
+        printed = [int(writer.stdout.readline()) for _ in range(20)]
         writer.send_signal(signal.SIGKILL)
-        told += [int(line) for line in writer.stdout]
+        printed += [int(line) for line in writer.stdout]
     with History(HistoryConfig(database=url)) as history:
-        assert set(told) <= {entry.id for entry in history.entries()}
+        assert set(printed) <= {entry.id for entry in history.entries()}
 
 
 def test_several_writers_lose_nothing(url: str) -> None:
@@ -177,8 +177,8 @@ def test_images_are_kept_by_policy(tmp_path: Path, url: str, keep: str, kept: li
 
 
 def test_old_verdicts_go_with_what_belongs_to_them(tmp_path: Path, url: str) -> None:
-    for name, grey in (("old", 10), ("both", 20)):
-        write_png(tmp_path / f"{name}.png", np.full((5, 5, 3), grey, np.uint8))
+    for name, gray in (("old", 10), ("both", 20)):
+        write_png(tmp_path / f"{name}.png", np.full((5, 5, 3), gray, np.uint8))
     with History(HistoryConfig(database=url, keep="all", images=str(tmp_path / "kept"))) as history:
         old, both_old, _ = history.store(
             [
@@ -270,13 +270,13 @@ def test_databases_that_cannot_be_used_are_refused(
     clipada: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     (tmp_path / "note.db").write_text("This is a note about line 3, and no database at all.\n" * 20)
-    for url, said in (
+    for url, message in (
         ("nonsense", "no such database"),
         ("nosql://host/name", "no such database"),
         (f"sqlite:///{tmp_path / 'note.db'}", "cannot be used"),
         (f"sqlite:///{tmp_path / 'missing' / 'history.db'}", "cannot be used"),
     ):
-        with pytest.raises(HistoryError, match=said):
+        with pytest.raises(HistoryError, match=message):
             History(HistoryConfig(database=url))
     code, _, err = clipada("history", "list", "--database", f"sqlite:///{tmp_path / 'typo.db'}")
     assert code == 2
@@ -286,7 +286,7 @@ def test_databases_that_cannot_be_used_are_refused(
         HistoryConfig(keep="some")  # type: ignore[arg-type]
 
 
-def test_passwords_are_not_told() -> None:
+def test_passwords_are_not_shown() -> None:
     with pytest.raises(HistoryError) as caught:
         History(HistoryConfig(database="postgresql+psycopg://me:secret@localhost:1/x"))
     assert "secret" not in str(caught.value)

@@ -103,8 +103,8 @@ def evaluated(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_a_report_tells_of_its_run(clipada: Command, evaluated: Path) -> None:
-    code, _, said = clipada("report", evaluated)
-    assert (code, f"the report is {evaluated / REPORT}" in said) == (0, True), said
+    code, _, err = clipada("report", evaluated)
+    assert (code, f"the report is {evaluated / REPORT}" in err) == (0, True), err
     page = read(evaluated / REPORT)
     run = read_run(evaluated)
     for fact in (str(evaluated), run.backbone_label, "products, 8 images", f"clipada report {evaluated}", "seed 0"):
@@ -156,8 +156,8 @@ def test_names_are_text_and_nothing_else(clipada: Command, evaluated: Path, tmp_
     predicted.write_text("".join(json.dumps(verdict_record(result)) + "\n" for result in results))
     for words in ([], [predicted]):
         out = tmp_path / f"{attack}.html"
-        code, _, said = clipada("report", evaluated, *words, "--out", out)
-        assert code == 0, said
+        code, _, err = clipada("report", evaluated, *words, "--out", out)
+        assert code == 0, err
         page = read(out)
         assert f"{attack}.png" in page.words
         assert any(f"{attack}.png" in str(image["alt"]) for image in page.all("img"))
@@ -172,21 +172,21 @@ def test_verdicts_on_bytes_count_without_a_picture(clipada: Command, finished_ru
     for kept, pictures in ((records, 3), (records[:1], 0)):
         out = finished_run.parent / "sent.jsonl"
         out.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        code, _, said = clipada("report", finished_run, out)
-        assert (code, f"reported {len(kept)} images, 0 of those" in said) == (0, True), said
+        code, _, err = clipada("report", finished_run, out)
+        assert (code, f"reported {len(kept)} images, 0 of those" in err) == (0, True), err
         page = read(out.with_suffix(".html"))
         assert f"{len(kept)} inspected: scores" in page.words
         assert len(page.all("img")) == pictures
 
 
-def test_verdicts_of_an_unlabelled_folder(clipada: Command, finished_run: Path, parts: Path, tmp_path: Path) -> None:
+def test_verdicts_of_an_unlabeled_folder(clipada: Command, finished_run: Path, parts: Path, tmp_path: Path) -> None:
     """No evaluation is needed; what could not be inspected is counted and named."""
     folder = shutil.copytree(parts / "plate" / "test", tmp_path / "today")
     (folder / "broken.png").write_bytes(b"no image")
     assert clipada("predict", finished_run, folder, "--out", tmp_path / "out", "--threshold", 0.4)[0] == 0
     verdicts = tmp_path / "out" / "predictions.jsonl"
-    code, _, said = clipada("report", finished_run, verdicts)
-    assert code == 0, said
+    code, _, err = clipada("report", finished_run, verdicts)
+    assert code == 0, err
     page = read(verdicts.with_suffix(".html"))
     records = [json.loads(line) for line in verdicts.read_text().splitlines()]
     scores = sorted((record["score"] for record in records if "score" in record), reverse=True)
@@ -205,8 +205,8 @@ def test_verdicts_of_an_unlabelled_folder(clipada: Command, finished_run: Path, 
 
 
 def test_a_run_without_an_evaluation_is_told_how_to_get_one(clipada: Command, run_folder: Path, parts: Path) -> None:
-    code, _, said = clipada("report", run_folder)
-    assert (code, f"clipada evaluate {run_folder}" in said) == (2, True)
+    code, _, err = clipada("report", run_folder)
+    assert (code, f"clipada evaluate {run_folder}" in err) == (2, True)
     evaluate(run_folder, parts, device="cpu")
     (run_folder / METRICS).unlink()
     with pytest.raises(RunError, match="not evaluated"):
@@ -221,9 +221,9 @@ def test_a_run_without_an_evaluation_is_told_how_to_get_one(clipada: Command, ru
 def test_damaged_verdicts_are_refused(clipada: Command, finished_run: Path, tmp_path: Path, content: str) -> None:
     verdicts = tmp_path / "verdicts.jsonl"
     verdicts.write_text(content)
-    code, _, said = clipada("report", finished_run, verdicts)
-    assert (code, "remedy: " in said) == (2, True), said
-    assert str(verdicts) in said
+    code, _, err = clipada("report", finished_run, verdicts)
+    assert (code, "remedy: " in err) == (2, True), err
+    assert str(verdicts) in err
     verdicts.unlink()
     assert clipada("report", finished_run, verdicts)[0] == 2
 
@@ -243,7 +243,7 @@ def test_a_damaged_evaluation_is_refused(evaluated: Path, change: str) -> None:
 def test_verdicts_are_reported_as_they_were_judged(
     clipada: Command, finished_run: Path, parts: Path, tmp_path: Path
 ) -> None:
-    """Whatever the run's calibration says by now."""
+    """Independent of the run's present calibration."""
     images = sorted((parts / "plate" / "test").rglob("*.png"))[:2]
     lines = [
         {"path": str(path), "score": 0.3, "threshold": 0.4, "regions": [], "score_threshold": limit, "p_value": 0.125}
@@ -252,8 +252,8 @@ def test_verdicts_are_reported_as_they_were_judged(
     ]
     verdicts = tmp_path / "verdicts.jsonl"
     verdicts.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    code, _, said = clipada("report", finished_run, verdicts)
-    assert code == 0, said
+    code, _, err = clipada("report", finished_run, verdicts)
+    assert code == 0, err
     page = read(verdicts.with_suffix(".html")).words
     assert "1 of 2 inspected parts score above the threshold" in page
     assert "p 0.12" in page
@@ -268,8 +268,8 @@ def test_what_can_no_longer_be_read_is_skipped_and_counted(
     (data / "disc" / "test" / "good" / "001.png").unlink()
     (data / "disc" / "test" / "scratch" / "000.png").write_bytes(b"")
     (data / "plate" / "ground_truth" / "scratch" / "001_mask.png").write_bytes(b"")
-    code, _, said = clipada("report", evaluated)
-    assert (code, "3 of those chosen not shown" in said) == (0, True), said
+    code, _, err = clipada("report", evaluated)
+    assert (code, "3 of those chosen not shown" in err) == (0, True), err
     page = read(evaluated / REPORT)
     assert page.words.count("cannot be shown") == 3
     for name in ("disc/test/good/001.png", "disc/test/scratch/000.png", "scratch/001_mask.png"):

@@ -29,7 +29,7 @@ from clipada.report import (
 UNIT = st.floats(0, 1, width=32)
 
 
-def grey(height, width, value=120):
+def gray(height, width, value=120):
     return np.full((height, width, 3), value, np.uint8)
 
 
@@ -46,11 +46,11 @@ def pictures(panel, size):
 
 
 def test_heat_runs_evenly_from_dark_to_bright():
-    colours = heat_colors(np.linspace(0, 1, 256, dtype=np.float32))
-    lightness = colours @ [0.2126, 0.7152, 0.0722]
+    colors = heat_colors(np.linspace(0, 1, 256, dtype=np.float32))
+    lightness = colors @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(lightness) > -1).all()
     assert lightness[-1] - lightness[0] > 180
-    np.testing.assert_array_equal(colours[[0, -1]], [[13, 8, 135], [240, 249, 33]])
+    np.testing.assert_array_equal(colors[[0, -1]], [[13, 8, 135], [240, 249, 33]])
 
 
 def test_heat_scale_is_fixed():
@@ -72,7 +72,7 @@ def test_calm_maps_leave_the_picture():
 @given(hnp.arrays(np.float32, (3, 3), elements=UNIT), st.integers(0, 255))
 def test_heat_grows_more_opaque(anomaly_map, value):
     """The gap to the image is the gap of pure heat times an opacity that rises with the map."""
-    image = grey(3, 3, value)
+    image = gray(3, 3, value)
     blended = blend_heat(image, anomaly_map).astype(float)
     gap, full = np.abs(blended - image).max(axis=2), np.abs(heat_colors(anomaly_map).astype(float) - image).max(axis=2)
     opacity = 0.8 * anomaly_map**2 * (3 - 2 * anomaly_map)
@@ -91,7 +91,7 @@ def test_a_heat_layer_laid_over_an_image_looks_like_the_blend():
 @given(st.integers(5, 40), st.integers(5, 40), st.integers(2, 5), st.data())
 def test_outlines_run_exactly_around_regions(height, width, line, data):
     mask = data.draw(hnp.arrays(bool, (height, width), elements=st.integers(0, 30).map(lambda n: n == 0)))
-    image = grey(height, width)
+    image = gray(height, width)
     drawn = draw_outlines(image, mask, line)
     distance = scipy.ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
     changed = (drawn != image).any(axis=2)
@@ -107,7 +107,7 @@ def test_outlines_run_exactly_around_regions(height, width, line, data):
 def test_outlines_show_on_any_background(value):
     mask = np.zeros((30, 30), bool)
     mask[12:18, 12:18] = True
-    drawn = draw_outlines(grey(30, 30, value), mask, 2).astype(int)
+    drawn = draw_outlines(gray(30, 30, value), mask, 2).astype(int)
     contrast = np.abs(drawn - value).max(axis=2)
     assert contrast.max() >= 120
     # A closed line: what is inside cannot be reached from the corner without crossing it.
@@ -120,11 +120,11 @@ def test_panels_keep_the_geometry(size):
     height, width = picture_size(size)
     assert SIDES[0] <= max(height, width) <= SIDES[1]
     assert height == pytest.approx(size[0] * width / size[1], abs=max(1, height / width))
-    panel = overlay(grey(*size), np.zeros(size, np.float32), 0.5)
+    panel = overlay(gray(*size), np.zeros(size, np.float32), 0.5)
     assert panel.dtype == np.uint8
     assert panel.shape[2] == 3
     for picture in pictures(panel, size):
-        np.testing.assert_array_equal(picture, grey(height, width))
+        np.testing.assert_array_equal(picture, gray(height, width))
 
 
 def test_pictures_within_limits_are_not_resampled():
@@ -140,7 +140,7 @@ def test_pictures_within_limits_are_not_resampled():
 def test_a_single_pixel_of_a_large_image_is_outlined():
     scored = np.zeros((1100, 2200), np.float32)
     scored[700, 1500] = 0.6
-    *_, outlined = pictures(overlay(grey(1100, 2200), scored, 0.5), (1100, 2200))
+    *_, outlined = pictures(overlay(gray(1100, 2200), scored, 0.5), (1100, 2200))
     rows, columns = np.nonzero((outlined == LINE).all(axis=2))
     scale = outlined.shape[0] / 1100
     assert (rows.min() + rows.max()) / 2 == pytest.approx(700.5 * scale, abs=1)
@@ -148,16 +148,16 @@ def test_a_single_pixel_of_a_large_image_is_outlined():
 
 
 def test_a_region_at_the_edge_is_outlined_in_the_margin():
-    panel = overlay(grey(400, 400), np.ones((400, 400), np.float32), 0.5)
+    panel = overlay(gray(400, 400), np.ones((400, 400), np.float32), 0.5)
     *_, outlined = pictures(panel, (400, 400))
-    np.testing.assert_array_equal(outlined, grey(400, 400))
+    np.testing.assert_array_equal(outlined, gray(400, 400))
     assert (panel == LINE).all(axis=2).sum() > 4 * 400
     assert (panel[0, 0] == BACKGROUND).all()
 
 
 def test_overlay_refuses_what_does_not_fit():
     with pytest.raises(ClipAdaError, match="cannot draw the overlay"):
-        overlay(grey(4, 5), np.zeros((5, 4), np.float32), 0.5)
+        overlay(gray(4, 5), np.zeros((5, 4), np.float32), 0.5)
     with pytest.raises(ClipAdaError, match="float64"):
         overlay(np.zeros((4, 5, 3)), np.zeros((4, 5), np.float32), 0.5)
 

@@ -1,4 +1,4 @@
-"""The server's promises: what is answered is stored, what is too much is refused, what was accepted is not lost."""
+"""The server's guarantees: verdicts are stored before they are sent, excess is refused, accepted images are kept."""
 
 import base64
 import io
@@ -60,18 +60,18 @@ def test_an_answer_is_the_verdict_that_is_stored(started: Started, engine: Stand
     client, content = started(), encoded(37, 91)
     answer = send(client, content)
     assert answer.status_code == 200, answer.text
-    told = answer.json()
+    received = answer.json()
     expected = verdict_record(Inspector(engine, ScoringConfig(sigma=1.0)).inspect(content))
     changing = ("time", "latency_ms", "path")
-    assert {name: told[name] for name in expected if name not in changing} == {
+    assert {name: received[name] for name in expected if name not in changing} == {
         name: json.loads(json.dumps(value)) for name, value in expected.items() if name not in changing
     }
-    assert told["path"] == "part.png"
-    assert told["served_as"] == "line3"
-    entry = client.get(f"/v1/verdicts/{told['id']}").json()
-    assert entry["record"] == {name: told[name] for name in expected}
+    assert received["path"] == "part.png"
+    assert received["served_as"] == "line3"
+    entry = client.get(f"/v1/verdicts/{received['id']}").json()
+    assert entry["record"] == {name: received[name] for name in expected}
     assert entry["image_sha256"] == image_sha256(content)
-    assert set(expected) == set(Record.model_fields)  # OpenAPI tells of every field
+    assert set(expected) == set(Record.model_fields)  # OpenAPI documents every field
 
 
 def test_an_image_may_be_the_whole_request(started: Started) -> None:
@@ -112,11 +112,11 @@ def test_maps_come_along_when_asked_for(started: Started) -> None:
     values = PIL.Image.open(io.BytesIO(base64.b64decode(send(client, query="?map=values").json()["map_png"])))
     heat = PIL.Image.open(io.BytesIO(base64.b64decode(send(client, query="?map=heat").json()["map_png"])))
     assert (values.size, heat.size, heat.mode) == ((30, 20), (30, 20), "RGBA")
-    told = send(client).json()
-    assert np.asarray(values).max() / 65535 == pytest.approx(told["map"]["max"], abs=1e-4)
+    received = send(client).json()
+    assert np.asarray(values).max() / 65535 == pytest.approx(received["map"]["max"], abs=1e-4)
     opacity = np.asarray(heat)[..., 3].astype(int)
-    hot, cold = np.asarray(values) > 40000, np.asarray(values) < 25000
-    assert opacity[hot].min() > opacity[cold].max()
+    high, low = np.asarray(values) > 40000, np.asarray(values) < 25000
+    assert opacity[high].min() > opacity[low].max()
 
 
 def test_several_models_are_told_apart_by_name(started: Started) -> None:
@@ -291,23 +291,23 @@ def test_a_real_run_with_its_calibration(started: Started, calibrated: Path, tmp
     inspector = Inspector.load(calibrated, device="cpu")
     client = started(models={"line3": inspector})
     content = (tmp_path / "parts" / "003.png").read_bytes()
-    told = send(client, content).json()
+    received = send(client, content).json()
     expected = inspector.inspect(content)
-    assert told["score"] == pytest.approx(expected.score, abs=1e-6)
-    assert (told["defective"], told["calibration"]) == (expected.defective, inspector.calibration.id)
+    assert received["score"] == pytest.approx(expected.score, abs=1e-6)
+    assert (received["defective"], received["calibration"]) == (expected.defective, inspector.calibration.id)
     about = client.get("/v1/models/line3").json()
     assert about["card"].startswith("# line3")
-    assert about["calibration"]["pooled"]["thresholds"]["score"] == told["score_threshold"]
+    assert about["calibration"]["pooled"]["thresholds"]["score"] == received["score_threshold"]
     curve = about["calibration"]["pooled"]["curve"]
     assert [point["rate_bound"] for point in curve] == sorted(point["rate_bound"] for point in curve)
     rank = about["calibration"]["pooled"]["thresholds"]["rank"]
-    assert curve[rank - 1]["threshold"] == told["score_threshold"]
+    assert curve[rank - 1]["threshold"] == received["score_threshold"]
     assert curve[rank - 1]["rate_bound"] <= 0.2
-    shown = client.get(f"/v1/verdicts/{told['id']}/map?kind=values")
+    shown = client.get(f"/v1/verdicts/{received['id']}/map?kind=values")
     assert np.asarray(PIL.Image.open(io.BytesIO(shown.content))).max() / 65535 == pytest.approx(
-        told["map"]["max"], abs=1e-4
+        received["map"]["max"], abs=1e-4
     )
-    assert len(client.get("/v1/verdicts").json()["verdicts"]) == 1  # looking again stores nothing
+    assert len(client.get("/v1/verdicts").json()["verdicts"]) == 1  # showing its map stores nothing
     until(lambda: drift_of(client)["parts"] == 1)
     assert drift_of(client)["drifting"] is False
     metrics = client.get("/metrics").text
@@ -340,7 +340,7 @@ def test_a_new_calibration_counts_without_a_restart(started: Started, calibrated
     until(lambda: client.get("/v1/models/line3").json()["calibration"]["id"] == new.id)
 
 
-def test_thresholds_of_another_engine_promise_nothing(started: Started, calibrated: Path) -> None:
+def test_thresholds_of_another_engine_have_no_guarantee(started: Started, calibrated: Path) -> None:
     path = calibrated / CALIBRATION
     write_calibration(path, replace(read_calibration(path), engine="onnx int8"))
     client = started(models={"line3": Inspector.load(calibrated, device="cpu")})
@@ -368,8 +368,8 @@ def bright_calibration() -> Calibration:
 
 def drift_of(client: TestClient) -> dict[str, object]:
     """What the server says of it; nothing before a part was seen."""
-    told = client.get("/v1/status").json()["models"][0]["drift"]
-    return told[0] if told else {"parts": 0}
+    received = client.get("/v1/status").json()["models"][0]["drift"]
+    return received[0] if received else {"parts": 0}
 
 
 def test_drift_is_warned_of_and_goes_on_over_restarts(
@@ -398,7 +398,7 @@ def test_drift_is_warned_of_and_goes_on_over_restarts(
     assert 'clipada_drift{group="",model="line3"} 1.0' in second.get("/metrics").text
 
 
-def test_without_its_database_a_server_is_blind_to_drift_and_comes_back(
+def test_without_its_database_a_server_watches_no_drift_until_it_is_back(
     started: Started, engine: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = ModelIdentity(run="line3", sha256="a" * 64, backbone_sha256="b" * 64, engine="torch fp32")
@@ -444,10 +444,10 @@ def test_models_are_named(tmp_path: Path) -> None:
         "b": tmp_path / "line3",
     }
     assert named_runs([f"b={tmp_path}/lr=1"]) == {"b": tmp_path / "lr=1"}
-    for runs, said in (
+    for runs, message in (
         ([f"{tmp_path}/line3", f"{tmp_path}/line3/"], "two models"),
         ([f"a/b={tmp_path}"], "cannot name"),
         ([f"{tmp_path}/lr=1"], "cannot name"),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             named_runs(runs)

@@ -54,7 +54,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def page(chromium: Any, served: tuple[str, str]) -> Iterator[Any]:
-    """The page, opened; what it complains of fails the test."""
+    """The page, opened; errors in its console fail the test."""
     complaints: list[str] = []
     opened = chromium.new_page()
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -72,7 +72,7 @@ def inspected(page: Any, *paths: Path) -> None:
 
 
 def percent(rate: float) -> str:
-    """A bound on the false-alarm rate as the page says it."""
+    """A bound on the false-alarm rate as the page shows it."""
     return f"at most {float(f'{100 * rate:.2g}'):g} %"
 
 
@@ -120,7 +120,7 @@ def test_contours_are_where_the_map_is_above_the_threshold(page: Any, tmp_path: 
     assert (12, 10) not in marked
 
 
-def test_charts_tell_the_rate_and_the_drift(page: Any, parts: list[Path]) -> None:
+def test_charts_show_the_rate_and_the_drift(page: Any, parts: list[Path]) -> None:
     inspected(page, *parts[:3])
     page.wait_for_function("() => document.querySelector('#rates rect') && document.querySelector('#bands svg')")
     assert "parts defective in the last two days" in page.inner_text("#rate")
@@ -143,7 +143,7 @@ def test_a_dropped_file_is_inspected(page: Any, parts: list[Path]) -> None:
     page.wait_for_selector("#verdict:has-text('dropped.png')")
 
 
-def test_the_slider_tells_the_rate_that_a_threshold_implies(page: Any, served: tuple[str, str]) -> None:
+def test_the_slider_shows_the_rate_that_a_threshold_implies(page: Any, served: tuple[str, str]) -> None:
     calibration = httpx2.get(f"{served[0]}/v1/models/line3").json()["calibration"]
     own, curve = calibration["pooled"]["thresholds"]["rate_bound"], calibration["pooled"]["curve"]
     assert percent(own) in page.inner_text("#implied")
@@ -156,7 +156,7 @@ def test_the_slider_tells_the_rate_that_a_threshold_implies(page: Any, served: t
     assert percent(own) in page.inner_text("#implied")
 
 
-def test_an_operators_word_is_in_the_database(page: Any, served: tuple[str, str], parts: list[Path]) -> None:
+def test_an_operators_feedback_is_in_the_database(page: Any, served: tuple[str, str], parts: list[Path]) -> None:
     inspected(page, parts[3])
     page.fill("#reason", "only dust")
     page.focus("#feedback button[value=false]")
@@ -180,7 +180,7 @@ def test_an_entry_of_the_history_comes_back_with_its_picture(page: Any, parts: l
     page.wait_for_function("() => image.naturalWidth == 48 && heat.width == 48 && !heat.hidden")
 
 
-def test_what_is_no_image_is_said(chromium: Any, served: tuple[str, str], tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_reported(chromium: Any, served: tuple[str, str], tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no image")
     page = chromium.new_page()
     page.goto(served[0])

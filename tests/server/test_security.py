@@ -25,12 +25,12 @@ TOKEN = "correct-horse-battery-staple"
 FORM = {"file": ("part.png", encoded())}
 
 
-def refused(answer: httpx2.Response, status: int, *said: str) -> None:
+def refused(answer: httpx2.Response, status: int, *texts: str) -> None:
     assert answer.status_code == status, answer.text
-    told = answer.json()
-    assert set(told) == {"error", "expected", "got", "remedy"}
-    for text in said:
-        assert text in json.dumps(told), told
+    content = answer.json()
+    assert set(content) == {"error", "expected", "got", "remedy"}
+    for text in texts:
+        assert text in json.dumps(content), content
 
 
 @pytest.fixture
@@ -136,12 +136,12 @@ def test_forms_in_strange_encodings(started: Started, charset: str, field: str) 
     kind = f"multipart/form-data; boundary=x; charset={charset}"
     answer = client.post("/v1/inspect", content=body, headers={"Content-Type": kind})
     assert answer.status_code in (200, 400, 422), answer.text
-    assert client.get("/v1/verdicts").status_code == 200  # a name that was stored can be told
+    assert client.get("/v1/verdicts").status_code == 200  # a name that was stored can be sent
 
 
-@pytest.mark.parametrize("said", ["-5", "1e9", "\u00b2", "9" * 5000, "0x10", " ", "+3"])
-def test_forged_lengths(client: TestClient, said: str) -> None:
-    headers = {"Content-Type": "image/png", "Content-Length": said.encode("latin-1")}
+@pytest.mark.parametrize("length", ["-5", "1e9", "\u00b2", "9" * 5000, "0x10", " ", "+3"])
+def test_forged_lengths(client: TestClient, length: str) -> None:
+    headers = {"Content-Type": "image/png", "Content-Length": length.encode("latin-1")}
     refused(client.post("/v1/inspect", content=iter([encoded()]), headers=headers), 413)
 
 
@@ -153,7 +153,7 @@ def test_two_lengths_smuggle_no_second_request(client: TestClient) -> None:
 
 
 def test_a_bomb_in_what_comes_with_an_image(client: TestClient) -> None:
-    """Texts and colour profiles are compressed too: neither 100 MB of zeros in them is unpacked."""
+    """Texts and color profiles are compressed too: neither 100 MB of zeros in them is unpacked."""
     zeros = zlib.compress(bytes(100_000_000))[: 2**20]
     head, rest = encoded()[:33], encoded()[33:]
     for kind, begin in ((b"zTXt", b"note\0\0"), (b"iTXt", b"note\0\1\0\0\0"), (b"iCCP", b"icc\0\0")):
@@ -259,7 +259,7 @@ def test_forged_words(started: Started, body: bytes) -> None:
         ("Bearer \u00e4\u00f6", "another token"),
     ],
 )
-def test_without_the_token_nobody_comes_in(started: Started, url: str, shown: str | None, got: str) -> None:
+def test_requests_without_the_token_are_refused(started: Started, url: str, shown: str | None, got: str) -> None:
     client = started(token=TOKEN, host="0.0.0.0")
     headers = {} if shown is None else {"Authorization": shown.encode("latin-1")}
     for method, path in (
@@ -279,7 +279,7 @@ def test_without_the_token_nobody_comes_in(started: Started, url: str, shown: st
     assert client.get("/readyz").status_code == 200
 
 
-def test_a_token_in_the_address_is_none(started: Started) -> None:
+def test_a_token_in_the_url_does_not_count(started: Started) -> None:
     """Addresses are in logs and histories of browsers."""
     client = started(token=TOKEN, host="0.0.0.0")
     for name in ("token", "access_token", "Authorization"):
@@ -287,14 +287,14 @@ def test_a_token_in_the_address_is_none(started: Started) -> None:
     refused(client.get("/v1/verdicts", headers={"Cookie": f"token={TOKEN}"}), 401, "no token")
 
 
-def test_with_the_token_one_does(started: Started) -> None:
+def test_requests_with_the_token_are_accepted(started: Started) -> None:
     client = started(token=TOKEN, host="0.0.0.0")
     headers = {"Authorization": f"Bearer {TOKEN}"}
     assert client.post("/v1/inspect", files=FORM, headers=headers).status_code == 200
     assert client.get("/metrics", headers=headers).status_code == 200
 
 
-def test_pages_of_other_origins_are_kept_out(started: Started) -> None:
+def test_pages_of_other_origins_are_refused(started: Started) -> None:
     client = started()
     for origin in ("https://evil.example", "null", "http://127.0.0.1:9999", "http://127.0.0.1:8000.evil.example"):
         answer = client.post("/v1/inspect", files=FORM, headers={"Origin": origin})
@@ -319,7 +319,7 @@ def test_pages_of_an_allowed_origin_may_call(started: Started) -> None:
         ServeConfig(allow_origins=("plant.example",))
 
 
-def test_a_name_that_was_bent_to_this_address_is_refused(started: Started) -> None:
+def test_a_foreign_host_name_is_refused(started: Started) -> None:
     client = started()
     for host in ("evil.example", "evil.example:8000", "", "[", "127.0.0.1.evil.example"):
         refused(client.get("/v1/verdicts", headers={"Host": host}), 400, "another host")
@@ -335,7 +335,7 @@ def test_which_addresses_only_this_machine_reaches() -> None:
     assert not any(ServeConfig(host=host).loopback for host in ("0.0.0.0", "::", "10.0.0.5", "line3.plant"))
 
 
-def test_a_token_that_was_made_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_created_token_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "serve.token"
     token = ensure_token(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -350,9 +350,7 @@ def test_a_token_that_was_made_is_for_its_owner_alone(tmp_path: Path) -> None:
         read_token(tmp_path / "missing")
 
 
-def test_a_port_that_is_taken_is_said(
-    clipada: Callable[..., tuple[int, str, str]], finished_run: Path, url: str
-) -> None:
+def test_a_port_in_use_is_reported(clipada: Callable[..., tuple[int, str, str]], finished_run: Path, url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, _, err = clipada("serve", finished_run, "--port", taken.getsockname()[1], "--database", url)
     assert code == 2

@@ -1,4 +1,4 @@
-"""Following a folder: each image is judged once, when it is complete, whatever happens in between."""
+"""The watch of a folder: each image is inspected once, when it is complete, also after kills and restarts."""
 
 import json
 import os
@@ -35,7 +35,7 @@ AT_ONCE = WatchConfig(settle=0, poll=0.01)
 
 
 class Clock:
-    """Time that passes when told."""
+    """A clock that advances on demand."""
 
     now = 100.0
 
@@ -339,16 +339,16 @@ def test_once_prints_stores_draws_and_tells(
     url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(drop)  # so that what is kept lies below what is watched
+    monkeypatch.chdir(drop)  # so that kept images are below the watched folder
     picture(drop / "disc" / "part.png")
     (drop / "note.png").write_text("no image")
     with Receiver() as receiver:
         words = ["--database", url, "--webhook", receiver.url, "--keep-images", "all", "--out", drop / "out", "--once"]
-        for lines, told in ((2, "inspected 1 images, left out 1"), (0, "inspected 0 images, left out 0")):
+        for lines, printed in ((2, "inspected 1 images, left out 1"), (0, "inspected 0 images, left out 0")):
             code, out, err = clipada("watch", finished_run, drop, "--settle", 0, *words)
             assert code == 0, err
             assert len(out.splitlines()) == lines
-            assert told in err
+            assert printed in err
     assert [json.loads(body)["path"] for _, body in receiver.requests] == [str(drop / "disc" / "part.png")]
     assert sorted(path.name for path in (drop / "out" / "disc").iterdir()) == [
         "part.png.map.png",
@@ -386,10 +386,10 @@ def test_stopped_in_the_middle_and_started_again(finished_run: Path, drop: Path,
             lines = [first.stdout.readline() for _ in range(5)]
             first.send_signal(how)
             lines += first.stdout.readlines()
-            told = first.stderr.read()
-        assert first.returncode == (-how if how == signal.SIGKILL else 0), told
+            printed = first.stderr.read()
+        assert first.returncode == (-how if how == signal.SIGKILL else 0), printed
         if how != signal.SIGKILL:
-            assert re.search(rf"inspected {len(lines)} images", told)
+            assert re.search(rf"inspected {len(lines)} images", printed)
         writer.join()
         with command(finished_run, drop, *words) as second:
             eventually(lambda: len(set(receiver.taken)) == 60, seconds=90)

@@ -201,7 +201,7 @@ async function recall(entry) {
   listEntries();
 }
 
-async function judge(confirmed) {
+async function sendFeedback(confirmed) {
   const body = JSON.stringify({ confirmed, reason: $("reason").value });
   const headers = { "Content-Type": "application/json" };
   await call(`v1/verdicts/${state.shown.id}/feedback`, { method: "POST", body, headers });
@@ -245,7 +245,7 @@ $("more").addEventListener("click", () => attempt(older));
 for (const name of FILTERS) $(name).addEventListener("change", () => attempt(refresh));
 $("feedback").addEventListener("submit", (event) => {
   event.preventDefault();
-  attempt(() => judge(event.submitter.value === "true"));
+  attempt(() => sendFeedback(event.submitter.value === "true"));
 });
 $("login").addEventListener("submit", (event) => {
   event.preventDefault();
