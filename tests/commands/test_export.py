@@ -371,7 +371,7 @@ UNNEEDED = (
 
 
 def test_predict_starts_without_what_it_does_not_need(exported: Path, photos: list[Path]) -> None:
-    """Each would add to the time before the first verdict; `docs/performance.md` has the figures."""
+    """Each would add to the time before the first verdict; `docs/export.md` has the figures."""
     code = f"""
 import atexit, sys
 atexit.register(lambda: sys.stderr.write(repr([name for name in {UNNEEDED} if name in sys.modules])))
