@@ -1,14 +1,14 @@
-"""How near is a look to the machine's own matrix rate, and where does the rest of its time go?
+"""Measure the share of the machine's matrix throughput that a forward pass reaches, and the time of other operators.
 
 python benchmarks/arithmetic.py [--rounds 15] [--work FOLDER]
 
 CLIP ViT-B/16 shapes with random weights at 256 pixels, 9 blocks, one image, as in ``benchmarks/inference.py``.
 
-- The machine's rate is the best of matrix products of several shapes in PyTorch, OpenVINO and ONNX Runtime, in float32
-  and with 8-bit integers. They and the looks take turns in every round; of each the median call counts.
-- A look's operations are those of its matrix products (two for each multiplication and addition), convolution and
-  attention included; all else counts for nothing but its time.
-- The table tells what OpenVINO's own profile says of one look, by kind of operation.
+- The machine's throughput is the best of matrix products of several shapes in PyTorch, OpenVINO and ONNX Runtime, in
+  float32 and with 8-bit integers. They and the forward passes take turns in every round; the median call is reported.
+- The FLOPs of a forward pass are those of its matrix products (two for each multiplication and addition), including
+  convolution and attention; everything else adds time only.
+- The table shows OpenVINO's own profile of one forward pass, by type of operator.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 import openvino as ov
 import openvino.opset13 as ops
 import torch
-from inference import SHAPE, calibration_looks, exported, random_models
+from inference import SHAPE, calibration_inputs, exported, random_models
 from measuring import conditions
 from rich.console import Console
 from rich.table import Table
@@ -43,8 +43,8 @@ FACTORS = 512
 """Rows of a head's triangular factor: the embedding width."""
 
 
-def operations(tokens: int) -> int:
-    """Operations of a look with all tokens."""
+def flops(tokens: int) -> int:
+    """Count the FLOPs of a forward pass with all tokens."""
     width, patch = SHAPE.width, 3 * 16 * 16
     blocks = SHAPE.blocks * (24 * tokens * width**2 + 4 * tokens**2 * width)
     heads = 2 * tokens * width * SHAPE.passes * (1 + FACTORS)
@@ -52,7 +52,7 @@ def operations(tokens: int) -> int:
 
 
 def products(rng: np.random.Generator) -> Iterator[tuple[str, int, Callable[[int], object]]]:
-    """Matrix products of each precision: name, operations, call."""
+    """List matrix products of each precision: name, FLOPs, call."""
     for rows, inner, columns in PRODUCTS:
         count, size = 2 * rows * inner * columns, f"{rows} x {inner} x {columns}"
         left, right = torch.randn(rows, inner), torch.randn(inner, columns)
@@ -69,7 +69,7 @@ def _torch_product(left: torch.Tensor, right: torch.Tensor, _: int) -> torch.Ten
 def _openvino_product(
     rows: int, inner: int, columns: int, rng: np.random.Generator, *, integers: bool
 ) -> Callable[[int], object]:
-    """A fully connected layer; with integers, its input is quantized first."""
+    """Build a fully connected layer; with integers, its input is quantized first."""
     given = ops.parameter([rows, inner], np.float32)
     values: Any = given
     weights: Any = ops.constant(rng.standard_normal((columns, inner), np.float32))
@@ -85,7 +85,7 @@ def _openvino_product(
 
 
 def _onnx_product(rows: int, inner: int, columns: int, rng: np.random.Generator) -> Callable[[int], object]:
-    """``MatMulInteger``: 8-bit values in, 32-bit sums out."""
+    """Build ``MatMulInteger``: 8-bit inputs, 32-bit sums."""
     import onnxruntime as ort
     from onnx import TensorProto, helper, numpy_helper
 
@@ -103,30 +103,30 @@ def _onnx_product(rows: int, inner: int, columns: int, rng: np.random.Generator)
     return lambda _: session.run(None, {"values": values})
 
 
-def measured(contenders: dict[str, Callable[[int], object]], rounds: int) -> dict[str, float]:
-    """The median seconds of a call; in each turn the first two do not count, while others' threads still spin."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+def measured(candidates: dict[str, Callable[[int], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of a call. The first two of each turn are ignored: other threads still spin."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
-        for name, contender in contenders.items():
+        for name, candidate in candidates.items():
             for call in range(5):
                 started = time.perf_counter()
-                contender(call)
+                candidate(call)
                 if call > 1:
                     seconds[name].append(time.perf_counter() - started)
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
-def _looked(engine: GraphEngine, look: PassInput, _: int) -> object:
-    return engine.runtime_pass(look)
+def _run_pass(engine: GraphEngine, inputs: PassInput, _: int) -> object:
+    return engine.runtime_pass(inputs)
 
 
-def profile(folder: Path, look: PassInput) -> dict[str, float]:
-    """Milliseconds of one look by kind of operation, the median of ten."""
+def profile(folder: Path, inputs: PassInput) -> dict[str, float]:
+    """Profile one forward pass: milliseconds by type of operator, the median of ten runs."""
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": "YES"}
     request = core().compile_model(folder / GRAPH, "CPU", settings).create_infer_request()
     spent: dict[str, list[float]] = defaultdict(lambda: [0.0] * 10)
     for index in range(-2, 10):
-        request.infer(look, share_inputs=True)
+        request.infer(inputs, share_inputs=True)
         for node in request.profiling_info if index >= 0 else ():
             spent[f"{node.node_type} ({node.exec_type})"][index] += 1000 * node.real_time.total_seconds()
     medians = {kind: float(np.median(times)) for kind, times in spent.items()}
@@ -144,26 +144,28 @@ def main() -> None:
     console.print(conditions(cores(), "torch", "onnxruntime", "openvino"), highlight=False)
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
-        look = full_pass_input(rng.integers(0, 256, (1, 256, 256, 3), np.uint8), np.ones((1, 256, 256), np.float32), SHAPE)
-        contenders, counts = {}, {}
+        inputs = full_pass_input(
+            rng.integers(0, 256, (1, 256, 256, 3), np.uint8), np.ones((1, 256, 256), np.float32), SHAPE
+        )
+        candidates, counts = {}, {}
         for name, count, call in products(rng):
-            contenders[name], counts[name] = call, count
+            candidates[name], counts[name] = call, count
         _, model = random_models()
         for name in ("openvino-fp32", "onnx-fp32", "openvino-int8", "onnx-int8"):
-            engine = exported(model, name, work, cores(), calibration_looks())
-            label = f"{name.split('-')[1]}, look, {name}"
-            contenders[label], counts[label] = partial(_looked, engine, look), operations(SHAPE.tokens)
-        medians = measured(contenders, options.rounds)
+            engine = exported(model, name, work, cores(), calibration_inputs())
+            label = f"{name.split('-')[1]}, forward pass, {name}"
+            candidates[label], counts[label] = partial(_run_pass, engine, inputs), flops(SHAPE.tokens)
+        medians = measured(candidates, options.rounds)
         rates = {name: counts[name] / seconds / 1e9 for name, seconds in medians.items()}
         for precision in ("fp32", "int8"):
             of = {name: rate for name, rate in rates.items() if name.startswith(precision)}
-            best = max((name for name in of if ", look, " not in name), key=lambda name: of[name])
+            best = max((name for name in of if ", forward pass, " not in name), key=lambda name: of[name])
             table = Table("", "ms", "Gop/s", "of the best", title=precision, title_justify="left")
             for name, rate in of.items():
                 cells = f"{1000 * medians[name]:.1f}", f"{rate:.0f}", f"{100 * rate / of[best]:.0f} %"
                 table.add_row(name + " (best)" * (name == best), *cells)
             console.print(table)
-            spent = profile(work / f"openvino-{precision}", look)
+            spent = profile(work / f"openvino-{precision}", inputs)
             total = sum(spent.values())
             for kind, milliseconds in spent.items():
                 if milliseconds >= 0.005 * total:

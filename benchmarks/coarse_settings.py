@@ -1,10 +1,10 @@
-"""Choose settings of the coarse pass without a test image: many heads learn side by side from the same batches.
+"""Compare settings of the coarse pass without test images: many heads are trained on the same batches.
 
 python benchmarks/coarse_settings.py DATA --backbone NAME 'backbone.block=6' 'backbone.block=9 model.similarity=dot'
 
-Every argument after DATA is one head: settings that differ from the quick preset, apart by spaces. Heads share the
-frozen features and the synthetic draws; 15 % of the training images, held out, are scored with synthetic anomalies, and
-with small defects that share nothing with them. Prototypes are found when the training is done.
+Every argument after DATA is one head: settings that differ from the quick preset, separated by spaces. Heads share the
+frozen features and the synthetic anomalies. 15 % of the training images are held out and scored with synthetic
+anomalies, and with small defects that share no code with them. Prototypes are found after the training.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from clipada.models.memory import Prototypes, find_prototypes
 from clipada.randomness import derived_generator
 from clipada.scoring import anomaly_map, image_score
 from clipada.synthesis import AnomalySynthesizer, texture_source
-from clipada.training import TrainingBatches, split_validation
+from clipada.training.batches import TrainingBatches
 from clipada.training.objective import learning_rate, pass_losses
+from clipada.training.split import split_validation
 from clipada.types import Map, Mask, Sample
 
 ROUNDS = 4
-"""Draws of every held-out image."""
+"""Number of anomalies drawn for each held-out image."""
 
 Anomalies = Callable[[Tensor, Config, int, int], tuple[Tensor, Tensor]]
 
@@ -46,7 +47,7 @@ COMMON = {"model.refinements": 0, "training.validation_fraction": 0.15}
 
 @dataclass(frozen=True)
 class Head:
-    """One setting of the coarse pass: its projection and prompt over a shared backbone."""
+    """Coarse pass of one setting: projection and prompt over a shared backbone."""
 
     config: Config
     model: ClipAda
@@ -70,13 +71,13 @@ class Head:
 
 
 def head_config(base: Config, settings: str) -> Config:
-    """The settings of one command-line argument, over those of all."""
+    """Apply the settings of one command-line argument to the shared ones."""
     changes = (pair.partition("=") for pair in settings.split())
     return base.updated({name: value for name, _, value in changes})
 
 
 def build_head(config: Config, clip: FrozenClip) -> Head:
-    """An untrained head."""
+    """Build an untrained head."""
     model = build_model(config, clip)
     optimizer = torch.optim.AdamW(
         model.trained_parameters().values(), weight_decay=config.training.weight_decay, lr=config.training.learning_rate
@@ -86,7 +87,7 @@ def build_head(config: Config, clip: FrozenClip) -> Head:
 
 @torch.no_grad()
 def features(clip: FrozenClip, images: Tensor) -> tuple[Tensor, ...]:
-    """Patch tokens of every block, block ``k`` at position ``k``."""
+    """Return the patch tokens of every block, block ``k`` at position ``k``."""
     states = clip.vision(clip.normalize(images), interpolate_pos_encoding=True, output_hidden_states=True).hidden_states
     return tuple(state[:, 1:] for state in states)
 
@@ -100,8 +101,8 @@ def train(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, cl
             head.learn(tokens[head.config.backbone.patch_block], batch.masks, batch.step // batches.steps_per_epoch)
 
 
-def remember(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config) -> None:
-    """Find the prototypes of those heads that have some, the same for heads of one block and number."""
+def fit_prototypes(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config) -> None:
+    """Find prototypes for the heads that use them; heads with the same block and number share them."""
     found: dict[tuple[int, int], Prototypes] = {}
     for head in heads.values():
         block, count = head.config.backbone.patch_block, head.config.model.prototypes
@@ -113,13 +114,13 @@ def remember(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config)
 
 
 def synthetic(images: Tensor, base: Config, draw: int, index: int) -> tuple[Tensor, Tensor]:
-    """Anomalies of the training's own recipe: images ``(B, 3, H, W)`` and masks ``(B, 1, H, W)``."""
+    """Draw anomalies as in training: images ``(B, 3, H, W)`` and masks ``(B, 1, H, W)``."""
     synthesizer = AnomalySynthesizer(base.synthesis, texture_source(base.synthesis))
     return synthesizer(images, derived_generator(base.training.seed, "validation", draw, index))
 
 
 def small(images: Tensor, base: Config, draw: int, index: int) -> tuple[Tensor, Tensor]:
-    """Small defects on six images of ten: images ``(B, 3, H, W)`` and masks ``(B, 1, H, W)``."""
+    """Draw small defects on six of ten images: images ``(B, 3, H, W)`` and masks ``(B, 1, H, W)``."""
     rng = np.random.default_rng((base.training.seed, draw, index))
     pixels = images.permute(0, 2, 3, 1).numpy()
     empty = np.zeros(pixels.shape[1:3], bool)
@@ -131,7 +132,7 @@ def small(images: Tensor, base: Config, draw: int, index: int) -> tuple[Tensor, 
 def validate(
     heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, clip: FrozenClip, anomalies: Anomalies
 ) -> dict[str, dict[str, CategoryMetrics]]:
-    """Metrics of every head by category, on the same anomalies."""
+    """Compute the metrics of every head by category, on the same anomalies."""
     truths: list[tuple[str, Mask]] = []
     maps: dict[str, list[Map]] = {name: [] for name in heads}
     for draw in range(ROUNDS):
@@ -174,7 +175,7 @@ def main() -> None:
     heads = {settings: build_head(config, clip) for settings, config in configs.items()}
     samples, held_out = split_validation(load_dataset(options.data).train, base)
     train(heads, samples, base, clip)
-    remember(heads, samples, base)
+    fit_prototypes(heads, samples, base)
     console = Console(width=None if sys.stdout.isatty() else 160)
     for title, anomalies in (("synthetic anomalies", synthetic), ("small defects", small)):
         found = validate(heads, held_out, base, clip, anomalies)
@@ -182,7 +183,7 @@ def main() -> None:
 
 
 def _table(title: str, found: Mapping[str, Mapping[str, CategoryMetrics]]) -> Table:
-    """The mean over the categories for each head, in percent."""
+    """Tabulate the mean over the categories for each head, in percent."""
     table = Table(title=title, title_justify="left")
     for column in ("head", "I-AUC", "P-AUC", "P-mAP", "AUPRO"):
         table.add_column(column, justify="left" if column == "head" else "right", no_wrap=True)

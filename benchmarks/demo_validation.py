@@ -1,11 +1,11 @@
-"""Write parts to choose the demo's settings by: the same products, another seed, other defects than its test set's.
+"""Write validation parts for the demo's settings: the same products with another seed and other defects than its test.
 
 PYTHONPATH=scripts python benchmarks/demo_validation.py OUT
 clipada train OUT --preset demo --out RUN
 clipada evaluate RUN OUT
 
-In the MVTec AD layout: 100 good parts of each product to train on and 48 to test on, and those 48 with a small defect
-(``small``) and with the wear that nano's views are drawn with (``wear``). What cannot be seen is left out.
+The MVTec AD layout has 100 good parts of each product for training and 48 for testing, and these 48 with a small defect
+(``small``) and with the wear of nano's pre-training (``wear``). Invisible defects are left out.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from nano.defects import spoil
 from nano.wear import WEAR_PAINTERS
 
 SEED = 77
-"""Of the parts; the demo's own is 0."""
+"""Seed of the parts; the demo uses 0."""
 
 TRAIN, TEST = 100, 48
 """Good parts of each product."""
 
 SMALLEST = 24
-"""Pixels that a defect must have."""
+"""Smallest number of pixels of a defect."""
 
 BEHIND = 0.15
-"""Gray level of what shows through a hole."""
+"""Gray level behind a hole."""
 
 
 def main() -> None:
-    """Draw and write them."""
+    """Draw and write the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     out: Path = parser.parse_args().out
@@ -59,13 +59,13 @@ def main() -> None:
 
 
 def _small(good: Pixels) -> list[tuple[Pixels, Mask]]:
-    """Parts ``(n, H, W, 3)`` with a small defect each, and its mask."""
+    """Draw a small defect on each part ``(n, H, W, 3)``; return parts and masks."""
     rng = np.random.default_rng(SEED)
     return [draw_small_defect(image, rng) for image in good]
 
 
 def _wear(good: Pixels) -> list[tuple[Pixels, Mask]]:
-    """Parts ``(n, H, W, 3)`` with wear, each kind in turn, and its mask."""
+    """Draw wear on each part ``(n, H, W, 3)``, one kind after another; return parts and masks."""
     images = torch.from_numpy(good).permute(0, 3, 1, 2)
     where = torch.from_numpy(np.stack([product(image) for image in good])).float()
     kinds = torch.arange(len(good)) % len(WEAR_PAINTERS)

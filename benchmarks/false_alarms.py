@@ -1,20 +1,20 @@
-"""Does the false-alarm promise hold on real parts, and what is still detected? Per category, over repeated splits.
+"""Check the false-alarm guarantee and the detection rate on real parts, per category, over repeated splits.
 
 python benchmarks/false_alarms.py RUN DATA [--rate 0.01] [--splits 1000]
 python benchmarks/false_alarms.py RUN DATA --calibrated
 
-The good test images of each category are split at random into two halves, again and again: one calibrates, the other is
-checked. Where a half is too small for the asked rate, the smallest whole per cent that it allows is asked for instead.
+The good test images of each category are repeatedly split at random into two halves: one for calibration, the other for
+the check. If a half is too small for the requested rate, the smallest whole percentage that it allows is used instead.
 
-- ``asked``: the rate asked for.
-- ``mean``: the mean share of checked good parts called defective, over the splits.
-- ``first split``: the false alarms of the first split alone, with the 95 % interval of Clopper and Pearson for the rate
-  of its threshold. The splits share their images, so that no such interval holds for the mean.
-- ``detected``: the mean share of defective test images called defective.
-- ``region``: the mean share of checked good parts that show any region at the pixel threshold.
+- ``asked``: the requested rate.
+- ``mean``: mean share of checked good parts that are called defective, over the splits.
+- ``first split``: false alarms of the first split alone, with the 95 % Clopper-Pearson interval of the rate of its
+  threshold. No such interval holds for the mean, because the splits share their images.
+- ``detected``: mean share of defective test images that are called defective.
+- ``region``: mean share of checked good parts with any region above the pixel threshold.
 
-``--calibrated`` goes by the run's own ``calibration.json`` instead: the good test images that it calls defective and
-the defective ones that it does, each with the interval of Clopper and Pearson.
+``--calibrated`` uses the run's own ``calibration.json`` instead and reports the good and the defective test images that
+are called defective, each with the Clopper-Pearson interval.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Parts:
-    """A category's test images.
+    """Test images of a category.
 
     Attributes:
-        scores: Image scores of the good ones.
+        scores: Image scores of the good images.
         peaks: Highest values of their maps.
-        defective: Image scores of the defective ones.
-        alarms: Whether each good one was called defective.
-        found: Whether each defective one was.
+        defective: Image scores of the defective images.
+        alarms: For each good image, true if it was called defective.
+        found: For each defective image, true if it was called defective.
     """
 
     scores: Values
@@ -60,7 +60,7 @@ class Parts:
 
 
 def scored(inspector: Inspector, data: Path) -> dict[str, Parts]:
-    """Score a data set's test images; by category, and all together."""
+    """Score a data set's test images, by category and together."""
     samples = load_dataset(data).test
     results = inspector.inspect_files([sample.path for sample in samples])
     rows = [
@@ -80,14 +80,14 @@ def scored(inspector: Inspector, data: Path) -> dict[str, Parts]:
 
 
 def allowed(count: int, asked: CalibrationConfig) -> CalibrationConfig:
-    """The asked promise, or that of the smallest whole per cent that ``count`` images allow."""
+    """Return the requested guarantee, or that of the smallest whole percentage that ``count`` images allow."""
     rates = [asked.false_alarm_rate, *(percent / 100 for percent in range(1, 100))]
-    promises = (replace(asked, false_alarm_rate=rate) for rate in rates if rate >= asked.false_alarm_rate)
-    return next(promise for promise in promises if needed_images(promise) <= count)
+    guarantees = (replace(asked, false_alarm_rate=rate) for rate in rates if rate >= asked.false_alarm_rate)
+    return next(guarantee for guarantee in guarantees if needed_images(guarantee) <= count)
 
 
 def row(parts: Parts, asked: CalibrationConfig, splits: int) -> list[str]:
-    """One category's figures under one promise."""
+    """Compute the table row of one category under one guarantee."""
     rng = np.random.default_rng(0)
     half = parts.scores.size // 2
     settings = allowed(half, asked)
@@ -114,7 +114,7 @@ def row(parts: Parts, asked: CalibrationConfig, splits: int) -> list[str]:
 
 
 def calibrated_row(parts: Parts) -> list[str]:
-    """One category's figures by the run's own calibration."""
+    """Compute the table row of one category with the run's own calibration."""
     return [_share(parts.alarms), _share(parts.found)]
 
 
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--backbone")
     parser.add_argument("--rate", type=float, default=CalibrationConfig.false_alarm_rate)
     parser.add_argument("--splits", type=int, default=1000)
-    parser.add_argument("--calibrated", action="store_true", help="go by the run's calibration.json")
+    parser.add_argument("--calibrated", action="store_true", help="use the run's calibration.json")
     options = parser.parse_args()
     inspector = Inspector.load(options.run, backbone=options.backbone, calibrated=options.calibrated)
     title = f"{read_run(options.run).backbone_label}, {options.splits} splits"

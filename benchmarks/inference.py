@@ -1,4 +1,4 @@
-"""How fast is a verdict? Every engine against the method as published, from image file to verdict, in one run.
+"""Measure the time of a verdict: every engine against the method as published, from image file to verdict.
 
 python benchmarks/inference.py [--rounds 15] [--engines onnx-fp32 openvino-int8 ...] [--work FOLDER]
 
@@ -6,13 +6,13 @@ CLIP ViT-B/16 shapes with random weights at 256 pixels, tokens of block 9, R = 1
 
 - ``published``: eager `transformers` in float32; every call runs the text tower on 77 tokens and all 12 vision blocks
   in each pass.
-- ``torch``: the model of this package: the prompt read once, 9 blocks.
-- ``onnx-*``, ``openvino-*``: exports. ``30 % hot``: with the shortcut, that share of the patches being refined.
+- ``torch``: the model of this package: the prompt is encoded once, 9 blocks.
+- ``onnx-*``, ``openvino-*``: exports. ``30 % active``: with the shortcut, this share of the patches is refined.
 
-The engines take turns in every round, so that another load on the machine falls on all of them. A turn's first call is
-not counted: other engines' threads still spin then, and the caches hold other weights, which in use neither do. A ratio
-is the median of the rounds' own ratios: of the time on the wall, and of the processor time of all threads, which
-another load hardly changes. Graphs are kept in ``--work`` and used again.
+The engines take turns in every round, so that other load on the machine affects all of them alike. The first call of a
+turn is ignored: threads of other engines still spin and the caches contain other weights, unlike in production. A ratio
+is the median of the ratios of the rounds, for wall-clock time and for processor time of all threads, which other load
+hardly changes. Graphs are kept in ``--work`` and reused.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ from clipada.types import Engine
 
 BLOCK = 9
 SHAPE = GraphShape(image_size=256, grid=(16, 16), blocks=BLOCK, width=768, passes=2)
-HOT = (0.3, 0.2, 0.1, 0.0)
-"""Shares of patches that the shortcut refines: of anomalous parts, of good ones, of cold ones."""
+ACTIVE_SHARES = (0.3, 0.2, 0.1, 0.0)
+"""Shares of patches that the shortcut refines, from anomalous parts down to images without active patches."""
 
 ENGINES = ("onnx-fp32", "openvino-fp32", "openvino-bf16", "onnx-int8", "openvino-int8")
 
 
 class Words:
-    """A tokenizer that knows no words: as many ids as there are words."""
+    """Tokenizer without a vocabulary: one id per word."""
 
     bos_token_id, eos_token_id = 49406, 49407
 
     def __call__(self, words: str, **_: Any) -> dict[str, list[int]]:
-        """Ids from 1 on."""
+        """Return ids from 1 on."""
         return {"input_ids": list(range(1, len(words.split()) + 1))}
 
 
 class Published:
-    """The method as its paper describes it, in eager `transformers`: nothing cached, nothing left out."""
+    """Method as described in its paper, in eager `transformers`, without caching or shortcuts."""
 
     passes = 2
 
@@ -78,7 +78,7 @@ class Published:
 
     @torch.inference_mode()
     def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Raw maps of every pass, ``(2, B, S, S)``."""
+        """Return the raw maps of every pass, ``(2, B, S, S)``."""
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
         text, inputs, maps = self._text(), self.model.clip.normalize(pixels), list[Tensor]()
         for projection in self.model.projections:
@@ -90,14 +90,14 @@ class Published:
         return torch.stack([upsample(one, (self.image_size,) * 2) for one in maps]).numpy()
 
     def _text(self) -> Tensor:
-        """``t_hat`` from the whole context of 77 tokens."""
+        """Compute ``t_hat`` from the whole context of 77 tokens."""
         ids = torch.full((1, 77), Words.eos_token_id)
         found: Tensor = torch.nn.functional.normalize(self.clip.get_text_features(ids).pooler_output[0], dim=-1)
         return found
 
 
 def random_models() -> tuple[CLIPModel, ClipAda]:
-    """A whole CLIP ViT-B/16 with random weights, and the model on its first blocks."""
+    """Build a complete CLIP ViT-B/16 with random weights, and the model on its first blocks."""
     config: Any = CLIPConfig(
         vision_config={"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "patch_size": 16},
         projection_dim=512,
@@ -113,7 +113,7 @@ def random_models() -> tuple[CLIPModel, ClipAda]:
 
 
 class _Text(torch.nn.Module):
-    """The text tower as ``FrozenClip`` wants it."""
+    """Text tower with the interface that ``FrozenClip`` needs."""
 
     def __init__(self, clip: Any) -> None:
         super().__init__()
@@ -122,54 +122,55 @@ class _Text(torch.nn.Module):
         self.config = clip.config.text_config
 
 
-def exported(model: ClipAda, name: str, work: Path, threads: int, looks: list[PassInput]) -> GraphEngine:
-    """An export as an engine; its graph is written unless it is there."""
+def exported(model: ClipAda, name: str, work: Path, threads: int, inputs: list[PassInput]) -> GraphEngine:
+    """Open an export as an engine; write its graph if it does not exist."""
     engine, _, precision = cast("tuple[RuntimeName, str, EnginePrecision]", name.partition("-"))
     folder = work / name
     if not folder.exists():
         folder.mkdir(parents=True)
-        write_graph(model, folder, engine, precision, looks)
+        write_graph(model, folder, engine, precision, inputs)
     look = open_graph(folder, engine, precision, EngineOptions(threads=threads))
     return GraphEngine(look, graph_shape(model), attention="residual")
 
 
-class PartlyHot(GraphEngine):
-    """Refines a fixed share of the patches, whatever the images show: random weights tell nothing of what is hot."""
+class PartlyActive(GraphEngine):
+    """Engine that refines a fixed share of the patches: with random weights, attention does not select any."""
 
     def __init__(self, engine: GraphEngine, share: float) -> None:
         self.__dict__ |= vars(engine.with_shortcut(1.0))
-        self.hot = np.arange(engine.shape.tokens - 1) < share * (engine.shape.tokens - 1)
+        self.active = np.arange(engine.shape.tokens - 1) < share * (engine.shape.tokens - 1)
 
     def refine(
         self,
         images: NDArray[np.uint8],
-        attended: NDArray[np.float32],
-        hot: NDArray[np.bool_],
-        cold: PassOutput,
+        factor: NDArray[np.float32],
+        active: NDArray[np.bool_],
+        coarse: PassOutput,
         index: int,
     ) -> NDArray[np.float32]:
-        return super().refine(images, attended, np.broadcast_to(self.hot, hot.shape), cold, index)
+        """Refine the fixed share of patches instead of the active ones."""
+        return super().refine(images, factor, np.broadcast_to(self.active, active.shape), coarse, index)
 
 
-def opened(names: list[str], work: Path, threads: int, looks: list[PassInput]) -> Iterator[tuple[str, Engine]]:
-    """Every engine with its name."""
+def opened(names: list[str], work: Path, threads: int, inputs: list[PassInput]) -> Iterator[tuple[str, Engine]]:
+    """Yield every engine with its name."""
     whole, model = random_models()
     yield "published", Published(whole, model)
     yield "torch", TorchEngine(model, "cpu")
     for name in names:
-        engine = exported(model, name, work, threads, looks)
+        engine = exported(model, name, work, threads, inputs)
         yield name, engine
-        for share in HOT:
-            yield f"{name}, {100 * share:.0f} % hot", PartlyHot(engine, share)
+        for share in ACTIVE_SHARES:
+            yield f"{name}, {100 * share:.0f} % active", PartlyActive(engine, share)
 
 
 def random_pixels() -> NDArray[np.uint8]:
-    """Eight pictures of 320 pixels, ``(8, 320, 320, 3)``."""
+    """Draw eight random images of 320 pixels, ``(8, 320, 320, 3)``."""
     return np.random.default_rng(0).integers(0, 256, (8, 320, 320, 3), dtype=np.uint8)
 
 
-def calibration_looks() -> list[PassInput]:
-    """What int8 is calibrated on, of every pass's gain."""
+def calibration_inputs() -> list[PassInput]:
+    """Return inputs for int8 calibration with the gain of every pass."""
     small = random_pixels()[:, :256, :256]
     gains = [np.full((1, 256, 256), level, np.float32) for level in (1, 1.5)]
     return [full_pass_input(small[[i]], gain, SHAPE) for i in range(8) for gain in gains]
@@ -178,7 +179,7 @@ def calibration_looks() -> list[PassInput]:
 def measure(
     inspectors: dict[str, Inspector], paths: list[Path], batch: int, rounds: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Seconds on the wall and of the processor, ``(2, rounds)``, by engine."""
+    """Measure wall-clock and processor seconds, ``(2, rounds)``, by engine."""
     seconds: dict[str, NDArray[np.float64]] = {name: np.zeros((2, rounds)) for name in inspectors}
     for index in range(rounds):
         for name, inspector in inspectors.items():
@@ -193,7 +194,7 @@ def measure(
 
 
 def table(seconds: dict[str, NDArray[np.float64]], batch: int) -> Table:
-    """Milliseconds per call and the ratio to the first engine."""
+    """Tabulate milliseconds per call and the ratio to the first engine."""
     made = Table(title=f"batch {batch}: ms from file to verdict", title_justify="left")
     for column in ("engine", "p50", "p95", "p99", "images/s", "processor", "x published", "by processor"):
         made.add_column(column, justify="left" if column == "engine" else "right", no_wrap=True)
@@ -217,7 +218,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keeps the graphs; a temporary folder by default")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    looks = calibration_looks()
+    inputs = calibration_inputs()
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "openvino"))
     console = Console(width=110)
     with tempfile.TemporaryDirectory() as temporary:
@@ -225,7 +226,7 @@ def main() -> None:
         for path, image in zip(paths, random_pixels(), strict=True):
             write_png(path, image)
         scoring = Config.preset("quick").scoring
-        engines = opened(options.engines, options.work or Path(temporary), options.threads, looks)
+        engines = opened(options.engines, options.work or Path(temporary), options.threads, inputs)
         inspectors = {name: Inspector(engine, scoring) for name, engine in engines}
         header = f"{machine('cpu')}, {options.threads} threads; {versions}; {options.rounds} rounds"
         console.print(header, highlight=False)

@@ -1,4 +1,4 @@
-"""Does synthesis feed training? Images/s of the loader alone against images/s of the training step alone, in one run.
+"""Compare images/s of the loader (with synthesis) alone to images/s of the training step alone.
 
 python benchmarks/loader.py DATA --backbone NAME_OR_FOLDER
 """
@@ -20,17 +20,17 @@ from clipada.data import load_dataset
 from clipada.devices import machine
 from clipada.models.clip_ada import build_model
 from clipada.synthesis import AnomalySynthesizer, texture_source
-from clipada.training import TrainingBatch, TrainingBatches
+from clipada.training.batches import TrainingBatch, TrainingBatches
 from clipada.training.objective import objective, pass_losses
 
 
 def loader(batches: TrainingBatches, workers: int) -> Iterator[TrainingBatch]:
-    """The loader as training uses it: batches decoded and synthesized by worker processes."""
+    """Build the loader as in training: worker processes decode batches and draw anomalies."""
     return iter(DataLoader(batches, batch_size=None, num_workers=workers))
 
 
 def training_step(config: Config, batch: TrainingBatch) -> Callable[[], None]:
-    """A whole optimizer step on one batch, as training does it."""
+    """Build a complete optimizer step on one batch, as in training."""
     model = build_model(config)
     optimizer = torch.optim.AdamW(model.trained_parameters().values(), lr=config.training.learning_rate)
 
@@ -44,7 +44,7 @@ def training_step(config: Config, batch: TrainingBatch) -> Callable[[], None]:
 
 
 def rate(action: Callable[[], object], images: int, repeats: int) -> float:
-    """Median images/s of an action over repeats, after one that does not count."""
+    """Measure the median images/s of an action over repeats, after a warm-up."""
     action()
     seconds = []
     for _ in range(repeats):
@@ -68,7 +68,7 @@ def main() -> None:
     size, workers = config.training.batch_size, os.cpu_count() or 1
 
     stream = loader(batches, workers)
-    for _ in range(2 * workers + 1):  # what the workers made while they started
+    for _ in range(2 * workers + 1):  # batches that the workers made while they started
         next(stream)
     alone = rate(lambda: [next(stream) for _ in range(workers)], size * workers, options.repeats)
     stream = iter(())

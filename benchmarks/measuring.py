@@ -1,4 +1,4 @@
-"""What the benchmarks share: contenders that take turns, processes of their own, and the conditions in words."""
+"""Tools shared by the benchmarks: interleaved timing, separate processes, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from numpy.typing import NDArray
 from clipada.devices import machine
 
 Seconds = NDArray[np.float64]
-"""Seconds on the wall and of the processor, ``(2, rounds)``."""
+"""Wall-clock and processor seconds, ``(2, rounds)``."""
 
 
 def conditions(threads: int, *packages: str) -> str:
-    """The machine, its load and the versions in words."""
+    """Describe the machine, its load and the versions of libraries."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     load = os.getloadavg()[0]
     return f"{machine('cpu')}, {threads} thread{'s' * (threads > 1)}, load average {load:.1f}; {versions}"
 
 
-def taking_turns(contenders: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, Seconds]:
-    """Time contenders against each other, so that another load on the machine falls on all of them.
+def time_interleaved(candidates: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, Seconds]:
+    """Time candidates in turn, round by round, so that other load on the machine affects all of them alike.
 
     Args:
-        contenders: By name; each is called with the number of the round.
-        rounds: How many count. One goes before that does not.
+        candidates: Functions by name; each is called with the number of the round.
+        rounds: Number of measured rounds; one more before them is a warm-up.
     """
-    seconds: dict[str, Seconds] = {name: np.zeros((2, rounds + 1)) for name in contenders}
+    seconds: dict[str, Seconds] = {name: np.zeros((2, rounds + 1)) for name in candidates}
     for index in range(rounds + 1):
-        for name, contender in contenders.items():
+        for name, candidate in candidates.items():
             started = np.array([time.perf_counter(), time.process_time()])
-            contender(index)
+            candidate(index)
             seconds[name][:, index] = np.array([time.perf_counter(), time.process_time()]) - started
     return {name: values[:, 1:] for name, values in seconds.items()}
 
 
-def alone(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    """Do work in a new process: its result, and the most memory the process held, in MiB."""
+def in_new_process(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """Run a function in a new process; return its result and the process's peak memory in MiB."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_weighed, (work, arguments))
 

@@ -1,12 +1,13 @@
-"""How much memory do inspection and metrics hold as the data grow?
+"""Measure the peak memory of inspection and of metrics as the data grow.
 
 python benchmarks/memory.py RUN DATA [--engine onnx] [--sizes 100 400 1600]
 
-- ``predict``: as many image files as a size says, links to the test images of DATA, inspected with an export of RUN;
-  overlays, maps and JSON lines are written.
-- ``metrics``: as many maps of 256 x 256 pixels, drawn as in ``benchmarks/metrics.py``.
+- ``predict``: SIZE image files, links to the test images of DATA, are inspected with an export of RUN; overlays, maps
+  and JSON lines are written.
+- ``metrics``: SIZE maps of 256 x 256 pixels, drawn as in ``benchmarks/metrics.py``.
 
-Each size runs in a process of its own; the most memory that it held is told. Drawing, not kept, is part of ``metrics``.
+Each size runs in a separate process, whose peak memory is printed. ``metrics`` includes drawing the maps, which are not
+kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 from itertools import cycle
 from pathlib import Path
 
-from measuring import alone, conditions
+from measuring import conditions, in_new_process
 from metrics import streamed
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +28,7 @@ from clipada.data import load_dataset
 
 
 def grown(folder: Path, files: list[Path], count: int) -> Path:
-    """A folder of ``count`` links to files, each file as often as another."""
+    """Fill a folder with ``count`` links to files, each file equally often."""
     folder.mkdir()
     for number, file in zip(range(count), cycle(files), strict=False):
         (folder / f"{number:06}{file.suffix}").symlink_to(file.resolve())
@@ -35,7 +36,7 @@ def grown(folder: Path, files: list[Path], count: int) -> Path:
 
 
 def inspect_all(run: Path, folder: Path, out: Path, engine: EngineName) -> int:
-    """The number of verdicts on a folder's images."""
+    """Inspect a folder's images; return the number of verdicts."""
     return sum(1 for _ in predict(run, folder, out, engine=engine))
 
 
@@ -55,9 +56,9 @@ def main() -> None:
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as temporary:
             folder, out = grown(Path(temporary) / "images", files, size), Path(temporary) / "out"
-            verdicts, predicted = alone(inspect_all, options.run, folder, out, options.engine)
+            verdicts, predicted = in_new_process(inspect_all, options.run, folder, out, options.engine)
         assert verdicts == size
-        _, counted = alone(streamed, size)
+        _, counted = in_new_process(streamed, size)
         table.add_row(str(size), f"{predicted:.0f}", f"{counted:.0f}")
     console.print(table)
 

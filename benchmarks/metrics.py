@@ -1,16 +1,16 @@
-"""How fast are the pixel metrics, and how much memory do they take, beside scikit-learn and a plain AUPRO?
+"""Compare time and memory of the pixel metrics to scikit-learn and a plain AUPRO.
 
 python benchmarks/metrics.py [--images 1725] [--rounds 3]
 
-As many maps of 256 x 256 pixels as MVTec AD has test images, drawn at random: smooth noise, higher in the defects of
-two thirds of them.
+The maps are random, of 256 x 256 pixels, by default as many as MVTec AD has test images: smooth noise, higher in the
+defects of two thirds of them.
 
-- ``clipada``: AUROC, average precision, F1-max and AUPRO, map by map, by ``PixelMetrics``.
+- ``clipada``: AUROC, average precision, F1-max and AUPRO by ``PixelMetrics``, map by map.
 - ``plain``: scikit-learn's ``roc_auc_score``, ``average_precision_score`` and ``precision_recall_curve``, and AUPRO as
-  MVTec AD's own script computes it: all pixels sorted, region by region filled with shares.
+  MVTec AD's own script computes it: sort all pixels and fill in shares region by region.
 
-Each runs in a process of its own, ``clipada`` before and after ``plain`` alike; drawing the maps is not timed.
-Seconds are on the wall and, in brackets, of the processor, which another load hardly changes.
+Each runs in a separate process, ``clipada`` both before and after ``plain``; drawing the maps is not timed. Seconds are
+wall-clock time and, in parentheses, processor time, which other load hardly changes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import scipy.ndimage
-from measuring import alone, conditions
+from measuring import conditions, in_new_process
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
@@ -32,17 +32,17 @@ from clipada.types import Map, Mask
 SIDE = 256
 NAMES = ("AUROC", "AP", "F1-max", "AUPRO")
 Result = tuple[list[float], NDArray[np.float64]]
-"""Figures in the order of ``NAMES``; seconds on the wall and of the processor, of each figure or of taking the maps and
-computing, ``(parts, 2)``."""
+"""Metrics in the order of ``NAMES``, and wall-clock and processor seconds of each metric (``plain``) or of adding
+the maps and of computing (``clipada``), ``(parts, 2)``."""
 
 
 def now() -> NDArray[np.float64]:
-    """Seconds on the wall and of the processor."""
+    """Return wall-clock and processor seconds."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 def drawn(images: int) -> Iterator[tuple[Map, Mask]]:
-    """Maps and masks; 27 % of them normal, as in MVTec AD."""
+    """Draw maps and masks; 27 % of them are normal, as in MVTec AD."""
     rng = np.random.default_rng(0)
     for _ in range(images):
         mask = np.zeros((SIDE, SIDE), np.bool_)
@@ -57,7 +57,7 @@ def drawn(images: int) -> Iterator[tuple[Map, Mask]]:
 
 
 def streamed(images: int) -> Result:
-    """The metrics of this package."""
+    """Compute the metrics with this package."""
     pixels, taking = PixelMetrics(), np.zeros(2)
     for values, mask in drawn(images):
         started = now()
@@ -71,7 +71,7 @@ def streamed(images: int) -> Result:
 
 
 def plain(images: int) -> Result:
-    """The same figures from the libraries' functions, one after the other."""
+    """Compute the same metrics with the libraries' functions, one after another."""
     drawn_maps, drawn_masks = zip(*drawn(images), strict=True)
     maps, masks = np.stack(drawn_maps), np.stack(drawn_masks)
     del drawn_maps, drawn_masks
@@ -87,13 +87,13 @@ def plain(images: int) -> Result:
 
 
 def plain_f1_max(labels: NDArray[Any], scores: NDArray[Any]) -> float:
-    """The highest F1 on scikit-learn's precision-recall curve."""
+    """Compute the highest F1 on scikit-learn's precision-recall curve."""
     precision, recall, _ = precision_recall_curve(labels, scores)
     return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12)))
 
 
 def plain_aupro(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> float:
-    """Every pixel adds to the false positive rate or to its region's overlap; sorted, summed up, integrated."""
+    """Compute AUPRO: each sorted pixel adds to the false positive rate or to its region's overlap; then integrate."""
     false, overlap = (~masks).astype(np.float64), np.zeros(maps.shape)
     regions = 0
     for index, mask in enumerate(masks):
@@ -117,15 +117,15 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1725)
-    parser.add_argument("--rounds", type=int, default=3, help="of clipada; plain runs once, amid them")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of clipada; plain runs once, between them")
     options = parser.parse_args()
     print(conditions(1, "numpy", "scipy", "scikit-learn"))
     print(f"{options.images} maps of {SIDE} x {SIDE}")
     runs = []
     for index in range(options.rounds):
-        runs.append(alone(streamed, options.images))
+        runs.append(in_new_process(streamed, options.images))
         if index == (options.rounds - 1) // 2:
-            (expected, slow), plain_peak = alone(plain, options.images)
+            (expected, slow), plain_peak = in_new_process(plain, options.images)
     (found, _), peak = runs[0]
     quick = np.median([seconds for (_, seconds), _ in runs], axis=0)
     for name, parts, seconds, most in (

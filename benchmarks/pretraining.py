@@ -1,9 +1,9 @@
-"""Does the pre-training of a backbone earn its bytes? Run the demo with it, and with random weights of its shapes.
+"""Measure the value of a backbone's pre-training: run the demo with it and with random weights of the same shapes.
 
 python benchmarks/pretraining.py BACKBONE --out OUT [--seeds 3] [--set NAME=VALUE ...]
 
-BACKBONE is nano or the folder of a `transformers` CLIP. Both runs see the same images, the same synthetic anomalies and
-the same schedule; OUT keeps the images and the runs.
+BACKBONE is nano or the folder of a `transformers` CLIP. Both runs use the same images, synthetic anomalies and
+schedule; OUT keeps the images and the runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clipada.report import metrics_table
 
 
 def random_copy(folder: Path, out: Path, seed: int) -> Path:
-    """The CLIP in ``folder`` with newly drawn weights, written to ``out``."""
+    """Write the CLIP in ``folder`` with newly drawn weights to ``out``."""
     shutil.copytree(folder, out, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"), dirs_exist_ok=True)
     torch.manual_seed(seed)
     CLIPModel(CLIPConfig.from_pretrained(folder)).save_pretrained(out)
@@ -62,7 +62,7 @@ def main() -> None:
     embedded = options.backbone == EMBEDDED_BACKBONE
     folder = EMBEDDED_FOLDER if embedded else Path(options.backbone)
     settings: dict[str, Any] = {name: value for name, _, value in (text.partition("=") for text in options.settings)}
-    if embedded:  # its copy of random weights has another name
+    if embedded:  # the copy with random weights has another name
         settings = {"backbone.block": Config.preset("demo").backbone.patch_block} | settings
     write_demo(options.out / "parts")
     for seed in range(options.seeds):

@@ -1,13 +1,14 @@
-"""Does refinement pay, and if not, why? Pixel AP of the last pass with its attention replaced, on a test set.
+"""Measure the gain of refinement on a test set: pixel AP of the last pass with its attention replaced.
 
 python benchmarks/refinement.py RUN DATA
 
-- ``coarse``: the coarse pass's own map.
-- ``refined``: the last pass, attending with the pass before it, as trained.
-- ``none``: the last pass, attending with 0 everywhere: what it sees without a hint.
-- ``full``: the last pass, attending with 1 everywhere.
-- ``oracle``: the last pass, attending with the ground truth: what a perfect hint would give.
-- ``echo``: Spearman's rank correlation of the refined map with the coarse one: 1 says the last pass repeats its hint.
+- ``coarse``: map of the coarse pass.
+- ``refined``: last pass with attention from the previous pass, as trained.
+- ``none``: last pass with attention 0 everywhere: no hint.
+- ``full``: last pass with attention 1 everywhere.
+- ``oracle``: last pass with the ground truth as attention: the result of a perfect hint.
+- ``echo``: Spearman's rank correlation of the refined map with the coarse one; 1 means that the last pass repeats its
+  hint.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ HINTS: dict[str, Hint] = {
     "full": lambda coarse, _: torch.ones_like(coarse),
     "oracle": lambda coarse, truth: F.adaptive_avg_pool2d(truth, (coarse.shape[-2], coarse.shape[-1])),
 }
-"""From the previous pass's map and the true mask at the input size to the last pass's attention, ``(B, h, w)``."""
+"""Function of the previous pass's map and the true mask at the input size that returns the attention ``(B, h, w)``."""
 
 
 @torch.inference_mode()
 def maps(model: ClipAda, images: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """The coarse map and the last pass's map under each hint, ``(B, H, W)``."""
+    """Compute the coarse map and the last pass's map under each hint, ``(B, H, W)``."""
     text = model.text_vector()
     passes = [logits.sigmoid() for logits in model(images, text)]
     found = {"coarse": passes[0]}
@@ -57,7 +58,7 @@ def maps(model: ClipAda, images: Tensor, truth: Tensor) -> dict[str, Tensor]:
 
 
 def score(model: ClipAda, dataset: Dataset, scoring: ScoringConfig) -> dict[str, float]:
-    """Pixel AP of every kind of map over one category's test images, and the echo."""
+    """Compute the pixel AP of every kind of map over one category's test images, and the echo."""
     pixels: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ("coarse", *HINTS)}
     truths: list[NDArray[np.bool_]] = []
     paths = [sample.path for sample in dataset.test]

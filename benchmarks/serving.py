@@ -1,12 +1,12 @@
-"""Does the server keep its promises under load? Many callers, then ten times as much as it can take.
+"""Load test of the server: many callers, then ten times the load that it can handle.
 
 python benchmarks/serving.py RUN --images FOLDER [--seconds 300] [--overload-seconds 60] [-- SERVE-OPTIONS]
 
-First ``--clients`` callers send one image after another, each as soon as it has its answer. Then ten times as many send
-at ten times the rate that was answered before, whatever the answers are. In the end the server is told to stop. Printed
-are images answered, the server's processor time for each, latencies as callers see them, answers by status, the
-server's memory, and the images that were answered but are not in the database, of which there must be none. Callers run
-in a process of their own on the same machine, which they share with the server.
+First, ``--clients`` callers send one image after another, each as soon as it has its answer. Then ten times as many
+send at ten times the rate that was answered before, regardless of the answers. Finally the server is stopped. The
+output has the number of answered images, the server's processor time for each, latencies measured by the callers,
+answers by status, the server's memory, and the number of images that were answered but are missing in the database,
+which must be 0. Callers run in a separate process on the same machine, which they share with the server.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ OVERLOAD = 10
 
 @dataclass
 class Phase:
-    """What callers met in one phase.
+    """Measurements of one phase.
 
     Attributes:
-        name: What it is called.
-        seconds: How long callers sent.
+        name: Name of the phase.
+        seconds: Duration of the phase.
         answers: Status, seconds to the answer, and the verdict's number if there is one.
-        rss: The server's resident memory in bytes, once a second.
-        cpu: Processor time that the server took, in seconds.
+        rss: Resident memory of the server in bytes, once per second.
+        cpu: Processor time of the server, in seconds.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Phase:
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers of the verdicts that were answered."""
+        """Numbers of the verdicts that were answered."""
         return [number for _, _, number in self.answers if number is not None]
 
 
 class Server:
-    """The server as a process."""
+    """Server process."""
 
     def __init__(self, run: Path, database: str, options: list[str]) -> None:
         command = [sys.executable, "-m", "clipada", "serve", str(run), "--port", "0", "--database", database, *options]
@@ -114,27 +114,27 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> int:
-        """Tell it to stop; return its exit status."""
+        """Stop the server; return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait()
 
 
 def send(connection: http.client.HTTPConnection, content: bytes) -> tuple[int, float, int | None]:
-    """Send one image: status (0 if the connection broke), seconds, the verdict's number."""
+    """Send one image; return status (0 if the connection broke), seconds and the verdict's number."""
     started = time.perf_counter()
     try:
         connection.request("POST", "/v1/inspect", content, {"Content-Type": "application/octet-stream"})
         answer = connection.getresponse()
-        told = answer.read()
+        answered = answer.read()
     except (OSError, http.client.HTTPException):
         connection.close()
         return 0, time.perf_counter() - started, None
-    number = json.loads(told)["id"] if answer.status == 200 else None
+    number = json.loads(answered)["id"] if answer.status == 200 else None
     return answer.status, time.perf_counter() - started, number
 
 
 def load(server: Server, phase: Phase, contents: list[bytes], clients: int, rate: float | None = None) -> Phase:
-    """Let callers send for a while: each as soon as it can, or all together at ``rate`` images per second."""
+    """Let callers send for a time: each as soon as it can, or all together at ``rate`` images per second."""
     end, cpu = time.perf_counter() + phase.seconds, server.cpu()
     order = itertools.cycle(contents)
 
@@ -159,7 +159,7 @@ def load(server: Server, phase: Phase, contents: list[bytes], clients: int, rate
 
 
 def row(phase: Phase) -> list[str]:
-    """A phase as cells of the table."""
+    """Format a phase as cells of the table."""
     answered = np.array([seconds for status, seconds, _ in phase.answers if status == 200] or [np.nan])
     refused = np.array([seconds for status, seconds, _ in phase.answers if status == 429] or [np.nan])
     statuses = Counter(status for status, *_ in phase.answers)
@@ -176,7 +176,7 @@ def row(phase: Phase) -> list[str]:
 
 
 def main() -> None:
-    """Measure, print, and fail if a promise was broken."""
+    """Measure, print, and fail if an answered verdict was lost or a request failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--images", type=Path, required=True, help="what callers send")
@@ -204,13 +204,13 @@ def main() -> None:
             server.process.kill()
         with History(HistoryConfig(database=database)) as history:
             stored = {entry.id for entry in history.entries()}
-    told = [number for phase in phases for number in phase.numbers]
+    answered = [number for phase in phases for number in phase.numbers]
     show(phases, len(contents))
     broken = [status for phase in phases for status, *_ in phase.answers if status == 0 or status >= 500]
-    lost = len(set(told) - stored)
-    sys.stdout.write(f"{len(told)} answered, {lost} of them not in the database; {len(stored)} stored; ")
+    lost = len(set(answered) - stored)
+    sys.stdout.write(f"{len(answered)} answered, {lost} of them not in the database; {len(stored)} stored; ")
     sys.stdout.write(f"{len(broken)} answers 5xx or broken; exit status on SIGTERM {exit_status}\n")
-    if lost or broken or exit_status or len(set(told)) < len(told):
+    if lost or broken or exit_status or len(set(answered)) < len(answered):
         raise SystemExit(1)
 
 

@@ -1,7 +1,7 @@
-"""Small defects, drawn by rules that share nothing with the training synthesis: to choose settings by.
+"""Small synthetic defects for choosing settings; they share no code with the synthesis of the training.
 
-Half a percent of the image or less, on the product: scratches, spots, stains, parts moved from elsewhere in the image,
-parts turned on the spot.
+Each covers at most half a percent of the image, on the product: scratches, spots, stains, parts copied from elsewhere
+in the image, parts rotated in place.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Pixels = NDArray[np.float32]
 Point = tuple[float, float]
 
 VISIBLE = 0.02
-"""Pixels around which the image changes by less, on the mean of 3 x 3 pixels, are not part of the defect."""
+"""Smallest change, averaged over 3 x 3 pixels, of a pixel that belongs to the defect."""
 
 SMALLEST = 6
-"""Pixels that a defect must have to be drawn at all."""
+"""Smallest number of pixels of a defect."""
 
 
 def draw_small_defect(image: Pixels, rng: Generator) -> tuple[Pixels, Mask]:
-    """One defect on the product.
+    """Draw one defect on the product.
 
     Args:
         image: ``(H, W, 3)``, of range 0..1.
         rng: Source of all randomness.
 
     Returns:
-        The changed image and its mask ``(H, W)``; the image itself and an empty mask if the change cannot be seen.
+        The changed image and its mask ``(H, W)``; the image itself and an empty mask if the change is invisible.
     """
     rows, columns = np.nonzero(product(image))
     at = rng.integers(len(rows))
@@ -47,14 +47,14 @@ def draw_small_defect(image: Pixels, rng: Generator) -> tuple[Pixels, Mask]:
 
 
 def product(image: Pixels) -> Mask:
-    """Where the product lies, ``(H, W)``: what differs from the median of the image's edge; all, if nothing does."""
+    """Mask the product ``(H, W)``: pixels that differ from the median of the image's edge; all if none differs."""
     edge = np.concatenate((image[:8].reshape(-1, 3), image[-8:].reshape(-1, 3), *image[:, :8], *image[:, -8:]))
     found: Mask = binary_opening(np.abs(image - np.median(edge, axis=0)).mean(axis=-1) > 0.12, iterations=2)
     return found if found.mean() > 0.01 else np.ones_like(found)
 
 
 def _line(center: Point, size: tuple[int, ...], rng: Generator) -> Mask:
-    """A wandering line, 15 to 70 pixels long, 1 to 3 wide."""
+    """Draw a curved line, 15 to 70 pixels long, 1 to 3 wide."""
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.12, rng.integers(15, 71)))
     points = np.array(center) + np.cumsum(np.stack((np.cos(heading), np.sin(heading)), axis=1), axis=0)
     canvas = Image.new("1", (size[1], size[0]))
@@ -63,14 +63,14 @@ def _line(center: Point, size: tuple[int, ...], rng: Generator) -> Mask:
 
 
 def _blob(center: Point, size: tuple[int, ...], rng: Generator) -> Mask:
-    """An uneven spot, 3 to 11 pixels in radius."""
+    """Draw an irregular spot of 3 to 11 pixels in radius."""
     angles = np.sort(rng.uniform(0, 2 * np.pi, 10))
     radii = rng.uniform(3, 11) * rng.uniform(0.5, 1.3, 10)
     return _polygon(np.array(center) + radii[:, None] * np.stack((np.cos(angles), np.sin(angles)), axis=1), size)
 
 
 def _rectangle(center: Point, size: tuple[int, ...], rng: Generator) -> Mask:
-    """A turned rectangle, sides of 6 to 24 pixels."""
+    """Draw a rotated rectangle with sides of 6 to 24 pixels."""
     corners = rng.uniform(6, 24, 2) / 2 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     turn = rng.uniform(0, np.pi)
     rotation = np.array([(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))])

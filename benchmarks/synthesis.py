@@ -1,11 +1,11 @@
-"""How fast is synthesis on one core, beside a plain version of the same recipe: image by image, in NumPy and Pillow?
+"""Compare the speed of synthesis on one core to a plain version of the same method in NumPy and Pillow.
 
 python benchmarks/synthesis.py [--rounds 15]
 
-DRAEM's recipe with the settings of training, batches of 16 images of 256 pixels, floats 0..1 in and out; textures lie
-in memory on both sides as decoded images of a folder, 8-bit and in the order of values that each side works in.
-``clipada, procedural`` is what training does by default: textures rendered or taken from other images of the batch,
-which the plain version has no counterpart for.
+DRAEM's synthesis with the settings of training, batches of 16 images of 256 pixels, floats 0..1 in and out. Textures
+are in memory on both sides as decoded 8-bit images of a folder, in the memory layout that each side uses. ``clipada,
+procedural`` is the default of training: textures are rendered or copied from other images of the batch; the plain
+version has no counterpart for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import conditions, taking_turns
+from measuring import conditions, time_interleaved
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
@@ -35,17 +35,17 @@ Values = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class MemoryTextures:
-    """Textures that were read before, ``(N, 3, SIDE, SIDE)`` uint8."""
+    """Textures in memory, ``(N, 3, SIDE, SIDE)`` uint8."""
 
     levels: torch.Tensor
 
     @property
     def failures(self) -> Mapping[Path, Failure]:
-        """None."""
+        """Empty: nothing is read."""
         return {}
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
-        """Some of them, ``(count, 3, SIDE, SIDE)`` float32."""
+        """Draw some of them, ``(count, 3, SIDE, SIDE)`` float32."""
         assert size == (SIDE, SIDE)
         places = torch.randint(len(self.levels), (count,), generator=generator)
         return self.levels.index_select(0, places) / 255
@@ -54,7 +54,7 @@ class MemoryTextures:
 def plain_synthesis(
     image: Values, textures: Levels, config: SynthesisConfig, rng: Generator
 ) -> tuple[Values, NDArray[np.bool_]]:
-    """The recipe for one image ``(SIDE, SIDE, 3)`` of range 0..1: the image and its mask ``(SIDE, SIDE)``."""
+    """Synthesize one image ``(SIDE, SIDE, 3)`` of range 0..1 and its mask ``(SIDE, SIDE)``."""
     if rng.random() < config.rotate_probability:
         levels = Image.fromarray((255 * image).astype(np.uint8))
         turned = levels.rotate(rng.uniform(-config.rotate_degrees, config.rotate_degrees), Image.Resampling.BILINEAR)
@@ -75,7 +75,7 @@ def plain_synthesis(
 
 
 def plain_perlin(rows: int, columns: int, rng: Generator) -> NDArray[np.float32]:
-    """Perlin noise as DRAEM's code computes it: the four corners' gradients laid out over all pixels."""
+    """Compute Perlin noise like DRAEM's code: the gradients of the four corners, expanded to all pixels."""
     cell = (SIDE // rows, SIDE // columns)
     grid = np.mgrid[0 : rows : rows / SIDE, 0 : columns : columns / SIDE].transpose(1, 2, 0) % 1
     angles = 2 * np.pi * rng.random((rows + 1, columns + 1))
@@ -121,11 +121,11 @@ PLAIN_AUGMENTERS: tuple[Callable[[Image.Image, Generator], Image.Image], ...] = 
     lambda image, _: ImageOps.equalize(image),
     lambda image, rng: image.rotate(rng.uniform(-45, 45), Image.Resampling.BILINEAR),
 )
-"""DRAEM's ten, as Pillow and NumPy have them."""
+"""Ten augmenters of DRAEM in Pillow and NumPy."""
 
 
-def contenders() -> dict[str, Callable[[int], object]]:
-    """Each makes a batch; the number is its seed."""
+def candidates() -> dict[str, Callable[[int], object]]:
+    """Return functions that make a batch each; their argument is the seed."""
     images, textures = (ProceduralTextures().draw(64, (SIDE, SIDE), torch.Generator().manual_seed(s)) for s in (0, 1))
     planes = (255 * textures).byte()
     levels = planes.permute(0, 2, 3, 1).contiguous().numpy()
@@ -156,7 +156,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(conditions(1, "torch", "numpy", "pillow"))
-    seconds = taking_turns(contenders(), options.rounds)
+    seconds = time_interleaved(candidates(), options.rounds)
     for name, values in seconds.items():
         wall, own = BATCH * options.rounds / values.sum(axis=1)
         ratios = seconds["plain"].sum(axis=1) / values.sum(axis=1)

@@ -1,10 +1,10 @@
-"""How fast does training go, what share of the device's matrix units does it use, and where does the time go?
+"""Measure the throughput of training, its share of the device's peak FLOP/s, and the time of each phase.
 
 python benchmarks/training.py DATA --backbone NAME_OR_FOLDER [--refinements 1] [--set training.precision=bf16-mixed]
 
-DATA may be left out: then images are random pixels in memory and nothing is read. ``--random-weights`` takes the shapes
-of ViT-B/16 with random weights, to measure speed where no checkpoint is at hand. The steps are those of training; the
-device is waited for between phases, so that each phase's time is its own, and not waited for where images/s are taken.
+Without DATA, images are random pixels in memory and nothing is read. ``--random-weights`` uses the shapes of ViT-B/16
+with random weights, to measure speed without a checkpoint. The steps are those of training. The device is synchronized
+between phases, so that each phase gets its own time, but not while images/s are measured.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ from clipada.data import load_dataset
 from clipada.devices import machine
 from clipada.models.clip_ada import build_model
 from clipada.synthesis import AnomalySynthesizer, texture_source
-from clipada.training import TrainingBatch, TrainingBatches
-from clipada.training.batches import synthesized
+from clipada.training.batches import TrainingBatch, TrainingBatches, synthesized
 from clipada.training.loop import launch, memory_format
 from clipada.training.objective import adamw, objective, pass_losses
 
@@ -44,11 +43,11 @@ Clock = dict[str, float]
 """Seconds by phase."""
 
 Speeds = NDArray[np.float64]
-"""Something per second: on the wall, and of the processor, which other jobs on the machine disturb less."""
+"""Rate per second of wall-clock time and of processor time, which other jobs on the machine affect less."""
 
 
 def _products(count: Callable[..., int], *shapes: Any, **_: Any) -> int:
-    """Operations of an attention from the shapes of its tensors, which come before all else."""
+    """Count the FLOPs of an attention from the shapes of its tensors, its first arguments."""
     return count(
         *[shape for shape in shapes if isinstance(shape, torch.Size)][: 4 if count is sdpa_backward_flop_count else 3]
     )
@@ -58,14 +57,14 @@ ON_CPU: dict[Any, Any] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: partial(_products, sdpa_flop_count),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: partial(_products, sdpa_backward_flop_count),
 }
-"""What PyTorch's counter does not know: attention on a CPU."""
+"""Operators that PyTorch's counter does not know: attention on a CPU."""
 
 
 class Phases:
-    """Times phases one after another, and waits for the device at the end of each.
+    """Timer of consecutive phases that synchronizes the device at the end of each.
 
     Args:
-        device: What is waited for.
+        device: Device to synchronize.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -74,7 +73,7 @@ class Phases:
         self.since = time.perf_counter()
 
     def end(self, phase: str) -> None:
-        """What was done since the last phase ended was ``phase``."""
+        """End a phase: add the time since the end of the last one to ``phase``."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()
@@ -83,13 +82,13 @@ class Phases:
 
 
 class Training:
-    """A training of the method, taken apart into its phases.
+    """Training of the method, split into its phases.
 
     Args:
         config: All settings.
         data: The images; ``None`` for random pixels.
         runtime: Device, workers, compilation, memory.
-        random_weights: Whether the backbone is ViT-B/16 with random weights.
+        random_weights: True for a ViT-B/16 backbone with random weights.
     """
 
     def __init__(self, config: Config, data: Path | None, runtime: RuntimeConfig, random_weights: bool) -> None:
@@ -106,14 +105,14 @@ class Training:
         self.stream = self._pixels() if data is None else self._images(data, runtime.worker_count)
 
     def step(self, end: Callable[[str], None]) -> None:
-        """One step; ``end`` hears the name of each phase when it is over."""
+        """Run one step; ``end`` is called with the name of each finished phase."""
         batch = next(self.stream).to(self.device)
         end("waiting for the loader" if self.by_workers else "reading")
         if not self.by_workers:
             batch = synthesized(batch, self.synthesizer, self.config)
             end("synthesis, here")
-        looked_at = enumerate(() if self.compiled else self.model.projections)  # a hook would have it compiled again
-        hooks = [part.register_forward_hook(_passed(index, end)) for index, part in looked_at]
+        hooked = enumerate(() if self.compiled else self.model.projections)  # a hook would trigger recompilation
+        hooks = [part.register_forward_hook(_passed(index, end)) for index, part in hooked]
         losses = pass_losses(
             self.module(batch.images.contiguous(memory_format=self.memory)), batch.masks, self.config.training
         )
@@ -128,8 +127,8 @@ class Training:
         loss.item()
         end("optimizer")
 
-    def operations(self) -> float:
-        """Multiplications and additions of matrix products in a step, there and back."""
+    def flops(self) -> float:
+        """Count the FLOPs of the matrix products in a step, forward and backward."""
         images = torch.rand(self.config.training.batch_size, 3, *[self.config.model.image_size] * 2, device=self.device)
         masks = torch.zeros_like(images[:, :1])
         with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
@@ -139,7 +138,7 @@ class Training:
         return float(counter.get_total_flops())
 
     def _images(self, data: Path, workers: int) -> Iterator[TrainingBatch]:
-        """The loader as training uses it, epochs without end."""
+        """Yield batches of the loader as in training, endlessly."""
         endless = self.config.updated({"training.epochs": 10**6, "training.milestones": ()})
         drawn = self.synthesizer if self.by_workers else None
         batches = TrainingBatches(load_dataset(data).train, endless, drawn)
@@ -154,13 +153,13 @@ class Training:
 
 
 def _passed(index: int, end: Callable[[str], None]) -> Callable[..., None]:
-    """A hook that ends the phase of a pass's look and projection."""
+    """Return a hook that ends the phase of a pass's backbone and projection."""
     name = "forward, pass 0" if index == 0 else f"forward, refinement {index}"
     return lambda *_: end(name)
 
 
 def matrix_peak(device: torch.device, bf16: bool) -> Speeds:
-    """Operations per second of the best of several square matrix products, in the arithmetic of training."""
+    """Measure the FLOP/s of the best of several square matrix products, in the precision of training."""
     side = 8192 if device.type == "cuda" else 2048
     matrix = torch.randn(side, side, device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
 
@@ -176,7 +175,7 @@ def matrix_peak(device: torch.device, bf16: bool) -> Speeds:
 
 
 def rate(training: Training, steps: int) -> Speeds:
-    """Median images per second of five stretches of ``steps`` steps, nothing waited for but the loss of each."""
+    """Measure the median images/s of five runs of ``steps`` steps; only the loss of each step is awaited."""
 
     def stretch() -> None:
         for _ in range(steps):
@@ -188,14 +187,14 @@ def rate(training: Training, steps: int) -> Speeds:
 
 
 def timed(action: Callable[[], None]) -> tuple[float, float]:
-    """Seconds on the wall, and of the processor."""
+    """Time a function: wall-clock and processor seconds."""
     started = time.perf_counter(), time.process_time()
     action()
     return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 def operators(training: Training) -> str:
-    """The operators that took most of a step, by PyTorch's profiler."""
+    """Profile a step with PyTorch and return the operators that take the most time."""
     on_gpu = training.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as profiled:
@@ -217,8 +216,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction)
-    parser.add_argument("--steps", type=int, default=4, help="steps in a stretch, and steps that are taken apart")
-    parser.add_argument("--operators", action="store_true", help="also print what PyTorch's profiler says of a step")
+    parser.add_argument("--steps", type=int, default=4, help="steps of each throughput run, and profiled steps")
+    parser.add_argument("--operators", action="store_true", help="also print PyTorch's profile of a step")
     options = parser.parse_args()
     config = asked_config(
         Config.preset(options.preset), options.settings, backbone=options.backbone, refinements=options.refinements
@@ -238,10 +237,10 @@ def main() -> None:
     print(f"channels last: {training.memory == torch.channels_last}")
     for _ in range(3):
         training.step(lambda _: None)
-    peak, operations = matrix_peak(device, bf16), training.operations()
+    peak, flops = matrix_peak(device, bf16), training.flops()
     speed = rate(training, options.steps)
-    used = operations / config.training.batch_size * speed
-    print(f"{speed[0]:.1f} images/s, {operations / config.training.batch_size / 1e9:.2f} GFLOP an image")
+    used = flops / config.training.batch_size * speed
+    print(f"{speed[0]:.1f} images/s, {flops / config.training.batch_size / 1e9:.2f} GFLOP an image")
     for by, ours, best in list(zip(("the clock", "processor time"), used, peak, strict=True))[
         : 1 + (device.type == "cpu")
     ]:
