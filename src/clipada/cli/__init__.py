@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from clipada.devices import package_version
 from clipada.cli.calibrate import calibrate
 from clipada.cli.demo import demo
 from clipada.cli.evaluate import evaluate
@@ -29,6 +28,7 @@ from clipada.cli.synthesize import synthesize
 from clipada.cli.terminal import console, error_console
 from clipada.cli.train import train
 from clipada.cli.watch import watch
+from clipada.devices import package_version
 from clipada.errors import ClipAdaError
 
 

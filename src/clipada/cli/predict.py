@@ -75,19 +75,17 @@ def predict(
     sinks = SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt)
     with progress("{task.fields[rate]} images/s") as bar:
         task = bar.add_task("inspecting", total=None, rate="-")
-        if ray:
-            outcomes = command.predict_on_ray(run, images, _cluster_folder(out, history), settings, engine=engine)
-        else:
-            outcomes = command.predict_outcomes(
-                run,
-                images,
-                out,
-                settings,
-                engine=engine,
-                history=history,
-                sinks=sinks,
-                on_count=None if bar.disable else lambda total: bar.update(task, total=total),
-            )
+        outcomes = command.predict_outcomes(
+            run,
+            images,
+            out,
+            settings,
+            engine=engine,
+            ray=ray,
+            history=history,
+            sinks=sinks,
+            on_count=None if bar.disable else lambda total: bar.update(task, total=total),
+        )
         with closing(outcomes):
             counts = _printed(outcomes, bar)
     say(f"{counts}; pictures in {out}" if out else str(counts))
@@ -102,17 +100,6 @@ def _history(database: str | None, keep: Keep) -> HistoryConfig | None:
     if keep != "none":
         raise ConfigError("images are kept beside stored verdicts", got="no --database", remedy="pass --database URL")
     return None
-
-
-def _cluster_folder(out: Path | None, history: HistoryConfig | None) -> Path:
-    """Return the folder that a cluster writes into; refuse what a cluster cannot do."""
-    if history is not None:
-        raise ConfigError("a cluster stores no verdicts in a database", got="--database", remedy="leave out --ray")
-    if out is None:
-        raise ConfigError(
-            "a cluster writes into a folder", got="no --out", remedy="pass --out DIR, which all can reach"
-        )
-    return out
 
 
 def _printed(outcomes: Iterable[Outcome], bar: Bars) -> Counts:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from clipada.runs import Run
-    from clipada.training.resume import TrainingJob
 
 
 def train(
@@ -58,6 +57,7 @@ def train(
 ) -> None:
     """Train ONE model on the good parts of all categories."""
     from clipada.commands import train as command
+    from clipada.runs import Run
     from clipada.training.resume import prepare_training
 
     def configured(recorded: Config | None) -> Config:
@@ -67,11 +67,19 @@ def train(
 
     job = prepare_training(data, out, configured, resume=resume, layout=layout, categories=category)
     runtime = RuntimeConfig(device=device, devices=devices, nodes=nodes, workers=workers, compile=compiled)
-    for line in _description(job):
+    for line in () if isinstance(job, Run) else job.describe():
         say(line)
     with progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar:
         run = command.train_job(job, runtime, _TrainingBar(bar))
-    _print_result(run, job, data)
+    _print_result(run)
+    if isinstance(job, Run):
+        say(f"{out} holds a finished run: nothing was left to train")
+    else:
+        say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
+    if isinstance(job, Run) or job.dataset.test:
+        say(f"next: clipada evaluate {out} {data or run.training.data}")
+    else:
+        say(f"next: clipada calibrate {out} HELD-OUT-GOOD-PARTS")
 
 
 class _TrainingBar:
@@ -89,26 +97,11 @@ class _TrainingBar:
             say(f"{name} of {now.epochs}: loss {loss}, {rate} images/s" if now.epoch else f"{now.stage}: done")
 
 
-def _description(job: TrainingJob | Run) -> tuple[str, ...]:
-    """Describe the images of a training that is not finished."""
-    dataset = getattr(job, "dataset", None)
-    return () if dataset is None else tuple(dataset.describe())
-
-
-def _print_result(run: Run, job: TrainingJob | Run, data: Path | None) -> None:
-    """Print what was trained, and what to do next."""
+def _print_result(run: Run) -> None:
+    """Print what was left out, and the figures on held-out images."""
     if run.training.unreadable:
         say(f"left out {len(run.training.unreadable)} training images that could not be read")
     for name, metrics in run.training.validation.items():
         view = f"pass {name}" if name.isdigit() else "mean of the passes"
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
         say(f"held-out images with synthetic anomalies, {view}: {figures}")
-    dataset = getattr(job, "dataset", None)
-    if dataset is None:
-        say(f"{run.folder} holds a finished run: nothing was left to train")
-    else:
-        say(f"trained in {run.training.seconds:.0f} s; the run is in {run.folder}")
-    if dataset is not None and not dataset.test:
-        say(f"next: clipada calibrate {run.folder} HELD-OUT-GOOD-PARTS")
-    else:
-        say(f"next: clipada evaluate {run.folder} {dataset.root if dataset else data or 'DATA'}")

@@ -7,23 +7,29 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from clipada.calibration import Calibration, read_calibration
 from clipada.config import EngineKeywords, EngineOptions, HistoryConfig, PredictConfig, SinkConfig
 from clipada.errors import ClipAdaError, ConfigError
 from clipada.files import ensure_folder
 from clipada.inspection import Inspector
-from clipada.inspection.batch import DriftLog, Outcome, find_sources, open_journal, outcomes, run_job
+from clipada.inspection.batch import (
+    DriftLog,
+    Outcome,
+    OutcomeRecorder,
+    find_sources,
+    open_journal,
+    outcomes,
+    run_job,
+    unfinished,
+)
 from clipada.inspection.batch.journal import Journal
 from clipada.inspection.batch.sources import Source, Sources
 from clipada.inspection.record import Record
 from clipada.runs import CALIBRATION, Run
 from clipada.runs.hub import find_run, is_hub_name
 from clipada.types import Failure, Verdict
-
-if TYPE_CHECKING:
-    from clipada.history.recorder import Recorder
 
 OnCount = Callable[[int], None]
 """Receives the number of images, once they are counted."""
@@ -64,49 +70,6 @@ def predict(
     return _results(found)
 
 
-def predict_outcomes(
-    run: Path | str,
-    images: Path | str | Iterable[Path | str],
-    out: Path | str | None = None,
-    settings: PredictConfig | None = None,
-    *,
-    engine: EngineOptions | None = None,
-    history: HistoryConfig | None = None,
-    sinks: SinkConfig | None = None,
-    on_count: OnCount | None = None,
-) -> Generator[Outcome]:
-    """Inspect images as ``predict`` does; each outcome also has its JSON line.
-
-    Args:
-        run: As for ``predict``.
-        images: As for ``predict``.
-        out: As for ``predict``.
-        settings: As for ``predict``.
-        engine: Engine, precision, device and threads.
-        history: The database that verdicts are stored in, which then also watches them for drift; none by default.
-        sinks: Receivers of each stored verdict.
-        on_count: Called from a thread with the number of images to inspect.
-
-    Raises:
-        HistoryError: The database cannot be used.
-        SinkError: A sink's address or secret cannot be used.
-        ClipAdaError: As for ``predict``.
-    """
-    settings = settings or PredictConfig()
-    sources, description = find_sources(images, out, settings), find_run(run)
-    with ExitStack() as stack:
-        recorder = _recorder(history, sinks, _calibration(description))
-        if recorder is not None:
-            stack.enter_context(recorder)
-        inspector = Inspector.load(description, engine=engine, threshold=settings.threshold)
-        folder = None if out is None else ensure_folder(Path(out))
-        journal = open_journal(folder, settings, _basis(inspector))
-        if on_count is not None:
-            Thread(target=_count, args=(sources, journal, on_count), daemon=True).start()
-        found = outcomes(inspector, _todo(sources, journal), folder, settings)
-        return _recorded(found, journal, recorder, inspector.calibration, stack.pop_all())
-
-
 def predict_on_ray(
     run: Path | str,
     images: Path | str | Iterable[Path | str],
@@ -119,59 +82,107 @@ def predict_on_ray(
     Images, ``out`` and a run folder must have the same paths on every machine.
 
     Yields:
-        An outcome for each image in order, once it and its pictures are on the disk; its ``result`` is ``None``.
+        An outcome for each image in order, once it and its pictures are on the disk: its ``record`` is the content of
+        its JSON line, its ``result`` is ``None``.
 
     Raises:
-        ImageError: A path does not exist, or no image is found.
-        RunError: The run folder is not whole, ``out`` cannot be written to, or what is in it is of another model.
         ModuleNotFoundError: Ray is not installed.
+        ClipAdaError: As for ``predict``.
     """
-    from clipada.inspection.batch.ray import RayJob, inspect_on_ray, require_ray
+    return predict_outcomes(run, images, out, settings, engine=EngineOptions.of(**engine), ray=True)
+
+
+def predict_outcomes(
+    run: Path | str,
+    images: Path | str | Iterable[Path | str],
+    out: Path | str | None = None,
+    settings: PredictConfig | None = None,
+    *,
+    engine: EngineOptions | None = None,
+    ray: bool = False,
+    history: HistoryConfig | None = None,
+    sinks: SinkConfig | None = None,
+    on_count: OnCount | None = None,
+) -> Generator[Outcome]:
+    """Inspect images as ``predict`` does; each outcome also has the content of its JSON line.
+
+    Args:
+        run: As for ``predict``.
+        images: As for ``predict``.
+        out: As for ``predict``; needed on a cluster.
+        settings: As for ``predict``.
+        engine: Engine, precision, device and threads.
+        ray: True to inspect on Ray.
+        history: The database that verdicts are stored in, which then also watches them for drift; none by default.
+        sinks: Receivers of each stored verdict.
+        on_count: Called from a thread with the number of images to inspect.
+
+    Raises:
+        HistoryError: The database cannot be used.
+        SinkError: A sink's address or secret cannot be used.
+        ClipAdaError: As for ``predict``.
+    """
+    settings, engine = settings or PredictConfig(), engine or EngineOptions()
+    if ray:
+        _require_cluster(out, history)
+    sources, description = find_sources(images, out, settings), find_run(run)
+    with ExitStack() as resources:
+        recorder = _open_recorder(history, sinks, _calibration(description), resources)
+        inspector = None if ray else Inspector.load(description, engine=engine, threshold=settings.threshold)
+        folder = None if out is None else ensure_folder(Path(out))
+        journal = open_journal(folder, settings, None if inspector is None else _basis(inspector))
+        if on_count is not None:
+            Thread(target=_count, args=(sources, journal, on_count), daemon=True).start()
+        todo = unfinished(sources, journal)
+        if inspector is not None:
+            found = outcomes(inspector, todo, folder, settings)
+        else:
+            found = _on_ray(todo, run, description, folder, settings, engine)
+        return run_job(found, recorder, journal, resources.pop_all())
+
+
+def _require_cluster(out: Path | str | None, history: HistoryConfig | None) -> None:
+    """Refuse what a cluster cannot do, and raise ``ModuleNotFoundError`` if Ray is not installed."""
+    if history is not None:
+        raise ConfigError("a cluster stores no verdicts in a database", got="--database", remedy="leave out --ray")
+    if out is None:
+        raise ConfigError(
+            "a cluster writes into a folder", got="no --out", remedy="pass --out DIR, which all can reach"
+        )
+    from clipada.inspection.batch.ray import require_ray
 
     require_ray()
-    settings = settings or PredictConfig()
-    sources, description = find_sources(images, out, settings), find_run(run)
-    folder = ensure_folder(Path(out).absolute())
-    job = RayJob(
-        run=str(run) if is_hub_name(run) else description.folder.absolute(),
-        here=Path.cwd(),
-        out=folder,
-        settings=settings,
-        engine=EngineOptions.of(**engine),
+
+
+def _on_ray(
+    todo: Iterable[Source],
+    run: Path | str,
+    description: Run,
+    folder: Path | None,
+    settings: PredictConfig,
+    engine: EngineOptions,
+) -> Iterator[Outcome]:
+    """Inspect images on a cluster; a run from the hub is found by its name on every machine."""
+    from clipada.inspection.batch.ray import RayJob, inspect_on_ray
+
+    assert folder is not None, "a cluster writes into a folder"
+    place = str(run) if is_hub_name(run) else description.folder.absolute()
+    return inspect_on_ray(
+        todo, RayJob(run=place, here=Path.cwd(), out=folder.absolute(), settings=settings, engine=engine)
     )
-    journal = open_journal(folder, settings)
-    found = inspect_on_ray(_todo(sources, journal), job)
-    return _recorded(found, journal, None, _calibration(description), ExitStack())
 
 
-def _recorded(
-    found: Iterable[Outcome],
-    journal: Journal | None,
-    recorder: Recorder | None,
-    calibration: Calibration | None,
-    stack: ExitStack,
-) -> Generator[Outcome]:
-    """Run the job with a database, which watches for drift across programs, or with a watch of its own."""
-    with stack:
-        if recorder is None:
-            drift = DriftLog(calibration)
-            yield from run_job(found, journal, record=drift.add, finish=drift.warn_of_drift)
-            return
-        yield from run_job(found, journal, record=recorder.record, finish=recorder.warn_of_drift)
-        recorder.finish()
-
-
-def _recorder(
-    history: HistoryConfig | None, sinks: SinkConfig | None, calibration: Calibration | None
-) -> Recorder | None:
-    """Open the database, if one is named."""
+def _open_recorder(
+    history: HistoryConfig | None, sinks: SinkConfig | None, calibration: Calibration | None, resources: ExitStack
+) -> OutcomeRecorder:
+    """Open the database, which watches for drift across programs; without one, watch for drift in this job."""
     if history is None:
         if sinks is not None and sinks.any:
-            raise ConfigError("sinks receive stored verdicts", got="no database", remedy="pass --database URL")
-        return None
+            raise ConfigError("verdicts wait for sinks in a database", got="none", remedy="pass --database URL")
+        return DriftLog(calibration)
     from clipada.history.recorder import Recorder
 
-    return Recorder(calibration, history, sinks)
+    return resources.enter_context(Recorder(calibration, history, sinks))
 
 
 def _calibration(run: Run) -> Calibration | None:
@@ -180,15 +191,10 @@ def _calibration(run: Run) -> Calibration | None:
     return read_calibration(path) if path.exists() else None
 
 
-def _todo(sources: Sources, journal: Journal | None) -> Iterator[Source]:
-    """Yield the images without a verdict of an earlier prediction."""
-    return (source for source in sources if journal is None or not journal.is_done(source.path))
-
-
 def _count(sources: Sources, journal: Journal | None, on_count: OnCount) -> None:
     """Count the images, in a thread because a million take a while; the inspection reports any error."""
     try:
-        on_count(sum(1 for _ in _todo(sources, journal)))
+        on_count(sum(1 for _ in unfinished(sources, journal)))
     except ClipAdaError:
         return
 

@@ -46,9 +46,9 @@ def train_job(job: TrainingJob | Run, runtime: RuntimeConfig | None = None, repo
     A kill in between is repaired by the next call with ``resume``: finishing a finished run changes nothing.
     """
     from clipada.training.checkpoint import CHECKPOINT
-    from clipada.training.recipe import train_model
+    from clipada.training.recipe import Recipe
 
-    run = train_model(job, runtime or RuntimeConfig(), report) if isinstance(job, TrainingJob) else job
+    run = Recipe(job, runtime or RuntimeConfig(), report).train() if isinstance(job, TrainingJob) else job
     leftovers = [run.folder / name for name in (CHECKPOINT, PLAN)]
     if RuntimeConfig.is_rank_zero() and (any(map(Path.exists, leftovers)) or not (run.folder / CARD).exists()):
         write_text(run.folder / CARD, model_card(run))

@@ -75,8 +75,22 @@ def watch(
         on_start(recorder.history.place)
         for results in watched.batches(once=once, stopped=stopped):
             outcomes = [Outcome(result, verdict_record(result)) for result in results]
-            for outcome in run_job(outcomes, finish=recorder.warn_of_drift):
+            for outcome in run_job(outcomes, _Stored(recorder)):
                 yield outcome
                 if out is not None and isinstance(outcome.result, Verdict) and outcome.result.path is not None:
                     write_pictures(out, str(outcome.result.path.relative_to(folder.absolute())), outcome.result)
         recorder.finish(flush=once)
+
+
+class _Stored:
+    """Recorder of outcomes that are already stored: ``FolderWatch`` stores them together with the files seen."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def record(self, outcome: Outcome) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Log drift after each batch: a watch has no end."""
+        self._recorder.warn_of_drift()

@@ -52,6 +52,11 @@ class Recorder:
         if isinstance(outcome.result, Verdict):
             self.history.store([outcome.result])
 
+    def end(self) -> None:
+        """Log drift, and finish."""
+        self.warn_of_drift()
+        self.finish()
+
     def warn_of_drift(self) -> None:
         """Add the verdicts stored since the last call to the drift watch; log each group that drifts, once."""
         for report in () if self.drift is None else self.drift.update():

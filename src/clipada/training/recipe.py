@@ -7,10 +7,9 @@ and the level that the maps of normal images stay below.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
-from clipada.config import Config, RuntimeConfig
+from clipada.config import RuntimeConfig
 from clipada.devices import machine
 from clipada.engines.torch import TorchEngine
 from clipada.evaluation.evaluate import normal_level, normal_peaks
@@ -27,88 +26,87 @@ from clipada.training.validation import validate
 from clipada.types import ProgressReport, Sample, unreported
 
 
-def train_model(job: TrainingJob, runtime: RuntimeConfig, report: ProgressReport = unreported) -> Run:
-    """Train one model on the normal images of all categories and write its run folder.
-
-    Every device runs this function; the first one writes.
+class Recipe:
+    """One training, from the images to the run folder. Every device runs it; the first one writes.
 
     Args:
         job: Settings, images and run folder.
         runtime: Devices and workers.
         report: Called after every step.
-
-    Raises:
-        DatasetError: There are no normal images to train on, or none can be read.
-        BackboneError: The backbone cannot be loaded.
-        RunError: The run folder cannot be written, its checkpoint is damaged, or the training diverged.
     """
-    config, folder = job.config, job.folder
-    job.dataset.require_training()
-    model = build_model(config)
 
-    chosen = select_share(job.dataset.train, config)
-    samples, held_out = split_validation(chosen, config)
+    def __init__(self, job: TrainingJob, runtime: RuntimeConfig, report: ProgressReport = unreported) -> None:
+        self.job = job
+        self.config = job.config
+        self.runtime = runtime
+        self.report = report
+        self.samples: list[Sample] = []
+        self.held_out: list[Sample] = []
 
-    fabric = launch(config.training, runtime, ensure_folder(folder))
-    if fabric.is_global_zero and not job.started:
-        job.plan.save(folder)
-    started = time.monotonic()
+    def train(self) -> Run:
+        """Train one model on the normal images of all categories and write its run folder.
 
-    if config.model.prototypes_first:
-        model = _with_memory(model, samples, config, runtime, report)
-    fitted = fit(fabric, model, samples, config, folder, runtime=runtime, report=report)
+        Raises:
+            DatasetError: There are no normal images to train on, or none can be read.
+            BackboneError: The backbone cannot be loaded.
+            RunError: The run folder cannot be written, its checkpoint is damaged, or the training diverged.
+        """
+        config, folder = self.config, self.job.folder
+        self.job.dataset.require_training()
+        model = build_model(config)
 
-    if fabric.is_global_zero:
-        if model.memory is None:
-            model = _with_memory(model, samples, config, runtime, report)
-        record = _record(model, job, samples, held_out, fitted, runtime.decoders)
-        seconds, device = round(time.monotonic() - started, 1), machine(fabric.device.type)
-        write_training_sha256s(folder, (sample.path for sample in chosen))
-        save_run(folder, model, config, replace(record, seconds=seconds, machine=device))
-    fabric.barrier()
-    return read_run(folder)
+        chosen = select_share(self.job.dataset.train, config)
+        self.samples, self.held_out = split_validation(chosen, config)
 
+        fabric = launch(config.training, self.runtime, ensure_folder(folder))
+        if fabric.is_global_zero and not self.job.started:
+            self.job.plan.save(folder)
+        started = time.monotonic()
 
-def _with_memory(
-    model: ClipAda, samples: Sequence[Sample], config: Config, runtime: RuntimeConfig, report: ProgressReport
-) -> ClipAda:
-    """Return the model with prototypes of the training images, if the settings ask for any."""
-    if not config.model.prototypes:
-        return model
-    memory = find_prototypes(
-        model.clip,
-        samples,
-        config.model.prototypes,
-        config.model.image_size,
-        derived_generator(config.training.seed, "prototypes"),
-        runtime.decoders,
-        report,
-    )
-    return model.with_memory(memory)
+        if config.model.prototypes_first:
+            model = self.with_memory(model)
+        fitted = fit(fabric, model, self.samples, config, folder, runtime=self.runtime, report=self.report)
 
+        if fabric.is_global_zero:
+            if model.memory is None:
+                model = self.with_memory(model)
+            record = self.measure(model, fitted)
+            seconds, device = round(time.monotonic() - started, 1), machine(fabric.device.type)
+            write_training_sha256s(folder, (sample.path for sample in chosen))
+            save_run(folder, model, config, replace(record, seconds=seconds, machine=device))
+        fabric.barrier()
+        return read_run(folder)
 
-def _record(
-    model: ClipAda,
-    job: TrainingJob,
-    samples: Sequence[Sample],
-    held_out: Sequence[Sample],
-    fitted: FitResult,
-    workers: int,
-) -> Training:
-    """Validate the model, measure what its maps of normal images look like, and describe the training."""
-    config, dataset = job.config, job.dataset
-    validation = validate(model, held_out, config, workers) if held_out else {}
-    peaks = normal_peaks(TorchEngine(model), samples, config.scoring, workers)
-    return Training(
-        categories={name: sum(sample.category == name for sample in samples) for name in dataset.categories},
-        layout=dataset.layout,
-        data=str(dataset.root.resolve()),
-        unreadable=tuple(str(failure.path) for failure in fitted.failures),
-        seconds=0.0,
-        images_per_second=round(fitted.images_per_second, 2),
-        losses=fitted.losses,
-        machine="",
-        normal_level=normal_level([peak for some in peaks.values() for peak in some]),
-        normal_levels={name: normal_level(some) for name, some in peaks.items()},
-        validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in validation.items()},
-    )
+    def with_memory(self, model: ClipAda) -> ClipAda:
+        """Return the model with prototypes of the training images, if the settings ask for any."""
+        if not self.config.model.prototypes:
+            return model
+        memory = find_prototypes(
+            model.clip,
+            self.samples,
+            self.config.model.prototypes,
+            self.config.model.image_size,
+            derived_generator(self.config.training.seed, "prototypes"),
+            self.runtime.decoders,
+            self.report,
+        )
+        return model.with_memory(memory)
+
+    def measure(self, model: ClipAda, fitted: FitResult) -> Training:
+        """Validate the model, measure the peaks of its maps of normal images, and describe the training."""
+        config, dataset, workers = self.config, self.job.dataset, self.runtime.decoders
+        validation = validate(model, self.held_out, config, workers) if self.held_out else {}
+        peaks = normal_peaks(TorchEngine(model), self.samples, config.scoring, workers)
+        return Training(
+            categories={name: sum(sample.category == name for sample in self.samples) for name in dataset.categories},
+            layout=dataset.layout,
+            data=str(dataset.root.resolve()),
+            unreadable=tuple(str(failure.path) for failure in fitted.failures),
+            seconds=0.0,
+            images_per_second=round(fitted.images_per_second, 2),
+            losses=fitted.losses,
+            machine="",
+            normal_level=normal_level([peak for some in peaks.values() for peak in some]),
+            normal_levels={name: normal_level(some) for name, some in peaks.items()},
+            validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in validation.items()},
+        )

@@ -83,6 +83,10 @@ class TrainingJob:
         """The record to keep until the training is finished."""
         return Plan.of(self.config, self.dataset)
 
+    def describe(self) -> list[str]:
+        """Describe the images in lines of text."""
+        return list(self.dataset.describe())
+
 
 def prepare_training(
     data: Path | str | Dataset | None,

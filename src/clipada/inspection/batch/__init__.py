@@ -1,6 +1,6 @@
 """Inspection of folders of any size: listed, decoded, inspected, drawn and written at once; on one machine or many."""
 
-from clipada.inspection.batch.job import DriftLog, find_sources, open_journal, run_job
+from clipada.inspection.batch.job import DriftLog, OutcomeRecorder, find_sources, open_journal, run_job, unfinished
 from clipada.inspection.batch.journal import PREDICTIONS, find_predictions, forget_unfinished
 from clipada.inspection.batch.pipeline import Outcome, outcomes
 
@@ -8,10 +8,12 @@ __all__ = [
     "PREDICTIONS",
     "DriftLog",
     "Outcome",
+    "OutcomeRecorder",
     "find_predictions",
     "find_sources",
     "forget_unfinished",
     "open_journal",
     "outcomes",
     "run_job",
+    "unfinished",
 ]

@@ -3,63 +3,74 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable
-from contextlib import nullcontext
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Protocol
 
 from clipada.calibration import Calibration, DriftMonitor
 from clipada.config import PredictConfig
 from clipada.errors import ConfigError
 from clipada.inspection.batch.journal import Journal
 from clipada.inspection.batch.pipeline import Outcome
-from clipada.inspection.batch.sources import Sources
+from clipada.inspection.batch.sources import Source, Sources
 from clipada.inspection.pictures import is_picture
 from clipada.inspection.record import Record
 
 log = logging.getLogger(__name__)
 
 
+class OutcomeRecorder(Protocol):
+    """Anything that takes the outcomes of a job besides its JSON lines: a database, or a watch for drift."""
+
+    def record(self, outcome: Outcome) -> None:
+        """Take one outcome, before it is handed out."""
+
+    def end(self) -> None:
+        """Take note that all outcomes were handed out."""
+
+
+class DriftLog:
+    """Watch for drift among the outcomes of one job, logged at its end; nothing without a calibration."""
+
+    def __init__(self, calibration: Calibration | None) -> None:
+        self._monitor = None if calibration is None else DriftMonitor(calibration)
+
+    def record(self, outcome: Outcome) -> None:
+        """Take an outcome into account; failures and verdicts without a calibration do not count."""
+        if self._monitor is not None and outcome.record.get("calibration"):
+            self._monitor.add(outcome.record["score"], outcome.record["group"])
+
+    def end(self) -> None:
+        """Log a warning for each group that drifted."""
+        for report in () if self._monitor is None else self._monitor.drifting():
+            log.warning(report.describe())
+
+
 def run_job(
     outcomes: Iterable[Outcome],
+    recorder: OutcomeRecorder,
     journal: Journal | None = None,
-    *,
-    record: Callable[[Outcome], object] = lambda _: None,
-    finish: Callable[[], object] = lambda: None,
+    resources: AbstractContextManager[object] | None = None,
 ) -> Generator[Outcome]:
     """Hand out outcomes in order, each once its JSON line is written and it is recorded.
 
     Args:
         outcomes: The results of the inspection, made while they are taken.
+        recorder: Takes each outcome.
         journal: The file of JSON lines, which is closed in the end.
-        record: Stores an outcome, or watches it for drift.
-        finish: Called after the last outcome, if nothing failed.
+        resources: What is open while the job runs, and closed in the end.
     """
-    with journal or nullcontext():
-        for outcome in outcomes:
+    with resources or nullcontext():
+        with journal or nullcontext():
+            for outcome in outcomes:
+                if journal is not None:
+                    journal.append(outcome.record)
+                recorder.record(outcome)
+                yield outcome
             if journal is not None:
-                journal.append(outcome.record)
-            record(outcome)
-            yield outcome
-        if journal is not None:
-            journal.finish()
-    finish()
-
-
-class DriftLog:
-    """Drift among the outcomes of one job, logged at its end; nothing without a calibration."""
-
-    def __init__(self, calibration: Calibration | None) -> None:
-        self._monitor = None if calibration is None else DriftMonitor(calibration)
-
-    def add(self, outcome: Outcome) -> None:
-        """Take an outcome into account; failures and verdicts without a calibration do not count."""
-        if self._monitor is not None and outcome.record.get("calibration"):
-            self._monitor.add(outcome.record["score"], outcome.record["group"])
-
-    def warn_of_drift(self) -> None:
-        """Log a warning for each group that drifted."""
-        for report in () if self._monitor is None else self._monitor.drifting():
-            log.warning(report.describe())
+                journal.finish()
+        recorder.end()
 
 
 def find_sources(images: Path | str | Iterable[Path | str], out: Path | str | None, settings: PredictConfig) -> Sources:
@@ -70,6 +81,11 @@ def find_sources(images: Path | str | Iterable[Path | str], out: Path | str | No
     """
     given = [Path(image) for image in ([images] if isinstance(images, Path | str) else images)]
     return Sources(given, settings.shard, is_picture if out is not None else lambda _: False)
+
+
+def unfinished(sources: Sources, journal: Journal | None) -> Iterator[Source]:
+    """Yield the images without a verdict of an earlier prediction."""
+    return (source for source in sources if journal is None or not journal.is_done(source.path))
 
 
 def open_journal(out: Path | None, settings: PredictConfig, basis: Record | None = None) -> Journal | None:
