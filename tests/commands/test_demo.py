@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 import clipada
-from clipada.commands.demo import Demo, Step
+from clipada.commands.demo import Demo
 from clipada.config import Config, DemoConfig, RuntimeConfig
 from clipada.data.demo import PRODUCTS
 from clipada.errors import CalibrationError, DatasetError, RunError
 from clipada.runs import ADAPTER, read_run
+from clipada.types import Progress
 
 PARTS = DemoConfig(train=2, good=1, defective=1, held_out=2, false_alarm_rate=0.8)
 RUNTIME = RuntimeConfig(device="cpu", workers=0)
@@ -17,9 +18,9 @@ KINDS = sum(1 + len(product.defects) for product in PRODUCTS)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> tuple[Demo, list[Step]]:
+def finished(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> tuple[Demo, list[Progress]]:
     """A demo of seconds: to be read only."""
-    steps: list[Step] = []
+    steps: list[Progress] = []
     out = tmp_path_factory.mktemp("demo") / "demo"
     return clipada.demo(out, settings(clip_folder), parts=PARTS, runtime=RUNTIME, report=steps.append), steps
 
@@ -37,7 +38,7 @@ def settings(clip_folder: Path) -> Config:
     )
 
 
-def test_it_leaves_images_a_model_figures_and_pictures(finished: tuple[Demo, list[Step]]) -> None:
+def test_it_leaves_images_a_model_figures_and_pictures(finished: tuple[Demo, list[Progress]]) -> None:
     result, _ = finished
     names = [product.name for product in PRODUCTS]
     assert list(result.evaluation.categories) == names
@@ -55,7 +56,7 @@ def test_it_leaves_images_a_model_figures_and_pictures(finished: tuple[Demo, lis
         )
 
 
-def test_it_tells_of_every_step(finished: tuple[Demo, list[Step]]) -> None:
+def test_it_reports_every_step(finished: tuple[Demo, list[Progress]]) -> None:
     _, steps = finished
     stages = list(dict.fromkeys(step.stage for step in steps))
     assert stages == [
@@ -71,14 +72,14 @@ def test_it_tells_of_every_step(finished: tuple[Demo, list[Step]]) -> None:
     for stage in stages:
         of_stage = [step for step in steps if step.stage == stage]
         assert [step.done for step in of_stage] == list(range(1, of_stage[-1].total + 1))
-        assert all((step.training is not None) == (stage == "training") for step in of_stage)
+        assert all(bool(step.losses) == (stage == "training") for step in of_stage)
 
 
-def test_called_again_it_keeps_images_and_model(finished: tuple[Demo, list[Step]], clip_folder: Path) -> None:
+def test_called_again_it_keeps_images_and_model(finished: tuple[Demo, list[Progress]], clip_folder: Path) -> None:
     result, _ = finished
     adapter = result.run.folder / ADAPTER
     before = adapter.stat().st_mtime_ns
-    steps: list[Step] = []
+    steps: list[Progress] = []
     again = clipada.demo(result.data.parent, settings(clip_folder), parts=PARTS, runtime=RUNTIME, report=steps.append)
     assert {step.stage for step in steps} == {"calibrating", "evaluating", "predicting", "reporting"}
     assert adapter.stat().st_mtime_ns == before
@@ -86,7 +87,7 @@ def test_called_again_it_keeps_images_and_model(finished: tuple[Demo, list[Step]
 
 
 def test_other_settings_or_other_parts_do_not_pass_for_these(
-    finished: tuple[Demo, list[Step]], clip_folder: Path
+    finished: tuple[Demo, list[Progress]], clip_folder: Path
 ) -> None:
     out = finished[0].data.parent
     with pytest.raises(RunError, match="other settings"):
@@ -102,7 +103,7 @@ def test_too_few_held_out_parts_are_refused_before_the_work(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_one_seed_gives_one_table(finished: tuple[Demo, list[Step]], clip_folder: Path, tmp_path: Path) -> None:
+def test_one_seed_gives_one_table(finished: tuple[Demo, list[Progress]], clip_folder: Path, tmp_path: Path) -> None:
     first = finished[0]
     second = clipada.demo(tmp_path / "again", settings(clip_folder), parts=PARTS, runtime=RUNTIME)
     assert second.evaluation.to_dict() == first.evaluation.to_dict()

@@ -251,10 +251,10 @@ def test_new_images_join_a_finished_prediction(clipada: Command, finished_run: P
 def test_other_verdicts_do_not_mix(run_folder: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     list(predict(run_folder, photos / "0.png", out))
-    with pytest.raises(RunError, match="were inspected otherwise") as refused:
+    with pytest.raises(RunError, match="were inspected with other settings") as refused:
         predict(run_folder, photos, out, PredictConfig(skip_done=True, threshold=0.9))
     assert refused.value.got == "map threshold 0.9"
-    with pytest.raises(RunError, match="were inspected otherwise") as refused:
+    with pytest.raises(RunError, match="were inspected with other settings") as refused:
         predict(run_folder, photos, out, SKIP, precision="bf16")
     assert refused.value.got == "engine torch bf16"
     assert "another --out" in str(refused.value.remedy)
@@ -263,7 +263,7 @@ def test_other_verdicts_do_not_mix(run_folder: Path, photos: Path, tmp_path: Pat
 
 
 def test_what_cannot_be_gone_on_with_is_said(finished_run: Path, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nothing to go on with"):
+    with pytest.raises(ConfigError, match="nothing to continue"):
         predict(finished_run, photos, None, SKIP)
     (tmp_path / LINES).write_text('{"path": 3}\n')
     with pytest.raises(RunError, match=f"line 1 of {tmp_path / LINES} is damaged"):

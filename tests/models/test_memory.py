@@ -11,14 +11,14 @@ from scipy.spatial.distance import cdist
 
 from clipada import Config, evaluate, train
 from clipada.config import RuntimeConfig
-from clipada.engines.refinement import raised
+from clipada.engines.refinement import add_offset
 from clipada.engines.torch import TorchEngine
 from clipada.errors import DatasetError, RunError
 from clipada.models.backbones import load_clip
 from clipada.models.clip_ada import build_model
 from clipada.models.memory import BATCH, LEAST_MEMBERS, ROUNDS, Prototypes, find_prototypes
 from clipada.runs import CONFIG, PROTOTYPES, load_model, read_run
-from clipada.types import Sample
+from clipada.types import Progress, Sample
 from tiny import tiny_config, write_products
 
 CPU = RuntimeConfig(device="cpu", workers=0)
@@ -82,15 +82,17 @@ def test_no_readable_image_is_said(clip_folder: Path, tmp_path: Path) -> None:
         find_prototypes(load_clip(tiny_config(clip_folder).backbone), [sample], 4, 32, seeded())
 
 
-def test_the_search_is_told_to_its_end_whatever_cannot_be_read(clip_folder: Path, tmp_path: Path) -> None:
+def test_the_search_is_reported_to_its_end_even_if_images_cannot_be_read(clip_folder: Path, tmp_path: Path) -> None:
     for number in range(BATCH):
         (tmp_path / f"{number}.png").write_bytes(b"")
     Image.new("RGB", (32, 32)).save(tmp_path / "good.png")
     samples = [Sample(path=path, category="plate", split="train") for path in sorted(tmp_path.iterdir())]
-    told: list[tuple[int, int]] = []
+    steps: list[Progress] = []
     clip = load_clip(tiny_config(clip_folder).backbone)
-    find_prototypes(clip, samples, 4, 32, seeded(), report=lambda done, total: told.append((done, total)))
-    assert told == [(done, 2 + ROUNDS) for done in range(1, 3 + ROUNDS)]
+    find_prototypes(clip, samples, 4, 32, seeded(), report=steps.append)
+    assert [(step.stage, step.done, step.total) for step in steps] == [
+        ("finding prototypes", done, 2 + ROUNDS) for done in range(1, 3 + ROUNDS)
+    ]
 
 
 def test_they_raise_every_pass_and_leave_the_attention_alone(clip_folder: Path) -> None:
@@ -100,9 +102,9 @@ def test_they_raise_every_pass_and_leave_the_attention_alone(clip_folder: Path) 
     images = torch.rand(2, 3, 32, 32, generator=seeded())
     with torch.inference_mode():
         without = model(images)
-        tokens = model.clip(model.clip.normalise(images))
-        model.prototypes = Prototypes.found_among(tokens.flatten(0, 1), 2, seeded())
-        raised_by = 0.7 * model.prototypes(tokens).unflatten(1, (4, 4))
+        tokens = model.clip(model.clip.normalize(images))
+        model = model.with_memory(Prototypes.found_among(tokens.flatten(0, 1), 2, seeded()))
+        raised_by = 0.7 * model.memory(tokens).unflatten(1, (4, 4))
         for before, after in zip(without, model(images), strict=True):
             torch.testing.assert_close(after, before + raised_by)
 
@@ -110,9 +112,9 @@ def test_they_raise_every_pass_and_leave_the_attention_alone(clip_folder: Path) 
 @pytest.mark.parametrize("by", [-4.0, -0.5, 0.0, 3.0, 20.0])
 def test_maps_are_raised_in_logits(by: float) -> None:
     logits = torch.linspace(-12, 12, 25, dtype=torch.float64)
-    found = raised(logits.sigmoid().float().numpy(), np.full(25, by, np.float32))
+    found = add_offset(logits.sigmoid().float().numpy(), np.full(25, by, np.float32))
     np.testing.assert_allclose(found, (logits + by).sigmoid(), atol=2e-5)
-    assert np.isfinite(raised(np.array([0, 1], np.float32), np.array([200, -200], np.float32))).all()
+    assert np.isfinite(add_offset(np.array([0, 1], np.float32), np.array([200, -200], np.float32))).all()
 
 
 def test_a_run_keeps_its_prototypes(clip_folder: Path, tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_a_run_keeps_its_prototypes(clip_folder: Path, tmp_path: Path) -> None:
     assert (plain.folder / "adapter.safetensors").read_bytes() == (run.folder / "adapter.safetensors").read_bytes()
     assert run.model_sha256 != plain.model_sha256
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    maps = [TorchEngine(load_model(one), "cpu").localise_passes(images) for one in (run, again, plain)]
+    maps = [TorchEngine(load_model(one), "cpu").localize_passes(images) for one in (run, again, plain)]
     assert np.array_equal(maps[0], maps[1])
     assert np.abs(maps[0] - maps[2]).max() > 1e-3
     assert evaluate(run.folder, data).categories.keys() == {"plate", "disc"}
@@ -141,6 +143,6 @@ def test_prototypes_of_another_run_are_refused(clip_folder: Path, tmp_path: Path
     with pytest.raises(RunError, match=r"prototypes in .* are not those of this run"):
         load_model(run)
     (run.folder / PROTOTYPES).unlink()
-    with pytest.raises(RunError, match="not whole"):
+    with pytest.raises(RunError, match="is incomplete"):
         read_run(run.folder)
     assert "prototypes_sha256" in (run.folder / CONFIG).read_text()

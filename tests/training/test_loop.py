@@ -26,9 +26,13 @@ from clipada.models.clip_ada import ClipAda, build_model
 from clipada.randomness import derived_generator
 from clipada.runs import PLAN, read_run
 from clipada.synthesis import AnomalySynthesizer, texture_source
-from clipada.training import CHECKPOINT, Progress, TrainingBatches, fit, launch, split_validation, validate
+from clipada.training.batches import TrainingBatches
+from clipada.training.checkpoint import CHECKPOINT
+from clipada.training.loop import fit, launch
 from clipada.training.objective import learning_rate, objective, pass_losses
-from clipada.types import Sample
+from clipada.training.split import split_validation
+from clipada.training.validation import validate
+from clipada.types import Progress, Sample
 from tiny import save
 
 CPU = RuntimeConfig(device="cpu", workers=0)
@@ -136,9 +140,6 @@ class TestBatches:
         batches = [TrainingBatches(samples, config, synthesizer)[step] for step in range(3)]
         assert {failure.path.name for batch in batches for failure in batch.failures} == {"bad.png"}
 
-    def test_one_image_is_enough(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
-        trained(config, samples[:1], tmp_path / "run")
-
     def test_no_readable_image_is_an_error(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
         for sample in samples:
             sample.path.write_bytes(b"not an image")
@@ -171,14 +172,14 @@ class TestFit:
         config = config.updated({"training.checkpoint_seconds": 0.0})
 
         def stop(progress: Progress) -> None:
-            if progress.step == 5:
+            if progress.done == 5:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             run(build_model(config), samples, config, tmp_path / "stopped", stop)
         resumed = build_model(config)
         steps: list[int] = []
-        run(resumed, samples, config, tmp_path / "stopped", lambda progress: steps.append(progress.step))
+        run(resumed, samples, config, tmp_path / "stopped", lambda progress: steps.append(progress.done))
         assert steps == [5, 6, 7, 8, 9]  # the step that was interrupted before its checkpoint comes again
         assert bit_equal(values(resumed), values(trained(config, samples, tmp_path / "whole")))
 
@@ -198,7 +199,7 @@ class TestFit:
         moved = tuple(replace(sample, path=Path(os.path.relpath(sample.path))) for sample in samples)
         steps: list[int] = []
         config = config.updated({"backbone.name": str(tmp_path / "moved")})
-        run(build_model(config), moved, config, tmp_path / "run", lambda progress: steps.append(progress.step))
+        run(build_model(config), moved, config, tmp_path / "run", lambda progress: steps.append(progress.done))
         assert steps == []
 
     @pytest.mark.parametrize("devices", [3, 5])
@@ -212,12 +213,14 @@ class TestFit:
         fabric = launch(config.training, RuntimeConfig(device="cuda"), tmp_path)
 
         def stop(progress: Progress) -> None:
-            if progress.step == 5:
+            if progress.done == 5:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             fit(fabric, build_model(config), samples, config, tmp_path, report=stop)
-        assert fit(fabric, build_model(config), samples, config, tmp_path).step == 9
+        steps: list[int] = []
+        fit(fabric, build_model(config), samples, config, tmp_path, report=lambda progress: steps.append(progress.done))
+        assert steps == [5, 6, 7, 8, 9]
 
     def test_damaged_checkpoint_is_refused(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
         trained(config.updated({"training.checkpoint_seconds": 0.0}), samples, tmp_path)
@@ -452,12 +455,12 @@ def test_learns_to_see_defects_it_never_saw(shared: Path, tmp_path: Path) -> Non
 
 
 def test_validation_draws_the_same_anomalies_for_every_model(config: Config, samples: tuple[Sample, ...]) -> None:
-    first = validate(build_model(config), samples, config)
+    first = validate(build_model(config), samples, config, 1)
     assert list(first) == ["0", "1"]
     assert [(m.n_normal + m.n_anomalous) for m in first["0"].values()] == [24, 24]
-    assert first == validate(build_model(config), samples, config)
+    assert first == validate(build_model(config), samples, config, 1)
     counts = [
-        [(m.n_normal, m.n_anomalous) for m in validate(build_model(changed), samples, changed)["0"].values()]
+        [(m.n_normal, m.n_anomalous) for m in validate(build_model(changed), samples, changed, 1)["0"].values()]
         for changed in (config, config.updated({"prompt.length": 2}), config.updated({"training.seed": 1}))
     ]
     assert counts[0] == counts[1] != counts[2]

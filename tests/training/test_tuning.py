@@ -22,9 +22,9 @@ from clipada.errors import ConfigError, RunError
 from clipada.inspection import Inspector
 from clipada.models.clip_ada import build_model
 from clipada.runs import ADAPTER, CONFIG, ENCODERS, load_model, read_run
-from clipada.training import Progress, select_share
 from clipada.training.objective import adamw, objective, pass_losses, set_learning_rates
-from clipada.types import Sample
+from clipada.training.split import select_share
+from clipada.types import Progress, Sample
 
 CPU = RuntimeConfig(device="cpu", workers=0)
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
@@ -95,7 +95,7 @@ def test_without_tuning_a_run_holds_nothing_of_clip(finished_run: Path) -> None:
 
 def test_killed_and_resumed_tuning_gives_the_same_encoders(tuned: Path, config: Config, products: Path) -> None:
     def kill(progress: Progress) -> None:
-        if progress.step == 5:
+        if progress.done == 5:
             raise KeyboardInterrupt
 
     folder, asked = tuned.parent / "killed", tuning(config, "both", **{"training.checkpoint_seconds": 0.0})
@@ -116,7 +116,7 @@ def test_other_encoders_do_not_pass_for_those_tuned(tuned: Path) -> None:
     (tuned / CONFIG).write_text((tuned / CONFIG).read_text().replace('"encoders_sha256": "', '"encoders_sha256": "0'))
     assert read_run(tuned).model_sha256 != before  # a calibration of the model before is refused
     (tuned / ENCODERS).unlink()
-    with pytest.raises(RunError, match="is not whole"):
+    with pytest.raises(RunError, match="is incomplete"):
         read_run(tuned)
 
 
@@ -124,10 +124,10 @@ def test_an_export_carries_the_tuned_encoders(tuned: Path) -> None:
     run = read_run(tuned)
     export(tuned, "onnx")  # refuses unless it agrees with the tuned model
     exported, _ = open_engine(run, EngineOptions(name="onnx"))
-    maps = exported.localise_passes(IMAGES)
-    np.testing.assert_allclose(maps, TorchEngine(load_model(run), "cpu").localise_passes(IMAGES), atol=1e-4)
+    maps = exported.localize_passes(IMAGES)
+    np.testing.assert_allclose(maps, TorchEngine(load_model(run), "cpu").localize_passes(IMAGES), atol=1e-4)
     (tuned / CONFIG).write_text((tuned / CONFIG).read_text().replace('"encoders_sha256": "', '"encoders_sha256": "0'))
-    with pytest.raises(RunError, match="of another adapter"):
+    with pytest.raises(RunError, match="made from another adapter"):
         Inspector.load(tuned, engine="onnx")
 
 
