@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clipada.commands.demo import demo
     from clipada.commands.evaluate import evaluate
     from clipada.commands.export import export
+    from clipada.commands.history import open_history
     from clipada.commands.info import info
     from clipada.commands.predict import predict, predict_on_ray
     from clipada.commands.push import push_to_hub, save_pretrained
@@ -76,6 +77,7 @@ __all__ = [
     "evaluate",
     "export",
     "info",
+    "open_history",
     "predict",
     "predict_on_ray",
     "push_to_hub",
@@ -106,6 +108,7 @@ _HOMES = {
     "evaluate": "commands.evaluate",
     "export": "commands.export",
     "info": "commands.info",
+    "open_history": "commands.history",
     "predict": "commands.predict",
     "predict_on_ray": "commands.predict",
     "push_to_hub": "commands.push",

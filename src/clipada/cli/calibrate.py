@@ -9,7 +9,7 @@ import typer
 
 from clipada.cli.options import BatchSize, RunFolder, Workers, takes_engine_options
 from clipada.cli.terminal import say, stages
-from clipada.config import BatchConfig, CalibrationConfig, CalibrationMode, EngineOptions, HistoryConfig
+from clipada.config import BatchConfig, CalibrationConfig, CalibrationMode, EngineOptions
 
 _DEFAULT = CalibrationConfig()
 _PRESENT = "without IMAGES the present calibration's by default, else "
@@ -91,10 +91,10 @@ def calibrate(
 
 def _false_alarms(database: str, run: Path) -> dict[Path, str | None]:
     """Return the images of a run's rejected alarms, and print how many there are."""
-    from clipada.history.store import History
+    from clipada.commands.history import open_history
     from clipada.runs import read_run
 
-    with History(HistoryConfig(database=database), create=False) as history:
+    with open_history(database) as history:
         found = history.false_alarms(read_run(run).model_sha256)
     say(f"{len(found)} images of rejected alarms in {history.place}")
     return found

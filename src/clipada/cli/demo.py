@@ -20,7 +20,7 @@ from clipada.types import Progress
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder for images, run and pictures.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="The folder for images, run and pictures.")] = Path(DemoConfig.out),
     data_only: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Only write the images, in the MVTec AD layout, into DIR.")
     ] = None,

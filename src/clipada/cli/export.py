@@ -14,8 +14,8 @@ from clipada.config import EnginePrecision, ExportConfig, RuntimeName
 
 def export(
     run: RunFolder,
-    engine: Annotated[RuntimeName, typer.Option(help="The runtime to export for.")] = "onnx",
-    precision: Annotated[EnginePrecision, typer.Option(help="Arithmetic of the export.")] = "fp32",
+    engine: Annotated[RuntimeName, typer.Option(help="The runtime to export for.")] = ExportConfig.engine,
+    precision: Annotated[EnginePrecision, typer.Option(help="Arithmetic of the export.")] = ExportConfig.precision,
     data: Annotated[
         Path | None,
         typer.Option(help="Images to compare on and to calibrate int8; by default the training's data."),

@@ -5,15 +5,12 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clipada.config import HistoryConfig, Word
 from clipada.files import atomic_write
-
-if TYPE_CHECKING:
-    from clipada.history.store import History
 
 history_app = typer.Typer(help="List, confirm or reject, export and prune stored verdicts.", no_args_is_help=True)
 
@@ -30,14 +27,15 @@ def list_entries(
     group: Annotated[str | None, typer.Option(help="Only those of this group.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only those of this time or later, in local time.")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only those before this time, in local time.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Largest number of verdicts.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of verdicts.")] = HistoryConfig.listed,
 ) -> None:
     """Print the newest verdicts: id, time, verdict, score, p-value, feedback and its reason, image."""
+    from clipada.commands import history as command
     from clipada.history.store import VerdictFilter
     from clipada.inspection.record import DISTRIBUTIONS
 
     chosen = VerdictFilter(defective=defective, word=word, group=group, since=since, until=until)
-    with _history(database) as history:
+    with command.open_history(database) as history:
         for entry in history.entries(chosen, limit=limit):
             verdict = {True: "defective", False: "good", None: "-"}[entry.defective]
             feedback = {True: "confirmed", False: "rejected", None: "-"}[entry.confirmed]
@@ -51,7 +49,9 @@ def list_entries(
 @history_app.command()
 def confirm(number: Number, reason: Reason = "", database: Database = HistoryConfig.database) -> None:
     """Confirm that a verdict was right."""
-    with _history(database) as history:
+    from clipada.commands import history as command
+
+    with command.open_history(database) as history:
         history.record_feedback(number, confirmed=True, reason=reason)
 
 
@@ -62,7 +62,9 @@ def reject(
     database: Database = HistoryConfig.database,
 ) -> None:
     """Reject a verdict that was wrong."""
-    with _history(database) as history:
+    from clipada.commands import history as command
+
+    with command.open_history(database) as history:
         history.record_feedback(number, confirmed=False, reason=reason)
 
 
@@ -72,7 +74,9 @@ def export(
     database: Database = HistoryConfig.database,
 ) -> None:
     """Write every verdict with its latest feedback as CSV."""
-    with _history(database) as history:
+    from clipada.commands import history as command
+
+    with command.open_history(database) as history:
         if out is None:
             history.export_csv(sys.stdout)
             return
@@ -84,9 +88,10 @@ def export(
 @history_app.command("false-alarms")
 def false_alarms(database: Database = HistoryConfig.database) -> None:
     """Print the kept images of rejected alarms, which `clipada calibrate --rejected` uses."""
+    from clipada.commands import history as command
     from clipada.history.store import VerdictFilter
 
-    with _history(database) as history:
+    with command.open_history(database) as history:
         alarms = list(history.entries(VerdictFilter(defective=True, word="rejected")))
     for entry in alarms:
         if entry.kept:
@@ -102,7 +107,9 @@ def prune(
     database: Database = HistoryConfig.database,
 ) -> None:
     """Delete old verdicts with their feedback and kept images; those still queued for a sink stay."""
-    with _history(database) as history:
+    from clipada.commands import history as command
+
+    with command.open_history(database) as history:
         count = history.prune(datetime.now(UTC) - timedelta(days=days))
     typer.echo(f"deleted {count} verdicts", err=True)
 
@@ -110,7 +117,9 @@ def prune(
 @history_app.command()
 def waiting(database: Database = HistoryConfig.database) -> None:
     """Print the queue of each sink: verdicts, time of the oldest, failed attempts in a row, sink, last error."""
-    with _history(database) as history:
+    from clipada.commands import history as command
+
+    with command.open_history(database) as history:
         for sink in history.waiting():
             error = " ".join((sink.error or "-").split())
             typer.echo("\t".join(map(str, (sink.verdicts, sink.oldest, sink.failures, sink.sink, error))))
@@ -125,7 +134,9 @@ def abandon(
     database: Database = HistoryConfig.database,
 ) -> None:
     """Drop the queue of a sink that was removed, or that always refuses a verdict. The verdicts stay stored."""
-    with _history(database) as history:
+    from clipada.commands import history as command
+
+    with command.open_history(database) as history:
         count = history.abandon(sink, 1 if first else None)
     typer.echo(f"{count} verdicts will not be delivered to {sink}", err=True)
 
@@ -133,13 +144,8 @@ def abandon(
 @history_app.command()
 def mended(database: Database = HistoryConfig.database) -> None:
     """Restart the drift watch with the next verdict, after the cause of a drift was fixed."""
+    from clipada.commands import history as command
     from clipada.history.drift import restart
 
-    with _history(database) as history:
+    with command.open_history(database) as history:
         restart(history)
-
-
-def _history(database: str) -> History:
-    from clipada.history.store import History
-
-    return History(HistoryConfig(database=database), create=False)

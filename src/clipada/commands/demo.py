@@ -51,7 +51,7 @@ class Demo:
 
 
 def demo(
-    out: Path | str = "runs/demo",
+    out: Path | str = DemoConfig.out,
     config: Config | None = None,
     *,
     parts: DemoConfig | None = None,

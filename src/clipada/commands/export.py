@@ -26,8 +26,8 @@ __all__ = ["export"]
 
 def export(
     run: Path | str,
-    engine: RuntimeName = "onnx",
-    precision: EnginePrecision = "fp32",
+    engine: RuntimeName = ExportConfig.engine,
+    precision: EnginePrecision = ExportConfig.precision,
     data: Path | str | Dataset | None = None,
     *,
     backbone: str | None = None,

@@ -75,14 +75,14 @@ def watch(
         on_start(recorder.history.place)
         for results in watched.batches(once=once, stopped=stopped):
             outcomes = [Outcome(result, verdict_record(result)) for result in results]
-            for outcome in run_job(outcomes, _Stored(recorder)):
+            for outcome in run_job(outcomes, _AlreadyStored(recorder)):
                 yield outcome
                 if out is not None and isinstance(outcome.result, Verdict) and outcome.result.path is not None:
                     write_pictures(out, str(outcome.result.path.relative_to(folder.absolute())), outcome.result)
         recorder.finish(flush=once)
 
 
-class _Stored:
+class _AlreadyStored:
     """Recorder of outcomes that are already stored: ``FolderWatch`` stores them together with the files seen."""
 
     def __init__(self, recorder: Recorder) -> None:

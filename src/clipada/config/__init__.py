@@ -10,7 +10,7 @@ from clipada.config.baselines import (
     ScheduleConfig,
     ZeroShotConfig,
 )
-from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig, HistoryConfig, Keep, Word
+from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig
 from clipada.config.demo import ContactSheetConfig, DemoConfig
 from clipada.config.engine import (
     EngineKeywords,
@@ -20,7 +20,7 @@ from clipada.config.engine import (
     ExportConfig,
     RuntimeName,
 )
-from clipada.config.history import SinkConfig, WatchConfig
+from clipada.config.history import HistoryConfig, Keep, SinkConfig, WatchConfig, Word
 from clipada.config.method import (
     EMBEDDED_BACKBONE,
     Attention,

@@ -1,4 +1,4 @@
-"""Settings after a training: the guarantee of a calibration, the test for drift, and the history."""
+"""Settings of a calibration's guarantee, and of the test for drift."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Literal, get_args
 from clipada.config.schema import require
 
 CalibrationMode = Literal["conditional", "marginal"]
-Keep = Literal["none", "defective", "all"]
-Word = Literal["confirmed", "rejected", "none"]
-"""An operator's last feedback on a verdict; ``none``: no feedback yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +56,3 @@ class DriftConfig:
         require(0 < self.false_alarm_chance < 1, "false_alarm_chance", "0 to 1, exclusive", self.false_alarm_chance)
         require(0 < self.jump <= 1, "jump", "more than 0, at most 1", self.jump)
         require(self.seed >= 0, "seed", "0 or more", self.seed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistoryConfig:
-    """Database of verdicts, and the images kept with them."""
-
-    database: str = "sqlite:///history.db"
-    """A database URL as SQLAlchemy reads it: an SQLite file, ``postgresql+psycopg://user@host/name``, ..."""
-
-    keep: Keep = "none"
-    """Images kept with their verdicts."""
-
-    images: str = "clipada-images"
-    """The folder that they are kept in, under their hashes."""
-
-    def __post_init__(self) -> None:
-        require(self.keep in get_args(Keep), "keep", " | ".join(get_args(Keep)), self.keep)

@@ -9,7 +9,10 @@ from clipada.config.schema import require
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """Number of parts of each demo product."""
+    """Folder of the demo, and number of parts of each product."""
+
+    out: str = "runs/demo"
+    """The folder for images, run, pictures and report."""
 
     train: int = 100
     """Good parts to train on."""

@@ -79,7 +79,13 @@ class EngineKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Tolerances of an export, compared with the model in PyTorch on real images."""
+    """Runtime of an export, and its tolerances, compared with the model in PyTorch on real images."""
+
+    engine: RuntimeName = "onnx"
+    """The runtime to export for."""
+
+    precision: EnginePrecision = "fp32"
+    """Arithmetic of the export."""
 
     images: int = 48
     """Number of compared images, spread evenly over the data set."""

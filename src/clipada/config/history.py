@@ -1,11 +1,36 @@
-"""Settings of an inspection at a production line: its watched folder and its sinks."""
+"""Settings of the history: its database, its sinks, and the watched folder that feeds it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from clipada.config.schema import require
+
+Keep = Literal["none", "defective", "all"]
+Word = Literal["confirmed", "rejected", "none"]
+"""An operator's last feedback on a verdict; ``none``: no feedback yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryConfig:
+    """Database of verdicts, and the images kept with them."""
+
+    database: str = "sqlite:///history.db"
+    """A database URL as SQLAlchemy reads it: an SQLite file, ``postgresql+psycopg://user@host/name``, ..."""
+
+    keep: Keep = "none"
+    """Images kept with their verdicts."""
+
+    images: str = "clipada-images"
+    """The folder that they are kept in, under their hashes."""
+
+    listed: int = 20
+    """Largest number of verdicts that ``clipada history list`` prints, newest first."""
+
+    def __post_init__(self) -> None:
+        require(self.keep in get_args(Keep), "keep", " | ".join(get_args(Keep)), self.keep)
 
 
 @dataclass(frozen=True, kw_only=True)
