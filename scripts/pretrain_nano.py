@@ -1,8 +1,8 @@
-"""Pre-train nano, the embedded CLIP, on procedural captioned images, from nothing, and print what it knows.
+"""Pre-train nano, the embedded CLIP, from scratch on procedural images with captions, and print its probe results.
 
-`OUT/nano` is the finished `transformers` folder, `OUT/figures.json` what it and the untrained network know,
-`OUT/all/log.csv` the losses. A killed run goes on where its checkpoint stands when the same command is given
-again; networks whose figures are known are not measured again.
+`OUT/nano` is the finished `transformers` folder, `OUT/figures.json` has the probe results of it and of the untrained
+network, and `OUT/all/log.csv` has the losses. The same command resumes a killed run from its checkpoint; networks whose
+results exist are not measured again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIGURES = "figures.json"
 
 
 def main() -> None:
-    """Train, or go on; write the `transformers` folder and the figures."""
+    """Train or resume; write the `transformers` folder and the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for checkpoints, logs, figures and the finished model")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _networks(options: argparse.Namespace) -> Iterator[tuple[str, Probe]]:
-    """Each network by the name of its figures, trained where it is not yet."""
+    """Yield each network with the name of its results, trained if necessary."""
     shared = {"learning_rate": options.learning_rate, "parts": options.parts, "seed": options.seed}
     export(train(Recipe(steps=options.steps, **shared), options.out / "all"), options.out / EXPORT)
     yield "nano", Probe.load(options.out / EXPORT)
@@ -58,7 +58,7 @@ def _networks(options: argparse.Namespace) -> Iterator[tuple[str, Probe]]:
 
 
 def _known(path: Path) -> dict[str, Any]:
-    """The figures of ``path``, by network; none if there is no such file."""
+    """Read the results in ``path``, by network; none if the file does not exist."""
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return known
 

@@ -1,4 +1,4 @@
-"""Scenes in words: a caption for each image, and the word for each patch."""
+"""Captions of scenes, and the word for each patch."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from nano.words import (
 )
 
 OPENINGS = ("", "a photo of ", "an image of ", "a close-up of ", "an inspection photo of ")
-"""How captions begin."""
+"""Beginnings of captions."""
 
 SOUND = ("without defects", "in good condition", "normal", "flawless", "with no damage")
-"""How captions of scenes without defects may end."""
+"""Endings of captions of scenes without defects."""
 
 SPOILED = ("with defects", "with defects for anomaly detection", "anomalous", "damaged", "with a defect")
-"""How captions of scenes with defects may end where the defect is not named."""
+"""Endings of captions of scenes with defects that do not name the defect."""
 
 PHRASES: dict[str, tuple[str, ...]] = {
     "material": ("{}", "a photo of {}", "a surface of {}", "a part made of {}"),
@@ -39,10 +39,10 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "shape": ("{}", "a {}", "a photo of a {}", "an object: {}"),
     "defect": ("{}", "a {}", "a photo of an object with a {}", "a surface with a {}"),
 }
-"""How the words of each group are put into phrases."""
+"""Templates that turn the words of each group into phrases."""
 
 BACKGROUND, INTACT = "background", "no defect"
-"""The last words of the groups ``shape`` and ``defect``."""
+"""Last words of the groups ``shape`` and ``defect``."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "material": tuple(name for name in MATERIALS if name not in HELD_OUT_MATERIALS),
@@ -50,7 +50,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "shape": (*SHAPES, BACKGROUND),
     "defect": (*(name for name in DEFECTS if name not in HELD_OUT_DEFECTS), INTACT),
 }
-"""The words patches are aligned with, by group. Held-out words stand last in ``MATERIALS`` and ``DEFECTS``."""
+"""Words that patches are aligned with, by group. Held-out words come last in ``MATERIALS`` and ``DEFECTS``."""
 
 ANOMALOUS = ("a defect", "damage", *(f"a photo of an object {ending}" for ending in SPOILED[:2]))
 NORMAL = ("no damage", "a normal surface", *(f"a photo of an object {ending}" for ending in SOUND[:2]))
@@ -59,11 +59,11 @@ NORMAL = ("no damage", "a normal surface", *(f"a photo of an object {ending}" fo
 
 @dataclass(frozen=True)
 class PatchWords:
-    """What lies under each patch of ``n`` images of ``h x w`` patches; -100 where no word fits.
+    """Ground truth of each patch of ``n`` images of ``h x w`` patches; -100 where no word fits.
 
     Attributes:
         words: For each group, ``(n, h * w)`` indices into its words.
-        defective: ``(n, h * w)``: 1 with a defect, 0 without, -100 where a defect only grazes the patch.
+        defective: ``(n, h * w)``: 1 with a defect, 0 without, -100 where a defect only touches the patch.
         occupancy: ``(n, h * w, 16)``: the defective share of each sixteenth of the patch.
         clean: ``(n, h * w, 48)``: the clean patch at 4 x 4 pixels.
     """
@@ -75,7 +75,7 @@ class PatchWords:
 
 
 def captions(scenes: Scenes, generator: Generator) -> list[str]:
-    """A caption for each scene. Each part of it is now and then left out."""
+    """Write a caption for each scene; each part of it is sometimes left out."""
     kinds = [sorted({int(k) for k in one.unique() if k >= 0}) for one in scenes.defects]
     return [_caption(scenes, index, kinds[index], generator) for index in range(len(scenes))]
 
@@ -105,14 +105,14 @@ def _caption(scenes: Scenes, index: int, kinds: list[int], generator: Generator)
 
 
 def _surface(scenes: Scenes, index: int, layer: int) -> str:
-    """For example ``striped red wood``."""
+    """Describe a surface, for example ``striped red wood``."""
     printed = int(scenes.prints[index, layer])
     words = tuple(COLORS)[int(scenes.colors[index, layer])], tuple(MATERIALS)[int(scenes.materials[index, layer])]
     return " ".join((PRINTS[printed], *words) if printed else words)
 
 
 def patch_words(scenes: Scenes, patch: int = 16) -> PatchWords:
-    """The word of each group for each patch of a scene."""
+    """Return the word of each group for each patch of a scene."""
     share = F.avg_pool2d(scenes.objects[:, None], patch)[:, 0].flatten(1)
     layer = torch.where(share > 0.7, 1, torch.where(share < 0.15, 0, -1))
     defective = (scenes.defects >= 0).float()[:, None]
@@ -137,17 +137,17 @@ def patch_words(scenes: Scenes, patch: int = 16) -> PatchWords:
 
 
 def _of_layer(words: Tensor, layer: Tensor) -> Tensor:
-    """The word ``(n, h * w)`` of each patch's layer, -100 where it lies on two."""
+    """Return the word ``(n, h * w)`` of each patch's layer, -100 where it covers two."""
     return torch.where(layer < 0, -100, words.gather(1, layer.clamp(min=0)))
 
 
 def _cells(values: Tensor) -> Tensor:
-    """``(n, c, 4h, 4w)`` as ``(n, h * w, 16 * c)``."""
+    """Reshape ``(n, c, 4h, 4w)`` to ``(n, h * w, 16 * c)``."""
     return F.pixel_unshuffle(values, 4).flatten(2).mT
 
 
 def all_texts(generator: Generator, scenes: Scenes) -> list[str]:
-    """Captions, phrases and prompt words: what a tokenizer learns from."""
+    """Collect captions, phrases and prompt words: the texts that a tokenizer is trained on."""
     phrases = [form.format(word) for group, words in GROUPS.items() for word in words for form in PHRASES[group]]
     held_out = [*HELD_OUT_MATERIALS, *HELD_OUT_DEFECTS]
     return captions(scenes, generator) + phrases + [*ANOMALOUS, *NORMAL, *SPOILED, *SOUND, *held_out, *PROMPT_WORDS]

@@ -1,4 +1,4 @@
-"""Defects, drawn by code of their own: each gives what to paint and how opaquely.
+"""Drawing functions of defects; each returns paint and opacity.
 
 A defect takes a ``Spot`` and returns ``(paint (n, 3, H, W), opacity (n, H, W))``.
 """
@@ -17,7 +17,7 @@ from nano.spots import Defect, Painted, Spot, line, patch
 
 
 def scratch(spot: Spot) -> Painted:
-    """A thin, slightly bent line, lighter or darker."""
+    """Draw a thin, slightly bent line, lighter or darker."""
     bent = spot.x - spot.uniform(-0.006, 0.006) * spot.y**2
     opacity = line(bent, spot.y, spot.log_uniform(0.8, 2.6), spot.log_uniform(14, 100)) * spot.uniform(0.5, 1)
     lighter = spot.chance(0.6)[:, None]
@@ -25,7 +25,7 @@ def scratch(spot: Spot) -> Painted:
 
 
 def crack(spot: Spot) -> Painted:
-    """A dark, jagged line with a branch."""
+    """Draw a dark, jagged line with a branch."""
     length, width = spot.log_uniform(25, 110), spot.log_uniform(0.9, 3)
     opacity = torch.zeros_like(spot.y)
     for lean in (0.0, 0.7):
@@ -38,7 +38,7 @@ def crack(spot: Spot) -> Painted:
 
 
 def cut(spot: Spot) -> Painted:
-    """A straight slit: dark inside, light along its rims."""
+    """Draw a straight slit: dark inside, light along its rims."""
     width, length = spot.log_uniform(2, 5), spot.log_uniform(14, 60)
     inside, around = line(spot.x, spot.y, width, length), line(spot.x, spot.y, width + 3, length + 4)
     dark, light = spot.toned(0.05, 0.3), spot.toned(1.2, 1.6)
@@ -46,14 +46,14 @@ def cut(spot: Spot) -> Painted:
 
 
 def hair(spot: Spot) -> Painted:
-    """A long, thin, waving fiber of one color."""
+    """Draw a long, thin, curved fiber of one color."""
     wave = spot.uniform(2, 14) * (spot.y / spot.log_uniform(8, 40) + spot.uniform(0, 6)).sin()
     opacity = line(spot.x - wave, spot.y, spot.log_uniform(1, 2.4), spot.log_uniform(35, 140))
     return torch.where(spot.chance(0.5)[:, None], 0.3 * spot.color(), spot.color()).expand_as(spot.image), opacity
 
 
 def hole(spot: Spot) -> Painted:
-    """An irregular opening: dark, with a lit rim on one side."""
+    """Draw an irregular opening: dark, with a lit rim on one side."""
     depth = patch(spot, 3, 16, 0.12)
     rim = ((depth + 2.5).clamp(0, 1) - depth.clamp(0, 1)) * (spot.x > 0)
     dark = (0.15 * spot.color() * spot.chance(0.8)[:, None]).expand_as(spot.image)
@@ -61,19 +61,19 @@ def hole(spot: Spot) -> Painted:
 
 
 def stain(spot: Spot) -> Painted:
-    """A soft, ragged area through which the surface shows."""
+    """Draw a soft, ragged area through which the surface is visible."""
     depth = patch(spot, 6, 32, 0.35)
     opacity = (depth / spot.log_uniform(1, 8)).clamp(0, 1) * spot.uniform(0.35, 0.85)
     return spot.image * spot.color() * spot.uniform(0.4, 1)[:, None], opacity
 
 
 def dent(spot: Spot) -> Painted:
-    """Content drawn toward a center, one flank dark and one light."""
+    """Pull content toward a center, one flank dark and one light."""
     return _pressed(spot, sign=1.0)
 
 
 def bump(spot: Spot) -> Painted:
-    """Content pushed away from a center, with a highlight."""
+    """Push content away from a center, with a highlight."""
     return _pressed(spot, sign=-1.0)
 
 
@@ -89,14 +89,14 @@ def _pressed(spot: Spot, sign: float) -> Painted:
 
 
 def missing_part(spot: Spot) -> Painted:
-    """A large piece is gone: what lies behind shows."""
+    """Remove a large piece; the background becomes visible."""
     straight = spot.x + 0.15 * spot.noise(2)
     depth = torch.where(spot.chance(0.4), straight, patch(spot, 12, 40, 0.1))
     return spot.behind, (depth + 0.5).clamp(0, 1) * ((spot.y**2 + spot.x**2).sqrt() < spot.log_uniform(16, 70))
 
 
 def chip(spot: Spot) -> Painted:
-    """A small angular piece broken out."""
+    """Break out a small angular piece."""
     sides = spot.uniform(3, 6).floor()
     sector = 2 * math.pi / sides
     turn = torch.atan2(spot.y, spot.x * spot.uniform(0.6, 1))
@@ -107,7 +107,7 @@ def chip(spot: Spot) -> Painted:
 
 
 def dust(spot: Spot) -> Painted:
-    """Many fine light or dark specks around a place."""
+    """Draw many fine light or dark specks around a place."""
     pitch = spot.log_uniform(4, 9)
     row, column, seed = (spot.y / pitch).floor(), (spot.x / pitch).floor(), spot.uniform(1, 2)
     off = [(way / pitch) % 1 - 0.2 - 0.6 * hashed(row, column, seed + k) for k, way in enumerate((spot.y, spot.x))]
@@ -119,14 +119,14 @@ def dust(spot: Spot) -> Painted:
 
 
 def contamination(spot: Spot) -> Painted:
-    """A foreign body: opaque, with a grain and a color of its own."""
+    """Draw a foreign body: opaque, with its own grain and color."""
     depth = patch(spot, 3.5, 18, 0.3)
     grain = 1 + spot.uniform(0, 0.3) * spot.noise(1)
     return (spot.color() * grain[:, None]).clamp(0, 1), (depth + 0.5).clamp(0, 1)
 
 
 def discoloration(spot: Spot) -> Painted:
-    """A wide, soft change of hue or tone."""
+    """Change hue or tone in a wide, soft area."""
     radius = spot.log_uniform(10, 36)
     opacity = (1.6 * (-((spot.y / radius) ** 2) - (spot.x * spot.uniform(1, 2) / radius) ** 2).exp()).clamp(0, 1)
     gain = uniform(0.45, 1.6, (len(spot), 3, 1, 1), spot.generator)
@@ -134,7 +134,7 @@ def discoloration(spot: Spot) -> Painted:
 
 
 def broken_thread(spot: Spot) -> Painted:
-    """Structure torn sideways along a line."""
+    """Shift structure sideways along a line."""
     width, length = spot.log_uniform(3, 9), spot.log_uniform(16, 60)
     bell = (-((spot.x / width) ** 2) - (2 * spot.y / length) ** 4).exp()
     shift = spot.uniform(3, 9) * bell * torch.where(spot.chance(0.5), 1.0, -1.0)
@@ -143,7 +143,7 @@ def broken_thread(spot: Spot) -> Painted:
 
 
 def smear(spot: Spot) -> Painted:
-    """Content drawn out in one direction."""
+    """Smear content in one direction."""
     reach = spot.log_uniform(5, 16)
     zero = torch.zeros_like(spot.y)
     drawn = (
@@ -154,7 +154,7 @@ def smear(spot: Spot) -> Painted:
 
 
 def glue(spot: Spot) -> Painted:
-    """A clear drop: tinted, with a highlight and a dark edge."""
+    """Draw a clear drop: tinted, with a highlight and a dark edge."""
     depth = patch(spot, 6, 22, 0.15)
     edge = (-((depth - 1.5) ** 2) / 3).exp()
     shine = (-((spot.y + 4) ** 2 + (spot.x + 3) ** 2) / 8).exp()
@@ -180,7 +180,7 @@ DEFECT_PAINTERS: dict[str, Defect] = {
     "smear": smear,
     "glue": glue,
 }
-"""What draws each defect word."""
+"""Drawing function of each defect word."""
 
 
 def spoil(
@@ -197,15 +197,15 @@ def spoil(
 
     Args:
         image: ``(n, 3, H, W)``.
-        behind: What shows where a part is missing, ``(n, 3, H, W)``.
+        behind: Background that is visible where a part is missing, ``(n, 3, H, W)``.
         kinds: ``(n,)`` indices into ``painters``; -1 for none.
-        where: ``(n, H, W)``, the more the likelier the defect's center.
+        where: ``(n, H, W)``, likelihood of the defect's center.
         generator: Source of all randomness.
-        painters: What draws each kind.
+        painters: Drawing function of each kind.
         visible: A pixel counts as defective where any channel changed by more than this.
 
     Returns:
-        The images, and masks ``(n, H, W)`` bool of what visibly changed.
+        The images, and masks ``(n, H, W)`` bool of visible changes.
     """
     image, masks = image.clone(), torch.zeros(image.shape[0], *image.shape[2:], dtype=torch.bool)
     y, x = pixels((image.shape[2], image.shape[3]))

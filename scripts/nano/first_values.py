@@ -1,9 +1,9 @@
-"""First values that save a small vision tower much of its training: what texture is, it need not find out by itself.
+"""Initial weights that measure texture, which shortens the training of a small vision tower.
 
-Patch filters are pairs of Gabor filters and low cosines, positions are sines in channels of their own. The first block
-turns each pair's signed answers, which change with every pixel of shift, into their size, which does not. The second
-adds the mean over near patches. Further attention starts out looking at what is alike and near (Trockman and Kolter,
-"Mimetic initialization of self-attention layers", ICML 2023).
+Patch filters are pairs of Gabor filters and low-frequency cosines; positions are sines in separate channels. The first
+block turns the signed responses of each pair, which change with every pixel of shift, into their magnitude, which does
+not. The second adds the mean over nearby patches. Further attention is initialized to attend to similar and nearby
+tokens (Trockman and Kolter, "Mimetic initialization of self-attention layers", ICML 2023).
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ OPPONENTS = ((1.0, 1.0, 1.0), (1.0, -1.0, 0.0), (0.5, 0.5, -1.0))
 """Brightness and two opponent colors."""
 
 COSINES = (18, 5, 5)
-"""How many of the lowest cosines, of each of ``OPPONENTS``."""
+"""Number of lowest-frequency cosines of each of ``OPPONENTS``."""
 
 PAIRED = 2 * sum(turns for *_, turns in GABORS)
-"""How many channels of the first tokens are Gabor filters', even and odd in turn."""
+"""Number of channels of the first tokens with Gabor filters, even and odd in turn."""
 
 PLACE = 32
-"""How many, the last ones, are the positions'."""
+"""Number of channels, the last ones, with positions."""
 
 RATES = (1.0, 0.62, 0.38, 0.22, 0.12, 0.06, 0.03, 0.015)
-"""Of the position sines, in radians a patch."""
+"""Frequencies of the position sines, in radians per patch."""
 
 SHARP = 2.0
-"""How steeply the first block's units rise: the size of ``x`` is ``x tanh(0.85 SHARP x)``."""
+"""Steepness of the first block's units: the magnitude of ``x`` is ``x tanh(0.85 SHARP x)``."""
 
 NEARNESS = 0.8
-"""How sharply the second block looks at near patches."""
+"""Sharpness of the second block's attention to nearby patches."""
 
 FAINT, WEAK = 0.05, 0.2
-"""How much is left of the usual first values where others are written over them."""
+"""Share of the usual initial values that remains where others are written over them."""
 
 
 def set_first_values(vision: Any, generator: Generator) -> None:
@@ -71,9 +71,9 @@ def set_first_values(vision: Any, generator: Generator) -> None:
 
 
 def set_first_words(text: Any, generator: Generator) -> None:
-    """Overwrite word vectors and attention values of an untrained ``CLIPTextModel``, so that texts start well apart.
+    """Overwrite word vectors and attention values of an untrained ``CLIPTextModel``, to separate texts from the start.
 
-    The last position starts as the mean of the words before it: every text is its bag of words.
+    The last position starts as the mean of the words before it: every text is encoded as its bag of words.
     """
     table = text.embeddings.token_embedding.weight
     identity = torch.eye(table.shape[1])
@@ -85,7 +85,7 @@ def set_first_words(text: Any, generator: Generator) -> None:
 
 
 def gabor_filters(patch: int) -> Tensor:
-    """Even and odd Gabor filters in turn, in the patch's middle, free of brightness: ``(PAIRED, 3, patch, patch)``."""
+    """Return even and odd Gabor filters in turn, centered in the patch, with mean 0: ``(PAIRED, 3, patch, patch)``."""
     filters = []
     for channel, wave, turns in GABORS:
         window, planes = windowed_waves(patch, wave, turns, min(0.6 * wave, 0.35 * patch))
@@ -96,7 +96,7 @@ def gabor_filters(patch: int) -> Tensor:
 
 
 def cosine_filters(patch: int) -> Tensor:
-    """The lowest cosine filters, ``COSINES`` of each of ``OPPONENTS``.
+    """Return the lowest-frequency cosine filters, ``COSINES`` of each of ``OPPONENTS``.
 
     Returns:
         ``(sum(COSINES), 3, patch, patch)``, scaled so that images whose spectrum falls as ``1 / f`` give equal
@@ -112,7 +112,7 @@ def cosine_filters(patch: int) -> Tensor:
 
 
 def position_sines(side: int) -> Tensor:
-    """Sines and cosines of row and column, ``(side * side, PLACE)``."""
+    """Return sines and cosines of row and column, ``(side * side, PLACE)``."""
     waves = torch.arange(side)[:, None] * torch.tensor(RATES)
     axis = torch.cat((waves.sin(), waves.cos()), 1)
     rows, columns = axis[:, None].expand(-1, side, -1), axis[None].expand(side, -1, -1)
@@ -120,17 +120,17 @@ def position_sines(side: int) -> Tensor:
 
 
 def _tint(channel: int) -> Tensor:
-    """One of ``OPPONENTS`` at unit length, ``(3, 1, 1)``."""
+    """Return one of ``OPPONENTS`` at unit length, ``(3, 1, 1)``."""
     tint = torch.tensor(OPPONENTS[channel])
     unit: Tensor = tint / tint.norm()
     return unit[:, None, None]
 
 
 def _measure_sizes(mlp: Any, filters: int) -> None:
-    """Replace signed answers by their sizes: of a Gabor pair in the even channel; the odd one is left free.
+    """Replace signed responses by their magnitudes: of a Gabor pair in the even channel; the odd one becomes free.
 
-    ``quick_gelu(x) - quick_gelu(-x) = x`` takes an answer away, ``quick_gelu(x) + quick_gelu(-x)`` is its size. The
-    mean brightness and colors stay as they are.
+    ``quick_gelu(x) - quick_gelu(-x) = x`` removes a response, ``quick_gelu(x) + quick_gelu(-x)`` is its magnitude. Mean
+    brightness and colors stay unchanged.
     """
     width = mlp.fc1.in_features
     first, second = mlp.fc1.weight, mlp.fc2.weight
@@ -151,7 +151,7 @@ def _measure_sizes(mlp: Any, filters: int) -> None:
 
 
 def _average_nearby(attention: Any, heads: int) -> None:
-    """Let every head look at near patches, and write the mean of its share of the pairs' sizes beside them."""
+    """Let every head attend to nearby patches and write the mean of its share of the pairs' magnitudes beside them."""
     for part in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
         part.weight.mul_(WEAK)
     width = attention.q_proj.in_features
@@ -169,7 +169,7 @@ def _average_nearby(attention: Any, heads: int) -> None:
 
 
 def _query_key(width: int, heads: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Query and key matrices whose product, for each head, is near a multiple of the identity plus noise."""
+    """Return query and key matrices whose product, for each head, is nearly a multiple of the identity plus noise."""
     queries, keys = [], []
     for _ in range(heads):
         left, size, right = torch.linalg.svd(0.7 * _normal(width, generator) + 0.7 * torch.eye(width))

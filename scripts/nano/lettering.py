@@ -1,4 +1,4 @@
-"""Lettering of our own: capitals and digits as strokes, set in lines that are straight or bent round a center."""
+"""Lettering: capitals and digits as strokes, in lines that are straight or bent around a center."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ STROKES: dict[str, str] = {
     "/": "06 40",
     " ": "",
 }
-"""Each sign as polylines over a grid of 5 columns and 7 rows: "column row" of every point, lines parted by commas."""
+"""Each sign as polylines over a grid of 5 columns and 7 rows: "column row" of every point, commas between lines."""
 
 ROWS, COLUMNS = 56, 40
-"""Samples of a sign's cell, which reaches half a grid step beyond the outermost points."""
+"""Samples of a sign's cell, which extends half a grid step beyond the outermost points."""
 
 
 @cache
 def signs() -> Tensor:
-    """Distance of every place of a sign's cell to its strokes, in grid steps: ``(signs, ROWS, COLUMNS)``."""
+    """Return the distance of each sample of a sign's cell to its strokes, in grid steps: ``(signs, ROWS, COLUMNS)``."""
     y = (torch.arange(ROWS) + 0.5) * 8 / ROWS - 1
     x = (torch.arange(COLUMNS) + 0.5) * 6 / COLUMNS - 1
     place = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)
@@ -76,10 +76,10 @@ def _distance(place: Tensor, strokes: str) -> Tensor:
 
 
 def lettering(down: Tensor, across: Tensor, height: Tensor, generator: Generator) -> Tensor:
-    """One to three lines of random signs about the origin of a frame.
+    """Draw one to three lines of random signs around the origin of a frame.
 
     Args:
-        down: ``(n, H, W)``: place of every pixel in the frame, from top to bottom, in pixels.
+        down: ``(n, H, W)``: position of each pixel in the frame, from top to bottom, in pixels.
         across: ``(n, H, W)``: the same from left to right.
         height: ``(n, 1, 1)``: height of the capitals, in pixels.
         generator: Source of the text, its weight, slant and width.
@@ -111,7 +111,7 @@ def lettering(down: Tensor, across: Tensor, height: Tensor, generator: Generator
 
 
 def barcode(down: Tensor, across: Tensor, height: Tensor, generator: Generator) -> Tensor:
-    """Bars of uneven width in a rectangle about the origin; arguments and result as ``lettering``'s."""
+    """Draw bars of uneven width in a rectangle around the origin; arguments and result as in ``lettering``."""
     count = len(down)
     pitch = per_image(uniform(1.5, 4, (count,), generator))
     bar = hashed((across / pitch).floor(), torch.zeros_like(across), per_image(uniform(1, 2, (count,), generator)))

@@ -1,4 +1,4 @@
-"""The training loop: seeded batches, a schedule, checkpoints that a kill cannot spoil, a log."""
+"""Training loop: seeded batches, a schedule, atomic checkpoints, a log."""
 
 from __future__ import annotations
 
@@ -35,61 +35,61 @@ from nano.views import PARTS, Views, draw_views
 CHECKPOINT, LOG, EXPORT = "checkpoint.pt", "log.csv", "nano"
 
 Teaching = Literal["all", "words", "captions"]
-"""``captions``: images against captions alone. ``words``: and patches against words. ``all``: and patches against the
-spectra about them, and in every other step views of a scene against each other."""
+"""``captions``: images against captions only. ``words``: also patches against words. ``all``: also patches against the
+spectra around them and, in every other step, views of a scene against each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How nano is trained."""
+    """Recipe of nano's training."""
 
     steps: int = 1800
-    """Optimizer steps in all."""
+    """Total number of optimizer steps."""
 
     batch: int = 24
-    """Images of half side per step; a step of whole images takes a sixth."""
+    """Images of half side per step; a step of full-size images has a sixth of them."""
 
     whole_every: int = 8
-    """Every so many steps, of each kind, the images are ``IMAGE_SIZE`` pixels wide, else half of it."""
+    """Interval, in steps of each kind, at which images are ``IMAGE_SIZE`` pixels wide instead of half of it."""
 
     learning_rate: float = 1e-3
-    """AdamW's peak rate."""
+    """Peak learning rate of AdamW."""
 
     warmup: int = 80
-    """Steps in which the rate rises."""
+    """Number of steps in which the learning rate rises."""
 
     decay: float = 0.5
-    """Share of the steps, at the end, in which the rate falls to nothing."""
+    """Share of the steps, at the end, in which the learning rate falls to 0."""
 
     weight_decay: float = 0.05
-    """AdamW's weight decay of matrices."""
+    """Weight decay of matrices in AdamW."""
 
     teaching: Teaching = "all"
-    """What teaches."""
+    """Objectives of the training."""
 
     parts: float = PARTS
-    """Share of the steps of views that show parts, as inspection sees them, and their wear."""
+    """Share of the steps of views that show parts as in inspection, and their wear."""
 
     seed: int = 0
-    """Every random draw follows from this number."""
+    """Seed of all random draws."""
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0: up, level, and down to nothing."""
+        """Return the learning rate of a step, counted from 0: it rises, stays level, and falls to 0."""
         up = (step + 1) / self.warmup
         down = (self.steps - step) / (self.decay * self.steps)
         return self.learning_rate * min(1.0, up, down)
 
 
 def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 120.0) -> Learner:
-    """Train nano, or go on from the checkpoint in ``folder``; write checkpoints and a log.
+    """Train nano, or resume from the checkpoint in ``folder``; write checkpoints and a log.
 
     Args:
-        recipe: How.
-        folder: For checkpoint and log.
+        recipe: Recipe of the training.
+        folder: Folder of checkpoint and log.
         checkpoint_seconds: Time between checkpoints.
 
     Raises:
-        RunError: The checkpoint is another recipe's.
+        RunError: The checkpoint belongs to another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     learner = build_learner(recipe.seed)
@@ -117,22 +117,22 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 120.0) ->
 
 
 def build_learner(seed: int) -> Learner:
-    """The untrained learner of a seed."""
+    """Build the untrained learner of a seed."""
     tokenizer = build_tokenizer(derived_generator(seed, "tokenizer"))
     return Learner(build_clip(tokenizer, seed), tokenizer, seed)
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one step learns from.
+    """Data of one step.
 
     Attributes:
-        seen: Scenes and what is known of them, or views of scenes.
-        images: All images of them, ``(n, 3, H, W)``.
+        seen: Scenes with their ground truth, or views of scenes.
+        images: All of their images, ``(n, 3, H, W)``.
         captions: A text for each scene; none for views.
-        spectra: The spectrum about each patch, ``(n, N, CHANNELS)``; none where it does not teach.
+        spectra: Spectrum around each patch, ``(n, N, CHANNELS)``; none if it is not an objective.
         corner: Row and column, in the full grid of positions, of the images' upper left patch.
-        generator: Source of what the step still draws.
+        generator: Source of further draws in the step.
     """
 
     seen: Scenes | Views
@@ -144,7 +144,7 @@ class Lesson:
 
 
 def draw_lesson(recipe: Recipe, step: int) -> Lesson:
-    """The data of one step, which follow from the seed and the step alone."""
+    """Draw the data of one step, which depend on the seed and the step only."""
     generator = derived_generator(recipe.seed, "pretraining", step)
     of_views = recipe.teaching == "all" and step % 2 == 1
     turn = step // 2 if recipe.teaching == "all" else step
@@ -166,7 +166,7 @@ def draw_lesson(recipe: Recipe, step: int) -> Lesson:
 
 
 def lesson_losses(learner: Learner, recipe: Recipe, lesson: Lesson) -> dict[str, Tensor]:
-    """The weighted losses of one step."""
+    """Compute the weighted losses of one step."""
     losses: dict[str, Tensor] = {}
     with torch.autocast("cpu", torch.bfloat16):
         middle, last = learner.see(lesson.images, lesson.corner)
@@ -203,7 +203,7 @@ def export(learner: Learner, folder: Path) -> None:
 
 
 def _lessons(recipe: Recipe, done: int) -> Iterator[Lesson]:
-    """The lessons that are left, each drawn by a second thread while the one before is learned."""
+    """Yield the remaining lessons; a second thread draws each while the one before is trained on."""
     with ThreadPoolExecutor(1) as drawing:
         coming = drawing.submit(draw_lesson, recipe, done)
         for step in range(done, recipe.steps):
@@ -247,7 +247,7 @@ def _save(
 
 
 def _forget_log(folder: Path, step: int) -> None:
-    """Drop the log's lines after the checkpoint's step: they come again."""
+    """Delete the log's lines after the checkpoint's step: they will be written again."""
     path = folder / LOG
     if path.exists():
         head, *lines = path.read_text().splitlines(keepends=True)

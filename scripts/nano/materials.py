@@ -1,4 +1,4 @@
-"""Materials as gray relief, ``(n, H, W)`` of range about 0..1. Lengths are in pixels, whatever the image's size."""
+"""Materials as gray relief, ``(n, H, W)`` of range about 0..1. Lengths are in pixels, independent of the image size."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Material = Callable[[int, Size, Generator], Tensor]
 
 
 def woven_fabric(count: int, size: Size, generator: Generator) -> Tensor:
-    """Threads that go over and under each other."""
+    """Draw threads that go over and under each other."""
     return _threads(count, size, generator, step=1)
 
 
 def twill(count: int, size: Size, generator: Generator) -> Tensor:
-    """Threads that go over two and under two, each row moved by one: diagonal ribs."""
+    """Draw threads that go over two and under two, each row shifted by one: diagonal ribs."""
     return _threads(count, size, generator, step=2)
 
 
@@ -36,7 +36,7 @@ def _threads(count: int, size: Size, generator: Generator, step: int) -> Tensor:
 
 
 def knitted_wool(count: int, size: Size, generator: Generator) -> Tensor:
-    """Columns of V-shaped loops."""
+    """Draw columns of V-shaped loops."""
     y, x = turned(count, size, generator, 20)
     pitch = per_image(log_uniform(6, 16, (count,), generator))
     column = x / pitch % 1
@@ -45,13 +45,13 @@ def knitted_wool(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def brushed_metal(count: int, size: Size, generator: Generator) -> Tensor:
-    """Fine lines in one direction."""
+    """Draw fine lines in one direction."""
     stretch = log_uniform(12, 50, (count,), generator)
     return flattened(gaussian_noise(uniform(0.4, 1.2, (count,), generator), size, generator, stretch=stretch))
 
 
 def machined_metal(count: int, size: Size, generator: Generator) -> Tensor:
-    """Grooves of a tool, straight or round a center."""
+    """Draw grooves of a tool, straight or around a center."""
     y, x = turned(count, size, generator)
     center = per_image(uniform(0, 128, (count,), generator))
     round_grooves = per_image(chance(0.5, (count,), generator))
@@ -62,12 +62,12 @@ def machined_metal(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def cast_iron(count: int, size: Size, generator: Generator) -> Tensor:
-    """Grainy noise."""
+    """Draw grainy noise."""
     return flattened(gaussian_noise(uniform(0.5, 1.2, (count,), generator), size, generator))
 
 
 def wood(count: int, size: Size, generator: Generator) -> Tensor:
-    """Warped growth rings with pores along them."""
+    """Draw warped growth rings with pores along them."""
     y, x = turned(count, size, generator)
     warp = gaussian_noise(uniform(1.8, 2.6, (count,), generator), size, generator)
     bent = per_image(uniform(1, 5, (count,), generator))
@@ -76,41 +76,41 @@ def wood(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def leather(count: int, size: Size, generator: Generator) -> Tensor:
-    """Grains between creases."""
+    """Draw grains between creases."""
     nearest, second, value = voronoi(count, size, generator)
     return ((second - nearest) * 2.5).clamp(0, 1) * (0.8 + 0.2 * value)
 
 
 def granite(count: int, size: Size, generator: Generator) -> Tensor:
-    """Grains, each of its own shade."""
+    """Draw grains, each with its own shade."""
     _, _, value = voronoi(count, size, generator)
     return value + _speck(count, size, generator, 0.1)
 
 
 def marble(count: int, size: Size, generator: Generator) -> Tensor:
-    """Thin veins over clouds."""
+    """Draw thin veins over clouds."""
     field = gaussian_noise(uniform(1.6, 2.2, (count,), generator), size, generator)
     veins = (-field.abs() * per_image(uniform(4, 12, (count,), generator))).exp()
     return 0.6 + 0.2 * field.flip(1) - 0.5 * veins
 
 
 def paper(count: int, size: Size, generator: Generator) -> Tensor:
-    """Faint fibers."""
+    """Draw faint fibers."""
     return flattened(gaussian_noise(uniform(0.2, 0.8, (count,), generator), size, generator))
 
 
 def plastic(count: int, size: Size, generator: Generator) -> Tensor:
-    """Almost nothing: a slow change of tone."""
+    """Draw a slow change of tone."""
     return flattened(gaussian_noise(uniform(2.4, 3, (count,), generator), size, generator))
 
 
 def tiles(count: int, size: Size, generator: Generator) -> Tensor:
-    """Square tiles with joints."""
+    """Draw square tiles with joints."""
     return _masonry(count, size, generator, offset=0.0, ratio=1.0)
 
 
 def brick(count: int, size: Size, generator: Generator) -> Tensor:
-    """Rows of bricks, every other moved by half."""
+    """Draw rows of bricks, every other shifted by half a brick."""
     return _masonry(count, size, generator, offset=0.5, ratio=0.45)
 
 
@@ -126,19 +126,19 @@ def _masonry(count: int, size: Size, generator: Generator, offset: float, ratio:
 
 
 def carpet(count: int, size: Size, generator: Generator) -> Tensor:
-    """Tufts: noise of one fine scale."""
+    """Draw tufts: noise of one fine scale."""
     return flattened(1.3 * gaussian_noise(uniform(0, 0.3, (count,), generator), size, generator))
 
 
 def concrete(count: int, size: Size, generator: Generator) -> Tensor:
-    """Clouds with small pits."""
+    """Draw clouds with small pits."""
     nearest, _, value = voronoi(count, size, generator)
     clouds = flattened(gaussian_noise(uniform(1, 1.8, (count,), generator), size, generator))
     return clouds - ((0.18 * value - nearest) * 12).clamp(0, 0.7)
 
 
 def wire_mesh(count: int, size: Size, generator: Generator) -> Tensor:
-    """Wires across dark gaps."""
+    """Draw wires across dark gaps."""
     y, x = turned(count, size, generator)
     pitch = per_image(log_uniform(7, 20, (count,), generator))
     width = per_image(uniform(0.15, 0.32, (count,), generator))
@@ -147,13 +147,13 @@ def wire_mesh(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def foam(count: int, size: Size, generator: Generator) -> Tensor:
-    """Round pores of several sizes."""
+    """Draw round pores of several sizes."""
     nearest, _, value = voronoi(count, size, generator)
     return 1 - ((0.2 + 0.3 * value - nearest) * 6).clamp(0, 1)
 
 
 def circuit_board(count: int, size: Size, generator: Generator) -> Tensor:
-    """Conductors along a grid and round pads."""
+    """Draw conductors along a grid and round pads."""
     y, x = turned(count, size, generator, 5)
     pitch = per_image(log_uniform(6, 14, (count,), generator))
     y, x = y / pitch, x / pitch
@@ -167,21 +167,21 @@ def circuit_board(count: int, size: Size, generator: Generator) -> Tensor:
 
 
 def glass(count: int, size: Size, generator: Generator) -> Tensor:
-    """Soft reflections in bands."""
+    """Draw soft reflections in bands."""
     y, _ = turned(count, size, generator)
     slow = gaussian_noise(uniform(2.2, 3, (count,), generator), size, generator)
     return 0.5 + 0.5 * (2 * math.pi * y / per_image(log_uniform(50, 200, (count,), generator)) + 0.5 * slow).sin()
 
 
 def cork(count: int, size: Size, generator: Generator) -> Tensor:
-    """Pressed granules with dark specks."""
+    """Draw pressed granules with dark specks."""
     nearest, second, value = voronoi(count, size, generator)
     granules = 0.5 * value + 0.5 * ((second - nearest) * 4).clamp(0, 1)
     return granules - 0.8 * (gaussian_noise(uniform(1, 1.4, (count,), generator), size, generator) > 1.8).float()
 
 
 def ribbed_rubber(count: int, size: Size, generator: Generator) -> Tensor:
-    """Broad round ribs."""
+    """Draw broad round ribs."""
     y, _ = turned(count, size, generator)
     return (math.pi * (y / per_image(log_uniform(5, 18, (count,), generator)) % 1)).sin()
 
@@ -214,4 +214,4 @@ MATERIAL_RELIEFS: dict[str, Material] = {
     "cork": cork,
     "ribbed rubber": ribbed_rubber,
 }
-"""The relief of each material word."""
+"""Drawing function of each material word."""

@@ -1,4 +1,4 @@
-"""What nano learns: captions for images; for patches words, how they look without a defect, spectra, and views."""
+"""Objectives of nano: captions of images; words, clean pixels, spectra and views of patches."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ GROUP_WEIGHTS = {"material": 0.5, "colour": 0.5, "shape": 0.5, "defect": 1.0}
 """Weight of each group of words."""
 
 IMAGE_WEIGHT, MIDDLE_WEIGHT, ANOMALY_WEIGHT, OCCUPANCY_WEIGHT, CLEAN_WEIGHT = 0.5, 0.5, 2.0, 2.0, 4.0
-"""Weights of the caption contrast, of all words read from the middle block, of defect against none, of where in the
-patch the defect lies, and of the clean patch."""
+"""Weights of the caption contrast, of all words read from the middle block, of defect against none, of the defect's
+position in the patch, and of the clean patch."""
 
 PLAIN_WEIGHT = 1.0
-"""Weight of the words told from the raw tokens by a linear layer, which text has no part in."""
+"""Weight of the words predicted from the raw tokens by a linear layer, without text."""
 
 WORDS_WEIGHT = 0.5
-"""Weight of captions and words together, beside spectra and views."""
+"""Weight of captions and words together, relative to spectra and views."""
 
 SPECTRUM_WEIGHT, DISTANCE_WEIGHT = 3.0, 1.0
-"""Weights of telling the spectrum about a patch, and of lying as far apart as spectra do."""
+"""Weights of predicting the spectrum around a patch, and of matching distances between spectra."""
 
 CONTRAST_WEIGHT, FAMILIAR_WEIGHT = 0.5, 1.0
-"""Weights of finding a patch again in another view, and of calling defective patches unfamiliar."""
+"""Weights of matching a patch in another view, and of defective patches being unfamiliar."""
 
 TEMPERATURE, FAMILIAR_TEMPERATURE = 0.1, 0.05
-"""Of the contrast, and of the soft maximum over the patches of the two sound views."""
+"""Temperatures of the contrast, and of the soft maximum over the patches of the two views without defect."""
 
 DEFECTIVE_SHARE = 4.0
-"""How much more a defective patch counts than a sound one."""
+"""Weight of a defective patch relative to a clean one."""
 
 COMPARED = 384
 """Patches whose distances across images are compared."""
 
 SOUGHT = 4
-"""One in so many patches is looked for in the other view."""
+"""Inverse of the share of patches that are matched in the other view."""
 
 NEAR = 1.5
-"""Within so many patches of the right place no patch is wrong."""
+"""Distance from the right position, in patches, within which no patch is a negative."""
 
 LEAST_DEFECT = 0.06
-"""Share of a patch's pixels from which on it is defective."""
+"""Share of defective pixels from which a patch is defective."""
 
 
 def caption_loss(learner: Learner, tokens: Tensor, captions: list[str]) -> Tensor:
-    """CLIP's symmetric contrast of images and captions; equal captions are no negatives of each other."""
+    """Compute CLIP's symmetric contrast of images and captions; equal captions are not negatives of each other."""
     images, texts = learner.embed(tokens[:, 0]), learner.read(captions)
     logits = learner.clip.logit_scale.exp().clamp(max=100) * images @ texts.T
     same = torch.tensor([[one == other for other in captions] for one in captions]) & ~torch.eye(
@@ -64,13 +64,13 @@ def caption_loss(learner: Learner, tokens: Tensor, captions: list[str]) -> Tenso
 def patch_losses(
     learner: Learner, middle: Tensor, last: Tensor, truth: PatchWords, generator: Generator
 ) -> dict[str, Tensor]:
-    """Losses of the patch objectives by name, weighted.
+    """Compute the weighted losses of the patch objectives by name.
 
     Args:
         learner: Nano and its heads.
         middle: ``(n, 1 + N, D)``, raw tokens of the middle block.
         last: The same of the last block.
-        truth: What lies under the patches.
+        truth: Ground truth of the patches.
         generator: Source of the phrases' forms.
     """
     vectors = learner.read(_phrases(generator))
@@ -105,14 +105,14 @@ def patch_losses(
 def spectrum_losses(
     learner: Learner, middle: Tensor, last: Tensor, spectra: Tensor, generator: Generator
 ) -> dict[str, Tensor]:
-    """Losses of telling spectra, by a linear layer that is thrown away and by the distances between patches.
+    """Compute the losses of predicting spectra, by an auxiliary linear layer and by the distances between patches.
 
     Args:
         learner: Nano and its heads.
         middle: ``(n, 1 + N, D)``, raw tokens of the middle block.
         last: The same of the last block.
-        spectra: ``(n, N, CHANNELS)``, what ``log_spectra`` gives.
-        generator: Chooses the patches whose distances across images are compared.
+        spectra: ``(n, N, CHANNELS)``, from ``log_spectra``.
+        generator: Source of the choice of patches whose distances across images are compared.
     """
     target = learner.standardized(spectra)
     some = torch.randperm(target.shape[0] * target.shape[1], generator=generator)[:COMPARED]
@@ -131,14 +131,14 @@ def spectrum_losses(
 def view_losses(
     learner: Learner, middle: Tensor, last: Tensor, views: Views, generator: Generator
 ) -> dict[str, Tensor]:
-    """Losses of knowing patches again, and of knowing no defective patch.
+    """Compute the losses of matching patches between views, and of defective patches matching none.
 
     Args:
         learner: Nano and its heads.
         middle: ``(3 n, 1 + N, D)``, raw tokens of the middle block, view by view.
         last: The same of the last block.
-        views: What was seen.
-        generator: Chooses the patches that are looked for.
+        views: Views of the scenes.
+        generator: Source of the choice of patches to match.
     """
     amount = F.avg_pool2d(views.defects, PATCH).flatten(1)
     defective, sound = amount >= LEAST_DEFECT, amount == 0
@@ -169,18 +169,18 @@ def _contrast(
     strangers: Tensor,
     generator: Generator,
 ) -> Tensor:
-    """Cross entropy of finding a view's patches again among those of another (InfoNCE).
+    """Compute the cross entropy of matching a view's patches among those of another (InfoNCE).
 
-    Patches of the same scene are no negatives where they lie near the right one or on the same surface.
+    Patches of the same scene are not negatives if they are near the right one or on the same surface.
 
     Args:
         unit: ``(3, n, N, D)``, patches of unit length.
-        views: What was seen.
-        one: The view whose patches are looked for, some of them.
-        other: The view they are looked for in.
-        sound: ``(n, N)``, which of them can be found; all if None.
-        strangers: ``(m, D)``, more patches that are wrong.
-        generator: Chooses the patches.
+        views: Views of the scenes.
+        one: View of which some patches are matched.
+        other: View in which they are matched.
+        sound: ``(n, N)``, true for patches that can be matched; all if None.
+        strangers: ``(m, D)``, further negatives.
+        generator: Source of the choice of patches.
     """
     _, count, patches, _ = unit.shape
     side = views.images.shape[-1]
@@ -204,7 +204,7 @@ def _contrast(
 
 
 def _places(views: Views, one: int, other: int) -> tuple[Tensor, Tensor]:
-    """Where in another view a view's patches lie, ``(n, N, 2)`` in pixels from its center, and whether in full."""
+    """Return the positions ``(n, N, 2)`` of a view's patches in another, from its center in pixels, and if they fit."""
     side = views.images.shape[-1]
     scene = centers(side, PATCH) @ views.turns[one].mT + views.moves[one][:, None]
     places = (scene - views.moves[other][:, None]) @ torch.linalg.inv(views.turns[other]).mT
@@ -212,25 +212,25 @@ def _places(views: Views, one: int, other: int) -> tuple[Tensor, Tensor]:
 
 
 def _surface(surfaces: Tensor) -> Tensor:
-    """1 and 2 for patches that lie on one of a scene's two surfaces in full, 0 elsewhere: ``(n, N)``."""
+    """Return 1 and 2 for patches completely on one of a scene's two surfaces, 0 elsewhere: ``(n, N)``."""
     highest, lowest = F.max_pool2d(surfaces, PATCH).flatten(1), -F.max_pool2d(-surfaces, PATCH).flatten(1)
     return torch.where(lowest > 0.99, 2, torch.where(highest < 0.01, 1, 0))
 
 
 def _distances_differ(points: Tensor, target: Tensor) -> Tensor:
-    """How far the distances of ``(..., N, D)`` are from those of ``(..., N, K)``, both per root of channel."""
+    """Compare distances of ``(..., N, D)`` with those of ``(..., N, K)``, both divided by the root of the channels."""
     found, wanted = (_root_mean_square(values) for values in (points, target))
     return (found - wanted).square().mean() / wanted.square().mean()
 
 
 def _root_mean_square(points: Tensor) -> Tensor:
-    """The root mean square difference of all pairs, ``(..., N, N)``."""
+    """Compute the root mean square difference of all pairs, ``(..., N, N)``."""
     squares = torch.cdist(points, points, compute_mode="use_mm_for_euclid_dist").square()
     return (squares / points.shape[-1] + 1e-4).sqrt()
 
 
 def _importance(group: str) -> Tensor:
-    """The weight of each word of a group."""
+    """Return the weight of each word of a group."""
     importance = torch.ones(len(GROUPS[group]))
     if group == "defect":
         importance[:-1] = DEFECTIVE_SHARE
@@ -238,7 +238,7 @@ def _importance(group: str) -> Tensor:
 
 
 def _phrases(generator: Generator) -> list[str]:
-    """Each group's words in a form drawn for the group, then a phrase for any defect and one for none."""
+    """Return each group's words in a randomly drawn form, then a phrase for any defect and one for none."""
 
     def one_of(forms: tuple[str, ...]) -> str:
         return forms[int(integers(0, len(forms) - 1, (), generator))]

@@ -1,6 +1,6 @@
-"""Parts as inspection sees them: one before the camera, an array, or a close-up.
+"""Parts as in inspection: a single part, an array of parts, or a close-up.
 
-They have holes, rims, grooves and prints of their own. All of that belongs there and is no defect.
+They have holes, rims, grooves and prints, which belong to the part and are not defects.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from nano.lettering import barcode, lettering
 from nano.shapes import outline
 
 FRAME = 256
-"""Side of the picture, in pixels, that a smaller one is a window of."""
+"""Side of the whole picture, in pixels; a smaller picture is a window of it."""
 
 SINGLE, ARRAY, CLOSE = range(3)
-"""One part, equal parts in rows, a face that fills the picture."""
+"""Single part, equal parts in rows, face that fills the picture."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of ``n`` images lie; fields are ``(n, H, W)``, in pixels.
+    """Layout of the parts of ``n`` images; fields are ``(n, H, W)``, in pixels.
 
     Attributes:
         kinds: ``(n,)``: ``SINGLE``, ``ARRAY`` or ``CLOSE``.
         shapes: ``(n,)`` indices into ``SHAPES``; -1 for close faces.
         y, x: From the center of the nearest part, along its own axes.
-        depth: How deep inside the outline; negative outside.
-        radius: ``(n, 1, 1)``: about the size of a part.
+        depth: Signed distance to the outline, positive inside.
+        radius: ``(n, 1, 1)``: approximate size of a part.
     """
 
     kinds: Tensor
@@ -47,17 +47,17 @@ class Layout:
 
     @property
     def away(self) -> Tensor:
-        """Distance to the center."""
+        """Return the distance to the center."""
         return (self.y**2 + self.x**2).sqrt()
 
     @property
     def turn(self) -> Tensor:
-        """Angle round the center, in radians."""
+        """Return the angle around the center, in radians."""
         return torch.atan2(self.y, self.x)
 
 
 def lay_out(count: int, size: Size, corner: tuple[int, int], generator: Generator) -> Layout:
-    """Place parts in the picture of which ``size`` at ``corner``, in pixels, is seen."""
+    """Place parts in the picture of which the window of ``size`` at ``corner``, in pixels, is visible."""
 
     def drawn(low: float, high: float) -> Tensor:
         return per_image(uniform(low, high, (count,), generator))
@@ -83,7 +83,7 @@ def lay_out(count: int, size: Size, corner: tuple[int, int], generator: Generato
 
 
 def holes(layout: Layout, generator: Generator) -> Tensor:
-    """Distance to the nearest of bore, bolt holes and a grid of holes; negative inside: ``(n, H, W)``."""
+    """Return the distance to the nearest of bore, bolt holes and a grid of holes; negative inside: ``(n, H, W)``."""
     count, away, radius = len(layout), layout.away, layout.radius
 
     def drawn(low: float, high: float) -> Tensor:
@@ -112,7 +112,7 @@ def holes(layout: Layout, generator: Generator) -> Tensor:
 
 
 def marks(layout: Layout, generator: Generator) -> Tensor:
-    """Coverage with print, ``(n, H, W)``: lettering, bars or a sign, up to two, straight or bent round the center."""
+    """Draw coverage with print, ``(n, H, W)``: up to two of lettering, bars and signs, straight or bent."""
     covered = torch.zeros_like(layout.depth)
     for probability in (0.75, 0.4):
         covered = torch.maximum(
@@ -142,12 +142,12 @@ def _mark(layout: Layout, generator: Generator) -> Tensor:
 
 
 def finish(surface: Tensor, layout: Layout, inside: Tensor, generator: Generator) -> Tensor:
-    """Turned rings with a highlight, steps and grooves along the outline, and lit edges, on ``(n, 3, H, W)``.
+    """Add turned rings with a highlight, steps and grooves along the outline, and lit edges to ``(n, 3, H, W)``.
 
     Args:
-        surface: The bare material.
-        layout: The parts.
-        inside: Depth inside the material, holes counted: ``(n, H, W)``.
+        surface: Bare material.
+        layout: Layout of the parts.
+        inside: Depth inside the material, holes excluded: ``(n, H, W)``.
         generator: Source of all randomness.
     """
     count = len(layout)
@@ -168,8 +168,8 @@ def finish(surface: Tensor, layout: Layout, inside: Tensor, generator: Generator
     glare = (layout.turn - light).cos().abs() ** drawn(2, 16) + drawn(0, 0.6) * (
         (layout.turn - light - drawn(0.6, 1.4)).cos().abs() ** drawn(4, 20)
     )
-    look = (1 + drawn(0.02, 0.2) * groove) * (drawn(0.6, 1) + drawn(0, 0.6) * glare)
-    tone = torch.where(now_and_then(0.4), look, 1.0)
+    reflection = (1 + drawn(0.02, 0.2) * groove) * (drawn(0.6, 1) + drawn(0, 0.6) * glare)
+    tone = torch.where(now_and_then(0.4), reflection, 1.0)
     for _ in range(2):
         at, width = layout.radius * drawn(0.05, 0.6), drawn(0.6, 2.5)
         lined = (width - (layout.depth - at).abs() + 0.5).clamp(0, 1) * drawn(-0.5, 0.4)
@@ -180,7 +180,7 @@ def finish(surface: Tensor, layout: Layout, inside: Tensor, generator: Generator
 
 
 def lit(height: Tensor, generator: Generator) -> Tensor:
-    """What light from one side adds to the slopes of ``height``, ``(n, H, W)``, in pixels."""
+    """Return the brightness that light from one side adds to slopes of ``height``, ``(n, H, W)``, in pixels."""
     count = len(height)
     down, across = torch.gradient(height, dim=(1, 2))
     way = per_image(uniform(0, 2 * math.pi, (count,), generator))

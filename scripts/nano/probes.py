@@ -1,4 +1,4 @@
-"""What nano knows, measured on scenes it never saw: zero-shot from words alone, and linear probes of frozen tokens."""
+"""Probes of nano on scenes outside its training: zero-shot from words alone, and linear probes of frozen tokens."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from nano.tower import IMAGE_SIZE, MEAN, PATCH, STD
 from nano.twins import draw_twins
 
 BATCH = 32
-"""Images through the vision tower at once."""
+"""Batch size of the vision tower."""
 
 WORST = 2
-"""The patches of a part that its defect is told by."""
+"""Number of patches that make the score of a part."""
 
 RIDGE = 1e-2
 """Weight of the squared norm in linear probes, relative to the mean variance of the features."""
@@ -30,18 +30,18 @@ RIDGE = 1e-2
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Shares of 1, on scenes never trained on.
+    """Results of the probes, 0..1, on scenes that are not in the training.
 
     New pairs are pairs of known materials and colors that training leaves out. New concepts are two materials and two
     kinds of defect that it leaves out.
 
     Attributes:
         image_material: Zero-shot accuracy of the material of whole-surface images, new pairs.
-        image_color: The same of the color.
+        image_colour: The same of the color.
         retrieval: Share of new-pair images whose own caption is the nearest of 64.
         image_anomaly: Zero-shot AUROC of images with a defect against those without, new pairs.
         patch_material: Zero-shot accuracy of patches, new pairs.
-        patch_color: The same of the color.
+        patch_colour: The same of the color.
         patch_anomaly: Zero-shot AUROC of defective patches, new pairs.
         patch_anomaly_new: The same, new concepts.
         probe_anomaly: AUROC of a linear probe of raw patch tokens for defects, trained and tested on new concepts,
@@ -70,15 +70,15 @@ class Figures:
     probe_defect: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures by name, ready for JSON."""
+        """Return the results by name, ready for JSON."""
         return asdict(self)
 
 
 class Probe:
-    """A CLIP in `transformers`' format and its tokenizer, read as plain `transformers` would.
+    """CLIP in `transformers`' format and its tokenizer, loaded with plain `transformers`.
 
     Args:
-        clip: The model; it is put into evaluation mode.
+        clip: The model, which is set to evaluation mode.
         tokenizer: Its tokenizer.
     """
 
@@ -92,7 +92,7 @@ class Probe:
 
     @torch.no_grad()
     def tokens(self, images: Tensor) -> list[Tensor]:
-        """Raw outputs of every block, class token first: a ``(n, 1 + N, D)`` for each."""
+        """Return the raw outputs of every block, class token first: ``(n, 1 + N, D)`` each."""
         pixels = (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
         batches = [
             self.clip.vision_model(batch, interpolate_pos_encoding=True, output_hidden_states=True).hidden_states[1:]
@@ -102,27 +102,27 @@ class Probe:
 
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens of the last block in the space of texts, of unit length."""
+        """Project tokens of the last block into the text embedding space, normalized."""
         return F.normalize(self.clip.visual_projection(self.clip.vision_model.post_layernorm(tokens)), dim=-1)
 
     @torch.no_grad()
     def read(self, texts: list[str]) -> Tensor:
-        """Texts as unit vectors, ``(n, E)``."""
+        """Encode texts as unit vectors, ``(n, E)``."""
         ids = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")["input_ids"]
         return F.normalize(self.clip.get_text_features(ids).pooler_output, dim=-1)
 
     def words(self, group: str) -> Tensor:
-        """A unit vector for each word of a group: the mean over its phrases, ``(words, E)``."""
+        """Return a unit vector for each word of a group: the mean over its phrases, ``(words, E)``."""
         forms = [self.read([form.format(word) for word in GROUPS[group]]) for form in PHRASES[group]]
         return F.normalize(torch.stack(forms).mean(0), dim=-1)
 
     def anomaly_direction(self) -> Tensor:
-        """From the phrases for no defect to those for one, ``(E,)``."""
+        """Return the direction from phrases without defect to those with one, ``(E,)``."""
         return self.read(list(ANOMALOUS)).mean(0) - self.read(list(NORMAL)).mean(0)
 
 
 def measure(probe: Probe, *, count: int = 256, seed: int = 1) -> Figures:
-    """Measure all figures on ``count`` images for each palette and purpose, of ``IMAGE_SIZE`` pixels."""
+    """Measure all results on ``count`` images for each palette and purpose, of ``IMAGE_SIZE`` pixels."""
     pairs = _scenes(Palette.new_pairs(), count, derived_generator(seed, "new pairs"))
     last = probe.tokens(pairs.images)[-1]
     truth = patch_words(pairs, PATCH)
@@ -155,15 +155,15 @@ def measure(probe: Probe, *, count: int = 256, seed: int = 1) -> Figures:
 
 
 def linear_probe(features: Tensor, targets: Tensor, tested: Tensor) -> Tensor:
-    """Ridge regression in closed form on standardized features.
+    """Fit a ridge regression in closed form on standardized features and apply it.
 
     Args:
-        features: ``(n, D)`` to learn from.
-        targets: ``(n,)``, -1 or 1; both sides weigh the same.
-        tested: ``(m, D)``.
+        features: ``(n, D)``, training features.
+        targets: ``(n,)``, -1 or 1; both classes have the same weight.
+        tested: ``(m, D)``, test features.
 
     Returns:
-        ``(m,)`` scores, the higher the more like 1.
+        ``(m,)`` scores; higher means closer to 1.
     """
     mean, deviation = features.mean(0), features.std(0).clamp(min=1e-6)
     ones = torch.ones(len(features), 1, dtype=torch.float64)
@@ -191,14 +191,14 @@ def _auroc(scores: Tensor, defective: Tensor) -> float:
 
 
 def _retrieval(probe: Probe, images: Tensor, texts: list[str], among: int = 64) -> float:
-    """Share of images whose own caption is the nearest among ``among``."""
+    """Return the share of images whose own caption is the nearest among ``among``."""
     pairs = zip(torch.split(images, among), torch.split(probe.read(texts), among), strict=True)
     hits = [((seen @ read.T).argmax(1) == torch.arange(len(seen))).float() for seen, read in pairs]
     return float(torch.cat(hits).mean())
 
 
 def _probe_anomaly(learned: Tensor, tested: Tensor, labels: list[Tensor]) -> tuple[float, float]:
-    """AUROC and average precision of a linear probe of patch tokens."""
+    """Return AUROC and average precision of a linear probe of patch tokens."""
     kept = [label >= 0 for label in labels]
     targets = labels[0][kept[0]].float() * 2 - 1
     parts = [block[:, 1:].flatten(0, 1)[keep] for block, keep in zip((learned, tested), kept, strict=True)]
@@ -208,7 +208,7 @@ def _probe_anomaly(learned: Tensor, tested: Tensor, labels: list[Tensor]) -> tup
 
 
 def _probe_parts(probe: Probe, count: int, seed: int) -> list[tuple[float, float]]:
-    """Image AUROC and patch average precision on parts, by block."""
+    """Return image AUROC and patch average precision on parts, by block."""
     size, palette = (IMAGE_SIZE, IMAGE_SIZE), Palette.training()
     parts = [
         draw_twins(count // 2, size, (0, 0), palette, derived_generator(seed, "parts", part)) for part in ("a", "b")
@@ -227,7 +227,7 @@ def _probe_parts(probe: Probe, count: int, seed: int) -> list[tuple[float, float
 
 
 def _probe_material(last: list[Tensor], scenes: list[Scenes]) -> float:
-    """Accuracy for the background's material of images without objects."""
+    """Return the accuracy for the background's material of images without objects."""
     names = [one.materials[:, 0] for one in scenes]
     highest = max(int(name.max()) for name in names)
     targets = [(name == highest).float() * 2 - 1 for name in names]
@@ -237,7 +237,7 @@ def _probe_material(last: list[Tensor], scenes: list[Scenes]) -> float:
 
 
 def _probe_defect(last: list[Tensor], scenes: list[Scenes]) -> float:
-    """Accuracy for the kind of defect of defective patches."""
+    """Return the accuracy for the kind of defect of defective patches."""
     kinds = [F.max_pool2d(one.defects.float()[:, None], PATCH).flatten(1).long().flatten() for one in scenes]
     kept = [patch_words(one, PATCH).defective.flatten() == 1 for one in scenes]
     highest = max(int(kind.max()) for kind in kinds)

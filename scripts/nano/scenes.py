@@ -1,4 +1,4 @@
-"""Scenes: a surface or objects on it, lit, now and then with defects, and all that is known of them."""
+"""Scenes: a surface with or without objects, lit, sometimes with defects, and their ground truth."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from nano.words import (
 )
 
 SMALLEST_DEFECT = 10
-"""Visible pixels below which a defect is taken back."""
+"""Number of visible pixels below which a defect is removed again."""
 
 
 @dataclass(frozen=True)
 class Palette:
-    """What scenes may hold.
+    """Allowed content of scenes.
 
     Attributes:
         surfaces: ``(k, 2)`` allowed pairs of indices into ``MATERIALS`` and ``COLORS``.
@@ -47,17 +47,17 @@ class Palette:
 
     @classmethod
     def training(cls) -> Self:
-        """All but what is held out."""
+        """Return everything that is not held out."""
         return cls._where(materials_out=False, pairs_out=False, defects_out=False)
 
     @classmethod
     def new_pairs(cls) -> Self:
-        """Known words in pairs of material and color never trained on."""
+        """Return known words in pairs of material and color that are not in the training."""
         return cls._where(materials_out=False, pairs_out=True, defects_out=False)
 
     @classmethod
     def new_concepts(cls) -> Self:
-        """Materials and defects never trained on."""
+        """Return materials and defects that are not in the training."""
         return cls._where(materials_out=True, pairs_out=None, defects_out=True)
 
     @classmethod
@@ -76,12 +76,12 @@ class Palette:
 
 @dataclass(frozen=True)
 class Scenes:
-    """A batch of scenes. Layer 0 is the background, layer 1 the objects; without objects -1 stands for their words.
+    """Batch of scenes. Layer 0 is the background, layer 1 the objects; without objects their words are -1.
 
     Attributes:
         images: ``(n, 3, H, W)`` of range 0..1.
         clean: The same without defects and noise.
-        objects: ``(n, H, W)``, how much of each pixel is object, 0..1.
+        objects: ``(n, H, W)``, share of each pixel that is object, 0..1.
         defects: ``(n, H, W)`` int64: index into ``DEFECTS``, -1 where there is none.
         materials, colors, prints: ``(n, 2)`` indices, one for each layer.
         shapes, arrangements, lights, exposures: ``(n,)`` indices.
@@ -107,11 +107,11 @@ def draw_scenes(count: int, size: Size, palette: Palette, generator: Generator, 
     """Draw scenes from a generator; the same generator state gives the same scenes.
 
     Args:
-        count: How many.
-        size: Height and width in pixels. A larger image shows more, not the same enlarged.
-        palette: What they may hold.
+        count: Number of scenes.
+        size: Height and width in pixels. A larger image shows a larger area at the same scale.
+        palette: Allowed content.
         generator: Source of all randomness.
-        defective: Chance that a scene has a defect; a second one follows with a third of it.
+        defective: Probability that a scene has a defect; a second one follows with a third of it.
     """
     layers = palette.surfaces[integers(0, len(palette.surfaces) - 1, (count, 2), generator)]
     materials, colors = layers.unbind(2)
@@ -159,13 +159,13 @@ def draw_scenes(count: int, size: Size, palette: Palette, generator: Generator, 
 
 
 def _draw_kinds(count: int, allowed: Tensor, probability: float, generator: Generator) -> Tensor:
-    """A defect index of ``allowed`` for each image, or -1."""
+    """Draw a defect index of ``allowed`` for each image, or -1."""
     kinds = allowed[integers(0, len(allowed) - 1, (count,), generator)]
     return torch.where(chance(probability, (count,), generator), kinds, -1)
 
 
 def lighting(lights: Tensor, exposures: Tensor, size: Size, generator: Generator) -> Tensor:
-    """A factor ``(n, 1, H, W)`` per pixel, equal for the scene with and without defects."""
+    """Draw a light factor ``(n, 1, H, W)`` per pixel, equal for the scene with and without defects."""
     count = len(lights)
     y, x = ((axis / (length - 1)) for axis, length in zip(pixels(size), size, strict=True))
     fall = per_image(uniform(0.25, 0.6, (count,), generator))
@@ -179,7 +179,7 @@ def lighting(lights: Tensor, exposures: Tensor, size: Size, generator: Generator
 
 
 def camera(images: Tensor, generator: Generator, noise: float = 0.03) -> Tensor:
-    """Slight blur for some, then sensor noise of a deviation of up to ``noise``."""
+    """Blur some images slightly, then add sensor noise of a deviation of up to ``noise``."""
     count = len(images)
     soft = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
     share = (uniform(0, 0.8, (count,), generator) * chance(0.4, (count,), generator))[:, None, None, None]

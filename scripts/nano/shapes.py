@@ -1,4 +1,4 @@
-"""Objects on a background: signed distances of shapes, one, several, or in rows."""
+"""Objects on a background as signed distances of shapes: one, several, or rows of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from nano.words import ARRANGEMENTS
 
 ONE, SEVERAL, ROWS = range(len(ARRANGEMENTS))
 SIDES = {2: 4, 3: 3, 4: 6}
-"""Corners of the shapes that are regular polygons, by their place in ``SHAPES``."""
+"""Number of corners of the regular polygons among the shapes, by index in ``SHAPES``."""
 
 
 def distances(shapes: Tensor, arrangements: Tensor, size: Size, generator: Generator) -> Tensor:
-    """Signed distance to the nearest object's outline in pixels, negative inside: ``(n, H, W)``.
+    """Return the signed distance to the nearest object's outline in pixels, negative inside: ``(n, H, W)``.
 
     Args:
         shapes: ``(n,)`` indices into ``SHAPES``.
@@ -49,7 +49,7 @@ def distances(shapes: Tensor, arrangements: Tensor, size: Size, generator: Gener
 
 
 def outline(y: Tensor, x: Tensor, shapes: Tensor) -> Tensor:
-    """Signed distance of each shape at radius 1 (approximate for star and gear)."""
+    """Return the signed distance of each shape at radius 1 (approximate for star and gear)."""
     away, turn = (y**2 + x**2).sqrt(), torch.atan2(y, x)
     result = away - 1
     result = torch.where(per_image(shapes == 1), (away - 0.72).abs() - 0.26, result)
@@ -65,7 +65,7 @@ def outline(y: Tensor, x: Tensor, shapes: Tensor) -> Tensor:
 
 
 def shaded(surface: Tensor, distance: Tensor, generator: Generator) -> Tensor:
-    """Give objects ``(n, 3, H, W)`` a lit, bevelled edge and now and then a slot or a bore of their own."""
+    """Give objects ``(n, 3, H, W)`` a lit, beveled edge and sometimes a slot or a bore."""
     count = len(surface)
     bevel = per_image(log_uniform(1.5, 10, (count,), generator))
     height = (-distance / bevel).clamp(0, 1)
@@ -82,7 +82,7 @@ def shaded(surface: Tensor, distance: Tensor, generator: Generator) -> Tensor:
 
 
 def shadow(distance: Tensor, generator: Generator) -> Tensor:
-    """A factor ``(n, H, W)`` that darkens the background along one side of the objects."""
+    """Return a factor ``(n, H, W)`` that darkens the background along one side of the objects."""
     count = len(distance)
     down, across = (int(integers(-4, 4, (), generator)) for _ in range(2))
     cast = distance.roll((down, across), (1, 2))

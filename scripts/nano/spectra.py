@@ -1,4 +1,4 @@
-"""The spectrum of the texture about each patch: a target to regress, as HOG is in MaskFeat (Wei et al., CVPR 2022)."""
+"""Spectrum of the texture around each patch: a regression target, like HOG in MaskFeat (Wei et al., CVPR 2022)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WAVES, TURNS, LEVELS = (3.2, 4.6), 8, 3
-"""Wave lengths in pixels and orientations of the Gabor filters, and how often the image is halved in between."""
+"""Wavelengths in pixels and orientations of the Gabor filters, and the number of image halvings in between."""
 
 SPREAD = 5.0
-"""Deviation in pixels of the window about a patch's center, which reaches over its neighbors."""
+"""Deviation in pixels of the window around a patch's center, which covers neighboring patches."""
 
 REACH = 32
 """Width of the window, in pixels."""
@@ -21,7 +21,7 @@ CELL = 4
 """Side in pixels of the squares that are averaged first."""
 
 DARK = 2e-3
-"""Added to amplitudes before the logarithm: about the sensor's noise."""
+"""Constant added to amplitudes before the logarithm: about the sensor noise."""
 
 BRIGHTNESS = ((1 / 3, 1 / 3, 1 / 3), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
 """Brightness and two opponent colors."""
@@ -30,7 +30,7 @@ CHANNELS = LEVELS * len(WAVES) * TURNS + len(BRIGHTNESS)
 
 
 def log_spectra(images: Tensor, patch: int) -> Tensor:
-    """Log amplitudes of brightness by wave length and orientation, and the mean color, in a window about each patch.
+    """Compute log amplitudes of brightness by wavelength and orientation, and the mean color, around each patch.
 
     Args:
         images: ``(n, 3, H, W)`` of range 0..1.
@@ -52,11 +52,11 @@ def log_spectra(images: Tensor, patch: int) -> Tensor:
 
 
 def windowed_waves(side: int, wave: float, turns: int, spread: float) -> tuple[Tensor, list[Tensor]]:
-    """What Gabor filters are made of: a Gaussian window and, for each orientation, an even and an odd wave.
+    """Return the factors of Gabor filters: a Gaussian window and, for each orientation, an even and an odd wave.
 
     Args:
         side: Height and width of each, in pixels.
-        wave: Wave length in pixels.
+        wave: Wavelength in pixels.
         turns: Number of orientations.
         spread: The window's deviation in pixels.
     """
@@ -71,7 +71,7 @@ def windowed_waves(side: int, wave: float, turns: int, spread: float) -> tuple[T
 
 
 def _gabors(side: int = 11) -> Tensor:
-    """Even and odd filters in turn, free of brightness, ``(2 * waves * turns, 1, side, side)``."""
+    """Return even and odd filters in turn, with mean 0, ``(2 * waves * turns, 1, side, side)``."""
     filters = []
     for wave in WAVES:
         window, planes = windowed_waves(side, wave, TURNS, 0.5 * wave)
@@ -81,7 +81,7 @@ def _gabors(side: int = 11) -> Tensor:
 
 
 def _windows(cells: Tensor, stride: int) -> Tensor:
-    """Gaussian means ``(n, N, c)`` of cells ``(n, c, h, w)`` about patches of ``stride x stride`` cells."""
+    """Compute Gaussian means ``(n, N, c)`` of cells ``(n, c, h, w)`` around patches of ``stride x stride`` cells."""
     reach = REACH // CELL
     axis = torch.arange(reach) - (reach - 1) / 2
     window = torch.exp(-axis.square() / (2 * (SPREAD / CELL) ** 2))

@@ -1,4 +1,4 @@
-"""Surfaces: a material's relief, colored, with something printed on it."""
+"""Surfaces: colored relief of a material with a print on it."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def surfaces(materials: Tensor, colors: Tensor, prints: Tensor, size: Size, gene
 
 
 def color_values(colors: Tensor, generator: Generator) -> Tensor:
-    """A color ``(n, 3)`` within the range of each color word."""
+    """Draw a color ``(n, 3)`` within the range of each color word."""
     span = _HSV[colors]
     draw = span[..., 0] + (span[..., 1] - span[..., 0]) * uniform(0, 1, (len(colors), 3), generator)
     return hsv_to_rgb(*draw.unbind(1))
 
 
 def _printed(image: Tensor, prints: Tensor, generator: Generator) -> Tensor:
-    """Print stripes, dots, checks or glyphs of one more color where ``prints`` says so."""
+    """Print stripes, dots, checks or glyphs of one more color according to ``prints``."""
     chosen = (prints > 0).nonzero().flatten()
     count, size = len(chosen), (image.shape[2], image.shape[3])
     if not count:

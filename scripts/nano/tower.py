@@ -1,4 +1,4 @@
-"""The CLIP that is trained: `transformers`' own modules, and heads that training alone needs."""
+"""CLIP model to train: `transformers`' own modules, and heads that only the training needs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from nano.spectra import CHANNELS, log_spectra
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-"""How CLIP's tokenizer splits text into words."""
+"""Pattern of CLIP's tokenizer that splits text into words."""
 
 CONTEXT = 77
 MERGES = 700
-"""Most merges of the byte-pair tokenizer."""
+"""Largest number of merges of the byte-pair tokenizer."""
 
 PATCH, IMAGE_SIZE = 8, 256
 WIDTH, BLOCKS, HEADS, EMBEDDING = 128, 4, 4, 128
 TEXT_WIDTH, TEXT_BLOCKS, TEXT_HEADS = 128, 3, 2
 
 MIDDLE = 2
-"""The block, counted from 1, that patches are aligned from beside the last."""
+"""Block, counted from 1, whose patches are aligned in addition to those of the last."""
 
 SAMPLED = 64
-"""Scenes whose spectra are taken for typical."""
+"""Number of scenes that determine the mean and deviation of spectra."""
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 """Normalization of pixel values 0..1."""
@@ -62,7 +62,7 @@ def build_tokenizer(generator: Generator) -> CLIPTokenizer:
 
 
 def build_clip(tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
-    """An untrained nano."""
+    """Build an untrained nano."""
     text = {
         "hidden_size": TEXT_WIDTH,
         "intermediate_size": 4 * TEXT_WIDTH,
@@ -97,7 +97,7 @@ def build_clip(tokenizer: CLIPTokenizer, seed: int) -> CLIPModel:
 class Learner(nn.Module):
     """Nano with the heads of its patch objectives.
 
-    `spectra_mean` and `spectra_std` are those of some scenes' spectra.
+    `spectra_mean` and `spectra_std` are the mean and deviation of some scenes' spectra.
 
     Shapes: ``n`` images of ``h x w`` patches, vision width ``D``, embedding width ``E``.
     """
@@ -126,11 +126,11 @@ class Learner(nn.Module):
         self.register_buffer("spectra_std", spectra.std((0, 1)))
 
     def see(self, images: Tensor, corner: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
-        """The raw outputs of block ``MIDDLE`` and of the last block, class token first: ``(n, 1 + h * w, D)`` each.
+        """Return the raw outputs of block ``MIDDLE`` and the last block, class token first: ``(n, 1 + h * w, D)`` each.
 
         Args:
             images: ``(n, 3, H, W)`` of range 0..1; both sides at most ``IMAGE_SIZE``.
-            corner: Row and column of the patch, in the full grid of positions, that the upper left one takes.
+            corner: Row and column, in the full grid of positions, of the upper left patch.
         """
         vision = self.clip.vision_model
         pixels = (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
@@ -149,15 +149,15 @@ class Learner(nn.Module):
         return middle, tokens
 
     def standardized(self, spectra: Tensor) -> Tensor:
-        """Spectra ``(..., CHANNELS)`` with the mean of scenes taken away and at their unit deviation."""
+        """Standardize spectra ``(..., CHANNELS)`` with the mean and deviation of scenes."""
         return (spectra - self.spectra_mean) / self.spectra_std
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens of the last block in the space of texts, unit length: ``(..., E)``."""
+        """Project tokens of the last block into the text embedding space, normalized: ``(..., E)``."""
         return F.normalize(self.clip.visual_projection(self.clip.vision_model.post_layernorm(tokens)), dim=-1)
 
     def read(self, texts: list[str]) -> Tensor:
-        """Texts as unit vectors, ``(n, E)``."""
+        """Encode texts as unit vectors, ``(n, E)``."""
         ids = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")["input_ids"]
         features = self.clip.text_model(input_ids=ids).pooler_output
         return F.normalize(self.clip.text_projection(features), dim=-1)

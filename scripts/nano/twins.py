@@ -1,4 +1,4 @@
-"""Twins: the same part photographed with a defect and without, so that only the defect tells them apart."""
+"""Twins: the same part photographed with and without a defect, so that they differ in the defect only."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from nano.wear import WEAR_PAINTERS
 from nano.words import ARRANGEMENTS, COLORS, DEFECTS, EXPOSURES, HELD_OUT_DEFECTS, LIGHTS, MATERIALS
 
 SMOOTH = ("brushed metal", "machined metal", "cast iron", "plastic", "paper", "glass")
-"""What most parts are made of."""
+"""Materials of most parts."""
 
 NAMELESS = len(DEFECTS)
 """Index of defects without a word."""
 
 SMALLEST = 24
-"""Visible pixels below which a defect is taken back."""
+"""Number of visible pixels below which a defect is removed again."""
 
 NOISE = 0.015
-"""Greatest deviation of the sensor's noise."""
+"""Largest deviation of the sensor noise."""
 
 AT_EDGES = ("chip", "missing part")
-"""Defects that most often lie at an edge."""
+"""Defects that are usually at an edge."""
 
 EVERY = len(ARRANGEMENTS) - 1
-"""The arrangement of arrays."""
+"""Arrangement of arrays."""
 
 
 def draw_twins(count: int, size: Size, corner: tuple[int, int], palette: Palette, generator: Generator) -> Scenes:
     """Draw ``count`` parts with a defect, then the same without: ``2 * count`` scenes.
 
     Args:
-        count: How many parts.
+        count: Number of parts.
         size: Height and width in pixels.
-        corner: Where in a picture of ``FRAME`` pixels the scene lies, row and column, in pixels.
-        palette: What they may be made of.
+        corner: Row and column of the scene in a picture of ``FRAME`` pixels.
+        palette: Allowed materials.
         generator: Source of all randomness.
     """
     layout = lay_out(count, size, corner, generator)
@@ -82,12 +82,12 @@ def draw_twins(count: int, size: Size, corner: tuple[int, int], palette: Palette
 
 
 def _of(words: Tensor, layers: Tensor) -> Tensor:
-    """The words of each image's layers, -1 where it has none, for both twins: ``(2n, 2)``."""
+    """Return the words of each image's layers, -1 where it has none, for both twins: ``(2n, 2)``."""
     return torch.where(layers < 0, -1, words.gather(1, layers.clamp(min=0))).repeat(2, 1)
 
 
 def _materials(count: int, palette: Palette, any_of_them: float, generator: Generator) -> Tensor:
-    """Material and color ``(count, 2)`` of a layer: mostly smooth ones."""
+    """Draw material and color ``(count, 2)`` of a layer, mostly smooth ones."""
     smooth = torch.tensor([list(MATERIALS).index(name) for name in SMOOTH])
     plain = palette.surfaces[torch.isin(palette.surfaces[:, 0], smooth)]
     any_one, smooth_one = (rows[integers(0, len(rows) - 1, (count,), generator)] for rows in (palette.surfaces, plain))
@@ -107,7 +107,7 @@ def _printed(face: Tensor, ink: Tensor, generator: Generator) -> Tensor:
 
 
 def _around(layout: Layout, inside: Tensor, generator: Generator) -> Tensor:
-    """A factor ``(n, H, W)`` for what lies behind: the parts' shadow, and now and then the rim of a pocket."""
+    """Return a factor ``(n, H, W)`` for the background: the parts' shadow, and sometimes the rim of a pocket."""
     count = len(layout)
     cast = F.pad(inside, (2, 0, 2, 0), mode="replicate")[:, : inside.shape[1], : inside.shape[2]]
     shadow = per_image(uniform(0, 0.5, (count,), generator)) * (0.5 + cast / 4).clamp(0, 1)
@@ -118,7 +118,7 @@ def _around(layout: Layout, inside: Tensor, generator: Generator) -> Tensor:
 
 
 def _filled(face: Tensor, opening: Tensor, generator: Generator) -> Tensor:
-    """Faces whose openings will show what lies behind."""
+    """Return faces through whose openings the background is visible."""
     rim = (-((opening - 2) ** 2) / per_image(uniform(1, 6, (len(face),), generator))).exp()
     gain = per_image(uniform(-0.35, 0.35, (len(face),), generator) * chance(0.4, (len(face),), generator))
     return (face * (1 + gain * rim)[:, None]).clamp(0, 1)
@@ -146,7 +146,7 @@ def _spoiled(
 def _places(
     names: list[str], kinds: Tensor, layout: Layout, inside: Tensor, ink: Tensor, generator: Generator
 ) -> Tensor:
-    """Where each image's defect may lie: anywhere on the part, at an edge, or on the print."""
+    """Return the likelihood of each defect's position: anywhere on the part, at an edge, or on the print."""
     solid = (inside > 2).float() + 0.05 * (layout.depth > 0)
     edge = torch.where(layout.depth.abs() < 3, 1.0, 0.3 * (inside.abs() < 3))
     printed = F.max_pool2d(ink[:, None], 9, stride=1, padding=4)[:, 0]

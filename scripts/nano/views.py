@@ -1,4 +1,4 @@
-"""Views: a scene photographed twice without its defect and once with it, each time lying and lit another way."""
+"""Views: a scene photographed twice without its defect and once with it, each with another pose and light."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from nano.scenes import Palette, draw_scenes
 from nano.twins import draw_twins
 
 SPARE = 16
-"""How far a view may be moved, in pixels; so much more than is seen is drawn on every side."""
+"""Largest shift of a view, in pixels; the scene is drawn larger by this margin on every side."""
 
 PARTS = 0.6
-"""The share of draws whose views are of parts; the others' are of scenes of all kinds."""
+"""Share of draws with views of parts; the others are views of scenes of all kinds."""
 
 
 @dataclass(frozen=True)
 class Views:
     """Views of ``n`` scenes; the first two are without the defect, the third is with it.
 
-    A view shows at ``p``, in pixels from its center, what lies in the scene at ``A p + b`` from the scene's center.
+    A view shows at ``p``, in pixels from its center, the point of the scene at ``A p + b`` from the scene's center.
 
     Attributes:
         images: ``(3, n, 3, H, W)``, of range 0..1.
@@ -48,12 +48,12 @@ def draw_views(
     """Draw the views of ``count`` scenes.
 
     Args:
-        count: How many scenes.
+        count: Number of scenes.
         side: Height and width of the views in pixels.
-        place: Where in a whole picture they lie, row and column, in pixels.
-        palette: What the scenes may be made of.
+        place: Row and column of the views in a whole picture, in pixels.
+        palette: Allowed content of the scenes.
         generator: Source of all randomness.
-        parts: Chance that they are of parts, which alone show wear.
+        parts: Probability of views of parts; only these show wear.
     """
     size = (side + 2 * SPARE, side + 2 * SPARE)
     if bool(chance(parts, (), generator)):
@@ -82,7 +82,7 @@ def draw_views(
 
 
 def _poses(count: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Turns, mostly small ones, with scale and stretch ``(n, 2, 2)``, and moves ``(n, 2)`` in pixels."""
+    """Draw rotations, mostly small, with scale and stretch ``(n, 2, 2)``, and shifts ``(n, 2)`` in pixels."""
     small = uniform(-15, 15, (count,), generator) * math.pi / 180
     angle = torch.where(chance(0.3, (count,), generator), uniform(-math.pi, math.pi, (count,), generator), small)
     scale = log_uniform(0.9, 1.1, (count,), generator)
@@ -94,7 +94,7 @@ def _poses(count: int, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def _seen(scenes: Tensor, turns: Tensor, moves: Tensor, side: int, mode: str = "bilinear") -> Tensor:
-    """What poses show of scenes ``(n, c, S, S)``: ``(n, c, side, side)``. Maps are 0 outside, images are mirrored."""
+    """Warp scenes ``(n, c, S, S)`` to poses: ``(n, c, side, side)``. Maps are 0 outside, images are mirrored."""
     places = centers(side, 1) @ turns.mT + moves[:, None]
     grid = (places / (scenes.shape[-1] / 2)).view(len(scenes), side, side, 2)
     padding = "reflection" if mode == "bilinear" else "zeros"
@@ -102,14 +102,14 @@ def _seen(scenes: Tensor, turns: Tensor, moves: Tensor, side: int, mode: str = "
 
 
 def centers(side: int, patch: int) -> Tensor:
-    """Column and row of the patches of a square image, in pixels from its center, ``(N, 2)``."""
+    """Return column and row of the patches of a square image, in pixels from its center, ``(N, 2)``."""
     axis = (torch.arange(side // patch) + 0.5) * patch - side / 2
     rows, columns = torch.meshgrid(axis, axis, indexing="ij")
     return torch.stack((columns, rows), -1).flatten(0, 1)
 
 
 def _photographed(images: Tensor, generator: Generator) -> Tensor:
-    """Exposure, tint, uneven light, gamma, blur and noise of a photograph's own."""
+    """Apply random exposure, tint, uneven light, gamma, blur and noise to each photograph."""
     count, _, height, width = images.shape
 
     def drawn(low: float, high: float, *shape: int) -> Tensor:

@@ -10,7 +10,7 @@ from nano.spots import Defect, Painted, Spot, line, patch
 
 
 def scratches(spot: Spot) -> Painted:
-    """One to three fine lines side by side, each with a dark flank."""
+    """Draw one to three fine lines side by side, each with a dark flank."""
     opacity, flank = torch.zeros_like(spot.y), torch.zeros_like(spot.y)
     length = spot.log_uniform(14, 100)
     for number in range(3):
@@ -26,7 +26,7 @@ def scratches(spot: Spot) -> Painted:
 
 
 def hairline(spot: Spot) -> Painted:
-    """A thin jagged crack, hardly darker than what is around."""
+    """Draw a thin jagged crack, hardly darker than its surroundings."""
     steps = torch.randn(len(spot), 512, generator=spot.generator).cumsum(1) * spot.uniform(0.4, 1.2)[:, 0]
     index = (spot.y.round().long() + 256).clamp(0, 511)
     path = (steps - steps[:, 256:257]).gather(1, index.flatten(1)).view_as(spot.y)
@@ -35,7 +35,7 @@ def hairline(spot: Spot) -> Painted:
 
 
 def pit(spot: Spot) -> Painted:
-    """A blow's mark: sunk, dulled, one flank dark and one bright, its rim thrown up."""
+    """Draw a dent: dull, one flank dark and one bright, with a raised rim."""
     depth = patch(spot, 4, 18, 0.12)
     sunk = (depth / spot.uniform(3, 9)).clamp(0, 1)
     height = (-((depth + 1.5) ** 2) / 6).exp() - spot.uniform(2, 8) * sunk**2 * (3 - 2 * sunk)
@@ -48,7 +48,7 @@ def pit(spot: Spot) -> Painted:
 
 
 def broken_edge(spot: Spot) -> Painted:
-    """A piece gone: what lies behind shows, framed by a rough fracture."""
+    """Remove a piece: the background is visible, with a rough fracture around it."""
     depth = patch(spot, 4, 28, 0.2) + spot.uniform(0, 2) * spot.noise(1.2)
     rough = (spot.toned(0.6, 1.5) * (1 + 0.35 * spot.noise(0.8)[:, None])).clamp(0, 1)
     band = spot.uniform(0.5, 4)
@@ -57,7 +57,7 @@ def broken_edge(spot: Spot) -> Painted:
 
 
 def smudge(spot: Spot) -> Painted:
-    """What is printed, wiped aside: blurred one way, in place of the print or beside it."""
+    """Smear the print: blurred in one direction, in place of the print or beside it."""
     reach, zero = spot.uniform(5, 20), torch.zeros_like(spot.y)
     turn = spot.uniform(0, 2 * math.pi)
     ways = [(zero + reach * turn.sin() * step / 9, zero + reach * turn.cos() * step / 9) for step in range(10)]
@@ -68,7 +68,7 @@ def smudge(spot: Spot) -> Painted:
 
 
 def speck(spot: Spot) -> Painted:
-    """A small foreign body or spot, of any color or little darker or lighter than what it lies on."""
+    """Draw a small foreign body or spot, of any color or slightly darker or lighter than the surface."""
     depth = patch(spot, 1.8, 8, 0.3)
     own = (spot.color() * (1 + 0.2 * spot.noise(1))[:, None]).clamp(0, 1)
     near = torch.where(spot.chance(0.5)[:, None], spot.toned(0.4, 0.75), spot.toned(1.25, 1.6))
@@ -83,4 +83,4 @@ WEAR_PAINTERS: dict[str, Defect] = {
     "contamination": speck,
     "": smudge,
 }
-"""What draws each word; the smudge has none, so that ``smear`` stays held out as a word."""
+"""Drawing functions of each word; the smudge has no word, so that ``smear`` stays held out."""

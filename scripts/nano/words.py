@@ -1,4 +1,7 @@
-"""The words that name what a procedural scene holds, and what of it is held out for the probes."""
+"""Vocabulary of procedural scenes, and the words that are held out for the probes.
+
+The strings are training data of nano: their spelling, British in a few words, must not change.
+"""
 
 from __future__ import annotations
 
@@ -55,16 +58,16 @@ SHAPES = ("disc", "ring", "square", "triangle", "hexagon", "capsule", "star", "g
 """Objects on the background."""
 
 ARRANGEMENTS = ("one", "several", "rows of")
-"""How many objects, and in what order."""
+"""Number and order of the objects."""
 
 PRINTS = ("plain", "striped", "dotted", "checked", "printed")
-"""What is printed on a surface."""
+"""Prints on a surface."""
 
 LIGHTS = ("even light", "light from the left", "light from the right", "light from above", "light from below", "a spot")
-"""Where the light comes from."""
+"""Directions of the light."""
 
 EXPOSURES = ("dim", "normal", "bright")
-"""How much light there is."""
+"""Amounts of light."""
 
 DEFECTS = (
     "scratch",
@@ -84,7 +87,7 @@ DEFECTS = (
     "smear",
     "glue",
 )
-"""Defect words. Each is drawn by a function of its own in ``defects``."""
+"""Defect words. Each has a drawing function in ``defects``."""
 
 HELD_OUT_DEFECTS = ("smear", "glue")
 """Never drawn in training."""
@@ -95,9 +98,9 @@ PROMPT_WORDS = (
     "metal nut screw bolt bottle cable capsule carpet grid hazelnut leather pill tile toothbrush zipper wood",
     "transistor tablet tray fabric machined mark print colour texture surface material background",
 )
-"""What the tokenizer learns beside the captions, so that prompts are short."""
+"""Texts for the tokenizer in addition to the captions, so that prompts need few tokens."""
 
 
 def held_out_pair(color: int, material: int) -> bool:
-    """Whether this color of this material is never drawn in training: one pair in nine."""
+    """Return True if this color of this material is held out of the training: one pair of nine."""
     return (5 * color + 3 * material) % 9 == 4
