@@ -12,6 +12,7 @@ from clipada.config import ScoringConfig
 from clipada.errors import ClipAdaError
 from clipada.scoring import (
     anomaly_map,
+    append_fused_map,
     final_map,
     find_regions,
     image_score,
@@ -19,7 +20,6 @@ from clipada.scoring import (
     score_passes,
     smooth,
     top_pixel_count,
-    append_fused_map,
 )
 
 SHAPES = st.tuples(st.integers(1, 23), st.integers(1, 23))

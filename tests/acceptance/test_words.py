@@ -19,7 +19,7 @@ FORMATS = (
     r"\bcentres\b(?=\"|`|: Tensor|: ``C``|\.float)",  # tensor of the prototypes in the adapter's file
     r"\b(self|prototypes)\.centres\b",
     r"\bneighbourhood\b(?=[:=\"`]| leaves)|\.neighbourhood\b",  # settings of two baselines
-    r"coloured_thread\"|foreign_fibre\"|\"discoloured\"",  # folders of the demo's data set
+    r"coloured_thread[\"`]|foreign_fibre[\"`]|[\"`]discoloured[\"`]",  # folders of the demo's data set
     r"aria-labelledby|aria-describedby",
     r"\bcold_below\b",  # fields of an export's description
     r"history mended|def mended\(|\"mended\"",  # public subcommand
@@ -103,7 +103,7 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize(("pattern", "instead"), GLOSSARY, ids=[instead for _, instead in GLOSSARY])
-def test_the_field_s_terms_are_used(pattern, instead):
+def test_terms_of_the_field_are_used(pattern, instead):
     wrong = [
         f'{place}: "{found[0]}" -> {instead}'
         for place, line in prose_lines()

@@ -11,8 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clipada.synthesis import AUGMENTERS, augment
-from clipada.synthesis import augmenters as room
+from clipada.synthesis import AUGMENTERS, augment, augmenters
 from clipada.synthesis.affine import rotate
 
 LEVEL = 1 / 255
@@ -45,21 +44,21 @@ def pillow(levels: np.ndarray, change) -> np.ndarray:
 
 
 def test_equalize_is_pillows(levels, images):
-    np.testing.assert_array_equal(as_levels(room.equalize(images)), pillow(levels, PIL.ImageOps.equalize))
+    np.testing.assert_array_equal(as_levels(augmenters.equalize(images)), pillow(levels, PIL.ImageOps.equalize))
 
 
 def test_equalize_counts_every_level_where_it_is():
     levels = np.arange(256, dtype=np.uint8).repeat(12).reshape(1, 32, 96, 1).repeat(3, axis=3)
     images = torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 255
-    np.testing.assert_array_equal(as_levels(room.equalize(images)), pillow(levels, PIL.ImageOps.equalize))
+    np.testing.assert_array_equal(as_levels(augmenters.equalize(images)), pillow(levels, PIL.ImageOps.equalize))
 
 
 def test_autocontrast_is_pillows_up_to_its_cutting_of_fractions(levels, images):
     expected = pillow(levels, PIL.ImageOps.autocontrast)
-    assert np.abs(as_levels(room.autocontrast(images)) - expected).max() <= 1
+    assert np.abs(as_levels(augmenters.autocontrast(images)) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("augmenter", [room.autocontrast, room.equalize])
+@pytest.mark.parametrize("augmenter", [augmenters.autocontrast, augmenters.equalize])
 @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
 def test_stretching_leaves_a_flat_image(augmenter, value):
     flat = torch.full((1, 3, 8, 8), round(value * 255) / 255)
@@ -68,29 +67,29 @@ def test_stretching_leaves_a_flat_image(augmenter, value):
 
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_posterize_is_pillows(levels, images, bits):
-    posterized = room.posterize(images, torch.full((4, 1, 1, 1), bits))
+    posterized = augmenters.posterize(images, torch.full((4, 1, 1, 1), bits))
     np.testing.assert_array_equal(as_levels(posterized), pillow(levels, lambda i: PIL.ImageOps.posterize(i, bits)))
 
 
 @pytest.mark.parametrize("threshold", [32, 90, 128])
 def test_solarize_is_pillows(levels, images, threshold):
-    solarized = room.solarize(images, torch.full((4, 1, 1, 1), threshold / 255))
+    solarized = augmenters.solarize(images, torch.full((4, 1, 1, 1), threshold / 255))
     expected = pillow(levels, lambda i: PIL.ImageOps.solarize(i, threshold))
     np.testing.assert_array_equal(as_levels(solarized), expected)
 
 
 def test_invert_is_pillows(levels, images):
-    np.testing.assert_array_equal(as_levels(room.invert(images)), pillow(levels, PIL.ImageOps.invert))
+    np.testing.assert_array_equal(as_levels(augmenters.invert(images)), pillow(levels, PIL.ImageOps.invert))
 
 
 def test_brightness_multiplies_then_adds(images):
-    changed = room.change_brightness(images, torch.tensor(1.2), torch.tensor(-30 * LEVEL))
+    changed = augmenters.change_brightness(images, torch.tensor(1.2), torch.tensor(-30 * LEVEL))
     np.testing.assert_allclose(changed, np.clip(1.2 * images.numpy() - 30 / 255, 0, 1), atol=1e-6)
 
 
 def test_hue_and_saturation_are_colorsys_within_1e_5(images):
     hue, saturation = torch.tensor([0.3, -0.19, 0.05, 0.5]), torch.tensor([0.2, -0.15, 0.0, 0.1])
-    shifted = room.shift_hue_saturation(images, hue, saturation)
+    shifted = augmenters.shift_hue_saturation(images, hue, saturation)
     for n in range(4):
         for y, x in ((0, 0), (5, 7), (23, 30), (11, 2)):
             h, s, v = colorsys.rgb_to_hsv(*images[n, :, y, x].double().tolist())
@@ -99,7 +98,7 @@ def test_hue_and_saturation_are_colorsys_within_1e_5(images):
 
 
 def test_random_sharpness_is_pillows_for_some_factor_of_its_range(levels, images):
-    changed = as_levels(room.random_sharpness(images, seeded()))
+    changed = as_levels(augmenters.random_sharpness(images, seeded()))
     factors = np.linspace(0, 3, 61)
     for n in range(4):
         candidates = [PIL.ImageEnhance.Sharpness(Image.fromarray(levels[n])).enhance(f) for f in factors]
@@ -109,7 +108,7 @@ def test_random_sharpness_is_pillows_for_some_factor_of_its_range(levels, images
 
 def test_random_gamma_is_a_power_of_each_channel(images):
     many = images[:1].repeat(300, 1, 1, 1)
-    changed = room.random_gamma(many, seeded())
+    changed = augmenters.random_gamma(many, seeded())
     exponents = changed[:, :, 3, 4].log() / many[:, :, 3, 4].log()
     torch.testing.assert_close(changed, many ** exponents[:, :, None, None], atol=1e-5, rtol=0)
     assert_spans(exponents, 0.5, 2)
@@ -126,23 +125,23 @@ def assert_spans(values: torch.Tensor, low: float, high: float) -> None:
 def test_random_parameters_span_their_ranges():
     gray = torch.full((400, 3, 4, 4), 0.5)
     pair = torch.cat((gray, gray + 0.1), dim=3)
-    bright = room.random_brightness(pair, seeded())[:, 0, 0]
+    bright = augmenters.random_brightness(pair, seeded())[:, 0, 0]
     factor = (bright[:, -1] - bright[:, 0]) / 0.1
     assert_spans(factor, 0.8, 1.2)
     assert_spans((bright[:, 0] - 0.5 * factor) * 255, -30, 30)
     ramp = torch.linspace(0, 1, 256).expand(400, 3, 1, 256)
-    solarized = room.random_solarize(ramp, seeded())[:, 0, 0]
+    solarized = augmenters.random_solarize(ramp, seeded())[:, 0, 0]
     changed = (solarized != ramp[:, 0, 0])[:, :200]
     hit = changed.any(dim=1)
     assert 150 < hit.sum() < 250
     assert_spans(changed[hit].int().argmax(dim=1).float(), 32, 129)
-    counts = torch.tensor([len(each.unique()) for each in room.random_posterize(ramp, seeded())])
+    counts = torch.tensor([len(each.unique()) for each in augmenters.random_posterize(ramp, seeded())])
     assert set(counts.tolist()) == {2**bits for bits in range(1, 9)}
 
 
 def test_random_hue_and_saturation_span_their_ranges():
     red = torch.tensor([0.8, 0.4, 0.4])[None, :, None, None].expand(400, 3, 1, 1)
-    changed = room.random_hue_saturation(red, seeded())
+    changed = augmenters.random_hue_saturation(red, seeded())
     hsv = torch.tensor([colorsys.rgb_to_hsv(*pixel.flatten().tolist()) for pixel in changed])
     turns = torch.where(hsv[:, 0] > 0.5, hsv[:, 0] - 1, hsv[:, 0])
     assert_spans(turns * 255, -50, 50)
@@ -161,7 +160,7 @@ def test_a_quarter_turn_moves_every_pixel_and_leaves_zeros_outside():
 def test_random_rotation_stays_within_45_degrees():
     line = torch.zeros(200, 3, 65, 65)
     line[:, :, 32, 48] = 1  # a dot to the right of the center
-    turned = room.random_rotation(line, seeded())[:, 0]
+    turned = augmenters.random_rotation(line, seeded())[:, 0]
     y, x = (torch.arange(65.0) - 32 for _ in range(2))
     mass = turned.sum((1, 2))
     angle = torch.atan2(
@@ -188,9 +187,9 @@ def test_each_keeps_shape_and_range_and_leaves_its_input(name):
 
 def test_each_image_meets_exactly_the_asked_number_of_distinct_augmenters(monkeypatch):
     bits = {}
-    for number, name in enumerate(room.AUGMENTERS):
+    for number, name in enumerate(augmenters.AUGMENTERS):
         bits[name] = lambda images, _, number=number: images + 2.0**number
-    monkeypatch.setattr(room, "AUGMENTERS", bits)
+    monkeypatch.setattr(augmenters, "AUGMENTERS", bits)
     for count in (0, 1, 3, 10):
         sums = torch.cat(augment(torch.zeros(500, 3, 1, 1), count, seeded()))[:, 0, 0, 0].long()
         met = (sums[:, None] >> torch.arange(10)) & 1
@@ -200,7 +199,7 @@ def test_each_image_meets_exactly_the_asked_number_of_distinct_augmenters(monkey
 
 
 def test_order_is_random_and_without_repeats():
-    order = room.draw_order(4000, 3, seeded())
+    order = augmenters.draw_order(4000, 3, seeded())
     assert (order.sort(dim=1).values.diff(dim=1) > 0).all()
     for place in range(3):
         share = order[:, place].bincount(minlength=10) / 4000

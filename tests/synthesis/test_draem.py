@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from clipada.config import SynthesisConfig
 from clipada.errors import ImageError
-from clipada.synthesis import AnomalySynthesizer, ProceduralTextures
-from clipada.synthesis import draem as room
+from clipada.synthesis import AnomalySynthesizer, ProceduralTextures, draem
 from clipada.synthesis.draem import blend, draw_lattices, draw_masks, draw_shares, rotate_some
 from clipada.synthesis.patches import VISIBLE_DIFFERENCE, moved_images, visible
 
@@ -146,14 +145,14 @@ def test_masks_cover_less_at_a_higher_threshold():
 
 def test_noise_is_rotated_by_up_to_a_quarter_turn_and_nothing_lies_outside(monkeypatch):
     certain = SynthesisConfig(anomaly_probability=1)
-    monkeypatch.setattr(room, "perlin_noise", lambda lattices, size, _: torch.ones(len(lattices), *size))
+    monkeypatch.setattr(draem, "perlin_noise", lambda lattices, size, _: torch.ones(len(lattices), *size))
     covered = draw_masks(200, (65, 65), certain, seeded()).mean((1, 2, 3))
     assert covered.min().item() == pytest.approx(2 * math.sqrt(2) - 2, abs=0.02)  # an octagon, at 45 degrees
     assert covered.max() > 0.97
 
     dot = torch.zeros(65, 65)
     dot[31:34, 47:50] = 1
-    monkeypatch.setattr(room, "perlin_noise", lambda lattices, size, _: dot.expand(len(lattices), *size))
+    monkeypatch.setattr(draem, "perlin_noise", lambda lattices, size, _: dot.expand(len(lattices), *size))
     angle = angles_about_center(draw_masks(400, (65, 65), certain, seeded())[:, 0])
     assert -91 < angle.min() < -85
     assert 85 < angle.max() < 91

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from clipada.config import SynthesisConfig
 from clipada.errors import DatasetError
 from clipada.images import write_png
-from clipada.synthesis import FolderTextures, ProceduralTextures, texture_source
-from clipada.synthesis import textures as room
+from clipada.synthesis import FolderTextures, ProceduralTextures, texture_source, textures
 from clipada.synthesis.palettes import draw_palettes
 from clipada.synthesis.patterns import FAMILIES
 
@@ -53,8 +52,8 @@ def test_each_family_fills_its_range_with_patterns_that_differ(family):
 
 def test_every_family_is_drawn_equally_often(monkeypatch):
     marked = {name: lambda count, size, _, n=n: torch.full((count, *size), n / 10.0) for n, name in enumerate(FAMILIES)}
-    monkeypatch.setattr(room, "FAMILIES", marked)
-    monkeypatch.setattr(room, "color", lambda patterns, _: patterns[:, None].expand(-1, 3, -1, -1))
+    monkeypatch.setattr(textures, "FAMILIES", marked)
+    monkeypatch.setattr(textures, "color", lambda patterns, _: patterns[:, None].expand(-1, 3, -1, -1))
     number = (ProceduralTextures().draw(7000, (1, 1), seeded())[:, 0, 0, 0] * 10).round().long()
     share = number.bincount(minlength=len(FAMILIES)) / 7000
     assert (share - 1 / len(FAMILIES)).abs().max() < 0.025
@@ -104,12 +103,12 @@ def test_an_unreadable_texture_gives_way_to_the_next_and_is_recorded(tmp_path):
     (tmp_path / "b.png").write_bytes(b"\x89PNG broken")
     (tmp_path / "c.jpg").write_bytes(b"")
     write_color(tmp_path / "d.png", (0, 0, 255))
-    textures = FolderTextures(tmp_path)
-    drawn = textures.draw(50, (8, 8), seeded())
-    assert set(textures.failures) == {tmp_path / "b.png", tmp_path / "c.jpg"}
+    source = FolderTextures(tmp_path)
+    drawn = source.draw(50, (8, 8), seeded())
+    assert set(source.failures) == {tmp_path / "b.png", tmp_path / "c.jpg"}
     assert drawn[:, 1].max() == 0
     # What a worker already knows of broken files must not change what it draws.
-    assert torch.equal(textures.draw(50, (8, 8), seeded()), drawn)
+    assert torch.equal(source.draw(50, (8, 8), seeded()), drawn)
 
 
 def test_a_broken_last_file_gives_way_to_the_first(tmp_path):
