@@ -93,8 +93,22 @@ def write_onnx(folded: FoldedPass, path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
+    _remove_metadata(program.model)
     size = sum(tensor.nbytes for tensor in folded.state_dict().values())
     program.save(path, external_data=size > _SINGLE_FILE_BYTES)
+
+
+def _remove_metadata(model: Any) -> None:
+    """Remove what the exporter notes of each node: class names, and paths and lines of source files of this machine."""
+    from onnx_ir.traversal import RecursiveGraphIterator
+
+    model.metadata_props.clear()
+    for graph in (model.graph, *model.functions.values()):
+        graph.metadata_props.clear()
+        for node in RecursiveGraphIterator(graph):
+            for part in (node, *node.inputs, *node.outputs):
+                if part is not None:
+                    part.metadata_props.clear()
 
 
 def _write_openvino(folder: Path, precision: EnginePrecision, calibration: Sequence[PassInput]) -> None:
