@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data/mvtec-mini
 BACKBONE ?= ../shared/weights/deit-tiny-clip
 STAMP := $(VENV)/.installed
+# Processes that run tests, each a file at a time; JOBS=0 for one process, e.g. with a debugger.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .PHONY: setup demo test test-all lint benchmark clean
 
@@ -20,10 +23,10 @@ demo: $(STAMP)
 	$(BIN)/clipada demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow" --durations 25
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
