@@ -78,11 +78,11 @@ def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
 def read_rgb(source: Path | bytes) -> Image:
     """Decode an image file to RGB and apply its EXIF orientation.
 
-    Palettes, gray, 1-bit and CMYK are converted; transparent pixels are blended with white; of several frames the first
-    is read. 16-bit gray is divided by 257, so that its full range maps to the full 8-bit range; 32-bit integer gray is
-    read as 16-bit. A camera's 10 or 12 bits in such a file come out dark; a warning is logged for the first such file
-    of a process. Float images are refused: they have no fixed range, and scaling each image by its own range would let
-    a defect change the values of the whole image.
+    Palettes, gray, 1-bit and CMYK are converted; transparent pixels are blended with white; the first frame is read.
+    16-bit gray is divided by 257, so that its full range maps to the full 8-bit range; 32-bit integer gray is read as
+    16-bit. A camera's 10 or 12 bits in such a file come out dark; a warning is logged for the first such file of a
+    process. Float images are refused: they have no fixed range, and scaling each image by its own range would let a
+    defect change the values of the whole image.
 
     Args:
         source: The file, or its bytes.
@@ -229,8 +229,7 @@ def _open_header(file: IO[bytes], name: str, max_pixels: int) -> PIL.Image.Image
 def _ignore_pillow_warnings() -> None:
     """Ignore warnings of Pillow's own modules, e.g. on metadata that does not affect pixels.
 
-    ``warnings.catch_warnings`` is not thread-safe: overlapping blocks can restore each other's filters for good. So the
-    filter is added once and stays.
+    The filter stays: ``warnings.catch_warnings`` is not thread-safe, overlapping blocks restore each other's filters.
     """
     ours = ("ignore", None, Warning, re.compile(_PILLOW_MODULES), 0)
     if not warnings.filters or warnings.filters[0] != ours:

@@ -16,7 +16,9 @@ from clipada.errors import DatasetError
 from clipada.evaluation.evaluate import Evaluation, ScoredImage, evaluate_dataset
 from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps
 from clipada.files import read_json
-from clipada.runs import CARD, CONFIG, METRICS, SCORES
+from clipada.inspection import Inspector
+from clipada.runs import CARD, CONFIG, METRICS, SCORES, read_run
+from clipada.types import Progress
 from tiny import save
 
 SIZE = 40
@@ -249,17 +251,16 @@ def reversed_order(dataset: Dataset) -> Dataset:
 
 
 def test_evaluating_a_run_keeps_metrics_scores_and_card(run_folder: Path, products: Path) -> None:
-    seen: list[ScoredImage] = []
-    evaluation = evaluate(run_folder, products, device="cpu", on_image=seen.append)
+    seen: list[Progress] = []
+    evaluation = evaluate(run_folder, products, device="cpu", report=seen.append)
+    assert [(step.done, step.total) for step in seen] == [(done, 8) for done in range(1, 9)]
     content = json.loads((run_folder / METRICS).read_text())
     assert content == json.loads(json.dumps(evaluation.to_dict()))
     assert content["protocol"]["engine"] == "torch fp32"
     assert "sha256" in content["protocol"]["backbone"]
     records = [json.loads(line) for line in (run_folder / SCORES).read_text().splitlines()]
     assert len(records) == 8
-    for record, image in zip(records, seen, strict=True):
-        assert record["path"] == str(image.sample.path)
-        assert tuple(record["scores"]) == image.scores
+    assert records == json.loads(json.dumps(evaluation.scores))
     card = (run_folder / CARD).read_text()
     assert "## Metrics on products" in card
     assert f"{100 * content['mean']['pixel_ap']:.1f}" in card
@@ -279,9 +280,12 @@ def test_the_run_is_described_by_one_reading(run_folder: Path, products: Path, m
 
 
 def test_metrics_are_those_of_the_maps_handed_out(run_folder: Path, products: Path) -> None:
-    """What ``on_image`` was shown, judged here against the masks as drawn, gives the metrics kept."""
+    """Metrics of the maps that ``on_image`` gets, computed here against the masks as drawn, are those of the command."""
     seen: list[ScoredImage] = []
-    evaluation = evaluate(run_folder, products, device="cpu", on_image=seen.append)
+    evaluation = evaluate(run_folder, products, device="cpu")
+    inspector = Inspector.load(read_run(run_folder), calibrated=False, device="cpu")
+    again = evaluate_dataset(inspector.engine, load_dataset(products), inspector.scoring, on_image=seen.append)
+    assert again.scores == evaluation.scores
     rows, columns = ((2 * np.arange(32) + 1) * side // 64 for side in (40, 48))  # centers of 32 pixels
     truth = np.zeros((40, 48), bool)
     truth[10:22, 12:30] = True

@@ -1,15 +1,8 @@
-"""Metrics against scikit-learn, against a plain implementation of AUPRO, and against closed forms."""
-
-import warnings
-from collections import deque
-from itertools import pairwise
+"""Metrics against closed forms, and their means over categories."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from clipada.errors import ClipAdaError
 from clipada.evaluation.metrics import (
@@ -22,6 +15,7 @@ from clipada.evaluation.metrics import (
     f1_max,
     mean_metrics,
 )
+from drawn import TIED, labeled_scores, maps_and_masks
 
 TOLERANCE = 1e-9
 NAMES = [
@@ -35,90 +29,6 @@ NAMES = [
     "n_normal",
     "n_anomalous",
 ]
-
-# Few distinct values make many ties; the free floats make nearly none.
-TIED = st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0])
-FREE = st.floats(0, 1, width=32)
-
-
-@st.composite
-def labeled_scores(draw, elements=TIED | FREE):
-    """Scores, and labels of which at least one is true and one false."""
-    size = draw(st.integers(2, 40))
-    labels = draw(hnp.arrays(bool, size))
-    labels[:2] = [True, False]
-    return draw(hnp.arrays(np.float32, size, elements=elements)), labels
-
-
-@st.composite
-def maps_and_masks(draw):
-    """Up to three maps of one odd or even size, with at least one normal and one anomalous pixel."""
-    shape = draw(st.tuples(st.integers(1, 3), st.integers(2, 7), st.integers(1, 7)))
-    masks = draw(hnp.arrays(bool, shape))
-    masks[0, :2, 0] = [True, False]
-    return draw(hnp.arrays(np.float32, shape, elements=TIED | FREE)), masks
-
-
-def sklearn_f1_max(scores, labels):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        precision, recall, _ = precision_recall_curve(labels, scores)
-    total = precision + recall
-    return np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0).max()
-
-
-def flood(mask):
-    """The 8-connected regions of a mask, each a list of (row, column)."""
-    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
-    regions = []
-    while left:
-        queue, region = deque([left.pop()]), []
-        while queue:
-            y, x = queue.popleft()
-            region.append((y, x))
-            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
-            left -= near
-            queue.extend(near)
-        regions.append(region)
-    return regions
-
-
-def plain_aupro(maps, masks, limit):
-    """The definition, threshold by threshold and region by region."""
-    points = [(0.0, 0.0)]
-    for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
-        above = maps >= threshold
-        fpr = (above & ~masks).sum() / (~masks).sum()
-        overlaps = [
-            np.mean([above[i][pixel] for pixel in region]) for i, mask in enumerate(masks) for region in flood(mask)
-        ]
-        points.append((fpr, np.mean(overlaps)))
-    area = 0.0
-    for (x0, y0), (x1, y1) in pairwise(points):
-        if x0 >= limit:
-            break
-        end = min(x1, limit)
-        y_end = y0 + (y1 - y0) * (end - x0) / (x1 - x0) if x1 > x0 else y1
-        area += (end - x0) * (y0 + y_end) / 2
-    return area / limit
-
-
-@settings(deadline=None)
-@given(labeled_scores())
-def test_equal_to_scikit_learn(case):
-    scores, labels = case
-    assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=TOLERANCE)
-    assert average_precision(scores, labels) == pytest.approx(average_precision_score(labels, scores), abs=TOLERANCE)
-    assert f1_max(scores, labels) == pytest.approx(sklearn_f1_max(scores, labels), abs=TOLERANCE)
-
-
-def test_equal_to_scikit_learn_on_many_pixels():
-    rng = np.random.default_rng(0)
-    labels = rng.random(200_000) < 0.02
-    scores = (rng.random(200_000, dtype=np.float32) + 0.3 * labels).round(3).astype(np.float32)
-    assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=TOLERANCE)
-    assert average_precision(scores, labels) == pytest.approx(average_precision_score(labels, scores), abs=TOLERANCE)
-    assert f1_max(scores, labels) == pytest.approx(sklearn_f1_max(scores, labels), abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
@@ -153,13 +63,6 @@ def test_only_the_order_of_scores_counts(case):
 def test_auroc_of_swapped_classes_is_its_complement(case):
     scores, labels = case
     assert auroc(scores, ~labels) == pytest.approx(1 - auroc(scores, labels), abs=TOLERANCE)
-
-
-@settings(max_examples=60, deadline=None)
-@given(maps_and_masks(), st.sampled_from([0.05, 0.3, 0.77, 1.0]))
-def test_aupro_equal_to_plain_implementation(case, limit):
-    maps, masks = case
-    assert aupro(maps, masks, limit) == pytest.approx(plain_aupro(maps, masks, limit), abs=TOLERANCE)
 
 
 @settings(deadline=None)
