@@ -47,8 +47,7 @@ class Header:
     """Header of an image file, read without decoding the image.
 
     Attributes:
-        width: In pixels, as stored: the EXIF orientation is not applied.
-        height: In pixels, as stored.
+        width, height: In pixels, as stored: the EXIF orientation is not applied.
         suffix: File name suffix of the format, independent of the file's own name.
         media_type: Media type of the format, as in HTTP.
     """

@@ -280,7 +280,7 @@ def test_the_run_is_described_by_one_reading(run_folder: Path, products: Path, m
 
 
 def test_metrics_are_those_of_the_maps_handed_out(run_folder: Path, products: Path) -> None:
-    """Metrics of the maps that ``on_image`` gets, computed here against the masks as drawn, are those of the command."""
+    """Metrics of the maps that ``on_image`` gets, computed against the masks as drawn, are those of the command."""
     seen: list[ScoredImage] = []
     evaluation = evaluate(run_folder, products, device="cpu")
     inspector = Inspector.load(read_run(run_folder), calibrated=False, device="cpu")
