@@ -390,12 +390,6 @@ def test_masks_take_the_nearest_pixel(height, width, new_height, new_width, seed
     assert resized.tolist() == [[mask[row, column] for column in columns] for row in rows]
 
 
-def test_masks_are_resized_as_pillow_does():
-    mask = np.random.default_rng(0).random((101, 83)) < 0.3
-    pillow = PIL.Image.fromarray(mask).resize((64, 48), PIL.Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(resize_mask(mask, (48, 64)), np.asarray(pillow))
-
-
 # --- written files
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextModelWithProjection, CLIPVisionModel
+from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection, CLIPVisionModel
 
 from clipada.config import Config, ModelConfig, PromptConfig
 from clipada.errors import ConfigError
@@ -20,8 +20,11 @@ def generator() -> torch.Generator:
 
 
 def build(clip: FrozenClip, **settings: object) -> ClipAda:
-    prompt = Prompt(clip, PromptConfig(prefix="a photo of a"), generator())
-    return ClipAda(clip, prompt, ModelConfig(image_size=32, **settings), generator())  # type: ignore[arg-type]
+    config = Config(
+        prompt=PromptConfig(prefix="a photo of a"),
+        model=ModelConfig(image_size=32, **settings),  # type: ignore[arg-type]
+    )
+    return build_model(config, clip)
 
 
 @pytest.fixture
@@ -43,30 +46,6 @@ def vit_b16(clip_folder: Path) -> FrozenClip:
 def test_trained_parameters_are_the_papers(vit_b16: FrozenClip, refinements: int, expected: int) -> None:
     model = build(vit_b16, refinements=refinements)
     assert sum(parameter.numel() for parameter in model.trained_parameters().values()) == expected
-
-
-def test_prompt_of_ordinary_words_is_transformers_own_embedding(clip_folder: Path, clip: FrozenClip) -> None:
-    prompt = Prompt(clip, PromptConfig(prefix="a photo of a"), generator())
-    words = "metal nut screw bolt"
-    with torch.no_grad():
-        prompt.vectors.copy_(clip.embed_ids(clip.word_ids(words)))
-        sentence = f"a photo of a {words} with defects for anomaly detection"
-        ids = clip.tokenizer(sentence, padding="max_length", max_length=77, return_tensors="pt")["input_ids"]
-        expected = CLIPModel.from_pretrained(clip_folder).eval().get_text_features(ids).pooler_output[0]
-        torch.testing.assert_close(prompt(clip), expected, rtol=0, atol=1e-6)
-
-
-def test_prompt_on_the_real_tokenizer(shared: Path) -> None:
-    folder = shared / "weights" / "deit-tiny-clip"
-    config = Config().updated({"backbone.name": str(folder), "prompt.learnable": False, "prompt.word": "object"})
-    model = build_model(config)
-    ids = model.clip.tokenizer(
-        "A photo of a object with defects for anomaly detection", padding="max_length", max_length=77, truncation=True
-    )["input_ids"]
-    with torch.no_grad():
-        reference = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-        expected = reference.get_text_features(torch.tensor([ids])).pooler_output[0]
-        torch.testing.assert_close(model.prompt(model.clip), expected, rtol=0, atol=1e-5)
 
 
 def test_fixed_prompt_trains_nothing_of_the_text(clip: FrozenClip) -> None:
@@ -100,7 +79,7 @@ def test_passes_follow_the_equations(clip: FrozenClip, images: torch.Tensor, att
 
 def test_cosine_similarity_is_bounded_by_its_scale(clip: FrozenClip, images: torch.Tensor) -> None:
     model = build(clip, similarity="cosine")
-    text, tokens = model.text_vector(), clip(clip.normalise(images))
+    text, tokens = model.text_vector(), clip(clip.normalize(images))
     expected = F.cosine_similarity(model.projections[0](tokens), text, dim=-1) / 0.07
     torch.testing.assert_close(model(images)[0].flatten(1), expected, rtol=1e-4, atol=1e-4)
     assert {"similarity.log_scale", "similarity.bias"} <= set(model.trained_parameters())

@@ -1,4 +1,4 @@
-"""Normal prototypes: distances as SciPy has them, typical patches found, the same from the same seed, and of use."""
+"""Normal prototypes: typical patches found, the same from the same seed, and of use."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.spatial.distance import cdist
 
 from clipada import Config, evaluate, train
 from clipada.config import RuntimeConfig
@@ -19,35 +18,10 @@ from clipada.models.clip_ada import build_model
 from clipada.models.memory import BATCH, LEAST_MEMBERS, ROUNDS, Prototypes, find_prototypes
 from clipada.runs import CONFIG, PROTOTYPES, load_model, read_run
 from clipada.types import Progress, Sample
+from drawn import clusters, seeded
 from tiny import tiny_config, write_products
 
 CPU = RuntimeConfig(device="cpu", workers=0)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def clusters(count: int = 640) -> torch.Tensor:
-    """Points around four far corners, in channels of very different scale and offset."""
-    corners = torch.tensor([[-1.0, -1, -1], [-1, 1, 1], [1, -1, 1], [1, 1, -1]])
-    points = corners[torch.arange(count) % 4] + 0.01 * torch.randn(count, 3, generator=seeded())
-    return points * torch.tensor([1.0, 100, 1]) + torch.tensor([0.0, 5000, -3])
-
-
-def test_unfamiliarity_is_the_standardised_distance_to_the_nearest_prototype() -> None:
-    points = clusters()
-    prototypes = Prototypes.found_among(points, 8, seeded())
-    new = points[:50].reshape(5, 10, 3) + torch.randn(5, 10, 3, generator=seeded(1))
-    mean, std = points.numpy().mean(0), points.numpy().std(0)
-
-    def nearest(tokens: torch.Tensor) -> np.ndarray:
-        return cdist((tokens.reshape(-1, 3).numpy() - mean) / std, prototypes.centres.numpy()).min(1)
-
-    usual = nearest(points)
-    expected = (nearest(new) - usual.mean()) / usual.std()
-    assert prototypes(new).shape == (5, 10)
-    np.testing.assert_allclose(prototypes(new).reshape(-1), expected, rtol=2e-3, atol=2e-3)
 
 
 def test_a_patch_between_the_typical_ones_is_unfamiliar_and_typical_ones_are_not() -> None:

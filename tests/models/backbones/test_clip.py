@@ -1,4 +1,4 @@
-"""The frozen CLIP gives `transformers`' own hidden states, and its loading errors say how to get a checkpoint."""
+"""The frozen CLIP: what is loaded, sizes it takes, its hash; its loading errors say how to get a checkpoint."""
 
 import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,27 +16,8 @@ from clipada.models.backbones import FrozenClip, load_clip
 from tiny import make_clip
 
 
-@pytest.mark.parametrize("size", [(32, 32), (64, 64), (40, 56)])
-@pytest.mark.parametrize("block", [1, 2, 3])
-def test_patch_tokens_are_transformers_own_hidden_states(clip_folder: Path, size: tuple[int, int], block: int) -> None:
-    inputs = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
-    reference = CLIPModel.from_pretrained(clip_folder).eval().vision_model
-    with torch.no_grad():
-        expected = reference(inputs, interpolate_pos_encoding=True, output_hidden_states=True).hidden_states[block]
-        tokens = load_clip(BackboneConfig(name=str(clip_folder), block=block))(inputs)
-    torch.testing.assert_close(tokens, expected[:, 1:], rtol=0, atol=1e-6)
-
-
 def test_blocks_above_are_not_loaded(clip: FrozenClip) -> None:
     assert len(clip.vision.encoder.layers) == 2
-
-
-def test_text_embedding_is_transformers_own_and_padding_does_not_change_it(clip_folder: Path, clip: FrozenClip) -> None:
-    ids = clip.tokenizer("a photo of metal nut", padding="max_length", max_length=77)["input_ids"]
-    with torch.no_grad():
-        expected = CLIPModel.from_pretrained(clip_folder).eval().get_text_features(torch.tensor([ids])).pooler_output[0]
-        ours = clip.encode_text(clip.embed_ids(ids[: ids.index(1) + 1]))
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 
 
 def test_sizes_the_patch_does_not_divide_are_resized_to_the_nearest_grid(clip: FrozenClip) -> None:
@@ -114,7 +95,8 @@ def test_a_hub_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None
 
     class Failing(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            asked.append(self.path)
+            if "no-such-clip" in self.path:  # once a day, its client also asks for other things
+                asked.append(self.path)
             self.send_error(503)
 
         do_GET = do_HEAD  # noqa: N815
