@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clipada.cli.options import Backbone, Category, Layout, RunFolder
-from clipada.cli.terminal import console, read_dataset, say
+from clipada.cli.terminal import read_dataset, say, working
 from clipada.config import EnginePrecision, ExportConfig, RuntimeName
 
 
@@ -36,7 +36,7 @@ def export(
 
     dataset = None if data is None else read_dataset(data, layout, category)
     config = ExportConfig() if shortcut_error is None else ExportConfig(shortcut_error=shortcut_error)
-    with console.status("exporting and comparing"):
+    with working("exporting and comparing"):
         folder, parity = export_run(run, engine, precision, dataset, backbone=backbone, config=config, force=force)
     for line in parity.describe():
         say(line)

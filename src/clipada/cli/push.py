@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clipada.cli.options import RunFolder
-from clipada.cli.terminal import console, say
+from clipada.cli.terminal import say, working
 
 
 def push(
@@ -34,7 +34,7 @@ def push(
         say(f"folder to upload in {folder}")
         say(f"next: hf upload {name} {folder}")
         return
-    with console.status("uploading"):
+    with working("uploading"):
         url = command.push_to_hub(
             run, name, private=not public, exports=exports, revision=revision, license=license_name
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -55,7 +58,7 @@ class Counts:
 
 def print_record(record: Record, counts: Counts) -> None:
     """Print a record as a JSON line on standard output and count it; name a file that cannot be read."""
-    sys.stdout.write(json.dumps(record) + "\n")
+    _print_line(json.dumps(record))
     if "error" in record:
         counts.unreadable += 1
         say(f"left out: {record['error']}", style="yellow")
@@ -95,9 +98,16 @@ def print_metrics(result: Evaluation) -> None:
 def progress(*texts: str) -> Iterator[Bars]:
     """Show a bar with further columns on standard error; nothing if that is no terminal."""
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *map(TextColumn, texts)]
-    times = (TimeElapsedColumn(), TimeRemainingColumn())
-    with Bars(*columns, *times, console=console, disable=not console.is_terminal) as bar:
+    with _live(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as bar:
         yield bar
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show a spinner on standard error while a step without a known length runs; nothing if that is no terminal."""
+    with _live(SpinnerColumn(), TextColumn("{task.description}"), transient=True) as bar:
+        bar.add_task(text, total=None)
+        yield
 
 
 @contextmanager
@@ -115,3 +125,28 @@ def stages() -> Iterator[ProgressReport]:
                 say(f"{now.stage}: {now.done} of {now.total}{', ' * bool(note)}{note}")
 
         yield show
+
+
+def _live(*columns: ProgressColumn, transient: bool = False) -> Bars:
+    """Return a live display on standard error that leaves standard output as it is.
+
+    Rich redirects standard output to the display's own stream by default: ``clipada predict ... > FILE``, typed in a
+    terminal, would write its lines to the terminal and nothing into the file.
+    """
+    return Bars(*columns, console=console, transient=transient, disable=not console.is_terminal, redirect_stdout=False)
+
+
+def _print_line(text: str) -> None:
+    """Print a line on standard output; if a bar may be on the same terminal, print it above the bar, unbroken."""
+    if console.is_terminal and _is_same_terminal():
+        console.print(text, soft_wrap=True)
+    else:
+        sys.stdout.write(text + "\n")
+
+
+def _is_same_terminal() -> bool:
+    """Return True if standard output and standard error are one terminal."""
+    try:
+        return os.ttyname(sys.stdout.fileno()) == os.ttyname(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):  # a file, a closed stream, a stream of another program, or Windows
+        return False
