@@ -1,7 +1,7 @@
 """Visual inspection with CLIP-ADA: one small adapter over a frozen CLIP for all of a plant's products.
 
-The names below are the public interface: commands as functions, ``Inspector``, settings, results and errors. Settings of
-single components are in ``clipada.config``. All other modules are internal.
+The names below are the public interface: commands as functions, ``Inspector``, settings, results and errors.
+Settings of single components are in ``clipada.config``. All other modules are internal.
 """
 
 from importlib import import_module

@@ -11,7 +11,7 @@ import typer
 
 from clipada.cli.options import BatchSize, KeepImages, RunOrName, Secret, Workers, takes_engine_options
 from clipada.cli.terminal import Counts, print_record, say
-from clipada.config import BatchConfig, EngineOptions, HistoryConfig, SinkConfig, WatchConfig
+from clipada.config import BatchConfig, EngineOptions, HistoryConfig, PredictConfig, SinkConfig, WatchConfig
 
 
 @takes_engine_options
@@ -65,8 +65,7 @@ def watch(
         history=HistoryConfig(database=database, keep=keep_images),
         sinks=SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt),
         out=out,
-        threshold=threshold,
-        batches=BatchConfig(batch_size=batch_size, workers=workers),
+        inspection=PredictConfig(threshold=threshold, batch_size=batch_size, workers=workers),
         once=once,
         stopped=lambda: stop.asked,
         on_start=lambda place: say(f"watching {folder}; verdicts in {place}"),

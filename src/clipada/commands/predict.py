@@ -123,26 +123,25 @@ def predict_outcomes(
         ClipAdaError: As for ``predict``.
     """
     settings, engine = settings or PredictConfig(), engine or EngineOptions()
-    if ray:
-        _require_cluster(out, history)
+    cluster = _cluster_folder(out, history) if ray else None
     sources, description = find_sources(images, out, settings), find_run(run)
     with ExitStack() as resources:
         recorder = _open_recorder(history, sinks, _calibration(description), resources)
-        inspector = None if ray else Inspector.load(description, engine=engine, threshold=settings.threshold)
-        folder = None if out is None else ensure_folder(Path(out))
-        journal = open_journal(folder, settings, None if inspector is None else _basis(inspector))
+        if cluster is None:
+            inspector = Inspector.load(description, engine=engine, threshold=settings.threshold)
+            folder = None if out is None else ensure_folder(Path(out))
+            journal = open_journal(folder, settings, _basis(inspector))
+            found = outcomes(inspector, unfinished(sources, journal), folder, settings)
+        else:
+            journal = open_journal(ensure_folder(cluster), settings)
+            found = _on_ray(unfinished(sources, journal), run, description, cluster, settings, engine)
         if on_count is not None:
             Thread(target=_count, args=(sources, journal, on_count), daemon=True).start()
-        todo = unfinished(sources, journal)
-        if inspector is not None:
-            found = outcomes(inspector, todo, folder, settings)
-        else:
-            found = _on_ray(todo, run, description, folder, settings, engine)
         return run_job(found, recorder, journal, resources.pop_all())
 
 
-def _require_cluster(out: Path | str | None, history: HistoryConfig | None) -> None:
-    """Refuse what a cluster cannot do, and raise ``ModuleNotFoundError`` if Ray is not installed."""
+def _cluster_folder(out: Path | str | None, history: HistoryConfig | None) -> Path:
+    """Return the folder that a cluster writes into; refuse what a cluster cannot do, or if Ray is not installed."""
     if history is not None:
         raise ConfigError("a cluster stores no verdicts in a database", got="--database", remedy="leave out --ray")
     if out is None:
@@ -152,24 +151,22 @@ def _require_cluster(out: Path | str | None, history: HistoryConfig | None) -> N
     from clipada.inspection.batch.ray import require_ray
 
     require_ray()
+    return Path(out).absolute()
 
 
 def _on_ray(
     todo: Iterable[Source],
     run: Path | str,
     description: Run,
-    folder: Path | None,
+    folder: Path,
     settings: PredictConfig,
     engine: EngineOptions,
 ) -> Iterator[Outcome]:
     """Inspect images on a cluster; a run from the hub is found by its name on every machine."""
     from clipada.inspection.batch.ray import RayJob, inspect_on_ray
 
-    assert folder is not None, "a cluster writes into a folder"
     place = str(run) if is_hub_name(run) else description.folder.absolute()
-    return inspect_on_ray(
-        todo, RayJob(run=place, here=Path.cwd(), out=folder.absolute(), settings=settings, engine=engine)
-    )
+    return inspect_on_ray(todo, RayJob(run=place, here=Path.cwd(), out=folder, settings=settings, engine=engine))
 
 
 def _open_recorder(

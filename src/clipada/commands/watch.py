@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from clipada.calibration import read_calibration
-from clipada.config import BatchConfig, EngineKeywords, HistoryConfig, SinkConfig, WatchConfig
+from clipada.config import EngineKeywords, HistoryConfig, PredictConfig, SinkConfig, WatchConfig
 from clipada.history.recorder import Recorder
 from clipada.history.watching.watch import FolderWatch
 from clipada.inspection import Inspector
@@ -27,8 +27,7 @@ def watch(
     history: HistoryConfig | None = None,
     sinks: SinkConfig | None = None,
     out: Path | None = None,
-    threshold: float | None = None,
-    batches: BatchConfig | None = None,
+    inspection: PredictConfig | None = None,
     once: bool = False,
     stopped: Callable[[], bool] = lambda: False,
     on_start: Callable[[str], object] = lambda _: None,
@@ -43,8 +42,7 @@ def watch(
         history: The database of verdicts and of the files seen.
         sinks: Receivers of each verdict.
         out: The folder for overlays and 16-bit maps, if any.
-        threshold: Map value, 0..1, above which a pixel belongs to a region.
-        batches: Images per forward pass, and threads that decode.
+        inspection: Images per forward pass, threads that decode, and threshold of regions.
         once: True to end when everything that is there was inspected.
         stopped: Asked after each batch if the watch is to end.
         on_start: Called with the database's place once the watch has started.
@@ -58,19 +56,19 @@ def watch(
         HistoryError: The database cannot be used.
         ClipAdaError: As for ``Inspector.load``.
     """
-    folder, history, batches = Path(folder), history or HistoryConfig(), batches or BatchConfig()
+    folder, history, inspection = Path(folder), history or HistoryConfig(), inspection or PredictConfig()
     description = find_run(run)
     path = description.folder / CALIBRATION
     calibration = read_calibration(path) if path.exists() else None
     with Recorder(calibration, history, sinks) as recorder:
         watched = FolderWatch(
-            Inspector.load(description, threshold=threshold, **engine),
+            Inspector.load(description, threshold=inspection.threshold, **engine),
             recorder.history,
             folder,
             settings,
             excluded=[Path(history.images), *([] if out is None else [out])],
-            batch_size=batches.batch_size,
-            workers=batches.workers,
+            batch_size=inspection.batch_size,
+            workers=inspection.workers,
         )
         on_start(recorder.history.place)
         for results in watched.batches(once=once, stopped=stopped):

@@ -106,7 +106,7 @@ class ModelConfig:
     anomalous. Beyond the paper, which has none."""
 
     prototype_weight: float = 0.5
-    """Weight of the memory offset: what each deviation from the usual distance to the nearest prototype adds to a logit."""
+    """Weight of the memory offset: what a logit gains for each deviation from the usual distance to the memory."""
 
     prototypes_first: bool = False
     """True to find prototypes before the training, so that prompt and projections learn the remaining differences. The
@@ -217,7 +217,7 @@ class Config:
         return plain
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """Return the settings that decide the adapter, by dotted name: not the backbone's path or the checkpoint interval."""
+        """Return the settings that decide the adapter, by dotted name; backbone path and checkpoint interval do not."""
         free = ("backbone.name", "training.checkpoint_seconds")
         settings = {name: self.value(name) for name in setting_names() if name not in free}
         return settings | {"backbone.block": self.backbone.patch_block}

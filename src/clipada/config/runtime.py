@@ -30,8 +30,8 @@ class RuntimeConfig:
     same result but for rounding. Worth it for trainings of an hour or more on a GPU."""
 
     channels_last: bool | None = None
-    """True for the channels-last memory format of images and convolutions, which the matrix units of GPUs take; the same
-    result but for rounding. ``None``: on a GPU."""
+    """True for the channels-last memory format of images and convolutions, which the matrix units of GPUs take; the
+    same result but for rounding. ``None``: on a GPU."""
 
     def __post_init__(self) -> None:
         require(self.devices >= 1, "devices", "1 or more", self.devices)

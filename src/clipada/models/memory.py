@@ -17,7 +17,7 @@ from clipada.models.backbones import FrozenClip
 from clipada.types import Progress, ProgressReport, Sample, unreported
 
 MOST_TOKENS = 65_536
-"""Largest number of patches that prototypes are found among, equally many of each image: bounds RAM for any data set."""
+"""Largest number of patches that prototypes are found among, equally many of each image, which bounds the RAM."""
 
 LEAST_MEMBERS = 16
 """Fewest patches for each prototype; with fewer, a small set of images would be memorized."""
@@ -78,7 +78,7 @@ class Prototypes(nn.Module):
         return nearest.clamp_min(0).sqrt()
 
     def nearest_squared(self, scaled: Tensor) -> Tensor:
-        """Compute the squared distance of patches ``(..., D)``, channels at unit deviation, to the nearest prototype."""
+        """Compute the squared distance of patches ``(..., D)``, at unit deviation, to the nearest prototype."""
         return _squared(scaled, self.centres).amin(-1)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -179,6 +179,6 @@ def _in_steps(centers: Tensor) -> Tensor:
 
 
 def _squared(points: Tensor, centers: Tensor) -> Tensor:
-    """Compute squared distances ``(..., K)`` of points ``(..., D)`` to centers ``(K, D)``; rounding may give below 0."""
+    """Compute squared distances ``(..., K)`` of points ``(..., D)`` to centers ``(K, D)``, below 0 only by rounding."""
     squared: Tensor = points.square().sum(-1, keepdim=True) - 2 * points @ centers.T + centers.square().sum(-1)
     return squared

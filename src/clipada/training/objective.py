@@ -46,7 +46,7 @@ def objective(losses: Sequence[Tensor], config: TrainingConfig) -> Tensor:
 
 
 def learning_rate(config: TrainingConfig, epoch: int) -> float:
-    """Compute the adapter's learning rate in ``epoch``, counted from 0: multiplied by ``decay`` after each milestone."""
+    """Compute the adapter's learning rate in ``epoch``, from 0: multiplied by ``decay`` after each milestone."""
     return config.learning_rate * _decayed(config, epoch)
 
 

@@ -45,7 +45,8 @@ class Journal:
         basis: Model, calibration and threshold of the verdicts to come, if they are known.
 
     Raises:
-        RunError: An unfinished prediction is in the way, a line is damaged, or those lines are of another model, calibration or threshold.
+        RunError: An unfinished prediction is in the way, a line is damaged, or those lines are of another model,
+            calibration or threshold.
     """
 
     def __init__(self, folder: Path, shard: Shard, *, skip_done: bool, basis: Record | None = None) -> None:
