@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import PIL.Image
 import pytest
 
 from clipada import calibrate
@@ -29,6 +30,44 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for index, path in enumerate(paths):
         save(path, rng.integers(0, 20 * (index + 2), (40, 48, 3), dtype=np.uint8))
     return paths
+
+
+def mixed_parts(folder: Path) -> list[Path]:
+    """Three parts of different sizes, formats and pictures, and an unreadable file, not in the order of their names."""
+    rng = np.random.default_rng(3)
+    for name, height, width, top in (("a.png", 64, 32, 250), ("b.tif", 30, 90, 90), ("c.jpg", 48, 48, 30)):
+        pixels = rng.integers(0, top, (height, width, 3), dtype=np.uint8)
+        pixels[height // 2 :, : width // 2] = 255 - top
+        PIL.Image.fromarray(pixels).save(folder / name)
+    (folder / "b-bad.png").write_bytes(b"no image")
+    return [folder / name for name in ("a.png", "b-bad.png", "b.tif", "c.jpg")]
+
+
+def appearance(page: Any) -> dict[str, Any]:
+    """All that the page shows of a part: verdict, words, regions, error box, picture and the pixels of its overlays."""
+    page.wait_for_function(
+        "() => shown.hidden || picture.hidden || image.hidden || image.complete && image.naturalWidth"
+    )
+    shown: dict[str, Any] = page.evaluate(
+        """() => {
+            const pixels = (canvas) => canvas.hidden || !canvas.width ? null :
+                [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+            const visible = (element) => element.checkVisibility();
+            return {
+                verdict: visible(verdict) ? verdict.innerText : null,
+                words: visible(words) ? words.innerText : null,
+                regions: [...regions.children].map((item) => item.innerText),
+                problem: problem.innerText,
+                problem_visible: visible(problem),
+                missing: missing.innerText,
+                picture: visible(image) ? [image.naturalWidth, image.naturalHeight] : null,
+                heat: pixels(heat),
+                contours: pixels(contours),
+                reason: reason.value,
+            };
+        }"""
+    )
+    return shown
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +217,104 @@ def test_an_entry_of_the_history_comes_back_with_its_picture(page: Any, parts: l
     page.click("#history button >> text=1.png >> nth=0")
     page.wait_for_selector("#verdict:has-text('1.png')")
     page.wait_for_function("() => image.naturalWidth == 48 && heat.width == 48 && !heat.hidden")
+
+
+def test_each_entry_of_the_history_shows_its_own_part(page: Any, tmp_path: Path) -> None:
+    """Parts of different size and kind: overlays, words and form are those of the chosen part, pixel by pixel."""
+    paths = [path for path in mixed_parts(tmp_path) if path.name != "b-bad.png"]
+    fresh = {}
+    for path in paths:
+        inspected(page, path)
+        fresh[path.name] = appearance(page)
+    assert [fresh[path.name]["picture"] for path in paths] == [[32, 64], [90, 30], [48, 48]]
+    assert [len(fresh[path.name]["heat"]) for path in paths] == [4 * 32 * 64, 4 * 90 * 30, 4 * 48 * 48]
+    assert len({str(one["heat"]) for one in fresh.values()}) == 3
+    for name in ("a.png", "c.jpg", "b.tif", "a.png"):
+        page.fill("#reason", "about another part")
+        page.click(f"#history button >> text={name} >> nth=0")
+        page.wait_for_selector(f"#verdict:has-text('{name}')")
+        recalled = appearance(page)
+        assert recalled == fresh[name] | {"reason": ""}
+        assert (recalled["problem"], recalled["problem_visible"], recalled["missing"]) == ("", False, "")
+
+
+def test_only_the_last_of_two_quick_choices_is_shown(page: Any, tmp_path: Path) -> None:
+    """The answer to the first click arrives last."""
+    first, second = [
+        path for path in mixed_parts(tmp_path) if path.suffix in (".png", ".jpg") and "bad" not in path.name
+    ]
+    inspected(page, first)
+    inspected(page, second)
+    entries = {
+        entry["path"]: entry["id"]
+        for entry in page.evaluate("() => fetch('v1/verdicts').then((a) => a.json())")["verdicts"]
+    }
+
+    def late(route: Any) -> None:
+        page.wait_for_timeout(300)
+        route.continue_()
+
+    page.route(f"**/v1/verdicts/{entries[first.name]}", late)
+    page.evaluate(
+        "(names) => names.forEach((id) => document.querySelector(`#history [data-id='${id}']`).click())",
+        [entries[first.name], entries[second.name]],
+    )
+    page.wait_for_selector(f"#verdict:has-text('{second.name}')")
+    page.wait_for_timeout(800)
+    assert second.name in page.inner_text("#verdict")
+    assert appearance(page)["picture"] == [48, 48]
+
+
+def test_an_unreadable_file_is_named_and_the_rest_is_inspected(
+    chromium: Any, served: tuple[str, str], tmp_path: Path
+) -> None:
+    page = chromium.new_page()  # its console reports the 415
+    page.goto(served[0])
+    page.wait_for_selector("#model option", state="attached")
+    first, bad, third, last = mixed_parts(tmp_path)
+    page.set_input_files("#files", [first, bad, third, last])
+    page.wait_for_selector("#problem:not([hidden])")
+    assert appearance(page)["verdict"].endswith(last.name)
+    assert page.inner_text("#problem").startswith("b-bad.png: ")
+    listed = page.inner_text("#history").splitlines()
+    assert [name for name in listed if name in ("a.png", "b.tif", "c.jpg")][:3] == ["c.jpg", "b.tif", "a.png"]
+    page.set_input_files("#files", [bad])  # alone: no verdict of another part stays beside the error
+    page.wait_for_selector("#shown", state="hidden")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert appearance(page)["verdict"] is None
+    assert page.get_attribute("#image", "src") is None
+    inspected(page, first)
+    page.wait_for_selector("#problem", state="hidden")
+    assert appearance(page)["problem"] == ""
+    page.close()
+
+
+def test_an_entry_whose_image_was_not_kept_shows_no_other_picture(
+    chromium: Any, finished_run: Path, tmp_path: Path
+) -> None:
+    first, _, tiff, last = mixed_parts(tmp_path)
+    with serving(finished_run, f"sqlite:///{tmp_path / 'history.db'}") as (_, address):
+        page = chromium.new_page()
+        page.goto(address)
+        inspected(page, first)
+        inspected(page, last)
+        page.click("#history button >> text=a.png")
+        page.wait_for_selector("#verdict:has-text('a.png')")
+        seen = appearance(page)
+        assert (seen["picture"], seen["heat"], seen["problem_visible"]) == (None, None, False)
+        assert "not kept" in seen["missing"]
+        inspected(page, tiff)  # which the browser cannot display, and the server has not kept
+        seen = appearance(page)
+        assert (seen["picture"], len(seen["heat"])) == (None, 4 * 90 * 30)
+        assert "cannot display" in seen["missing"]
+        assert page.evaluate("() => heat.getBoundingClientRect().width") > 90
+        page.close()
+
+
+def test_percentages_have_two_digits_and_no_exponent(page: Any) -> None:
+    shares = [1, 0.999, 0.99, 0.5, 0.123456, 0.01, 0.0004, 0]
+    shown = page.evaluate("async (shares) => shares.map((await import('./charts.js')).percent)", shares)
+    assert shown == ["100 %", "99.9 %", "99 %", "50 %", "12 %", "1 %", "0.04 %", "0 %"]
 
 
 def test_a_file_that_is_not_an_image_is_reported(chromium: Any, served: tuple[str, str], tmp_path: Path) -> None:

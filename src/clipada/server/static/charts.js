@@ -10,7 +10,12 @@ function mark(name, attributes, title) {
   return element;
 }
 
-const share = (value) => `${(100 * value).toPrecision(2).replace(/\.0+$/, "")} %`;
+// Return a share, 0..1, as a percentage of two digits; of more where two would round it to 100 %.
+export function percent(share) {
+  const value = 100 * share;
+  const rounded = [2, 3, 4, 5, 6].map((digits) => Number(value.toPrecision(digits)));
+  return `${rounded.find((one) => one !== 100) ?? 100} %`;
+}
 
 // Draw each listed part's score and threshold, oldest left; return a description.
 export function drawScores(svg, listed) {
@@ -50,10 +55,10 @@ export function drawRates(svg, { by, rates, promised }) {
   svg.replaceChildren(...bars, ...line);
   const [all, bad] = ["judged", "defective"].map((name) => judged.reduce((sum, one) => sum + one[name], 0));
   const span = { minute: "the last hour", hour: "the last two days", day: "the last 60 days" }[by];
-  const text = all ? `${bad} of ${all} parts defective in ${span} (${share(bad / all)})` : `No decision in ${span}`;
+  const text = all ? `${bad} of ${all} parts defective in ${span} (${percent(bad / all)})` : `No decision in ${span}`;
   svg.setAttribute("aria-label", text);
-  const rate = promised === null ? "" : ` The line: the rate guaranteed for good parts, ${share(promised)}.`;
-  return `${text}; top of the chart ${share(top)}.${rate}`;
+  const rate = promised === null ? "" : ` The line: the rate guaranteed for good parts, ${percent(promised)}.`;
+  return `${text}; top of the chart ${percent(top)}.${rate}`;
 }
 
 // Draw, for each group, the range of the scores at calibration and the range of the scores since then.

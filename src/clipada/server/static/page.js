@@ -1,27 +1,17 @@
 // The inspection page: all of its content comes from the public API.
-import { drawDrift, drawRates, drawScores } from "./charts.js";
-import { drawMap, readMap } from "./picture.js";
+import { call, found, json } from "./api.js";
+import { drawDrift, drawRates, drawScores, percent } from "./charts.js";
+import { drawMap, readImage, readMap } from "./picture.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { model: null, shown: null, map: null, entries: [], next: null };
+const state = { model: null, shown: null, entries: [], next: null, requests: 0 };
 const POLL = 3000;
 const PAGE = 50;
-
-async function call(path, options = {}) {
-  const token = sessionStorage.getItem("token");
-  const headers = token ? { ...options.headers, Authorization: `Bearer ${token}` } : options.headers;
-  const response = await fetch(path, { ...options, headers });
-  if (response.ok) return response;
-  if (response.status === 401) $("login").hidden = false;
-  const problem = await response.json().catch(() => ({ error: response.statusText }));
-  const parts = ["expected", "got", "remedy"].filter((name) => problem[name]).map((name) => `${name}: ${problem[name]}`);
-  throw new Error([problem.error, ...parts].join("\n"));
-}
-const json = async (path, options) => (await call(path, options)).json();
 
 async function attempt(work) {
   try {
     await work();
+    $("problem").textContent = "";
     $("problem").hidden = true;
   } catch (error) {
     $("problem").textContent = error.message;
@@ -29,7 +19,6 @@ async function attempt(work) {
   }
 }
 
-const percent = (share) => `${(100 * share).toPrecision(2).replace(/\.0+$/, "")} %`;
 const mean = (verdict) => (verdict.defective === null ? "not calibrated" : verdict.defective ? "defective" : "good");
 const tone = (verdict) => (verdict.defective === null ? "" : verdict.defective ? "bad" : "good");
 
@@ -59,7 +48,7 @@ async function chooseModel() {
 // --- the threshold and the rate it implies
 
 function limits() {
-  const calibration = state.model.calibration;
+  const calibration = state.model?.calibration; // null before the models are listed
   const group = state.shown ? state.shown.group : $("group").value;
   return calibration && (calibration.groups[group] ?? calibration.pooled);
 }
@@ -82,56 +71,87 @@ function showThreshold() {
   const point = curve.reduce((best, one) => (best && best.threshold >= one.threshold ? best : one), null);
   const bound = point ? `at most ${percent(point.rate_bound)} of good parts would be called defective, ` +
     `with ${percent(confidence)} confidence` : "any good part may be called defective";
-  const now = state.shown ? ` This image would be ${state.shown.score > asked() ? "defective" : "good"}.` : "";
+  const ours = state.shown && state.shown.model?.sha256 === state.model.model?.sha256;
+  const now = ours ? ` This image would be ${state.shown.score > asked() ? "defective" : "good"}.` : "";
   const basis = caveat ?? `${bound} (${own.thresholds.images} images)`;
   $("implied").textContent = `Above ${asked().toFixed(3)} defective: ${basis}.${now}`;
 }
 
 // --- inspecting
 
+// Inspect files one after the other. An unreadable one is reported by name, and the next ones are still inspected.
 async function inspect(files) {
+  const request = ++state.requests;
+  const failures = [];
   for (const file of files) {
-    const form = new FormData();
-    form.append("file", file);
-    const query = new URLSearchParams({ model: $("model").value, map: "channels" });
-    if ($("group").value) query.set("group", $("group").value);
+    if (request === state.requests) clear();
     $("state").textContent = `inspecting ${file.name}`;
-    const record = await json(`v1/inspect?${query}`, { method: "POST", body: form });
-    const map = await (await fetch(`data:image/png;base64,${record.map_png}`)).blob();
-    await show(record, file, map);
+    try {
+      const parts = await inspectOne(file);
+      if (request === state.requests) show(parts);
+    } catch (error) {
+      failures.push(`${file.name}: ${error.message}`);
+    }
   }
   await refresh();
+  if (failures.length) throw new Error(failures.join("\n\n"));
 }
 
-async function show(record, image, map) {
+async function inspectOne(file) {
+  const form = new FormData();
+  form.append("file", file);
+  const query = new URLSearchParams({ map: "channels" });
+  for (const name of ["model", "group"]) if ($(name).value) query.set(name, $(name).value);
+  const record = await json(`v1/inspect?${query}`, { method: "POST", body: form });
+  const map = await readMap(await (await fetch(`data:image/png;base64,${record.map_png}`)).blob());
+  const image = await readImage(file);
+  if (image) return { record, image, map };
+  const kept = await found(`v1/verdicts/${record.id}/image`); // browsers display no TIFF: the server converts a kept one
+  return { record, image: await readImage(kept.file), map, missing: "This browser cannot display the file." };
+}
+
+// Hide the part that was shown, so that no other part's verdict, picture or form is left beside an error.
+function clear() {
+  state.shown = null;
+  $("shown").hidden = true;
+  const picture = $("image");
+  URL.revokeObjectURL(picture.src);
+  picture.removeAttribute("src");
+  for (const layer of ["heat", "contours"]) Object.assign($(layer), { width: 0, height: 0, hidden: true });
+  $("regions").replaceChildren();
+  $("reason").value = "";
+  $("said").textContent = "";
+  resetThreshold();
+}
+
+// Show a part at once, from parts that are all loaded: nothing of the part before may stay visible meanwhile.
+function show({ record, image, map, missing }) {
+  clear();
   state.shown = record;
-  URL.revokeObjectURL($("image").src);
-  $("image").src = image ? URL.createObjectURL(image) : "";
-  $("image").alt = record.path ? `inspected image ${record.path}` : "inspected image";
-  $("picture").hidden = !image;
-  state.map = map && (await readMap(map));
-  $("shown").hidden = false;
   $("verdict").textContent = `${mean(record)}: ${record.path ?? `verdict ${record.id}`}`;
   $("verdict").className = tone(record);
   const against = record.score_threshold === null ? "" : `, threshold ${record.score_threshold.toFixed(3)}`;
   const likes = record.p_value === null ? "" : ` Of good parts, about ${percent(record.p_value)} look at least as anomalous.`;
   $("words").textContent = `Score ${record.score.toFixed(3)}${against}.${likes}`;
   $("regions").replaceChildren(...record.regions.map(region));
-  $("said").textContent = "";
-  $("reason").value = "";
+  $("image").alt = record.path ? `inspected image ${record.path}` : "inspected image";
+  $("image").hidden = !image;
+  if (image) $("image").src = image.src;
+  $("picture").hidden = !image && !map;
+  $("picture").classList.toggle("bare", !image);
+  if (map) {
+    for (const layer of ["heat", "contours"]) $(layer).hidden = false;
+    drawMap($("heat"), $("contours"), map, record.threshold);
+  }
+  $("missing").textContent = image && map ? "" : missing;
+  $("shown").hidden = false;
   resetThreshold();
-  draw();
 }
 
 function region({ box: [left, top, right, bottom], area, peak }) {
   const item = document.createElement("li");
   item.textContent = `${right - left} x ${bottom - top} pixels at ${left}, ${top}; area ${area}, peak ${peak.toFixed(2)}`;
   return item;
-}
-
-function draw() {
-  for (const layer of ["heat", "contours"]) $(layer).hidden = !state.map;
-  if (state.map) drawMap($("heat"), $("contours"), state.map, state.shown.threshold);
 }
 
 const fade = () => { $("heat").style.opacity = Number($("opacity").value) / 100; };
@@ -193,19 +213,26 @@ function row(entry) {
   return item;
 }
 
+const FILES = ["image", "map?kind=channels"];
+const NOT_KEPT = [{ file: null, problem: "The image was not kept: the server keeps images with --keep-images all or defective." }, {}];
+
 async function recall(entry) {
-  const record = await json(`v1/verdicts/${entry.id}`);
-  const found = (part) => call(`v1/verdicts/${entry.id}/${part}`).then((answer) => answer.blob(), () => null);
-  const [image, map] = entry.kept ? await Promise.all([found("image"), found("map?kind=channels")]) : [null, null];
-  await show({ ...record, id: entry.id }, image, map);
+  const request = ++state.requests;
+  clear();
+  const { record } = await json(`v1/verdicts/${entry.id}`);
+  const [kept, computed] = entry.kept ? await Promise.all(FILES.map((name) => found(`v1/verdicts/${entry.id}/${name}`))) : NOT_KEPT;
+  const [image, map] = [await readImage(kept.file), computed.file && (await readMap(computed.file))];
+  if (request !== state.requests) return; // another part was chosen meanwhile
+  show({ record: { ...record, id: entry.id }, image, map, missing: kept.problem ?? computed.problem });
   listEntries();
 }
 
 async function sendFeedback(confirmed) {
+  const { id } = state.shown;
   const body = JSON.stringify({ confirmed, reason: $("reason").value });
   const headers = { "Content-Type": "application/json" };
-  await call(`v1/verdicts/${state.shown.id}/feedback`, { method: "POST", body, headers });
-  $("said").textContent = confirmed ? "confirmed" : "rejected";
+  await call(`v1/verdicts/${id}/feedback`, { method: "POST", body, headers });
+  if (state.shown?.id === id) $("said").textContent = confirmed ? "confirmed" : "rejected";
   await refresh();
 }
 
@@ -227,7 +254,11 @@ async function showStatus() {
 
 // --- events
 
-$("files").addEventListener("change", () => attempt(() => inspect([...$("files").files])));
+$("files").addEventListener("change", () => {
+  const files = [...$("files").files];
+  $("files").value = ""; // so that the same file can be chosen again
+  attempt(() => inspect(files));
+});
 $("drop").addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
 $("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
 $("drop").addEventListener("drop", (event) => {
@@ -237,7 +268,7 @@ $("drop").addEventListener("drop", (event) => {
 });
 $("model").addEventListener("change", () => attempt(async () => { await chooseModel(); await refresh(); }));
 $("by").addEventListener("change", () => attempt(showRates));
-$("group").addEventListener("change", () => { state.shown ??= null; resetThreshold(); });
+$("group").addEventListener("change", resetThreshold);
 $("threshold").addEventListener("input", showThreshold);
 $("reset").addEventListener("click", resetThreshold);
 $("opacity").addEventListener("input", fade);

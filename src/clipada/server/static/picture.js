@@ -1,10 +1,23 @@
-// Draws an anomaly map over its image: heat, and the contours of the regions above the threshold.
+// Reads an image and its anomaly map, and draws the map over the image: heat, and the contours of the regions above the threshold.
 
 // Ten evenly spaced colors of matplotlib's "plasma", as in the pictures that `clipada predict` writes.
 const HEAT = [[13, 8, 135], [71, 3, 159], [115, 1, 168], [156, 23, 158], [189, 55, 134], [216, 87, 107],
   [237, 121, 83], [250, 158, 59], [253, 201, 38], [240, 249, 33]];
 const CONTOUR = [0, 240, 255, 255];
 const SIDE = 1024;
+
+// Return an image that the browser can display, loaded; null for none, and for another kind of file.
+export async function readImage(blob) {
+  if (!blob) return null;
+  const image = Object.assign(new Image(), { src: URL.createObjectURL(blob) });
+  try {
+    await image.decode();
+    return image;
+  } catch {
+    URL.revokeObjectURL(image.src);
+    return null;
+  }
+}
 
 // Read the map in a PNG whose red and green channels are the two bytes of a value, 0..65535. If it is larger than SIDE,
 // each point is the maximum of a square of pixels, so that no region is too small to be seen.
