@@ -4,7 +4,6 @@ import io
 import struct
 import subprocess
 import sys
-import threading
 import warnings
 import zlib
 from contextlib import suppress
@@ -99,15 +98,19 @@ def test_16_bit_gray_maps_full_range_to_full_range(kind):
     np.testing.assert_array_equal(read_rgb(encoded(PIL.Image.fromarray(values), kind))[..., 1], expected)
 
 
-def test_a_cameras_12_bits_in_16_are_told_once(caplog, monkeypatch, tmp_path):
-    monkeypatch.setattr(images, "_warned_of_dark_image", threading.Event())
+def test_a_cameras_12_bits_in_16_are_reported_once(tmp_path):
+    """In a process of its own, since the warning comes once for each."""
     for name, highest in (("full", 65535), ("just", 4096), ("black", 0), ("first", 4095), ("second", 1023)):
         PIL.Image.fromarray(np.array([[0, highest]], np.uint16)).save(tmp_path / f"{name}.png")
-        read_rgb(tmp_path / f"{name}.png")
-    (warning,) = caplog.messages
-    assert f"image {tmp_path / 'first.png'} is read as dark" in warning
-    assert "highest value is 4095" in warning
-    assert "times 16" in warning
+    code = (
+        "import sys, pathlib, clipada.images as images; [images.read_rgb(pathlib.Path(path)) for path in sys.argv[1:]]"
+    )
+    paths = [tmp_path / f"{name}.png" for name in ("full", "just", "black", "first", "second")]
+    warned = subprocess.run([sys.executable, "-c", code, *paths], check=True, capture_output=True, text=True).stderr
+    assert warned.count("is read as dark") == 1
+    assert f"image {tmp_path / 'first.png'} is read as dark" in warned
+    assert "highest value is 4095" in warned
+    assert "times 16" in warned
 
 
 def test_big_endian_16_bit_tiff_reads_the_same():

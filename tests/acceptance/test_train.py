@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clipada.config import setting_names
@@ -45,8 +46,15 @@ def test_training_and_synthesis_leave_out_what_cannot_be_read(
 
 
 def test_one_image_is_enough_to_train_and_to_synthesize(clipada: Command, train: Command, tmp_path: Path) -> None:
+    """Its prototypes are usable: an image unlike that of the training has a higher score."""
     save(tmp_path / "one" / "part.png", noise())
-    assert train(tmp_path / "one").code == 0
+    save(tmp_path / "other" / "part.png", noise(seed=1) // np.uint8(4))
+    trained = train(tmp_path / "one", "--set", "model.prototypes=2")
+    assert trained.code == 0, trained.err
+    predicted = clipada("predict", tmp_path / "new", tmp_path / "one", tmp_path / "other", "--device", "cpu")
+    assert predicted.code == 0, predicted.err
+    own, other = (record["score"] for record in predicted.records)
+    assert 0 < own < other <= 1
     assert clipada("synthesize", tmp_path / "one", "--out", tmp_path / "sheet", "--count", 2).code == 0
 
 

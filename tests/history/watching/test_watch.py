@@ -6,10 +6,11 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -163,20 +164,26 @@ def test_a_share_that_goes_and_comes_back(drop: Path, caplog: pytest.LogCaptureF
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.floats(0, 3)), max_size=30))
 def test_nothing_is_complete_that_changed_within_the_time(changes: list[tuple[str, int, float]]) -> None:
-    """Any order of writes and looks: what is handed out had its size for 2 seconds of looks, and was not handed out."""
+    """Any order of writes and scans: a complete file kept its size for 2 seconds, and is reported once."""
     clock, sizes, since = Clock(), dict[str, int](), dict[str, float]()
     taken: set[tuple[str, int]] = set()
-    files = looking(Path("/nowhere"), clock, settle=2)
-    files._files = lambda: iter([Stamp(path=Path(name), size=size, mtime_ns=0) for name, size in sizes.items()])  # type: ignore[method-assign]
-    files._unseen = lambda stamps: [stamp for stamp in stamps if (stamp.path.name, stamp.size) not in taken]
-    for name, size, pause in changes:
-        if sizes.get(name) != size:
-            sizes[name], since[name] = size, clock.now
-        clock.now += pause
-        for stamp in files.complete():
-            assert clock.now - since[stamp.path.name] >= 2
-            assert stamp.size == sizes[stamp.path.name]
-            taken.add((stamp.path.name, stamp.size))
+
+    def unseen(stamps: Sequence[Stamp]) -> list[Stamp]:
+        return [stamp for stamp in stamps if (stamp.path.stem, stamp.size) not in taken]
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = NewFiles(Path(folder), unseen, WatchConfig(settle=2), clock=clock)
+        for name, size, pause in changes:
+            if sizes.get(name) != size:
+                path = Path(folder) / f"{name}.png"
+                path.write_bytes(bytes(size))
+                os.utime(path, (0, 0))  # the size alone tells two states apart
+                sizes[name], since[name] = size, clock.now
+            clock.now += pause
+            for stamp in files.complete():
+                assert clock.now - since[stamp.path.stem] >= 2
+                assert stamp.size == sizes[stamp.path.stem]
+                taken.add((stamp.path.stem, stamp.size))
 
 
 # --- each image once
