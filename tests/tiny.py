@@ -104,3 +104,12 @@ def write_products(root: Path) -> Path:
             save(root / category / "test" / "scratch" / f"{index:03}.png", image)
             save(root / category / "ground_truth" / "scratch" / f"{index:03}_mask.png", mask)
     return root
+
+
+def write_good_parts(folder: Path, count: int, seed: int = 1) -> Path:
+    """Good parts like those of ``write_products``, each its own."""
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        image = np.clip(rng.integers(60, 200) + rng.normal(0, 12, (40, 48, 3)), 0, 255)
+        save(folder / f"{index:03}.png", image.astype(np.uint8))
+    return folder

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import clipada as package
@@ -23,7 +22,7 @@ from command_line import Command
 from deliveries import Receiver, eventually
 from documents import ROOT, blocks
 from folder_hub import FolderHub
-from tiny import save, write_products
+from tiny import write_good_parts, write_products
 
 pytestmark = pytest.mark.slow
 
@@ -65,27 +64,19 @@ DATABASE = "sqlite:///history.db"
 SERVED = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
-def good_parts(folder: Path, count: int, seed: int) -> None:
-    """Write images of good parts, each its own."""
-    rng = np.random.default_rng(seed)
-    for index in range(count):
-        image = np.clip(90 + rng.normal(0, 12, (40, 48, 3)), 0, 255)
-        save(folder / f"{index:04}.png", image.astype(np.uint8))
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with every image that the documents name; the working folder."""
     folder = tmp_path / "here"
     write_products(folder / "DATA")
     for seed, product in enumerate(("bracket", "lid")):
-        good_parts(folder / "photos" / product / "good", 8, seed)
-        good_parts(folder / "held-out" / product, 299, 10 + seed)
-        good_parts(folder / "camera" / product, 2, 20 + seed)
-        good_parts(folder / "defective-parts" / product, 1, 30 + seed)
-    good_parts(folder / "held-out-good-parts", 299, 40)
-    good_parts(folder / "new-parts", 3, 41)
-    shutil.copy(folder / "new-parts" / "0000.png", folder / "part.png")
+        write_good_parts(folder / "photos" / product / "good", 8, seed)
+        write_good_parts(folder / "held-out" / product, 299, 10 + seed)
+        write_good_parts(folder / "camera" / product, 2, 20 + seed)
+        write_good_parts(folder / "defective-parts" / product, 1, 30 + seed)
+    write_good_parts(folder / "held-out-good-parts", 299, 40)
+    write_good_parts(folder / "new-parts", 3, 41)
+    shutil.copy(folder / "new-parts" / "000.png", folder / "part.png")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return folder

@@ -17,26 +17,17 @@ from clipada.errors import CalibrationError, ConfigError, DatasetError
 from clipada.history.store import History
 from clipada.runs import CALIBRATION, CARD, TRAINED_ON, read_run
 from clipada.types import Failure, Verdict
-from tiny import save
+from tiny import write_good_parts
 
 HALF = CalibrationConfig(false_alarm_rate=0.2, confidence=0.8)
 """A promise that 8 images suffice for."""
 
 
-def good_parts(folder: Path, count: int, seed: int = 1) -> Path:
-    """Good parts like those of ``tiny.write_products``, each its own."""
-    rng = np.random.default_rng(seed)
-    for index in range(count):
-        image = np.clip(rng.integers(60, 200) + rng.normal(0, 12, (40, 48, 3)), 0, 255)
-        save(folder / f"{index:03}.png", image.astype(np.uint8))
-    return folder
-
-
 @pytest.fixture
 def parts(tmp_path: Path) -> Path:
     """Two products: twelve good parts of one, four of the other."""
-    good_parts(tmp_path / "parts" / "plate" / "good", 12, 1)
-    good_parts(tmp_path / "parts" / "disc" / "good", 4, 2)
+    write_good_parts(tmp_path / "parts" / "plate" / "good", 12, 1)
+    write_good_parts(tmp_path / "parts" / "disc" / "good", 4, 2)
     return tmp_path / "parts"
 
 
@@ -131,8 +122,8 @@ def test_the_promise_changes_without_images(run_folder: Path, parts: Path) -> No
 
 def test_drift_is_warned_of_at_the_end(run_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Sixty parts calibrate; of further ones like them, those of the lower scores alone are drift."""
-    calibrate(run_folder, good_parts(tmp_path / "good", 60, 1), HALF, device="cpu")
-    verdicts = list(predict(run_folder, good_parts(tmp_path / "new", 160, 2), device="cpu"))
+    calibrate(run_folder, write_good_parts(tmp_path / "good", 60, 1), HALF, device="cpu")
+    verdicts = list(predict(run_folder, write_good_parts(tmp_path / "new", 160, 2), device="cpu"))
     assert "drift" not in caplog.text
     lower = sorted((verdict for verdict in verdicts if isinstance(verdict, Verdict)), key=lambda verdict: verdict.score)
     list(predict(run_folder, sorted(verdict.path for verdict in lower[:80] if verdict.path), device="cpu"))
@@ -174,7 +165,7 @@ def test_rejected_alarms_raise_thresholds_in_their_groups(
     run = read_run(run_folder)
     with History(HistoryConfig(database=url, keep="defective", images=str(tmp_path / "kept images"))) as history:
         inspector = Inspector.load(run, device="cpu")
-        odd = good_parts(tmp_path / "new" / "plate", 4, seed=3)
+        odd = write_good_parts(tmp_path / "new" / "plate", 4, seed=3)
         verdicts = [replace(inspector.inspect(path), defective=True) for path in sorted(odd.iterdir())]
         other = replace(verdicts[0], model=replace(verdicts[0].model, sha256="f" * 64))
         for number in history.store([*verdicts, other])[1:]:

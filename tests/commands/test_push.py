@@ -14,6 +14,7 @@ from clipada.errors import BackboneError, RunError
 from clipada.runs import ENCODERS, read_run
 from clipada.runs.hub import is_hub_name
 from folder_hub import FolderHub
+from tiny import write_good_parts
 
 PUBLISHED = {
     *("config.json", "adapter.safetensors", "prototypes.safetensors", "README.md", "metrics.json"),
@@ -168,3 +169,27 @@ def test_from_the_command_line(
     code, _, err = clipada("predict", "plant/line4", part)
     assert code == 2
     assert "no run plant/line4 here or on the hub" in err
+
+
+def test_a_run_of_the_hub_watches_drift_in_a_database(
+    hub: FolderHub,
+    run_folder: Path,
+    tmp_path: Path,
+    clipada: Callable[..., tuple[int, str, str]],
+    clip_folder: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Sixty parts calibrate; further ones with the lower scores alone are drift, as with the run folder itself."""
+    settings = CalibrationConfig(false_alarm_rate=0.2, confidence=0.8)
+    calibrate(run_folder, write_good_parts(tmp_path / "good", 60), settings, device="cpu")
+    push_to_hub(run_folder, "plant/line3")
+    words = ("--backbone", clip_folder, "--device", "cpu")
+    code, out, err = clipada("predict", "plant/line3", write_good_parts(tmp_path / "new", 160, 2), *words)
+    assert code == 0, err
+    assert "drift" not in caplog.text
+    lower = sorted((json.loads(line) for line in out.splitlines()), key=lambda record: record["score"])[:80]
+    images, database = sorted(record["path"] for record in lower), f"sqlite:///{tmp_path / 'history.db'}"
+    code, _, err = clipada("predict", "plant/line3", *images, *words, "--database", database)
+    assert code == 0, err
+    assert "drift: since part" in caplog.text
+    assert "scores are lower than at calibration" in caplog.text

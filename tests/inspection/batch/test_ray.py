@@ -1,20 +1,20 @@
 """A cluster says what one machine says."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clipada import predict
-from clipada.config import EngineOptions, PredictConfig, Shard
+from clipada import predict, save_pretrained
+from clipada.config import PredictConfig, Shard
 from clipada.errors import RunError
+from command_line import process
 from tiny import save
 
 Command = Callable[..., tuple[int, str, str]]
-
-CPU = EngineOptions(device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +72,35 @@ def test_ray_writes_what_one_machine_writes(
 
 
 @pytest.mark.slow
-def test_errors_on_other_machines_are_told_as_here(ray: object, run_folder: Path, photos: Path, tmp_path: Path) -> None:
-    from clipada.inspection.batch.ray import predict_on_ray
+def test_errors_of_other_machines_are_raised_here(ray: object, run_folder: Path, photos: Path, tmp_path: Path) -> None:
+    from clipada import predict_on_ray
 
     settings = PredictConfig(shard=Shard(number=1, count=2))
     (run_folder / "adapter.safetensors").write_bytes(b"damaged")
     with pytest.raises(RunError, match=r"adapter .* cannot be read"):
-        list(predict_on_ray(run_folder, photos, tmp_path / "out", settings, engine=CPU))
+        list(predict_on_ray(run_folder, photos, tmp_path / "out", settings, device="cpu"))
+
+
+@pytest.mark.slow
+def test_a_run_of_the_hub_is_inspected_on_ray(
+    run_folder: Path, clip_folder: Path, photos: Path, tmp_path: Path
+) -> None:
+    """The actors, processes of their own, find the run by its name in the hub's cache, without a network."""
+    pytest.importorskip("ray.data")
+    repository = tmp_path / "hf" / "hub" / "models--plant--line3"
+    commit = "0" * 40
+    save_pretrained(run_folder, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    words = ("--out", tmp_path / "out", "--ray", "--backbone", clip_folder, "--device", "cpu")
+    with process("predict", "plant/line3", photos, *words, env=environment) as running:
+        out, err = running.communicate(timeout=240)
+    assert running.returncode == 0, err
+    records = [json.loads(line) for line in out.splitlines()]
+    assert len(records) == 40
+    assert {record["model"]["run"] for record in records if "error" not in record} == {"plant/line3"}
+    assert len(list((tmp_path / "out").rglob("*.overlay.png"))) == 39
 
 
 @pytest.mark.parametrize(
