@@ -20,7 +20,7 @@ import PIL.ImageOps
 from numpy.typing import NDArray
 
 from clipada.errors import ImageError, ImageKindError, ImageSizeError
-from clipada.files import atomic_write
+from clipada.files import atomic_write, open_regular
 from clipada.types import Image, Map, Mask
 
 log = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ def _image_errors(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
 def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
     """Open the source as a file and check that it is not empty."""
     try:
-        file = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        file = BytesIO(source) if isinstance(source, bytes) else open_regular(source)
     except OSError as error:
         folder = isinstance(source, Path) and source.is_dir()
         got = "a folder" if folder else error.strerror or str(error)

@@ -88,7 +88,7 @@ def test_every_table_and_figure_is_written(whole: Reproduction) -> None:
     expected = {f"{item}.{ending}" for item in TABLES for ending in ("md", "csv", "json")}
     expected |= {"figure3.png", "figure5.png", "figure6.svg"}
     assert {path.name for path in whole.files} == expected
-    assert {path.name for path in folder.iterdir()} == {*expected, "README.md", "baselines", "runs", ".lock"}
+    assert {path.name for path in folder.iterdir()} == {*expected, "README.md", "baselines", "runs"}
     assert len(list((folder / "runs").iterdir())) == 14
     page = whole.page.read_text()
     for name in ("Table 1", "Table 6", "figure3.png", "figure5.png", "figure6.svg"):

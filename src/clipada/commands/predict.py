@@ -12,13 +12,14 @@ from typing import Unpack
 from clipada.calibration import Calibration, read_calibration
 from clipada.config import EngineKeywords, EngineOptions, HistoryConfig, PredictConfig, SinkConfig
 from clipada.errors import ClipAdaError, ConfigError
-from clipada.files import ensure_folder
+from clipada.files import lock_folder
 from clipada.inspection import Inspector
 from clipada.inspection.batch import (
     DriftLog,
     Outcome,
     OutcomeRecorder,
     find_sources,
+    lock_name,
     open_journal,
     outcomes,
     run_job,
@@ -129,11 +130,11 @@ def predict_outcomes(
         recorder = _open_recorder(history, sinks, _calibration(description), resources)
         if cluster is None:
             inspector = Inspector.load(description, engine=engine, threshold=settings.threshold)
-            folder = None if out is None else ensure_folder(Path(out))
+            folder = None if out is None else _locked(Path(out), settings, resources)
             journal = open_journal(folder, settings, _basis(inspector))
             found = outcomes(inspector, unfinished(sources, journal), folder, settings)
         else:
-            journal = open_journal(ensure_folder(cluster), settings)
+            journal = open_journal(_locked(cluster, settings, resources), settings)
             found = _on_ray(unfinished(sources, journal), run, description, cluster, settings, engine)
         if on_count is not None:
             Thread(target=_count, args=(sources, journal, on_count), daemon=True).start()
@@ -167,6 +168,12 @@ def _on_ray(
 
     place = str(run) if is_hub_name(run) else description.folder.absolute()
     return inspect_on_ray(todo, RayJob(run=place, here=Path.cwd(), out=folder, settings=settings, engine=engine))
+
+
+def _locked(out: Path, settings: PredictConfig, resources: ExitStack) -> Path:
+    """Create the output folder if it does not exist and lock it, for this shard, until the prediction ends."""
+    resources.enter_context(lock_folder(out, lock_name(settings.shard)))
+    return out
 
 
 def _open_recorder(

@@ -15,7 +15,7 @@ import numpy as np
 
 from clipada.config import Shard
 from clipada.errors import RunError
-from clipada.files import atomic_write
+from clipada.files import LOCK, atomic_write, naming
 from clipada.inspection.batch.sources import stable_hash
 from clipada.inspection.record import Record
 
@@ -28,6 +28,11 @@ _SYNC_SECONDS = 1.0
 def predictions_name(shard: Shard) -> str:
     """Name the file of a shard's JSON lines."""
     return PREDICTIONS if shard.count == 1 else f"predictions-{shard.number}-of-{shard.count}.jsonl"
+
+
+def lock_name(shard: Shard) -> str:
+    """Name the file in a folder that the only program which writes a shard there holds locked."""
+    return LOCK if shard.count == 1 else f"{LOCK}-{shard.number}-of-{shard.count}"
 
 
 class Journal:
@@ -78,7 +83,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with naming(self.partial):
+            self._file.close()
         if not self._begun:  # nothing that the finished file does not have
             self.partial.unlink(missing_ok=True)
 
@@ -100,16 +106,18 @@ class Journal:
         """
         self.require(record)
         self._begun = True
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-        if time.monotonic() - self._synced >= _SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
+        with naming(self.partial):
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+            if time.monotonic() - self._synced >= _SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
 
     def finish(self) -> None:
         """Flush all lines to the disk and give the file its final name."""
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with naming(self.partial):
+            os.fsync(self._file.fileno())
+            self._file.close()
         self.partial.replace(self.path)
 
     def require(self, record: Record) -> None:
