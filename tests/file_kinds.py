@@ -9,7 +9,7 @@ from clipada.images import MAX_PIXELS
 from command_line import noise
 
 
-def encoded(image: PIL.Image.Image, kind: str, **options: object) -> bytes:
+def encoded(image: PIL.Image.Image, kind: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, format=kind, **options)
     return file.getvalue()

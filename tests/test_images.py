@@ -1,35 +1,27 @@
 """Every file a camera or an annotator may write is read right, or refused with a reason."""
 
-import io
 import struct
 import subprocess
 import sys
 import warnings
 import zlib
 from contextlib import suppress
-from fractions import Fraction
-from math import floor
 
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipada import images
 from clipada.errors import ImageError, ImageKindError, ImageSizeError
 from clipada.images import (
     read_header,
-    read_mask,
     read_rgb,
-    resize,
-    resize_mask,
-    restore_map,
-    write_png,
 )
+from file_kinds import encoded
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
-sides = st.integers(1, 70)
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +29,6 @@ def _no_warning_leaks():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
-
-
-def encoded(image: PIL.Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format=kind, **options)
-    return file.getvalue()
 
 
 def noise(height: int = 5, width: int = 7, seed: int = 0) -> np.ndarray:
@@ -282,144 +268,3 @@ def test_images_pillow_would_warn_about_raise_no_warning(monkeypatch):
 def test_torch_is_not_imported():
     code = "import sys, clipada.images, clipada.data; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-# --- masks
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        PIL.Image.fromarray(np.array([[0, 255, 1]], np.uint8)),
-        PIL.Image.fromarray(np.array([[False, True, True]])),
-        PIL.Image.fromarray(np.array([[0, 65535, 1]], np.uint16)),
-        PIL.Image.fromarray(np.array([[[0, 0, 0], [0, 0, 9], [255, 0, 0]]], np.uint8)),
-        PIL.Image.fromarray(np.array([[[0, 0, 0, 255], [9, 0, 0, 255], [255, 255, 255, 128]]], np.uint8)),
-        PIL.Image.fromarray(np.array([[[255, 0, 0, 0], [255, 0, 0, 255], [9, 9, 9, 255]]], np.uint8)),
-    ],
-    ids=["gray", "1-bit", "16-bit", "rgb", "rgba", "transparent"],
-)
-def test_any_pixel_not_black_is_anomalous(tmp_path, image):
-    image.save(tmp_path / "mask.png")
-    mask = read_mask(tmp_path / "mask.png")
-    assert mask.dtype == np.bool_
-    assert mask.tolist() == [[False, True, True]]
-
-
-def test_palette_masks_go_by_color(tmp_path):
-    palette = PIL.Image.frombytes("P", (3, 1), bytes([5, 0, 1]))
-    palette.putpalette([*RED, *GREEN, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
-    palette.save(tmp_path / "mask.png")
-    assert read_mask(tmp_path / "mask.png").tolist() == [[False, True, True]]
-
-
-def test_float_masks_are_read(tmp_path):
-    PIL.Image.fromarray(np.array([[0, 0.25]], np.float32)).save(tmp_path / "mask.tif")
-    assert read_mask(tmp_path / "mask.tif").tolist() == [[False, True]]
-
-
-def test_missing_mask_is_an_image_error(tmp_path):
-    with pytest.raises(ImageError, match=r"mask\.png"):
-        read_mask(tmp_path / "mask.png")
-
-
-# --- geometry
-
-
-@settings(max_examples=60, deadline=None)
-@given(height=sides, width=sides, new_height=sides, new_width=sides, value=st.integers(0, 255))
-def test_resize_has_the_shape_and_keeps_constants(height, width, new_height, new_width, value):
-    resized = resize(np.full((height, width, 3), value, np.uint8), (new_height, new_width))
-    assert resized.dtype == np.uint8
-    assert resized.shape == (new_height, new_width, 3)
-    assert (resized == value).all()
-
-
-def test_resize_to_the_same_size_changes_nothing():
-    np.testing.assert_array_equal(resize(noise(), (5, 7)), noise())
-
-
-def test_resize_is_antialiased():
-    stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2] = 255
-    inner = resize(stripes, (8, 8))[:, 1:-1]
-    assert np.abs(inner.astype(int) - 127.5).max() < 8
-
-
-@settings(max_examples=80, deadline=None)
-@given(height=sides, width=sides, new_height=sides, new_width=sides, seed=st.integers(0, 99))
-def test_restored_maps_have_the_shape_and_stay_in_range(height, width, new_height, new_width, seed):
-    anomaly_map = np.random.default_rng(seed).random((height, width), dtype=np.float32)
-    restored = restore_map(anomaly_map, (new_height, new_width))
-    assert restored.dtype == np.float32
-    assert restored.shape == (new_height, new_width)
-    assert anomaly_map.min() <= restored.min()
-    assert restored.max() <= anomaly_map.max()
-
-
-@settings(max_examples=40, deadline=None)
-@given(height=sides, width=sides, new_height=sides, new_width=sides, value=st.floats(0, 1, width=32))
-@example(height=16, width=16, new_height=67, new_width=1, value=0.1)
-def test_constant_maps_stay_constant(height, width, new_height, new_width, value):
-    restored = restore_map(np.full((height, width), value, np.float32), (new_height, new_width))
-    assert (restored == np.float32(value)).all()
-
-
-def center(values: np.ndarray) -> np.ndarray:
-    """Center of mass in pixels, the first pixel's center at 0.5."""
-    y, x = np.indices(values.shape) + 0.5
-    return np.array([(y * values).sum(), (x * values).sum()]) / values.sum()
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    size=st.tuples(st.integers(120, 301), st.integers(120, 301)),
-    at=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
-)
-def test_a_blob_returns_to_its_place(size, at):
-    y, x = np.indices((64, 64)) + 0.5
-    blob = np.exp(-((y - 64 * at[0]) ** 2 + (x - 64 * at[1]) ** 2) / (2 * 3.0**2)).astype(np.float32)
-    assert np.abs(center(restore_map(blob, size)) - np.multiply(at, size)).max() < 1
-
-
-@settings(max_examples=60, deadline=None)
-@given(height=sides, width=sides, new_height=sides, new_width=sides, seed=st.integers(0, 99))
-def test_masks_take_the_nearest_pixel(height, width, new_height, new_width, seed):
-    mask = np.random.default_rng(seed).random((height, width)) < 0.3
-    rows = [floor(Fraction(2 * row + 1, 2) * height / new_height) for row in range(new_height)]
-    columns = [floor(Fraction(2 * column + 1, 2) * width / new_width) for column in range(new_width)]
-    resized = resize_mask(mask, (new_height, new_width))
-    assert resized.dtype == np.bool_
-    assert resized.tolist() == [[mask[row, column] for column in columns] for row in rows]
-
-
-# --- written files
-
-
-@pytest.mark.parametrize(
-    "array",
-    [noise(), noise()[..., 0], np.array([[0, 1, 65535]], np.uint16)],
-    ids=["rgb", "gray", "16-bit"],
-)
-def test_written_files_come_back(tmp_path, array):
-    write_png(tmp_path / "new" / "out.png", array)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.png"]
-    with PIL.Image.open(tmp_path / "new" / "out.png") as image:
-        np.testing.assert_array_equal(np.asarray(image), array)
-        assert np.asarray(image).dtype == array.dtype
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.zeros((2, 2), np.float32),
-        np.zeros((2, 2, 3), np.uint16),
-        np.zeros((2, 2, 4), np.uint8),
-        np.zeros((0, 2), "u1"),
-    ],
-)
-def test_other_arrays_are_not_written(tmp_path, array):
-    with pytest.raises(ImageError, match="uint8 of shape") as refusal:
-        write_png(tmp_path / "out.png", array)
-    assert refusal.value.got == f"{array.dtype} of shape {array.shape}"
-    assert list(tmp_path.iterdir()) == []

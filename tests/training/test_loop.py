@@ -1,150 +1,23 @@
 """Training: the objective, frozen means frozen, the same seed the same adapter, kills that leave no trace, learning."""
 
 import os
-import pickle
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from clipada.config import Config, RuntimeConfig
 from clipada.data import load_dataset
-from clipada.errors import ConfigError, DatasetError, RunError
-from clipada.models.clip_ada import ClipAda, build_model
-from clipada.randomness import derived_generator
-from clipada.runs import PLAN, read_run
-from clipada.synthesis import AnomalySynthesizer, texture_source
-from clipada.training.batches import TrainingBatches
+from clipada.errors import ConfigError, RunError
+from clipada.models.clip_ada import build_model
 from clipada.training.checkpoint import CHECKPOINT
 from clipada.training.loop import fit, launch
-from clipada.training.objective import learning_rate, objective, pass_losses
 from clipada.training.split import split_validation
 from clipada.training.validation import validate
 from clipada.types import Progress, Sample
-from tiny import save
-
-CPU = RuntimeConfig(device="cpu", workers=0)
-
-
-def run(
-    model: ClipAda,
-    samples: tuple[Sample, ...],
-    config: Config,
-    folder: Path,
-    report: Callable[[Progress], None] = lambda _: None,
-    runtime: RuntimeConfig = CPU,
-) -> None:
-    fabric = launch(config.training, runtime, folder)
-    fit(fabric, model, samples, config, folder, runtime=runtime, report=report)
-
-
-def values(model: ClipAda) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in model.trained_parameters().items()}
-
-
-def bit_equal(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
-
-
-@pytest.fixture
-def samples(products: Path) -> tuple[Sample, ...]:
-    return load_dataset(products).train
-
-
-def trained(config: Config, samples: tuple[Sample, ...], folder: Path, runtime: RuntimeConfig = CPU) -> ClipAda:
-    model = build_model(config)
-    run(model, samples, config, folder, runtime=runtime)
-    return model
-
-
-class TestObjective:
-    def test_image_resolution_is_the_mean_over_pixels_of_upsampled_logits(self) -> None:
-        logits, masks = torch.randn(2, 3, 3), (torch.rand(2, 1, 12, 12) > 0.5).float()
-        probability = F.interpolate(logits[:, None], size=(12, 12), mode="bilinear").sigmoid().double()
-        expected = -(masks * probability.log() + (1 - masks) * (1 - probability).log()).mean()
-        (loss,) = pass_losses([logits], masks, Config().training)
-        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-
-    def test_patch_resolution_averages_the_mask(self) -> None:
-        config = Config().updated({"training.loss_resolution": "patch"}).training
-        logits, masks = torch.randn(1, 2, 2), torch.zeros(1, 1, 4, 4)
-        masks[..., :2, :1] = 1
-        target = torch.tensor([[[0.5, 0.0], [0.0, 0.0]]])
-        (loss,) = pass_losses([logits], masks, config)
-        torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target))
-
-    def test_equation_six(self) -> None:
-        config = Config().updated({"training.refinement_weight": 0.5}).training
-        losses = [torch.tensor(1.0), torch.tensor(10.0), torch.tensor(100.0)]
-        assert objective(losses, config).item() == 56
-        assert objective(losses[:1], config).item() == 1
-
-    def test_learning_rate_falls_at_the_papers_epochs(self) -> None:
-        config = Config.preset("mvtec").training
-        rates = [learning_rate(config, epoch) for epoch in (0, 399, 400, 699, 700, 799)]
-        assert rates == pytest.approx([1e-3, 1e-3, 2e-4, 2e-4, 4e-5, 4e-5])
-
-
-class TestBatches:
-    def test_an_epoch_shows_every_image_once_then_wraps(self, config: Config, samples: tuple[Sample, ...]) -> None:
-        config = config.updated({"training.batch_size": 5})
-        batches = TrainingBatches(samples, config, None)
-        assert (batches.steps_per_epoch, len(batches)) == (3, 9)
-        order = [next(batches.candidates(step, place)) for step in range(3) for place in range(5)]
-        assert sorted(order[:12]) == sorted(sample.path for sample in samples)
-        assert order[12:] == order[:3]
-
-    def test_devices_share_a_batch(self, config: Config, samples: tuple[Sample, ...]) -> None:
-        whole = TrainingBatches(samples, config, None)[1].images
-        first, second = (TrainingBatches(samples, config, None, rank, 2)[1].images for rank in (0, 1))
-        assert torch.equal(torch.stack([first, second], dim=1).flatten(0, 1), whole)
-
-    def test_batches_travel_as_bytes_and_lose_less_than_a_level(
-        self, config: Config, samples: tuple[Sample, ...]
-    ) -> None:
-        synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
-        read, drawn = (TrainingBatches(samples, config, by)[0] for by in (None, synthesizer))
-        assert len(pickle.dumps(drawn)) < 4 * 32 * 32 * 4 + 4096  # a byte per value, and what tells of them
-        generator = derived_generator(config.training.seed, "synthesis", 0)
-        images, masks = synthesizer(read.images, generator)
-        assert (drawn.images - images).abs().max() <= 0.5001 / 255
-        assert torch.equal(drawn.masks, masks)
-        assert masks.any()
-        assert drawn.images.dtype == drawn.masks.dtype == torch.float32
-
-    def test_unreadable_images_are_named_and_replaced(self, config: Config, samples: tuple[Sample, ...]) -> None:
-        samples[0].path.write_bytes(b"")
-        batches = [TrainingBatches(samples, config, None)[step] for step in range(3)]
-        assert {failure.path for batch in batches for failure in batch.failures} == {samples[0].path}
-        assert all(batch.images.shape == (4, 3, 32, 32) for batch in batches)
-
-    def test_unreadable_textures_are_named(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
-        save(tmp_path / "textures" / "good.png", np.full((8, 8, 3), 99, np.uint8))
-        (tmp_path / "textures" / "bad.png").write_bytes(b"")
-        config = config.updated(
-            {"synthesis.textures": str(tmp_path / "textures"), "synthesis.anomaly_probability": 1.0}
-        )
-        synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
-        batches = [TrainingBatches(samples, config, synthesizer)[step] for step in range(3)]
-        assert {failure.path.name for batch in batches for failure in batch.failures} == {"bad.png"}
-
-    def test_no_readable_image_is_an_error(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
-        for sample in samples:
-            sample.path.write_bytes(b"not an image")
-        with pytest.raises(DatasetError, match="none of the 12 training images can be read"):
-            trained(config, samples, tmp_path / "run")
+from trainings import bit_equal, run, trained, values
 
 
 class TestFit:
@@ -311,122 +184,6 @@ def test_validation_split_is_by_category_and_seed(config: Config, samples: tuple
     assert set(rest) | set(held_out) == set(samples)
     assert not set(rest) & set(held_out)
     assert (rest, held_out) == split_validation(samples, config)
-
-
-def test_killed_in_mid_epoch_and_resumed_gives_the_same_adapter(config: Config, products: Path, tmp_path: Path) -> None:
-    """A real process, a real SIGKILL, the real command line."""
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "clipada",
-            "train",
-            str(products),
-            "--backbone",
-            config.backbone.name,
-            "--epochs",
-            "30",
-        ),
-        *("--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32"),
-        *("--set", "training.batch_size=2", "--set", "training.checkpoint_seconds=0", "--device", "cpu"),
-        *("--workers", "0"),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.Popen([*command, "--out", str(killed)], env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (killed / CHECKPOINT).exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (killed / "adapter.safetensors").exists()
-    with safe_open(killed / CHECKPOINT, framework="pt") as file:
-        assert 0 < int(file.metadata()["step"]) < 60
-    resume = [*command[:4], "--resume", "--out", str(killed), "--device", "cpu", "--workers", "0"]
-    subprocess.run(resume, env=environment, check=True, capture_output=True)
-    subprocess.run([*command, "--out", str(whole)], env=environment, check=True, capture_output=True)
-    assert bit_equal(load_file(killed / "adapter.safetensors"), load_file(whole / "adapter.safetensors"))
-    assert not (killed / CHECKPOINT).exists()
-    assert not (killed / PLAN).exists()
-
-
-def training_words(config: Config, data: Path, out: Path) -> list[str]:
-    return [
-        *("train", str(data), "--backbone", config.backbone.name, "--set", "backbone.block=2"),
-        *("--set", "prompt.prefix=a photo of a", "--set", "model.image_size=32", "--set", "training.batch_size=4"),
-        *("--epochs", "3", "--device", "cpu", "--workers", "0", "--out", str(out)),
-    ]
-
-
-def trained_together(
-    devices: int, config: Config, data: Path, out: Path, *program: str
-) -> subprocess.CompletedProcess[str]:
-    words = training_words(config, data, out)
-    command = [sys.executable, *(program or ("-m", "clipada")), *words, "--devices", str(devices)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=500)
-
-
-@pytest.mark.slow
-def test_two_processes_train_the_same_adapter_as_one(config: Config, products: Path, tmp_path: Path) -> None:
-    """Equal within 1e-6 for parameters of about 0.1: gradients are summed in another order."""
-    unreadable = [products / "disc" / "train" / "good" / f"{index:03}.png" for index in (0, 1, 2)]
-    for path in unreadable:
-        path.write_bytes(b"")
-    for devices in (1, 2):
-        result = trained_together(devices, config, products, tmp_path / str(devices))
-        assert result.returncode == 0, result.stderr
-        assert result.stderr.count("trained in") == 1
-    one, two = (load_file(tmp_path / name / "adapter.safetensors") for name in ("1", "2"))
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6)
-    for name in ("1", "2"):
-        assert set(read_run(tmp_path / name).training.unreadable) == set(map(str, unreadable))
-    assert read_run(tmp_path / "2").training.losses == pytest.approx(read_run(tmp_path / "1").training.losses, abs=1e-5)
-
-
-@pytest.mark.slow
-def test_processes_of_torchrun_train_the_same_adapter_as_one(config: Config, products: Path, tmp_path: Path) -> None:
-    """Two processes as on two machines, each its own agent: gloo on the CPU; equal within 1e-6."""
-    result = trained_together(1, config, products, tmp_path / "one")
-    assert result.returncode == 0, result.stderr
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        meeting = f"127.0.0.1:{probe.getsockname()[1]}"
-    agents = []
-    for rank in (0, 1):
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
-        launcher += [f"--node-rank={rank}", f"--master-addr={meeting[:9]}", f"--master-port={meeting[10:]}"]
-        command = [*launcher, "-m", "clipada", *training_words(config, products, tmp_path / "two")]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        agents.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    errors = [agent.communicate(timeout=500)[1] for agent in agents]
-    assert [agent.returncode for agent in agents] == [0, 0], errors
-    assert sum(error.count("trained in") for error in errors) == 1
-    one, two = (load_file(tmp_path / name / "adapter.safetensors") for name in ("one", "two"))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_processes_stop_together_when_the_training_diverges_on_one(
-    config: Config, products: Path, tmp_path: Path
-) -> None:
-    program = tmp_path / "diverging.py"
-    program.write_text(
-        "import os\n"
-        "from clipada.cli import main\n"
-        "from clipada.training import loop\n"
-        "right = loop.pass_losses\n"
-        "worst = float('nan') if os.environ.get('LOCAL_RANK') == '1' else 1.0\n"
-        "loop.pass_losses = lambda *given: [worst * loss for loss in right(*given)]\n"
-        "main()\n"
-    )
-    result = trained_together(2, config, products, tmp_path / "run", str(program))
-    assert result.returncode == 2, result.stderr
-    assert "the training diverged in step 1" in result.stderr
-    assert "Traceback" not in result.stderr
 
 
 def test_learns_to_see_defects_it_never_saw(shared: Path, tmp_path: Path) -> None:

@@ -6,48 +6,27 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
 from clipada import Inspector
 from clipada.calibration import Calibration, CalibrationImage
 from clipada.config import CalibrationConfig, HistoryConfig, ScoringConfig, WatchConfig
 from clipada.errors import ConfigError, ImageError
+from clipada.files import open_regular
 from clipada.history.store import History
-from clipada.history.watching.new_files import NewFiles
-from clipada.history.watching.seen import Stamp
 from clipada.history.watching.watch import ATTEMPTS, FolderWatch
-from clipada.images import write_png
 from clipada.types import Failure, Verdict
 from deliveries import Listener, Receiver, eventually
 from stand_in import BrightEngine
-
-AT_ONCE = WatchConfig(settle=0, poll=0.01)
-
-
-class Clock:
-    """A clock that advances on demand."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def drop(tmp_path: Path) -> Path:
-    (tmp_path / "drop").mkdir()
-    return tmp_path / "drop"
+from watched import AT_ONCE, names, picture
 
 
 @pytest.fixture
@@ -65,125 +44,8 @@ def bright(calibration: Calibration | None = None) -> Inspector:
     return Inspector(BrightEngine(), ScoringConfig(sigma=1.0), calibration=calibration)
 
 
-def picture(path: Path, value: int = 60) -> Path:
-    write_png(path, np.full((20, 24, 3), value, np.uint8))
-    return path
-
-
-def names(results: object) -> list[str]:
-    """The names of the files, of batches of results or of stamps."""
-    flat = [item for group in results for item in (group if isinstance(group, list) else [group])]  # type: ignore[attr-defined]
-    return [item.path.name for item in flat]
-
-
 def once(history: History, drop: Path, settings: WatchConfig = AT_ONCE) -> list[list[Verdict | Failure]]:
     return list(FolderWatch(bright(), history, drop, settings).batches(once=True))
-
-
-# --- which files are complete
-
-
-def looking(drop: Path, clock: Clock, **settings: float) -> NewFiles:
-    return NewFiles(drop, list, WatchConfig(**settings), clock=clock)  # type: ignore[arg-type]
-
-
-def test_a_file_that_grows_is_left_alone_until_it_rests(drop: Path) -> None:
-    clock = Clock()
-    files = looking(drop, clock, settle=2)
-    content = picture(drop / "whole.tmp").read_bytes()
-    part = drop / "part.png"
-    for size in range(0, len(content) + 1, 20):
-        part.write_bytes(content[:size])
-        assert files.complete() == []
-        clock.now += 1.5
-    part.write_bytes(content)
-    assert files.complete() == []
-    clock.now += 1.9
-    assert files.complete() == []
-    clock.now += 0.2
-    assert names(files.complete()) == ["part.png"]
-
-
-def test_a_file_of_the_same_size_that_is_still_written_is_left_alone(drop: Path) -> None:
-    clock = Clock()
-    files = looking(drop, clock, settle=2)
-    part = picture(drop / "part.png")
-    for second in range(5):
-        os.utime(part, (second, second))
-        assert files.complete() == []
-        clock.now += 2
-    assert names(files.complete()) == ["part.png"]
-
-
-def test_a_file_renamed_into_place_is_taken_at_once_if_asked(drop: Path) -> None:
-    files = looking(drop, Clock(), settle=0)
-    picture(drop / ".part.png")
-    picture(drop / "part.png.tmp")
-    assert files.complete() == []
-    (drop / "part.png.tmp").rename(drop / "part.png")
-    assert names(files.complete()) == ["part.png"]
-
-
-def test_old_ones_first_at_any_depth_and_not_where_told(drop: Path, tmp_path: Path) -> None:
-    for second, name in enumerate(
-        ["b.png", "nut/a.PNG", "nut/deep/c.jpg", "out/d.png", ".hidden/e.png", "g.overlay.png"]
-    ):
-        os.utime(picture(drop / name), (second, second))
-    (drop / "link").symlink_to(tmp_path)
-    files = NewFiles(drop, list, AT_ONCE, excluded=[drop / "out"])  # type: ignore[arg-type]
-    assert names(files.complete()) == ["b.png", "a.PNG", "c.jpg"]
-
-
-def test_what_is_remembered_is_bounded_and_all_come_in_the_end(drop: Path) -> None:
-    for index in range(30):
-        picture(drop / f"{index:02}.png")
-    clock, taken = Clock(), set[Path]()
-
-    def unseen(stamps: object) -> list[Stamp]:
-        return [stamp for stamp in stamps if stamp.path not in taken]  # type: ignore[attr-defined]
-
-    files = NewFiles(drop, unseen, WatchConfig(settle=1, backlog=7), clock=clock)
-    for _ in range(20):
-        found = files.complete()
-        assert len(found) <= 7
-        assert files.settling <= 7
-        taken |= {stamp.path for stamp in found}
-        clock.now += 1
-    assert len(taken) == 30
-
-
-def test_a_share_that_goes_and_comes_back(drop: Path, caplog: pytest.LogCaptureFixture) -> None:
-    files = looking(drop, Clock(), settle=0)
-    drop.rename(drop.with_name("away"))
-    assert files.complete() == files.complete() == []
-    assert caplog.text.count("cannot read folder") == 1
-    drop.with_name("away").rename(drop)
-    picture(drop / "part.png")
-    assert names(files.complete()) == ["part.png"]
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.floats(0, 3)), max_size=30))
-def test_nothing_is_complete_that_changed_within_the_time(changes: list[tuple[str, int, float]]) -> None:
-    """Any order of writes and scans: a complete file kept its size for 2 seconds, and is reported once."""
-    clock, sizes, since = Clock(), dict[str, int](), dict[str, float]()
-    taken: set[tuple[str, int]] = set()
-
-    def unseen(stamps: Sequence[Stamp]) -> list[Stamp]:
-        return [stamp for stamp in stamps if (stamp.path.stem, stamp.size) not in taken]
-
-    with tempfile.TemporaryDirectory() as folder:
-        files = NewFiles(Path(folder), unseen, WatchConfig(settle=2), clock=clock)
-        for name, size, pause in changes:
-            if sizes.get(name) != size:
-                path = Path(folder) / f"{name}.png"
-                path.write_bytes(bytes(size))
-                os.utime(path, (0, 0))  # the size alone tells two states apart
-                sizes[name], since[name] = size, clock.now
-            clock.now += pause
-            for stamp in files.complete():
-                assert clock.now - since[stamp.path.stem] >= 2
-                assert stamp.size == sizes[stamp.path.stem]
-                taken.add((stamp.path.stem, stamp.size))
 
 
 # --- each image once
@@ -223,15 +85,15 @@ def test_a_file_that_the_system_keeps_from_us_is_tried_a_few_times(
     drop: Path, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture(drop / "held.png")
-    opened, tries = Path.open, Counter[str]()
+    tries = Counter[str]()
 
-    def refusing(path: Path, *args: object, **options: object) -> object:
+    def refusing(path: Path) -> object:
         tries[path.name] += 1
         if path.name == "held.png" and tries[path.name] <= limit:
             raise PermissionError(13, "Permission denied")
-        return opened(path, *args, **options)  # type: ignore[call-overload]
+        return open_regular(path)
 
-    monkeypatch.setattr(Path, "open", refusing)
+    monkeypatch.setattr("clipada.images.open_regular", refusing)
     limit = ATTEMPTS - 2
     ((result,),) = once(history, drop)
     assert isinstance(result, Verdict)
