@@ -135,12 +135,7 @@ def require_writable(folder: Path) -> None:
         with probe.open("x"):
             probe.unlink()
     except OSError as error:
-        raise RunError(
-            f"cannot write into {folder}",
-            expected="a folder that files can be created in",
-            got=error.strerror,
-            remedy="change its permissions, or copy it to a place that can be written to",
-        ) from error
+        raise _cannot_write(folder, error) from error
 
 
 @contextmanager
@@ -179,7 +174,7 @@ def lock_file(path: Path, what: str, remedy: str) -> Iterator[None]:
         held.write(_this_process())
         held.flush()
     except OSError as error:
-        raise RunError(f"cannot lock {path}", got=error.strerror, remedy="check the folder's permissions") from error
+        raise _cannot_write(path.parent, error) from error
     try:
         yield
     finally:
@@ -281,6 +276,13 @@ def _is_open_at(file: IO[str], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _cannot_write(folder: Path, error: OSError) -> RunError:
+    """Return the error for a folder in which no file can be created."""
+    remedy = "free some space" if error.errno == errno.ENOSPC else "change its permissions, or use a copy of it"
+    expected = "a folder that files can be created in"
+    return RunError(f"cannot write into {folder}", expected=expected, got=error.strerror, remedy=remedy)
 
 
 def _this_process() -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
+
 from clipada.cli.options import BatchSize, Category, DataFolder, Layout, RunFolder, Workers, takes_engine_options
 from clipada.cli.terminal import print_metrics, read_dataset, say, stages
 from clipada.config import BatchConfig, EngineOptions
+from clipada.errors import RunError
+from clipada.files import require_writable
 
 
 @takes_engine_options
@@ -20,10 +25,30 @@ def evaluate(
 ) -> None:
     """Score a data set's test images; print and keep the metrics per category."""
     from clipada.commands import evaluate as command
-    from clipada.runs import METRICS, SCORES
+    from clipada.runs import METRICS, SCORES, read_run, writing_into
 
-    dataset = read_dataset(data, layout, category)
-    with stages() as show:
-        result = command.evaluate(run, dataset, batch_size=batch_size, workers=workers, report=show, engine=engine)
-    print_metrics(result)
+    dataset, description = read_dataset(data, layout, category), read_run(run)
+    with ExitStack() as writing:
+        refusal = _refusal(run)
+        if refusal is None:
+            writing.enter_context(writing_into(run))
+        else:
+            say(f"the metrics will be printed, but not kept: {refusal}", style="yellow")
+        with stages() as show:
+            result = command.measure(
+                description, dataset, batch_size=batch_size, workers=workers, report=show, engine=engine
+            )
+        print_metrics(result)
+        if refusal is not None:
+            raise refusal
+        command.keep_metrics(description, result)
     say(f"kept in {run / METRICS} and {run / SCORES}")
+
+
+def _refusal(run: Path) -> RunError | None:
+    """Return the error if the run folder cannot be written to."""
+    try:
+        require_writable(run)
+    except RunError as error:
+        return error
+    return None

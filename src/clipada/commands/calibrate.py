@@ -26,7 +26,7 @@ from clipada.files import write_text
 from clipada.images import image_sha256
 from clipada.inspection import Inspector
 from clipada.report import model_card
-from clipada.runs import CALIBRATION, CARD, TRAINED_ON, Run, read_run
+from clipada.runs import CALIBRATION, CARD, TRAINED_ON, Run, read_run, writes_into_run
 from clipada.types import Failure, Progress, ProgressReport, Verdict, unreported
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class CalibrationReport:
     copies: tuple[Path, ...] = ()
 
 
+@writes_into_run
 def calibrate(
     run: Path | str,
     images: Path | str | Iterable[Path | str] = (),

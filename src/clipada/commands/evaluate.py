@@ -16,7 +16,7 @@ from clipada.inspection import Inspector
 from clipada.report import (
     model_card,
 )
-from clipada.runs import CARD, METRICS, SCORES, read_run
+from clipada.runs import CARD, METRICS, SCORES, Run, read_run, writing_into
 from clipada.types import Progress, ProgressReport, unreported
 
 
@@ -41,12 +41,28 @@ def evaluate(
 
     Raises:
         DatasetError: There is no usable test image.
-        RunError: The run folder is not whole.
+        RunError: The run folder is not whole, cannot be written to, or is written to by another program.
         BackboneError: The backbone is missing or another one.
     """
+    description = read_run(Path(run))
+    with writing_into(description.folder):
+        evaluation = measure(description, data, batch_size=batch_size, workers=workers, report=report, **engine)
+        keep_metrics(description, evaluation)
+    return evaluation
+
+
+def measure(
+    description: Run,
+    data: Path | str | Dataset,
+    *,
+    batch_size: int = BatchConfig.batch_size,
+    workers: int = BatchConfig.workers,
+    report: ProgressReport = unreported,
+    **engine: Unpack[EngineKeywords],
+) -> Evaluation:
+    """Score a data set's test images as ``evaluate`` does, and write nothing."""
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
-    description = read_run(Path(run))
     inspector = Inspector.load(description, calibrated=False, **engine)
     done = count(1)
     evaluation = evaluate_dataset(
@@ -57,7 +73,7 @@ def evaluate(
         workers=workers,
         on_image=lambda _: report(Progress(stage="evaluating", done=next(done), total=len(dataset.test))),
     )
-    evaluation = replace(
+    return replace(
         evaluation,
         protocol={
             "backbone": description.backbone_label,
@@ -68,8 +84,11 @@ def evaluate(
             **evaluation.protocol,
         },
     )
+
+
+def keep_metrics(description: Run, evaluation: Evaluation) -> None:
+    """Write the metrics, the scores and the model card into the run folder."""
     folder = description.folder
     write_text(folder / SCORES, "".join(json.dumps(record) + "\n" for record in evaluation.scores))
     write_json(folder / METRICS, evaluation.to_dict())
     write_text(folder / CARD, model_card(description))
-    return evaluation

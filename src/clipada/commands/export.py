@@ -18,12 +18,14 @@ from clipada.engines.export.parity import PARITY, Parity, judge, record_parity
 from clipada.engines.exports import EXPORTS, Export, hashes, write_export
 from clipada.engines.torch import TorchEngine
 from clipada.errors import DatasetError, RunError
+from clipada.files import ensure_folder, require_writable
 from clipada.models.clip_ada import ClipAda
-from clipada.runs import Run, load_model, read_run
+from clipada.runs import Run, load_model, read_run, writes_into_run
 
 __all__ = ["export"]
 
 
+@writes_into_run
 def export(
     run: Path | str,
     engine: RuntimeName = ExportConfig.engine,
@@ -59,8 +61,9 @@ def export(
     check_precision(engine, precision)
     config, described = config or ExportConfig(), read_run(Path(run))
     dataset = data if isinstance(data, Dataset) else _find_images(described, data)
-    reference = TorchEngine(load_model(described, backbone), "cpu")
     final, record = described.folder / EXPORTS / f"{engine}-{precision}", described.folder / PARITY
+    require_writable(ensure_folder(final.parent))
+    reference = TorchEngine(load_model(described, backbone), "cpu")
     with _written_aside(final) as folder:
         calibration = calibration_inputs(reference, dataset, config.calibration_images) if precision == "int8" else []
         write_graph(reference.model, folder, engine, precision, calibration)

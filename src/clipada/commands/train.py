@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from clipada.config import Config, RuntimeConfig
 from clipada.data import Dataset
+from clipada.errors import RunError
 from clipada.files import write_text
 from clipada.report import model_card
-from clipada.runs import CARD, PLAN, Run
+from clipada.runs import CARD, PLAN, Run, writing_into
 from clipada.training.resume import TrainingJob, prepare_training
 from clipada.types import ProgressReport, unreported
 
@@ -45,6 +47,26 @@ def train_job(job: TrainingJob | Run, runtime: RuntimeConfig | None = None, repo
 
     A kill in between is repaired by the next call with ``resume``: finishing a finished run changes nothing.
     """
+    if isinstance(job, Run) or not RuntimeConfig.is_rank_zero():
+        return _finished(job, runtime, report)
+    created = not job.folder.exists()
+    try:
+        with writing_into(job.folder):
+            if not job.started and (job.folder / PLAN).exists():
+                raise RunError(
+                    f"another training was started in {job.folder}",
+                    expected="a new or empty folder",
+                    remedy="choose another --out",
+                )
+            return _finished(job, runtime, report)
+    finally:
+        if created:
+            with suppress(OSError):  # something was written there
+                job.folder.rmdir()
+
+
+def _finished(job: TrainingJob | Run, runtime: RuntimeConfig | None, report: ProgressReport) -> Run:
+    """Train, unless that was done, and write the model card."""
     from clipada.training.checkpoint import CHECKPOINT
     from clipada.training.recipe import Recipe
 

@@ -16,6 +16,7 @@ from clipada.runs.description import (
     read_run,
 )
 from clipada.runs.storage import load_model, save_run, write_training_sha256s
+from clipada.runs.writing import writes_into_run, writing_into
 
 __all__ = [
     "ADAPTER",
@@ -34,4 +35,6 @@ __all__ = [
     "read_run",
     "save_run",
     "write_training_sha256s",
+    "writes_into_run",
+    "writing_into",
 ]

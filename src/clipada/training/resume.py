@@ -10,7 +10,7 @@ from typing import cast
 from clipada.config import DEFAULT_PRESET, EMBEDDED_BACKBONE, Config, RuntimeConfig, setting_names
 from clipada.data import Dataset, Layout, load_dataset
 from clipada.errors import ConfigError, DatasetError, RunError
-from clipada.files import read_json, write_json
+from clipada.files import LOCK, read_json, write_json
 from clipada.runs import ADAPTER, CONFIG, PLAN, Run, read_run
 
 Configure = Callable[[Config | None], Config]
@@ -199,7 +199,7 @@ def _dataset(
 def _finished(folder: Path, resume: bool) -> Run | None:
     """Return the finished run in a folder, if it may be returned; raise ``RunError`` if the folder is in the way."""
     whole = _is_whole(folder)
-    if not folder.exists() or (folder.is_dir() and (resume or not any(folder.iterdir()))):
+    if not folder.exists() or (folder.is_dir() and (resume or not _used(folder))):
         return read_run(folder) if whole else None
     if not RuntimeConfig.is_rank_zero():  # rank zero has already started to write there
         return None
@@ -209,6 +209,11 @@ def _finished(folder: Path, resume: bool) -> Run | None:
         got=_content(folder),
         remedy="choose another --out, or delete it" + ("" if whole else "; --resume continues a training"),
     )
+
+
+def _used(folder: Path) -> bool:
+    """Return True if a folder holds more than the lock of a training that was killed before it wrote anything."""
+    return any(path.name != LOCK for path in folder.iterdir())
 
 
 def _is_whole(folder: Path) -> bool:
