@@ -223,6 +223,72 @@ def test_csv_holds_no_formulas(history: History) -> None:
     assert float(row["score"]) == 0.1
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "=",
+        "+",
+        "-",
+        "@",
+        "\t",
+        "\r",
+        "\n",
+        "\n=",
+        " =",
+        "\u00a0=",
+        "\ufeff=",
+        "\u200b@",
+        "\x00=",
+        "\uff1d",
+        "\uff0b",
+        "\uff20",
+    ],
+)
+def test_no_cell_begins_like_a_formula(history: History, start: str) -> None:
+    history.store([verdict(0.1)])
+    history.record_feedback(1, confirmed=True, reason=f"{start}cmd|'C calc'!A1")
+    file = io.StringIO()
+    history.export_csv(file)
+    (row,) = csv.DictReader(io.StringIO(file.getvalue(), newline=""))
+    assert row["reason"] == f"'{start}cmd|'C calc'!A1"
+
+
+@pytest.mark.parametrize("reason", ["only dust", "a = b", " blank", "\u00e4rger", "3-4 scratches", ""])
+def test_harmless_cells_stay_as_they_are(history: History, reason: str) -> None:
+    history.store([verdict(0.1)])
+    history.record_feedback(1, confirmed=True, reason=reason)
+    file = io.StringIO()
+    history.export_csv(file)
+    (row,) = csv.DictReader(io.StringIO(file.getvalue(), newline=""))
+    assert row["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "printed"),
+    [
+        ({"score": 0.9}, "reject", ""),
+        ({"score": 0.1}, "confirm", ""),
+        ({"score": 0.1}, "reject", "no alarm but good"),
+        ({"defective": None}, "reject", "no decision"),
+        ({"defective": None}, "confirm", "no decision"),
+    ],
+)
+def test_feedback_on_a_verdict_that_was_no_alarm_says_so(
+    clipada: Callable[..., tuple[int, str, str]],
+    history: History,
+    url: str,
+    changes: dict[str, float | None],
+    word: str,
+    printed: str,
+) -> None:
+    history.store([verdict(**changes)])  # type: ignore[arg-type]
+    code, _, err = clipada("history", word, 1, "--reason", "dust", "--database", url)
+    assert code == 0
+    assert printed in err
+    assert bool(err) == bool(printed)
+    assert next(history.entries()).reason == "dust"
+
+
 def test_from_predict_to_the_next_calibration(
     clipada: Callable[..., tuple[int, str, str]],
     finished_run: Path,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipada.config import HistoryConfig, Word
 from clipada.files import atomic_write
+
+if TYPE_CHECKING:
+    from clipada.history.store import History
 
 history_app = typer.Typer(help="List, confirm or reject, export and prune stored verdicts.", no_args_is_help=True)
 
@@ -53,6 +56,7 @@ def confirm(number: Number, reason: Reason = "", database: Database = HistoryCon
 
     with command.open_history(database) as history:
         history.record_feedback(number, confirmed=True, reason=reason)
+        _say_effect(history, number, confirmed=True)
 
 
 @history_app.command()
@@ -66,6 +70,7 @@ def reject(
 
     with command.open_history(database) as history:
         history.record_feedback(number, confirmed=False, reason=reason)
+        _say_effect(history, number, confirmed=False)
 
 
 @history_app.command()
@@ -110,7 +115,7 @@ def prune(
     from clipada.commands import history as command
 
     with command.open_history(database) as history:
-        count = history.prune(datetime.now(UTC) - timedelta(days=days))
+        count = history.prune(command.days_ago(days))
     typer.echo(f"deleted {count} verdicts", err=True)
 
 
@@ -149,3 +154,16 @@ def mended(database: Database = HistoryConfig.database) -> None:
 
     with command.open_history(database) as history:
         restart(history)
+
+
+def _say_effect(history: History, number: int, *, confirmed: bool) -> None:
+    """Print the meaning of feedback on a verdict that was no alarm, which is no false alarm when it is rejected."""
+    found = history.find(number)
+    if found is None or found[0].defective:
+        return
+    entry, _ = found
+    if entry.defective is None:
+        typer.echo(f"verdict {number} was no alarm: it has no decision, as its run was not calibrated", err=True)
+    elif not confirmed:
+        text = "good: it now counts as a missed defect, and `clipada calibrate --rejected` does not use it"
+        typer.echo(f"verdict {number} was no alarm but {text}", err=True)

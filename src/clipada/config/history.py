@@ -17,7 +17,7 @@ Word = Literal["confirmed", "rejected", "none"]
 class HistoryConfig:
     """Database of verdicts, and the images kept with them."""
 
-    database: str = "sqlite:///history.db"
+    database: str = field(default="sqlite:///history.db", repr=False)
     """A database URL as SQLAlchemy reads it: an SQLite file, ``postgresql+psycopg://user@host/name``, ..."""
 
     keep: Keep = "none"

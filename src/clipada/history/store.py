@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
 from typing import IO, Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Select, create_engine, delete, event, insert, make_url, select
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select
 
 from clipada.config import HistoryConfig, Word
-from clipada.errors import HistoryError
+from clipada.errors import ConfigError, HistoryError
 from clipada.history import outbox
-from clipada.history.kept_images import keep_image
-from clipada.history.tables import DELIVERIES, FEEDBACK, VERDICTS, migrate
+from clipada.history.csv_export import write_csv
+from clipada.history.database import Database
+from clipada.history.kept_images import ImageFolder, remove_image
+from clipada.history.tables import DELIVERIES, FEEDBACK, VERDICTS
 from clipada.history.watching import seen
 from clipada.inspection.record import COLUMNS, verdict_record
 from clipada.types import Verdict
@@ -74,7 +73,7 @@ class History:
 
     Args:
         settings: The database, and which images to keep in which folder.
-        create: Create an SQLite file that does not exist.
+        create: Create the tables, and an SQLite file, where they are missing.
         sinks: Names of the sinks that each stored verdict is queued for; a ``Courier`` delivers.
 
     Raises:
@@ -86,23 +85,8 @@ class History:
     ) -> None:
         self.settings = settings or HistoryConfig()
         self.sinks = tuple(sinks)
-        self._image_lock = Lock()
-        try:
-            self._engine = create_engine(self.settings.database)
-        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-            raise HistoryError(
-                "the history has no such database",
-                expected="a URL such as sqlite:///history.db or postgresql+psycopg://user@host/name",
-                got=str(error),
-                remedy="pip install 'psycopg[binary]' for PostgreSQL" if "psycopg" in str(error) else None,
-            ) from error
-        file = self._engine.url.database
-        if self._engine.dialect.name == "sqlite":
-            if not create and file and not Path(file).is_file():
-                raise HistoryError(f"no history in {file}", remedy="pass the one that `predict --database` wrote")
-            event.listen(self._engine, "connect", _durable)
-        with self.transaction() as connection:
-            migrate(connection)
+        self._images = ImageFolder(self.settings)
+        self._database = Database(self.settings.database, create=create)
 
     def __enter__(self) -> Self:
         return self
@@ -112,12 +96,12 @@ class History:
 
     @property
     def place(self) -> str:
-        """The database's URL, its password hidden."""
-        return make_url(self.settings.database).render_as_string(hide_password=True)
+        """The database's URL without password and query string."""
+        return self._database.place
 
     def close(self) -> None:
         """Close the database."""
-        self._engine.dispose()
+        self._database.close()
 
     def store(
         self,
@@ -139,10 +123,11 @@ class History:
             HistoryError: The database cannot be written to.
         """
         files: Sequence[bytes | None] = contents or [None] * len(verdicts)
-        rows = [_values(verdict, self._keep(verdict, file)) for verdict, file in zip(verdicts, files, strict=True)]
         numbers: list[int] = []
         statement = insert(VERDICTS).returning(VERDICTS.c.id, sort_by_parameter_order=True)
-        with self.transaction() as connection:
+        # An image is kept only with its verdict: if the transaction fails, the new files are deleted.
+        with self._images.keeping() as keep, self.transaction() as connection:
+            rows = [_values(verdict, keep(verdict, file)) for verdict, file in zip(verdicts, files, strict=True)]
             if rows:
                 numbers = list(connection.scalars(statement, rows))
                 outbox.queue(connection, numbers, self.sinks)
@@ -196,12 +181,7 @@ class History:
 
         Names and reasons are untrusted: text that a spreadsheet would run as a formula gets a leading apostrophe.
         """
-        writer = csv.writer(file)
-        writer.writerow(ENTRY_COLUMNS)
-        count = 0
-        for count, entry in enumerate(self.entries(), start=1):  # noqa: B007
-            writer.writerow([_cell(value) for value in entry.columns.values()])
-        return count
+        return write_csv(file, ENTRY_COLUMNS, (entry.columns.values() for entry in self.entries()))
 
     def prune(self, before: datetime) -> int:
         """Delete older verdicts with their feedback and kept images; return the number of deleted verdicts.
@@ -218,32 +198,23 @@ class History:
             kept -= set(connection.scalars(select(VERDICTS.c.kept).distinct()))
             seen.forget(connection, limit)
         for path in map(Path, kept):
-            path.unlink(missing_ok=True)
-            with suppress(OSError):  # not empty: other images are still kept in it
-                path.parent.rmdir()
+            remove_image(path)
         return count
+
+    def check_writable(self) -> None:
+        """Check that a verdict could be stored now, by writing as many bytes to the disk and deleting them again.
+
+        Raises:
+            HistoryError: The database, or the folder of kept images, accepts none.
+        """
+        self._images.check_writable()
+        self._database.check_writable()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Open a transaction; errors of the database become ``HistoryError``."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise HistoryError(f"the history in {self.place} cannot be used", got=str(cause).strip()) from error
-
-    def _keep(self, verdict: Verdict, content: bytes | None) -> str | None:
-        """Keep the image under its hash if the settings say so; return its path."""
-        if self.settings.keep == "none" or (self.settings.keep == "defective" and not verdict.defective):
-            return None
-        folder = Path(self.settings.images).absolute() / verdict.image_sha256[:2]
-        with self._image_lock:
-            return str(keep_image(folder, verdict, content))
-
-
-def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        with self._database.transaction() as connection:
+            yield connection
 
 
 def _values(verdict: Verdict, kept: str | None) -> dict[str, Any]:
@@ -281,16 +252,19 @@ def _conditions(chosen: VerdictFilter) -> Iterator[ColumnElement[bool]]:
         yield VERDICTS.c.id < chosen.before
 
 
-def _durable(connection: Any, _: object) -> None:
-    """Configure SQLite: writers wait for each other, readers never wait, and a commit survives a power cut."""
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
 def _now() -> str:
     return _stored(datetime.now(UTC))
 
 
 def _stored(time: datetime) -> str:
-    """Return a time as stored, in UTC, so that text order is time order."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds")
+    """Return a time as stored, in UTC, so that text order is time order.
+
+    Raises:
+        ConfigError: In UTC, the time is outside of the calendar.
+    """
+    try:
+        return time.astimezone(UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError) as error:
+        raise ConfigError(
+            "cannot use the time", expected="a time of the years 1 to 9999 in UTC", got=str(time)
+        ) from error

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     func,
     insert,
+    inspect,
     select,
 )
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -127,14 +128,24 @@ MIGRATIONS: tuple[tuple[Executable, ...], ...] = (
 one that adds it to older databases: the first migration creates the table as it is defined now."""
 
 
-def migrate(connection: Connection) -> None:
-    """Migrate a database to the present schema.
+_LOCK = 0x636C6970
+"""Key of the advisory lock that one process at a time holds while it migrates a PostgreSQL database: "clip"."""
+
+
+def migrate(connection: Connection, place: str, *, create: bool = True) -> None:
+    """Migrate a database to the present schema. Of several processes, one migrates and the others wait.
+
+    Args:
+        connection: A connection, in a transaction without statements.
+        place: Name of the database in errors.
+        create: True to create the tables of an empty database. A database of the present schema is only read.
 
     Raises:
-        HistoryError: A newer version of clipada has written it.
+        HistoryError: A newer version of clipada has written it, or it is empty and ``create`` is False.
     """
-    connection.execute(CreateTable(SCHEMA, if_not_exists=True))
-    found = connection.scalar(select(func.max(SCHEMA.c.version))) or 0
+    found = _version(connection)
+    if found == 0 and not create:
+        raise HistoryError(f"no history in {place}", remedy="pass the one that `predict --database` wrote")
     if found > len(MIGRATIONS):
         raise HistoryError(
             "the history was written by a newer clipada",
@@ -142,7 +153,27 @@ def migrate(connection: Connection) -> None:
             got=f"schema {found}",
             remedy="use that version, or another database",
         )
+    if found == len(MIGRATIONS):
+        return
+    _lock(connection)
+    connection.execute(CreateTable(SCHEMA, if_not_exists=True))
+    found = _version(connection)
     for version, statements in enumerate(MIGRATIONS[found:], start=found + 1):
         for statement in statements:
             connection.execute(statement)
         connection.execute(insert(SCHEMA).values(version=version))
+
+
+def _version(connection: Connection) -> int:
+    """Return the version of a database's schema, 0 for an empty database."""
+    if not inspect(connection).has_table(SCHEMA.name):
+        return 0
+    return connection.scalar(select(func.max(SCHEMA.c.version))) or 0
+
+
+def _lock(connection: Connection) -> None:
+    """Wait until no other process migrates the database; the lock ends with the transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    elif connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # sqlite3 begins a transaction only before INSERT and its like

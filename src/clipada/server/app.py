@@ -19,6 +19,7 @@ from clipada.server.errors import add_error_handlers
 from clipada.server.metrics import ResponseCounter, ServerMetrics
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Service
+from clipada.server.storage import StorageCheck
 
 _ABOUT = (
     "Verdicts on images of parts. Each verdict is stored in the history before it is sent. Errors are sent as JSON: "
@@ -37,9 +38,9 @@ def create_app(
         history: Stores verdicts before they are sent; closed when the application stops.
         token: The token that callers must send; ``None`` accepts every caller.
     """
-    metrics = ServerMetrics()
-    served = {name: ServedModel(name, one, settings, history, metrics) for name, one in models.items()}
-    service = Service(models=served, settings=settings, history=history, metrics=metrics)
+    metrics, storage = ServerMetrics(), StorageCheck(history)
+    served = {name: ServedModel(name, one, settings, history, metrics, storage) for name, one in models.items()}
+    service = Service(models=served, settings=settings, history=history, metrics=metrics, storage=storage)
     app = FastAPI(
         title="clipada", version=package_version(), description=_ABOUT, docs_url=None, redoc_url=None, lifespan=_life
     )

@@ -213,7 +213,12 @@ class Batcher:
         outcomes: Sequence[Answer | BaseException]
         try:
             outcomes = self._handler.process(batch)
-        except Exception as error:  # the worker must survive any error; each image of the batch receives it
+        except ClipAdaError as error:  # each image of the batch receives it
+            outcomes = [error] * len(batch)
+        except OSError as error:
+            log.error("model %s failed on %d images: %s", self.name, len(batch), error)
+            outcomes = [error] * len(batch)
+        except Exception as error:  # the worker must survive any error
             log.exception("model %s failed on %d images", self.name, len(batch))
             outcomes = [error] * len(batch)
         for image, outcome in zip(batch, outcomes, strict=True):

@@ -77,7 +77,12 @@ class _Plain(JSONResponse):
 
 
 def problem(error: ClipAdaError) -> dict[str, str | None]:
-    """Return an error as JSON."""
+    """Return an error as JSON. Errors of the history may name user and host of the database: only the log has them."""
+    if isinstance(error, HistoryError):
+        log.error("%s", error)
+        error = HistoryError(
+            "the history cannot be used", remedy="send it again later; the server's log has the reason"
+        )
     return {"error": error.what, "expected": error.expected, "got": error.got, "remedy": error.remedy}
 
 
@@ -86,7 +91,7 @@ def refusal_response(error: ClipAdaError) -> JSONResponse:
     if isinstance(error, RefusedError):
         return _Plain(problem(error), error.status, error.headers)
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-    if status >= 500:
+    if status >= 500 and not isinstance(error, HistoryError):
         log.error("%s", error)
     return _Plain(problem(error), status, {"Retry-After": "5"} if status == 503 else None)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, create_model
 
 from clipada.inspection.record import COLUMNS, FIELDS, Field
 from clipada.server.errors import Problem
@@ -23,6 +25,20 @@ def _storable(text: str) -> str:
 
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
+
+
+def _is_date(time: object) -> object:
+    """Refuse numbers, which pydantic reads as seconds since 1970."""
+    if not isinstance(time, str) or not _DATE.match(time):
+        raise ValueError("a time such as 2026-03-02T07:14:05Z")
+    return time
+
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([Tt ]|$)", re.ASCII)
+
+Time = Annotated[datetime, BeforeValidator(_is_date)]
+"""A time in ISO 8601; without a zone, of the server's own zone."""
+
 LongText = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_storable)]
 MapKind = Literal["heat", "values", "channels"]
 ModelName = Annotated[str | None, Query(description="The model to use; required if several are served.")]

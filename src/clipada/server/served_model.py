@@ -19,6 +19,7 @@ from clipada.inspection import Inspector
 from clipada.runs import CALIBRATION
 from clipada.server.batching import Answer, Batcher, QueuedImage
 from clipada.server.metrics import ServerMetrics
+from clipada.server.storage import StorageCheck
 from clipada.types import Verdict
 
 log = logging.getLogger(__name__)
@@ -35,16 +36,24 @@ class ServedModel:
         settings: The server's settings.
         history: Stores the verdicts.
         metrics: Counts the verdicts.
+        storage: Learns of verdicts that could not be stored.
     """
 
     def __init__(
-        self, name: str, inspector: Inspector, settings: ServeConfig, history: History, metrics: ServerMetrics
+        self,
+        name: str,
+        inspector: Inspector,
+        settings: ServeConfig,
+        history: History,
+        metrics: ServerMetrics,
+        storage: StorageCheck,
     ) -> None:
         self.name = name
         self.inspector = inspector
         self.batcher = Batcher(self, settings, name)
         self._history = history
         self._metrics = metrics
+        self._storage = storage
         self._path = None if inspector.run is None else inspector.run.folder / CALIBRATION
         self._seen = _file_stamp(self._path)
         self._drift: DriftWatch | None = None
@@ -120,7 +129,11 @@ class ServedModel:
             for result, image in zip(named, images, strict=True)
             if isinstance(result, Verdict) and image.store
         ]
-        numbers = iter(self._history.store([verdict for verdict, _ in stored], [content for _, content in stored]))
+        try:
+            numbers = iter(self._history.store([verdict for verdict, _ in stored], [content for _, content in stored]))
+        except (HistoryError, OSError) as error:
+            self._storage.failed(error)
+            raise
         self._metrics.batch(self.name, len(images), inspected - started, time.perf_counter() - inspected)
         answers: list[Answer | ClipAdaError] = []
         for result, image in zip(named, images, strict=True):

@@ -15,6 +15,7 @@ from clipada.history.store import History
 from clipada.server.errors import RefusedError
 from clipada.server.metrics import ServerMetrics
 from clipada.server.served_model import ServedModel
+from clipada.server.storage import StorageCheck
 
 
 @dataclass(kw_only=True)
@@ -26,6 +27,7 @@ class Service:
         settings: Limits and waiting times.
         history: Stores the verdicts.
         metrics: Counts and latencies.
+        storage: Checks that verdicts can be stored.
         started: Start of the server, in seconds of ``time.time``.
         held_bytes: Bytes that all requests hold at present.
         stopping: True once the server was asked to stop.
@@ -35,6 +37,7 @@ class Service:
     settings: ServeConfig
     history: History
     metrics: ServerMetrics
+    storage: StorageCheck
     started: float = field(default_factory=time.time)
     held_bytes: int = 0
     stopping: bool = False

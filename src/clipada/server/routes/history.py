@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from clipada.server.batching import QueuedImage
 from clipada.server.errors import Problem, RefusedError
 from clipada.server.pictures import map_png, png
 from clipada.server.routes.inspect import inspect_one
-from clipada.server.schemas import Feedback, MapKind, Page, ShortText, VerdictAnswer
+from clipada.server.schemas import Feedback, MapKind, Page, ShortText, Time, VerdictAnswer
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Served, Service
 
@@ -37,8 +36,8 @@ def verdicts(
     defective: Annotated[bool | None, Query(description="Only those with a defect, or only those without.")] = None,
     word: Annotated[Word | None, Query(description="Only those with this latest feedback of an operator.")] = None,
     group: Annotated[ShortText | None, Query(description="Only those of this group.")] = None,
-    since: Annotated[datetime | None, Query(description="Only those of this time or later.")] = None,
-    until: Annotated[datetime | None, Query(description="Only those before this time.")] = None,
+    since: Annotated[Time | None, Query(description="Only those of this time or later.")] = None,
+    until: Annotated[Time | None, Query(description="Only those before this time.")] = None,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only those with a smaller id.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Largest number of verdicts.")] = 50,
 ) -> Any:

@@ -125,7 +125,7 @@ def _outcome(outcome: Answer | BaseException, canceled: bool, seconds: float) ->
     if isinstance(outcome, Answer | ClipAdaError):
         return outcome
     if isinstance(outcome, OSError):
-        return RefusedError(503, "the verdict could not be stored", got=str(outcome), retry_after=5)
+        return RefusedError(503, "the verdict could not be stored", got=outcome.strerror, retry_after=5)
     return RefusedError(500, "the image could not be inspected", remedy="see the server's log")
 
 

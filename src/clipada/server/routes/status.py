@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -25,6 +26,8 @@ from clipada.server.schemas import ModelAnswer, ModelName, Rates, Ready, Status
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Served, Service
 
+log = logging.getLogger(__name__)
+
 router = APIRouter(tags=["server"])
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -36,18 +39,19 @@ async def healthz(service: Served) -> Any:
     """Check that the process works; needs no token. On failure, restart it."""
     dead = [name for name, served in service.models.items() if not served.batcher.alive]
     if dead:
-        raise RefusedError(503, "a worker has ended", got=", ".join(dead), remedy="start the server again")
+        log.error("the workers of these models have ended: %s", ", ".join(dead))
+        raise RefusedError(503, "a worker has ended", remedy="start the server again")
     return {"ready": all(served.batcher.ready for served in service.models.values())}
 
 
 @router.get("/readyz", response_model=Ready, responses={503: {"model": Problem}})
 def readyz(service: Served) -> Any:
-    """Check that images are accepted and verdicts can be stored; needs no token."""
+    """Check that images are accepted and verdicts can be written to the disk; needs no token."""
     waiting = [name for name, served in service.models.items() if not served.batcher.ready]
     if waiting or service.stopping:
-        got = "the server is stopping" if service.stopping else f"starting: {', '.join(waiting)}"
+        got = "the server is stopping" if service.stopping else "the server is starting"
         raise RefusedError(503, "not ready", got=got, retry_after=1)
-    next(service.history.entries(limit=1), None)
+    service.storage.require()
     return {"ready": True}
 
 
@@ -99,7 +103,7 @@ def model(service: Served, name: str) -> Any:
     card = None
     if run is not None:
         with suppress(OSError):
-            card = (run.folder / CARD).read_text(encoding="utf-8")
+            card = (run.folder / CARD).read_text(encoding="utf-8", errors="replace")
     return {
         "name": name,
         "run": None if run is None else run.folder.resolve().name,
