@@ -16,7 +16,7 @@ from tiny import make_clip, tiny_config, write_products
 
 SHARED = Path(os.environ.get("CLIPADA_SHARED", Path(__file__).parents[2] / "shared"))
 
-pytest_plugins = ["folder_hub", "serving_fixtures"]
+pytest_plugins = ["exported_runs", "folder_hub", "serving_fixtures"]
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only waits
 

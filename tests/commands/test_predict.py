@@ -3,12 +3,9 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from clipada.images import write_png
 from clipada.inspection import pictures
 from clipada.inspection.batch.pipeline import WRITES_AHEAD, outcomes
 from clipada.inspection.batch.sources import Source, Sources
+from command_line import process
 from tiny import save
 
 Command = Callable[..., tuple[int, str, str]]
@@ -284,18 +282,6 @@ def test_shards_share_a_folder_and_a_report(clipada: Command, finished_run: Path
     files[1].unlink()
     code, _, err = clipada("report", finished_run, out)
     assert (code, "predictions-2-of-3.jsonl" in (out / "report.html").read_text()) == (0, True), err
-
-
-def process(*words: object) -> subprocess.Popen[str]:
-    """The command line as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "clipada", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a shell's background jobs ignore it
-    )
 
 
 def lines_that_parse(path: Path) -> list[str]:

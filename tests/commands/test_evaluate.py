@@ -1,0 +1,91 @@
+"""`evaluate` with a run: metrics, scores and card in its folder."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clipada.commands.evaluate import evaluate
+from clipada.data import Dataset, load_dataset
+from clipada.errors import DatasetError
+from clipada.evaluation.evaluate import ScoredImage, evaluate_dataset
+from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps
+from clipada.files import read_json
+from clipada.inspection import Inspector
+from clipada.runs import CARD, CONFIG, METRICS, SCORES, read_run
+from clipada.types import Progress
+
+
+def reversed_order(dataset: Dataset) -> Dataset:
+    return replace(dataset, samples=dataset.samples[::-1])
+
+
+def test_evaluating_a_run_keeps_metrics_scores_and_card(run_folder: Path, products: Path) -> None:
+    seen: list[Progress] = []
+    evaluation = evaluate(run_folder, products, device="cpu", report=seen.append)
+    assert [(step.done, step.total) for step in seen] == [(done, 8) for done in range(1, 9)]
+    content = json.loads((run_folder / METRICS).read_text())
+    assert content == json.loads(json.dumps(evaluation.to_dict()))
+    assert content["protocol"]["engine"] == "torch fp32"
+    assert "sha256" in content["protocol"]["backbone"]
+    records = [json.loads(line) for line in (run_folder / SCORES).read_text().splitlines()]
+    assert len(records) == 8
+    assert records == json.loads(json.dumps(evaluation.scores))
+    card = (run_folder / CARD).read_text()
+    assert "## Metrics on products" in card
+    assert f"{100 * content['mean']['pixel_ap']:.1f}" in card
+
+
+def test_the_run_is_described_by_one_reading(run_folder: Path, products: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read twice, a run replaced in between would give one run's figures the other's name."""
+    readings: list[Path] = []
+
+    def reading(path: Path, remedy: str) -> dict[str, Any]:
+        readings.append(path)
+        return read_json(path, remedy)
+
+    monkeypatch.setattr("clipada.runs.description.read_json", reading)
+    evaluate(run_folder, products, device="cpu")
+    assert readings.count(run_folder / CONFIG) == 1
+
+
+def test_metrics_are_those_of_the_maps_handed_out(run_folder: Path, products: Path) -> None:
+    """Metrics of the maps that ``on_image`` gets, computed against the masks as drawn, are those of the command."""
+    seen: list[ScoredImage] = []
+    evaluation = evaluate(run_folder, products, device="cpu")
+    inspector = Inspector.load(read_run(run_folder), calibrated=False, device="cpu")
+    again = evaluate_dataset(inspector.engine, load_dataset(products), inspector.scoring, on_image=seen.append)
+    assert again.scores == evaluation.scores
+    rows, columns = ((2 * np.arange(32) + 1) * side // 64 for side in (40, 48))  # centers of 32 pixels
+    truth = np.zeros((40, 48), bool)
+    truth[10:22, 12:30] = True
+    truth = truth[np.ix_(rows, columns)]
+    for category in ("plate", "disc"):
+        images = [image for image in seen if image.sample.category == category]
+        labels = [image.sample.anomalous for image in images]
+        masks = [truth & label for label in labels]
+        for index in (0, 1):
+            expected: CategoryMetrics = evaluate_maps(
+                [image.scores[index] for image in images], labels, [image.maps[index] for image in images], masks
+            )
+            assert evaluation.passes[index][category] == expected
+
+
+def test_the_order_of_the_images_changes_nothing(run_folder: Path, products: Path) -> None:
+    dataset = load_dataset(products)
+    forward, backward = (evaluate(run_folder, d, device="cpu") for d in (dataset, reversed_order(dataset)))
+    assert forward.categories["plate"] == backward.categories["plate"]
+    assert list(backward.categories) == list(forward.categories)[::-1]
+
+
+def test_a_failed_evaluation_leaves_the_last_one_as_it_was(run_folder: Path, products: Path) -> None:
+    evaluate(run_folder, products, device="cpu")
+    before = {name: (run_folder / name).read_bytes() for name in (METRICS, SCORES, CARD)}
+    for path in products.glob("*/test/*/*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DatasetError):
+        evaluate(run_folder, products, device="cpu")
+    assert {name: (run_folder / name).read_bytes() for name in before} == before

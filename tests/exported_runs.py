@@ -1,0 +1,38 @@
+"""Exported runs."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from clipada.cli import app
+from tiny import save
+
+
+@pytest.fixture(scope="session")
+def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a float32 export for each runtime. Shared: to be read only."""
+    folder = shutil.copytree(finished_run, tmp_path_factory.mktemp("exported") / "line3")
+    for engine in ("onnx", "openvino"):
+        result = CliRunner().invoke(app, ["export", str(folder), "--engine", engine])
+        assert result.exit_code == 0, result.exception
+        assert "20 images, largest differences from torch: maps pass 0" in result.stderr
+    return folder
+
+
+@pytest.fixture
+def changed(exported: Path, tmp_path: Path) -> Path:
+    """A copy of the exported run, to be changed."""
+    return shutil.copytree(exported, tmp_path / "line3")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """Five images of differing brightness."""
+    rng = np.random.default_rng(3)
+    paths = [tmp_path / "photos" / f"{index}.png" for index in range(5)]
+    for index, path in enumerate(paths):
+        save(path, rng.integers(0, 256, (40, 48, 3), dtype=np.uint8) // np.uint8(index + 1))
+    return paths
