@@ -28,7 +28,7 @@ def test_a_folder_of_photos_is_left_alone(clipada: Clipada, tmp_path: Path) -> N
         assert sorted(photos.rglob("*")) == before
 
 
-@pytest.mark.parametrize("module", ["torch", "kornia", "transformers", "lightning_fabric"])
+@pytest.mark.parametrize("module", ["torch", "transformers", "lightning_fabric"])
 def test_a_base_install_says_so_before_it_draws(tmp_path: Path, module: str) -> None:
     words = [sys.executable, "-c", WITHOUT.format(module), "demo", "--out", str(tmp_path / "demo")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

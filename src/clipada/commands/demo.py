@@ -11,11 +11,13 @@ from clipada.commands.calibrate import calibrate
 from clipada.commands.evaluate import evaluate
 from clipada.commands.predict import predict
 from clipada.commands.report import report_run
-from clipada.commands.train import train
+from clipada.commands.train import require_training, train
 from clipada.config import CalibrationConfig, Config, DemoConfig, PredictConfig, RuntimeConfig
 from clipada.data import Dataset, load_dataset
-from clipada.data.demo import write_demo, write_demo_held_out
+from clipada.data.demo import RECIPE, write_demo, write_demo_held_out
+from clipada.errors import DatasetError
 from clipada.evaluation.evaluate import Evaluation
+from clipada.files import lock_folder
 from clipada.inspection.batch import forget_unfinished
 from clipada.runs import Run
 from clipada.types import Progress, ProgressReport, Verdict, unreported
@@ -72,6 +74,7 @@ def demo(
 
     Raises:
         DatasetError: Other images are in the way.
+        ModuleNotFoundError: PyTorch is not installed; nothing was drawn.
         RunError: A run with other settings is in the way.
         BackboneError: The backbone cannot be loaded.
         CalibrationError: There are too few held-out parts for the false-alarm rate.
@@ -79,10 +82,24 @@ def demo(
     folder, parts = Path(out), parts or DemoConfig()
     guarantee = CalibrationConfig(false_alarm_rate=parts.false_alarm_rate, per="product")
     require_images(parts.held_out, guarantee)
+    _require_own(folder)
+    require_training()
+    with lock_folder(folder):
+        return _demo(folder, config or Config.preset("demo"), parts, guarantee, runtime or RuntimeConfig(), report)
+
+
+def _demo(
+    folder: Path,
+    config: Config,
+    parts: DemoConfig,
+    guarantee: CalibrationConfig,
+    runtime: RuntimeConfig,
+    report: ProgressReport,
+) -> Demo:
+    """Run every step of the demo."""
     write_demo(folder / DATA, parts, _stage("drawing parts", report))
     dataset = load_dataset(folder / DATA)
-    run = train(dataset, folder / RUN, config or Config.preset("demo"), runtime=runtime, resume=True, report=report)
-    runtime = runtime or RuntimeConfig()
+    run = train(dataset, folder / RUN, config, runtime=runtime, resume=True, report=report)
     device, workers = runtime.device, runtime.decoders
     write_demo_held_out(folder / HELD_OUT, parts, _stage("drawing held-out parts", report))
     calibrated = calibrate(run.folder, folder / HELD_OUT, guarantee, report=report, device=device, workers=workers)
@@ -99,6 +116,18 @@ def demo(
         predictions=predictions,
         page=page,
     )
+
+
+def _require_own(folder: Path) -> None:
+    """Raise ``DatasetError`` if the folder holds files, but not the images that a demo draws first."""
+    names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+    if names and not (folder / DATA / RECIPE).exists():
+        raise DatasetError(
+            f"{folder} is in the way",
+            expected="a new or empty folder, or that of an earlier demo",
+            got=", ".join(names[:4]) + (", ..." if len(names) > 4 else ""),
+            remedy="choose another --out",
+        )
 
 
 def _stage(stage: str, report: ProgressReport) -> Callable[[int, int], None]:

@@ -77,3 +77,8 @@ def _finished(job: TrainingJob | Run, runtime: RuntimeConfig | None, report: Pro
         for path in leftovers:
             path.unlink(missing_ok=True)
     return run
+
+
+def require_training() -> None:
+    """Raise ``ModuleNotFoundError``, before any work, if a module that trains is not installed."""
+    import clipada.training.recipe  # noqa: F401

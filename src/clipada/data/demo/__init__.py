@@ -11,11 +11,11 @@ from clipada.data.demo.fabric import FABRIC
 from clipada.data.demo.metal import METAL
 from clipada.data.demo.product import GOOD, Part, Product
 from clipada.data.demo.tablets import TABLETS
-from clipada.data.demo.writer import write_held_out, write_products
+from clipada.data.demo.writer import RECIPE, write_held_out, write_products
 
 PRODUCTS: tuple[Product, ...] = (FABRIC, METAL, TABLETS)
 
-__all__ = ["GOOD", "PRODUCTS", "Part", "Product", "write_demo", "write_demo_held_out"]
+__all__ = ["GOOD", "PRODUCTS", "RECIPE", "Part", "Product", "write_demo", "write_demo_held_out"]
 
 
 def write_demo(
