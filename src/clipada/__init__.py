@@ -4,15 +4,16 @@ The names below are the public interface: commands as functions, ``Inspector``, 
 Settings of single components are in ``clipada.config``. All other modules are internal.
 """
 
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from clipada import errors
 
 if TYPE_CHECKING:
     from clipada.calibration import Calibration, DriftMonitor
     from clipada.commands.calibrate import CalibrationReport, calibrate
-    from clipada.commands.demo import demo
+    from clipada.commands.demo import Demo, demo
     from clipada.commands.evaluate import evaluate
     from clipada.commands.export import export
     from clipada.commands.history import open_history
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from clipada.commands.predict import predict, predict_on_ray
     from clipada.commands.push import push_to_hub, save_pretrained
     from clipada.commands.report import report_run
-    from clipada.commands.reproduce import reproduce
+    from clipada.commands.reproduce import Reproduction, reproduce
     from clipada.commands.serve import serve
     from clipada.commands.synthesize import synthesize
     from clipada.commands.train import train
     from clipada.commands.watch import watch
     from clipada.config import Config
+    from clipada.engines.export.parity import Parity
     from clipada.errors import (
         BackboneError,
         CalibrationError,
@@ -40,8 +42,11 @@ if TYPE_CHECKING:
         SinkError,
     )
     from clipada.evaluation.evaluate import Evaluation
+    from clipada.history.store import History
     from clipada.inspection import Inspector
+    from clipada.inspection.batch import Outcome
     from clipada.models.clip_ada import ClipAda
+    from clipada.report import Report
     from clipada.runs import Run
     from clipada.types import Failure, Progress, Region, Verdict
 
@@ -57,16 +62,22 @@ __all__ = [
     "Config",
     "ConfigError",
     "DatasetError",
+    "Demo",
     "DriftMonitor",
     "Evaluation",
     "Failure",
+    "History",
     "HistoryError",
     "ImageError",
     "ImageKindError",
     "ImageSizeError",
     "Inspector",
+    "Outcome",
+    "Parity",
     "Progress",
     "Region",
+    "Report",
+    "Reproduction",
     "Run",
     "RunError",
     "SinkError",
@@ -95,12 +106,18 @@ _HOMES = {
     "CalibrationReport": "commands.calibrate",
     "ClipAda": "models.clip_ada",
     "Config": "config",
+    "Demo": "commands.demo",
     "DriftMonitor": "calibration",
     "Evaluation": "evaluation.evaluate",
     "Failure": "types",
+    "History": "history.store",
     "Inspector": "inspection",
+    "Outcome": "inspection.batch",
+    "Parity": "engines.export.parity",
     "Progress": "types",
     "Region": "types",
+    "Report": "report",
+    "Reproduction": "commands.reproduce",
     "Run": "runs",
     "Verdict": "types",
     "calibrate": "commands.calibrate",
@@ -122,9 +139,6 @@ _HOMES = {
 }
 """The module below ``clipada`` that defines each name; it is imported when the name is first used."""
 
-_RESOLVED_BY_MODULE = {"Calibration", "Config"}
-"""Classes built from JSON: their field types are resolved by the module that they name, so they keep it."""
-
 for _name in __all__:
     if _name.endswith("Error"):
         globals()[_name] = getattr(errors, _name)
@@ -140,10 +154,19 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'clipada' has no attribute {name!r}")
     found = getattr(import_module(f"clipada.{_HOMES[name]}"), name)
-    if name not in _RESOLVED_BY_MODULE:
-        found.__module__ = __name__  # tracebacks and help() show the name that users import
+    _resolve_annotations(found)
+    found.__module__ = __name__  # tracebacks and help() show the name that users import
     globals()[name] = found
     return found
+
+
+def _resolve_annotations(found: Any) -> None:
+    """Replace the text of a class's annotations by types, while its module says where their names are defined."""
+    own = found.__dict__.get("__annotations__", {}) if isinstance(found, type) else {}
+    if any(isinstance(annotation, str) for annotation in own.values()):
+        with suppress(NameError):  # a type that only type checkers import
+            resolved = get_type_hints(found, include_extras=True)
+            found.__annotations__ = {name: resolved[name] for name in own}
 
 
 def __dir__() -> list[str]:

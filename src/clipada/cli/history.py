@@ -22,7 +22,7 @@ Number = Annotated[int, typer.Argument(metavar="ID", help="Id of a verdict, as `
 Reason = Annotated[str, typer.Option(help="The reason, in a few words.")]
 
 
-@history_app.command("list")
+@history_app.command("list", epilog="Example: clipada history list --defective --limit 50")
 def list_entries(
     database: Database = HistoryConfig.database,
     defective: Annotated[bool | None, typer.Option("--defective/--good", help="Only these verdicts.")] = None,
@@ -49,7 +49,7 @@ def list_entries(
             typer.echo("\t".join(map(str, cells)))
 
 
-@history_app.command()
+@history_app.command(epilog='Example: clipada history confirm 17 --reason "crack"')
 def confirm(number: Number, reason: Reason = "", database: Database = HistoryConfig.database) -> None:
     """Confirm that a verdict was right."""
     from clipada.commands import history as command
@@ -59,7 +59,7 @@ def confirm(number: Number, reason: Reason = "", database: Database = HistoryCon
         _say_effect(history, number, confirmed=True)
 
 
-@history_app.command()
+@history_app.command(epilog='Example: clipada history reject 17 --reason "only dust"')
 def reject(
     number: Number,
     reason: Annotated[str, typer.Option(help="The reason, in a few words.")],
@@ -73,7 +73,7 @@ def reject(
         _say_effect(history, number, confirmed=False)
 
 
-@history_app.command()
+@history_app.command(epilog="Example: clipada history export verdicts.csv")
 def export(
     out: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="A CSV file; standard output by default.")] = None,
     database: Database = HistoryConfig.database,
@@ -90,7 +90,7 @@ def export(
     typer.echo(f"{count} verdicts in {out}", err=True)
 
 
-@history_app.command("false-alarms")
+@history_app.command("false-alarms", epilog="Example: clipada history false-alarms --database sqlite:///history.db")
 def false_alarms(database: Database = HistoryConfig.database) -> None:
     """Print the kept images of rejected alarms, which `clipada calibrate --rejected` uses."""
     from clipada.commands import history as command
@@ -106,7 +106,7 @@ def false_alarms(database: Database = HistoryConfig.database) -> None:
         typer.echo(f"{lost} more have no kept image: inspect with --keep-images defective", err=True)
 
 
-@history_app.command()
+@history_app.command(epilog="Example: clipada history prune --days 90")
 def prune(
     days: Annotated[int, typer.Option(min=0, help="Delete verdicts older than this many days.")],
     database: Database = HistoryConfig.database,
@@ -119,7 +119,7 @@ def prune(
     typer.echo(f"deleted {count} verdicts", err=True)
 
 
-@history_app.command()
+@history_app.command(epilog="Example: clipada history waiting")
 def waiting(database: Database = HistoryConfig.database) -> None:
     """Print the queue of each sink: verdicts, time of the oldest, failed attempts in a row, sink, last error."""
     from clipada.commands import history as command
@@ -130,7 +130,7 @@ def waiting(database: Database = HistoryConfig.database) -> None:
             typer.echo("\t".join(map(str, (sink.verdicts, sink.oldest, sink.failures, sink.sink, error))))
 
 
-@history_app.command()
+@history_app.command(epilog="Example: clipada history abandon https://mes.example/verdicts --first")
 def abandon(
     sink: Annotated[
         str, typer.Argument(metavar="SINK", help="Name of a sink, as `clipada history waiting` prints it.")
@@ -146,7 +146,7 @@ def abandon(
     typer.echo(f"{count} verdicts will not be delivered to {sink}", err=True)
 
 
-@history_app.command()
+@history_app.command(epilog="Example: clipada history mended")
 def mended(database: Database = HistoryConfig.database) -> None:
     """Restart the drift watch with the next verdict, after the cause of a drift was fixed."""
     from clipada.commands import history as command

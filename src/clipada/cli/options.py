@@ -24,7 +24,9 @@ DataFolder = Annotated[
 ]
 TrainingFolder = Annotated[
     Path | None,
-    typer.Argument(metavar="DATA", help="As for the other commands; not needed with --resume."),
+    typer.Argument(
+        metavar="DATA", help="A data set: MVTec AD or VisA layout, or folders of good parts. Not needed with --resume."
+    ),
 ]
 Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name, folder, or nano, the embedded one.")]
 Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognizes it.")]
@@ -43,7 +45,7 @@ Shortcut = Annotated[bool, typer.Option("--shortcut", help="Refine only active p
 Cascade = Annotated[
     bool, typer.Option("--cascade", help="Refine only images whose coarse map has an active pixel, in an export.")
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images, and for predict as many that write.")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images, and as many that draw and write.")]
 TrainingWorkers = Annotated[int | None, typer.Option(help="Processes that decode images, per device.")]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the model first: worth it for trainings of an hour or more on a GPU.")

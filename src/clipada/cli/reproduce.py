@@ -51,7 +51,7 @@ def reproduce(
     settings: Settings = None,
     layout: Layout = "auto",
     category: Category = None,
-    device: Device = "auto",
+    device: Device = RuntimeConfig.device,
     workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
     compiled: Compile = False,
     images_per_second: Annotated[

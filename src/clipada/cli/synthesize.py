@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from clipada.cli.options import (
 from clipada.cli.terminal import read_dataset, say
 from clipada.config import DEFAULT_PRESET, Config, ContactSheetConfig
 from clipada.config.overrides import asked_config
-
-if TYPE_CHECKING:
-    pass
 
 
 def synthesize(

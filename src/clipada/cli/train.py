@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from clipada.runs import Run
+    from clipada.training.resume import TrainingJob
 
 
 def train(
@@ -58,25 +59,38 @@ def train(
     """Train ONE model on the good parts of all categories."""
     from clipada.commands import train as command
     from clipada.runs import Run
-    from clipada.training.resume import prepare_training
 
     def configured(recorded: Config | None) -> Config:
         base = Config.preset(preset or DEFAULT_PRESET) if preset or recorded is None else recorded  # type: ignore[arg-type]
         names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
         return asked_config(base, settings, epochs, **names)
 
-    job = prepare_training(data, out, configured, resume=resume, layout=layout, categories=category)
+    started: list[TrainingJob | Run] = []
+
+    def start(job: TrainingJob | Run) -> None:
+        started.append(job)
+        for line in () if isinstance(job, Run) else job.describe():
+            say(line)
+
     runtime = RuntimeConfig(device=device, devices=devices, nodes=nodes, workers=workers, compile=compiled)
-    for line in () if isinstance(job, Run) else job.describe():
-        say(line)
     with progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar:
-        run = command.train_job(job, runtime, _TrainingBar(bar))
+        run = command.train(
+            data,
+            out,
+            configured,
+            runtime=runtime,
+            resume=resume,
+            layout=layout,
+            categories=category,
+            report=_TrainingBar(bar),
+            on_start=start,
+        )
     _print_result(run)
-    if isinstance(job, Run):
+    if isinstance(started[0], Run):
         say(f"{out} holds a finished run: nothing was left to train")
     else:
         say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
-    if isinstance(job, Run) or job.dataset.test:
+    if isinstance(started[0], Run) or started[0].dataset.test:
         say(f"next: clipada evaluate {out} {data or run.training.data}")
     else:
         say(f"next: clipada calibrate {out} HELD-OUT-GOOD-PARTS")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clipada.config import Config, RuntimeConfig
@@ -11,44 +12,79 @@ from clipada.errors import RunError
 from clipada.files import write_text
 from clipada.report import model_card
 from clipada.runs import CARD, PLAN, Run, writing_into
-from clipada.training.resume import TrainingJob, prepare_training
+from clipada.training.resume import Configure, TrainingJob, prepare_training
 from clipada.types import ProgressReport, unreported
 
 
 def train(
     data: Path | str | Dataset | None,
     out: Path | str,
-    config: Config | None = None,
+    config: Config | Configure | None = None,
     *,
     runtime: RuntimeConfig | None = None,
     resume: bool = False,
+    layout: str = "auto",
+    categories: Sequence[str] | None = None,
     report: ProgressReport = unreported,
+    on_start: Callable[[TrainingJob | Run], object] = lambda _: None,
 ) -> Run:
     """Train one model on the normal images of all categories and write its run folder.
 
     Args:
         data: A data set or its folder; ``None`` for that of the resumed training.
         out: The run folder; must be new or empty unless ``resume``.
-        config: All settings; by default those of the resumed training, or the ``quick`` preset.
+        config: All settings, or a function that makes them from the recorded ones, ``None`` for a new training; by
+            default those of the resumed training, or the ``quick`` preset.
         runtime: Devices and workers.
         resume: Continue the unfinished training in ``out``; a finished one is returned as it is.
+        layout: The layout of ``data``: ``"auto"``, ``"mvtec"``, ``"visa"`` or ``"folder"``.
+        categories: The categories to train on; all by default.
         report: Called after every step.
+        on_start: Called with what will be trained, or with the finished run.
 
     Raises:
         DatasetError: There are no normal images to train on, or none can be read.
         BackboneError: The backbone cannot be loaded.
-        RunError: ``out`` is in the way, what it recorded is damaged, or ``config`` or ``data`` contradict it.
+        RunError: ``out`` already exists, what it recorded is damaged, or ``config`` or ``data`` contradict it.
     """
-    return train_job(prepare_training(data, out, config, resume=resume), runtime, report)
+    return _train_job(
+        prepare_training(data, out, config, resume=resume, layout=layout, categories=categories),
+        runtime or RuntimeConfig(),
+        report,
+        on_start,
+    )
 
 
-def train_job(job: TrainingJob | Run, runtime: RuntimeConfig | None = None, report: ProgressReport = unreported) -> Run:
-    """Train what ``prepare_training`` prepared, write the model card, and delete what only a resume needs.
+def _train_job(
+    job: TrainingJob | Run,
+    runtime: RuntimeConfig,
+    report: ProgressReport,
+    on_start: Callable[[TrainingJob | Run], object],
+) -> Run:
+    """Train what was prepared, write the model card, and delete what only a resume needs.
 
     A kill in between is repaired by the next call with ``resume``: finishing a finished run changes nothing.
     """
+    from clipada.training.checkpoint import CHECKPOINT
+    from clipada.training.recipe import Recipe
+
+    on_start(job)
+    with _locked(job):
+        run = Recipe(job, runtime, report).train() if isinstance(job, TrainingJob) else job
+        leftovers = [run.folder / name for name in (CHECKPOINT, PLAN)]
+        if RuntimeConfig.is_rank_zero() and (any(map(Path.exists, leftovers)) or not (run.folder / CARD).exists()):
+            write_text(run.folder / CARD, model_card(run))
+            for path in leftovers:
+                path.unlink(missing_ok=True)
+    return run
+
+
+@contextmanager
+def _locked(job: TrainingJob | Run) -> Iterator[None]:
+    """Keep other programs out of the run folder while it is written; a folder that stays empty is removed."""
     if isinstance(job, Run) or not RuntimeConfig.is_rank_zero():
-        return _finished(job, runtime, report)
+        yield
+        return
     created = not job.folder.exists()
     try:
         with writing_into(job.folder):
@@ -58,25 +94,11 @@ def train_job(job: TrainingJob | Run, runtime: RuntimeConfig | None = None, repo
                     expected="a new or empty folder",
                     remedy="choose another --out",
                 )
-            return _finished(job, runtime, report)
+            yield
     finally:
         if created:
             with suppress(OSError):  # something was written there
                 job.folder.rmdir()
-
-
-def _finished(job: TrainingJob | Run, runtime: RuntimeConfig | None, report: ProgressReport) -> Run:
-    """Train, unless that was done, and write the model card."""
-    from clipada.training.checkpoint import CHECKPOINT
-    from clipada.training.recipe import Recipe
-
-    run = Recipe(job, runtime or RuntimeConfig(), report).train() if isinstance(job, TrainingJob) else job
-    leftovers = [run.folder / name for name in (CHECKPOINT, PLAN)]
-    if RuntimeConfig.is_rank_zero() and (any(map(Path.exists, leftovers)) or not (run.folder / CARD).exists()):
-        write_text(run.folder / CARD, model_card(run))
-        for path in leftovers:
-            path.unlink(missing_ok=True)
-    return run
 
 
 def require_training() -> None:

@@ -40,7 +40,7 @@ class EngineOptions:
 
     cascade: bool = False
     """True to refine only images whose coarse map has an active pixel, in an export. The largest change of a score
-    measured at export, and how seldom others exceed it, are stated there."""
+    measured at export, and how rarely others exceed it, are stated there."""
 
     def __post_init__(self) -> None:
         require(self.threads is None or self.threads >= 1, "threads", "1 or more", self.threads)

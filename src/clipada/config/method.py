@@ -99,7 +99,7 @@ class ModelConfig:
     """Space of that product: the CLIP-normalized input, or pixel values (0..1) before the normalization."""
 
     detach_attention: bool = False
-    """True to cut the gradient from a refinement pass into the map it attends with. The paper trains end to end."""
+    """True to cut the gradient from a refinement pass into the map that weights the image. The paper trains end to end."""
 
     prototypes: int = 0
     """Number of typical patches of normal images in the model's memory. Patches far from all of them count as more
@@ -162,7 +162,7 @@ class SynthesisConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringConfig:
-    """From raw map to anomaly map and image score (section 4.4.2)."""
+    """Scoring: from raw map to anomaly map and image score (section 4.4.2)."""
 
     fusion: Fusion = "last"
     """The final map: ``last``, the last pass's (the paper), or ``mean``, the mean of all passes' maps."""
@@ -217,7 +217,7 @@ class Config:
         return plain
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """Return the settings that decide the adapter, by dotted name; backbone path and checkpoint interval do not."""
+        """Return the settings that determine the adapter, by dotted name; backbone path and checkpoint interval do not."""
         free = ("backbone.name", "training.checkpoint_seconds")
         settings = {name: self.value(name) for name in setting_names() if name not in free}
         return settings | {"backbone.block": self.backbone.patch_block}

@@ -28,7 +28,7 @@ class GraphEngine:
 
     A refinement can be shortened in two ways, both off by default:
 
-    - ``cold_below`` (``--shortcut``): only active patches are query tokens; inactive patches keep the keys, values and
+    - ``inactive_below`` (``--shortcut``): only active patches are query tokens; inactive patches keep the keys, values and
       maps of another pass. This is close to the full pass because an inactive patch's input hardly changes: with
       residual attention, ``X (1 + A)``, it is nearly the image, as in the coarse pass; with the product, ``X A``, it is
       nearly black, as in a pass over a blank image, which is the same for all images and is computed once.
@@ -39,7 +39,7 @@ class GraphEngine:
         shape: Its sizes.
         attention: Combination of a map with the image.
         streams: Number of parts of a batch that run in parallel.
-        cold_below: A patch is inactive if the attention of all its pixels is below this value, 0..1; at 0 all patches
+        inactive_below: A patch is inactive if the attention of all its pixels is below this value, 0..1; at 0 all patches
             are active. The name is that of the field in ``export.json``.
         end_below: An image is not refined if its coarse map is below this value, 0..1, everywhere; at 0 all images
             are refined.
@@ -52,14 +52,14 @@ class GraphEngine:
         *,
         attention: Attention,
         streams: int = EngineOptions.streams,
-        cold_below: float = 0.0,
+        inactive_below: float = 0.0,
         end_below: float = 0.0,
     ) -> None:
         self.image_size = shape.image_size
         self.passes = shape.passes
         self.shape = shape
         self.attention = attention
-        self.cold_below = cold_below
+        self.inactive_below = inactive_below
         self.end_below = end_below
         self.runtime_pass = runtime_pass
         self._streams = streams
@@ -96,10 +96,10 @@ class GraphEngine:
             refined[index - 1] = active.mean(axis=1)
         return np.stack([self._final(one, coarse) for one in token_maps]), refined
 
-    def with_shortcut(self, cold_below: float, end_below: float = 0.0) -> GraphEngine:
+    def with_shortcut(self, inactive_below: float, end_below: float = 0.0) -> GraphEngine:
         """Return the same engine with other thresholds on active patches and refined images."""
         other = copy(self)
-        other.cold_below, other.end_below = cold_below, end_below
+        other.inactive_below, other.end_below = inactive_below, end_below
         return other
 
     def refine(
@@ -148,9 +148,9 @@ class GraphEngine:
 
     def _active(self, attention: NDArray[np.float32], refining: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Find the active patches ``(B, h * w)`` of attention ``(B, S, S)``; ``refining`` ``(B,)`` excludes images."""
-        if not self.cold_below and refining.all():  # NaN >= 0 is false, but without a shortcut NaN is refined too
+        if not self.inactive_below and refining.all():  # NaN >= 0 is false, but without a shortcut NaN is refined too
             return np.ones((len(attention), self.shape.tokens - 1), np.bool_)
-        return active_patches(attention, self.shape.grid, self.cold_below) & refining[:, np.newaxis]
+        return active_patches(attention, self.shape.grid, self.inactive_below) & refining[:, np.newaxis]
 
     def _blank_pass(self, count: int) -> PassOutput:
         """Return the output of a pass over ``count`` blank images, which is computed once."""
@@ -179,9 +179,9 @@ class GraphEngine:
         return upsample(token_map[:, 1 : self.shape.tokens].reshape(-1, *self.shape.grid), self.image_size)
 
 
-def active_patches(attention: NDArray[np.float32], grid: tuple[int, int], cold_below: float) -> NDArray[np.bool_]:
-    """Find the patches of attention maps ``(B, S, S)`` with a pixel of ``cold_below`` or more, ``(B, h * w)``."""
-    active = attention >= cold_below
+def active_patches(attention: NDArray[np.float32], grid: tuple[int, int], inactive_below: float) -> NDArray[np.bool_]:
+    """Find the patches of attention maps ``(B, S, S)`` with a pixel of ``inactive_below`` or more, ``(B, h * w)``."""
+    active = attention >= inactive_below
     for axis, count in enumerate(grid, start=1):
         edges = np.arange(count) * attention.shape[axis] // count
         active = np.logical_or.reduceat(active, edges, axis=axis)

@@ -1,4 +1,4 @@
-"""CLIP-ADA (arXiv 2403.09493), top to bottom: a coarse map, then refinement passes attended with the last map."""
+"""CLIP-ADA (arXiv 2403.09493), top to bottom: a coarse map, then refinement passes weighted by the last map."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ClipAda(nn.Module):
 
         Returns:
             ``R + 1`` tensors ``S_i``, ``(B, h, w)``; ``sigmoid(S_i)`` is the anomaly probability ``M_i``. With a
-            memory, its offset ``w u(F_0)`` is added to each at the end, so that no pass attends with it.
+            memory, its offset ``w u(F_0)`` is added to each at the end, so that it weights no pass.
         """
         text = self.text_vector() if text is None else text
         height, width = self.clip.grid(images.shape[-2:])
@@ -80,7 +80,7 @@ class ClipAda(nn.Module):
         return F.normalize(self.prompt(self.clip), dim=-1)
 
     def attend(self, images: Tensor, maps: Tensor) -> Tensor:
-        """Make the next pass's input: the image, attended with the last pass's map (equation 5).
+        """Make the next pass's input: the image, weighted by the last pass's map (equation 5).
 
         Args:
             images: RGB pixel values 0..1, ``(B, 3, H, W)``.

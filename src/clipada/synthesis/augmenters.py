@@ -78,7 +78,7 @@ def random_hue_saturation(images: Tensor, generator: Generator) -> Tensor:
 
 
 def random_solarize(images: Tensor, generator: Generator) -> Tensor:
-    """For half of the images, invert pixels from a threshold of 32..128 of 255 on."""
+    """Solarize half of the images: invert pixels from a threshold of 32..128 of 255 on."""
     threshold = uniform(32, 128, (len(images), 1, 1, 1), generator) / 255
     never = torch.full_like(threshold, torch.inf)
     return solarize(images, torch.where(chance(0.5, threshold.shape, generator), threshold, never))

@@ -53,7 +53,7 @@ class ProceduralTextures:
 
     @property
     def failures(self) -> Mapping[Path, Failure]:
-        """Empty: nothing is read."""
+        """No failures: nothing is read."""
         return {}
 
     def draw(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:

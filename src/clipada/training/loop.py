@@ -120,8 +120,8 @@ def fit(
     runtime = runtime or RuntimeConfig(workers=0)
     optimizer = adamw(model, config.training)
     identity = _identity(model, samples, config)
-    memory = memory_format(fabric.device, runtime)
-    model.to(memory_format=memory)  # type: ignore[call-overload]
+    layout = memory_format(fabric.device, runtime)
+    model.to(memory_format=layout)  # type: ignore[call-overload]
     compiled: Any = torch.compile(model, dynamic=False) if runtime.compile else model
     module, fabric_optimizer = fabric.setup(compiled, optimizer)
     done = load_checkpoint(folder, model.trained_parameters(), optimizer, identity)
@@ -135,7 +135,7 @@ def fit(
     for batch in _stream(fabric, batches, synthesizer, runtime.worker_count, done):
         set_learning_rates(optimizer, config.training, meter.epoch)
         with _attention(model, fabric.device, config.training):
-            losses = pass_losses(module(batch.images.contiguous(memory_format=memory)), batch.masks, config.training)
+            losses = pass_losses(module(batch.images.contiguous(memory_format=layout)), batch.masks, config.training)
         fabric_optimizer.zero_grad()
         fabric.backward(objective(losses, config.training))
         fabric_optimizer.step()
@@ -165,7 +165,7 @@ def _attention(model: ClipAda, device: torch.device, config: TrainingConfig) -> 
 
 
 def _identity(model: ClipAda, samples: Sequence[Sample], config: Config) -> str:
-    """Hash what decides the adapter: settings, images and the backbone's weights, independent of their paths."""
+    """Hash what determines the adapter: settings, images and the backbone's weights, independent of their paths."""
     images = [(sample.category, sample.path.name) for sample in samples]
     return fingerprint(config.fingerprint_settings(), images, model.clip.origin_sha256)
 

@@ -1,13 +1,13 @@
-"""The whole training on one page: split, memory, fit, validation, record.
+"""The whole training on one page: split, fit, memory, validation, record.
 
-The fit is CLIP-ADA's (section 4.4.1). Around it: a validation split, prototypes of normal patches (``models.memory``),
-and the level that the maps of normal images stay below.
+The fit is CLIP-ADA's (section 4.4.1). Around it: a validation split; prototypes of normal patches (``models.memory``),
+found after the fit or, with ``model.prototypes_first``, before it; and the level that the maps of normal images stay
+below.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from clipada.config import RuntimeConfig
 from clipada.devices import machine
@@ -64,20 +64,20 @@ class Recipe:
         started = time.monotonic()
 
         if config.model.prototypes_first:
-            model = self.with_memory(model)
+            model = self.add_prototypes(model)
         fitted = fit(fabric, model, self.samples, config, folder, runtime=self.runtime, report=self.report)
 
         if fabric.is_global_zero:
             if model.memory is None:
-                model = self.with_memory(model)
-            record = self.measure(model, fitted)
-            seconds, device = round(time.monotonic() - started, 1), machine(fabric.device.type)
+                model = self.add_prototypes(model)
+            validation, peaks = self.validate(model), self.normal_peaks(model)
+            record = self.record(fitted, validation, peaks, time.monotonic() - started, fabric.device.type)
             write_training_sha256s(folder, (sample.path for sample in chosen))
-            save_run(folder, model, config, replace(record, seconds=seconds, machine=device))
+            save_run(folder, model, config, record)
         fabric.barrier()
         return read_run(folder)
 
-    def with_memory(self, model: ClipAda) -> ClipAda:
+    def add_prototypes(self, model: ClipAda) -> ClipAda:
         """Return the model with prototypes of the training images, if the settings ask for any."""
         if not self.config.model.prototypes:
             return model
@@ -92,21 +92,37 @@ class Recipe:
         )
         return model.with_memory(memory)
 
-    def measure(self, model: ClipAda, fitted: FitResult) -> Training:
-        """Validate the model, measure the peaks of its maps of normal images, and describe the training."""
-        config, dataset, workers = self.config, self.job.dataset, self.runtime.decoders
-        validation = validate(model, self.held_out, config, workers) if self.held_out else {}
-        peaks = normal_peaks(TorchEngine(model), self.samples, config.scoring, workers)
+    def validate(self, model: ClipAda) -> dict[str, dict[str, float | None]]:
+        """Score held-out images with synthetic anomalies; return the mean metrics of each pass."""
+        if not self.held_out:
+            return {}
+        passes = validate(model, self.held_out, self.config, self.runtime.decoders)
+        return {name: mean_metrics(metrics.values()).to_dict() for name, metrics in passes.items()}
+
+    def normal_peaks(self, model: ClipAda) -> dict[str, list[float]]:
+        """Measure the peaks of the maps of training images, by category."""
+        return normal_peaks(TorchEngine(model), self.samples, self.config.scoring, self.runtime.decoders)
+
+    def record(
+        self,
+        fitted: FitResult,
+        validation: dict[str, dict[str, float | None]],
+        peaks: dict[str, list[float]],
+        seconds: float,
+        device: str,
+    ) -> Training:
+        """Describe the training for its run folder."""
+        dataset = self.job.dataset
         return Training(
             categories={name: sum(sample.category == name for sample in self.samples) for name in dataset.categories},
             layout=dataset.layout,
             data=str(dataset.root.resolve()),
             unreadable=tuple(str(failure.path) for failure in fitted.failures),
-            seconds=0.0,
+            seconds=round(seconds, 1),
             images_per_second=round(fitted.images_per_second, 2),
             losses=fitted.losses,
-            machine="",
+            machine=machine(device),
             normal_level=normal_level([peak for some in peaks.values() for peak in some]),
             normal_levels={name: normal_level(some) for name, some in peaks.items()},
-            validation={name: mean_metrics(metrics.values()).to_dict() for name, metrics in validation.items()},
+            validation=validation,
         )

@@ -17,7 +17,7 @@ from clipada.scoring import score_passes
 from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.types import Map, Mask, Sample
 
-Record = tuple[str, Mask, tuple[Map, ...], tuple[float, ...]]
+ScoredDraw = tuple[str, Mask, tuple[Map, ...], tuple[float, ...]]
 """Category, mask, and per pass anomaly map and image score of one draw."""
 
 ROUNDS = 4
@@ -47,7 +47,7 @@ def validate(
     }
 
 
-def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: int) -> Iterator[Record]:
+def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: int) -> Iterator[ScoredDraw]:
     """Yield every draw, scored."""
     synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     device = next(model.parameters()).device
@@ -70,7 +70,7 @@ def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: i
                 yield samples[position].category, mask, *score_passes(raw, config.scoring)
 
 
-def _metrics(records: Sequence[Record], index: int) -> CategoryMetrics:
+def _metrics(records: Sequence[ScoredDraw], index: int) -> CategoryMetrics:
     masks = [mask for _, mask, _, _ in records]
     maps = np.stack([maps[index] for _, _, maps, _ in records])
     scores = np.array([scores[index] for *_, scores in records])

@@ -46,7 +46,7 @@ def model_of(
     return model
 
 
-def folded_engine(model: ClipAda, cold_below: float = 0.0) -> GraphEngine:
+def folded_engine(model: ClipAda, inactive_below: float = 0.0) -> GraphEngine:
     folded = FoldedPass(model)
 
     def run(inputs: PassInput) -> PassOutput:
@@ -54,7 +54,7 @@ def folded_engine(model: ClipAda, cold_below: float = 0.0) -> GraphEngine:
             maps, kv_cache = folded(*map(torch.from_numpy, inputs.values()))
         return PassOutput(maps.numpy(), kv_cache.numpy())
 
-    return GraphEngine(run, folded.shape, attention=model.config.attention, cold_below=cold_below)
+    return GraphEngine(run, folded.shape, attention=model.config.attention, inactive_below=inactive_below)
 
 
 def photos(count: int, side: int) -> np.ndarray:
@@ -103,8 +103,8 @@ def test_prototypes_fold_too(clip_folder: Path, attention: str, refinements: int
     model = model.with_memory(Prototypes.found_among(tokens, 5, torch.Generator().manual_seed(0)))
     expected = TorchEngine(model, "cpu").localize_passes(images)
     assert np.abs(expected - plain).max() > 1e-2  # prototypes with an effect
-    for cold_below in (0.0, 1e-9):
-        folded = folded_engine(model, cold_below).localize_passes(images)
+    for inactive_below in (0.0, 1e-9):
+        folded = folded_engine(model, inactive_below).localize_passes(images)
         np.testing.assert_allclose(folded, expected, rtol=0, atol=1e-5)
 
 

@@ -157,11 +157,11 @@ def measure_shortcuts(
 
 def _shortcut(choosing: _Refinement, checking: _Refinement, bound: float) -> Shortcut:
     """Choose and check the threshold on patches."""
-    cold_below = next((level for level in INACTIVE_LEVELS if choosing.changes(level).bounded <= bound / 2), 0.0)
-    changes = checking.changes(cold_below)
+    inactive_below = next((level for level in INACTIVE_LEVELS if choosing.changes(level).bounded <= bound / 2), 0.0)
+    changes = checking.changes(inactive_below)
     return Shortcut(
         bound=bound,
-        cold_below=cold_below if changes.bounded <= bound else 0.0,
+        cold_below=inactive_below if changes.bounded <= bound else 0.0,
         chosen_on=len(choosing.images),
         checked_on=len(checking.images),
         refined_normal=float(changes.refined[checking.normal].mean()),
@@ -227,9 +227,9 @@ class _Refinement:
         """
         return int(min(self.normal.sum(), (~self.normal).sum()))
 
-    def changes(self, cold_below: float) -> _Changes:
+    def changes(self, level: float) -> _Changes:
         """Measure the changes of maps and scores if patches with less attention than this are not refined."""
-        short = self.exported.with_shortcut(cold_below)
+        short = self.exported.with_shortcut(level)
         maps, scores, shares = np.zeros((3, len(self.images)))
         for index, (image, full) in enumerate(zip(self.images, self.maps, strict=True)):
             raw, refined = short.localize_and_count(image[np.newaxis])

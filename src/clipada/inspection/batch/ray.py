@@ -61,7 +61,7 @@ def inspect_on_ray(sources: Iterable[Source], job: RayJob) -> Iterator[Outcome]:
     the run once.
 
     Yields:
-        An outcome for each image in order, without its verdict: the record alone travels.
+        An outcome for each image in order, without its verdict: only the record is sent back.
     """
     with _started():
         for some in _chunks(sources, IMAGES_AT_ONCE):
