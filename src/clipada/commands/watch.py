@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Unpack
 
 from clipada.calibration import read_calibration
 from clipada.config import EngineKeywords, HistoryConfig, PredictConfig, SinkConfig, WatchConfig
+from clipada.files import lock_folder
 from clipada.history.recorder import Recorder
-from clipada.history.watching.watch import FolderWatch
+from clipada.history.watching.lock import hold_watch
+from clipada.history.watching.unwritten import PictureFolder
+from clipada.history.watching.watch import FolderWatch, require_folder
 from clipada.inspection import Inspector
 from clipada.inspection.batch import Outcome, run_job
-from clipada.inspection.pictures import write_pictures
 from clipada.inspection.record import verdict_record
 from clipada.runs import CALIBRATION
 from clipada.runs.hub import find_run
-from clipada.types import Verdict
 
 
 def watch(
@@ -54,13 +56,21 @@ def watch(
     Raises:
         ImageError: There is no such folder.
         HistoryError: The database cannot be used.
+        RunError: The folder is already watched with this database, or ``out`` is in use or cannot be written to.
+        OSError: Pictures cannot be written; they are at the next start.
         ClipAdaError: As for ``Inspector.load``.
     """
     folder, history, inspection = Path(folder), history or HistoryConfig(), inspection or PredictConfig()
+    require_folder(folder)
     description = find_run(run)
     path = description.folder / CALIBRATION
     calibration = read_calibration(path) if path.exists() else None
-    with Recorder(calibration, history, sinks) as recorder:
+    with ExitStack() as resources:
+        recorder = resources.enter_context(Recorder(calibration, history, sinks))
+        resources.enter_context(hold_watch(recorder.history, folder))
+        if out is not None:
+            resources.enter_context(lock_folder(out))
+        pictures = None if out is None else PictureFolder(out, folder)
         watched = FolderWatch(
             Inspector.load(description, threshold=inspection.threshold, **engine),
             recorder.history,
@@ -69,14 +79,16 @@ def watch(
             excluded=[Path(history.images), *([] if out is None else [out])],
             batch_size=inspection.batch_size,
             workers=inspection.workers,
+            before_store=(lambda _: None) if pictures is None else pictures.plan,
         )
         on_start(recorder.history.place)
+        if pictures is not None:
+            pictures.write(watched.again(pictures.left_over()))
         for results in watched.batches(once=once, stopped=stopped):
             outcomes = [Outcome(result, verdict_record(result)) for result in results]
-            for outcome in run_job(outcomes, _AlreadyStored(recorder)):
-                yield outcome
-                if out is not None and isinstance(outcome.result, Verdict) and outcome.result.path is not None:
-                    write_pictures(out, str(outcome.result.path.relative_to(folder.absolute())), outcome.result)
+            yield from run_job(outcomes, _AlreadyStored(recorder))
+            if pictures is not None:  # after all lines: an error costs none
+                pictures.write(results)
         recorder.finish(flush=once)
 
 

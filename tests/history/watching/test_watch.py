@@ -93,7 +93,7 @@ def test_a_file_that_the_system_keeps_from_us_is_tried_a_few_times(
             raise PermissionError(13, "Permission denied")
         return open_regular(path)
 
-    monkeypatch.setattr("clipada.images.open_regular", refusing)
+    monkeypatch.setattr("clipada.images.reading.open_regular", refusing)
     limit = ATTEMPTS - 2
     ((result,),) = once(history, drop)
     assert isinstance(result, Verdict)

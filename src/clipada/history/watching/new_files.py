@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from clipada.config import WatchConfig
 from clipada.data.listing import is_image
@@ -18,6 +20,17 @@ log = logging.getLogger(__name__)
 
 CHUNK = 500
 """Files that are looked up in the history at a time."""
+
+RESTLESS = 5
+"""A file that was not complete after so many settling times, and after as many seconds, is logged."""
+
+
+class _Settling(NamedTuple):
+    """Present stamp of a file, when it was first seen in this state, and when it was first seen at all."""
+
+    stamp: Stamp
+    since: float
+    first: float
 
 
 class NewFiles:
@@ -47,8 +60,8 @@ class NewFiles:
         self._unseen = unseen
         self._excluded = {path.resolve() for path in excluded}
         self._clock = clock
-        self._settling: dict[Path, tuple[Stamp, float]] = {}
-        self._unreadable: set[Path] = set()
+        self._settling: dict[Path, _Settling] = {}
+        self._named: set[Path] = set()
 
     @property
     def settling(self) -> int:
@@ -61,17 +74,42 @@ class NewFiles:
         stamps = self._files()
         while chunk := list(islice(stamps, CHUNK)):
             for stamp in self._unseen(chunk):
-                earlier, since = before.get(stamp.path, (None, now))
+                earlier = before.get(stamp.path)
                 # A full backlog must not drop files that are settling already, or none would ever become complete.
-                if len(self._settling) < self.settings.backlog or earlier is not None:
-                    self._settling[stamp.path] = (stamp, since if stamp == earlier else now)
-        done = [stamp for stamp, since in self._settling.values() if now - since >= self.settings.settle]
+                if earlier is None and len(self._settling) >= self.settings.backlog:
+                    continue
+                since = earlier.since if earlier is not None and earlier.stamp == stamp else now
+                self._settling[stamp.path] = _Settling(stamp, since, now if earlier is None else earlier.first)
+        done = [one.stamp for one in self._settling.values() if now - one.since >= self.settings.settle]
         for stamp in done:
             del self._settling[stamp.path]
+        self._name_restless(now)
         return sorted(done, key=lambda stamp: (stamp.mtime_ns, stamp.path))
 
+    def _name_restless(self, now: float) -> None:
+        """Log, once each, the files that are written to so often that they never become complete."""
+        wait = RESTLESS * max(1.0, self.settings.settle)
+        for path, one in self._settling.items():
+            if now - one.first >= wait and now - one.since < self.settings.settle:
+                self._name(
+                    path,
+                    "%s is not inspected: it has been changing for %.0f s, but an image is complete "
+                    "after %g s of rest\n  remedy: write each image to a file of its own, or rename it into place",
+                    now - one.first,
+                    self.settings.settle,
+                )
+
+    def _name(self, path: Path, message: str, *values: object) -> None:
+        """Log a warning about a path, once."""
+        if path not in self._named:
+            self._named.add(path)
+            log.warning(message, path, *values)
+
     def _files(self) -> Iterator[Stamp]:
-        """Yield the present stamp of every image file below the folder; files that vanish meanwhile are skipped."""
+        """Yield the present stamp of every image file below the folder.
+
+        Files that vanish meanwhile are skipped; FIFOs, sockets and devices are logged once and skipped.
+        """
         folders = [self.folder]
         while folders:
             for entry in self._entries(folders.pop()):
@@ -81,9 +119,13 @@ class NewFiles:
                         folders.append(path)
                 elif is_image(path) and not is_picture(path.name):
                     try:
-                        yield Stamp.of(path, entry.stat())
+                        status = entry.stat()
                     except OSError:
                         continue
+                    if stat.S_ISREG(status.st_mode):
+                        yield Stamp.of(path, status)
+                    elif not stat.S_ISDIR(status.st_mode):
+                        self._name(path, "left out: %s is not a regular file")
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
         """Return the entries of a folder; log once if it cannot be read."""
@@ -97,9 +139,7 @@ class NewFiles:
         except OSError as error:
             found, reason = [], error.strerror or str(error)
         else:
-            self._unreadable.discard(folder)
+            self._named.discard(folder)
             return found
-        if folder not in self._unreadable:
-            self._unreadable.add(folder)
-            log.warning("cannot read folder %s: %s; trying again", folder, reason)
+        self._name(folder, "cannot read folder %s: %s; trying again", reason)
         return found

@@ -37,6 +37,7 @@ class FolderWatch:
         excluded: Folders below it that are not scanned.
         batch_size: Images per batch.
         workers: Threads that decode.
+        before_store: Called with the files of a batch's verdicts before they are stored.
 
     Raises:
         ImageError: There is no such folder.
@@ -52,9 +53,10 @@ class FolderWatch:
         excluded: Iterable[Path] = (),
         batch_size: int = BatchConfig.batch_size,
         workers: int = BatchConfig.workers,
+        before_store: Callable[[list[Stamp]], object] = lambda _: None,
     ) -> None:
-        if not folder.is_dir():
-            raise ImageError(f"cannot watch {folder}", expected="a folder", got="none")
+        require_folder(folder)
+        self._before_store = before_store
         self.inspector = inspector
         self.history = history
         self.settings = settings or WatchConfig()
@@ -83,6 +85,14 @@ class FolderWatch:
                 if once and not self.files.settling:
                     return
                 time.sleep(self.settings.poll)
+
+    def again(self, stamps: Sequence[Stamp]) -> Iterator[Verdict]:
+        """Inspect files whose verdicts are stored once more and store nothing; skip those that changed or vanished."""
+        unseen = set(self._unseen(stamps))
+        paths = [stamp.path for stamp in stamps if stamp not in unseen and _is_unchanged(stamp)]
+        for result in self.inspector.inspect_files(paths, batch_size=self.batch_size, workers=self.workers):
+            if isinstance(result, Verdict):
+                yield result
 
     def _inspected(self, stamps: list[Stamp]) -> Iterator[Results]:
         """Inspect files in batches, and yield each batch after it was stored."""
@@ -115,11 +125,32 @@ class FolderWatch:
         """Store verdicts and the records of their files in one transaction."""
         errors = [(stamp, str(result.error) if isinstance(result, Failure) else None) for stamp, result in taken]
         verdicts = [result for _, result in taken if isinstance(result, Verdict)]
+        if verdicts:
+            self._before_store([stamp for stamp, result in taken if isinstance(result, Verdict)])
         self.history.store(verdicts, also=lambda connection: seen.remember(connection, self.files.folder, errors))
 
     def _unseen(self, stamps: Sequence[Stamp]) -> list[Stamp]:
         with self.history.transaction() as connection:
             return seen.unseen(connection, stamps)
+
+
+def require_folder(folder: Path) -> None:
+    """Raise ``ImageError`` if there is no such folder to watch."""
+    if not folder.is_dir():
+        raise ImageError(
+            f"cannot watch {folder}",
+            expected="a folder",
+            got="a file" if folder.exists() else "none",
+            remedy="check the name" + ("" if folder.is_absolute() else f"; it is relative to {Path.cwd()}"),
+        )
+
+
+def _is_unchanged(stamp: Stamp) -> bool:
+    """Return True if the file is still in the state of the stamp."""
+    try:
+        return Stamp.of(stamp.path, stamp.path.stat()) == stamp
+    except OSError:
+        return False
 
 
 def _refused(failure: Failure) -> bool:
