@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import re
 import signal
 import socket
@@ -10,15 +12,23 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from clipada.config import EngineOptions, HistoryConfig, ServeConfig, SinkConfig
 from clipada.errors import ConfigError
 from clipada.history.recorder import Recorder
 from clipada.inspection import Inspector
 from clipada.server.app import create_app
+from clipada.server.connections import bounded, log_accept_errors_once, most_connections
 from clipada.server.service import Service
 
 KEEP_ALIVE_SECONDS = 30
+
+ACCEPTED_AT_ONCE = 64
+"""Connections that the event loop accepts in one step: fewer than the files that the limit of connections leaves."""
+
+WAITING_CONNECTIONS = 2048
+"""Connections that the operating system lets wait until they are accepted."""
 
 _NAME = re.compile(r"[\w.-]+")
 
@@ -45,11 +55,10 @@ def serve(
         say: Called with the server's address, once it listens.
 
     Raises:
-        ConfigError: A name is invalid, or two runs have the same name.
+        ConfigError: A name is invalid, two runs have the same name, or the server cannot listen on the address.
         RunError: A folder contains no run.
         HistoryError: The history cannot be used.
         SinkError: A sink's address or secret cannot be used.
-        OSError: The address cannot be resolved.
     """
     folders = named_runs(runs)
     with Recorder(None, storage, sinks) as recorder, _listening(settings) as listener:
@@ -57,16 +66,25 @@ def serve(
         app = create_app(models, settings, recorder.history, token=token)
         host, port = listener.getsockname()[:2]
         say(f"serving {', '.join(models)} on http://{f'[{host}]' if ':' in host else host}:{port}")
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
-        )
-        _Server(config, app.state.service).run(sockets=[listener])
+        _run(app, settings, listener)
         recorder.finish(flush=False)
+
+
+def _run(app: FastAPI, settings: ServeConfig, listener: socket.socket) -> None:
+    """Serve an application on a socket until a signal stops it."""
+    most = most_connections()
+    config = uvicorn.Config(
+        app,
+        http=bounded(most, settings.upload_seconds),
+        loop="asyncio",
+        backlog=min(ACCEPTED_AT_ONCE, max(1, most // 8)),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
+    )
+    _Server(config, app.state.service).run(sockets=[listener])
 
 
 def named_runs(runs: Sequence[str]) -> dict[str, Path]:
@@ -92,6 +110,13 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen."""
+        log_accept_errors_once(asyncio.get_running_loop())
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(WAITING_CONNECTIONS)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start a graceful stop on a signal."""
         self._service.stopping = True
@@ -102,9 +127,14 @@ class _Server(uvicorn.Server):
 
 
 def _listening(settings: ServeConfig) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    what = f"cannot listen on {settings.host}, port {settings.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        expected = "a name or an address of this machine"
+        raise ConfigError(what, expected=expected, got=str(error), remedy="choose another --host") from error
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -112,9 +142,12 @@ def _listening(settings: ServeConfig) -> socket.socket:
         listener.set_inheritable(False)
     except OSError as error:
         listener.close()
-        raise ConfigError(
-            f"cannot listen on {settings.host}, port {settings.port}",
-            got=error.strerror,
-            remedy="choose another --port",
-        ) from error
+        raise ConfigError(what, got=error.strerror, remedy=_REMEDIES.get(error.errno or 0)) from error
     return listener
+
+
+_REMEDIES = {
+    errno.EADDRINUSE: "choose another --port",
+    errno.EACCES: "choose a --port of 1024 or more",
+    errno.EADDRNOTAVAIL: "choose another --host: an address of this machine, or 0.0.0.0 for all of them",
+}

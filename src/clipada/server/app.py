@@ -56,7 +56,10 @@ def create_app(
 
 def _guard(app: FastAPI, settings: ServeConfig, token: str | None) -> None:
     """Add the middleware that checks requests: the last one added sees a request first."""
-    limits = {routes.inspect.INSPECT: settings.upload_bytes, routes.inspect.BATCH: settings.batch_bytes}
+    limits = {
+        routes.inspect.INSPECT: (settings.upload_bytes, "--upload-bytes"),
+        routes.inspect.BATCH: (settings.batch_bytes, "--batch-bytes"),
+    }
     app.add_middleware(BodyLimit, limits=limits)
     if token is not None:
         app.add_middleware(TokenGate, token=token)

@@ -95,10 +95,10 @@ class BodyLimit:
 
     Args:
         app: The application behind this check.
-        limits: Bytes by path; ``OTHER_BYTES`` for all others.
+        limits: Bytes, and the option that sets them, by path; ``OTHER_BYTES`` for all others.
     """
 
-    def __init__(self, app: ASGIApp, limits: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, limits: Mapping[str, tuple[int, str | None]]) -> None:
         self.app = app
         self.limits = limits
 
@@ -107,14 +107,14 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.limits.get(scope["path"], OTHER_BYTES)
+        limit, option = self.limits.get(scope["path"], (OTHER_BYTES, None))
         headers = Headers(scope=scope)
         if {"content-length", "transfer-encoding"} <= set(headers.keys()):
             await refusal_response(_TWO_LENGTHS)(scope, receive, send)
             return
         declared = headers.get("content-length", "0")
         if not declared.isdecimal() or len(declared) > 18 or int(declared) > limit:
-            await refusal_response(_too_large(limit, f"{declared[:30]} bytes"))(scope, receive, send)
+            await refusal_response(_too_large(limit, option, f"{declared[:30]} bytes"))(scope, receive, send)
             return
         received = 0
 
@@ -123,7 +123,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise _too_large(limit, "more")
+                raise _too_large(limit, option, "more")
             return message
 
         await self.app(scope, limited, send)
@@ -138,10 +138,9 @@ _TWO_LENGTHS = RefusedError(
 )
 
 
-def _too_large(limit: int, got: str) -> RefusedError:
-    return RefusedError(
-        413, "the request is too large", expected=f"at most {limit:,} bytes", got=got, remedy="send a smaller file"
-    )
+def _too_large(limit: int, option: str | None, got: str) -> RefusedError:
+    remedy = f"send less, or start the server with {option} BYTES" if option else "send less"
+    return RefusedError(413, "the request is too large", expected=f"at most {limit:,} bytes", got=got, remedy=remedy)
 
 
 def _digest(token: bytes) -> bytes:

@@ -9,8 +9,10 @@ import python_multipart  # noqa: F401 - reads forms; import it here so that its 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from clipada.errors import ImageSizeError
 from clipada.images import read_header
 from clipada.server.errors import RefusedError
 
@@ -56,6 +58,16 @@ async def read_uploads(request: Request, field_name: str, most: int, seconds: fl
     try:
         async with asyncio.timeout(seconds):
             return await _read(request, field_name, most)
+    except HTTPException as error:
+        if "Too many files" not in str(error.detail):
+            raise
+        raise RefusedError(
+            400,
+            "Too many files",
+            expected="one image" if most == 1 else f"at most {most} images",
+            got="more",
+            remedy="POST /v1/inspect/batch" if most == 1 else "send fewer, or start the server with --batch-images N",
+        ) from None
     except TimeoutError:
         raise RefusedError(
             408, "the request arrived too slowly", expected=f"all of it within {seconds:g} s", remedy="send it again"
@@ -72,7 +84,12 @@ async def pixels_of(content: bytes, most: int) -> int:
     Raises:
         ImageError: It is not an image, empty, damaged, or has more than ``most`` pixels.
     """
-    header = await run_in_threadpool(read_header, content, most)
+    try:
+        header = await run_in_threadpool(read_header, content, most)
+    except ImageSizeError as error:
+        if "pixels" in (error.expected or ""):
+            error.remedy = f"{error.remedy}, or start the server with --max-pixels PIXELS"
+        raise
     return header.width * header.height
 
 
