@@ -129,8 +129,8 @@ def exported(model: ClipAda, name: str, work: Path, threads: int, inputs: list[P
     if not folder.exists():
         folder.mkdir(parents=True)
         write_graph(model, folder, engine, precision, inputs)
-    look = open_graph(folder, engine, precision, EngineOptions(threads=threads))
-    return GraphEngine(look, graph_shape(model), attention="residual")
+    run_pass, _ = open_graph(folder, engine, precision, EngineOptions(threads=threads))
+    return GraphEngine(run_pass, graph_shape(model), attention="residual")
 
 
 class PartlyActive(GraphEngine):

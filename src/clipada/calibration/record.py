@@ -16,9 +16,9 @@ import numpy as np
 
 from clipada.calibration.conformal import Scores, needed_images, p_values, rate_bound, threshold, threshold_rank
 from clipada.config import CalibrationConfig
-from clipada.config.schema import build
-from clipada.errors import CalibrationError, ConfigError
-from clipada.files import write_json
+from clipada.config.schema import build, shown
+from clipada.errors import CalibrationError, ConfigError, RunError
+from clipada.files import read_json, write_json
 
 FORMAT = 1
 
@@ -165,7 +165,7 @@ class Calibration:
             ConfigError: A value is missing, unknown or of the wrong type.
         """
         plain = {name: value for name, value in values.items() if name not in ("format", "id", "thresholds")}
-        calibration: Self = build(cls, plain, "")
+        calibration: Self = build(cls, plain, "", "field")
         if calibration.to_dict() != values:
             raise CalibrationError(
                 "the thresholds are not those that follow from the scores",
@@ -225,21 +225,38 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
     write_json(path, calibration.to_dict())
 
 
+def find_calibration(path: Path) -> Calibration | None:
+    """Read the calibration in ``path`` strictly, if there is one.
+
+    Raises:
+        CalibrationError: As for ``read_calibration``, or ``path`` is a link to a file that is missing: without this
+            error a guarantee would be lost unnoticed.
+    """
+    if path.is_symlink() and not path.exists():
+        raise CalibrationError(
+            f"{path} is a link to a file that is missing",
+            expected="a calibration, or no such file",
+            got=f"a link to {path.readlink()}",
+            remedy=f"restore that file, or delete the link; then {_AGAIN}",
+        )
+    return read_calibration(path) if path.exists() else None
+
+
 def read_calibration(path: Path) -> Calibration:
     """Read a calibration strictly.
 
     Raises:
         CalibrationError: The file is damaged or of another format, or its thresholds do not follow from its scores.
     """
+    remedy = f"delete it, then {_AGAIN}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise ConfigError("it is of another format", expected=f"a JSON object of format {FORMAT}")
+        content = read_json(path, remedy)
+        if content.get("format") != FORMAT:
+            expected = f"a JSON object of format {FORMAT}"
+            raise ConfigError("it is of another format", expected=expected, got=shown(content.get("format")))
         return Calibration.from_dict(content)
+    except RunError as error:
+        raise CalibrationError(error.what, expected=error.expected, got=error.got, remedy=error.remedy) from error
     except (ConfigError, CalibrationError) as error:
         what = f"{path} cannot be used: {error.what}"
-        raise CalibrationError(
-            what, expected=error.expected, got=error.got, remedy=error.remedy or f"delete it, then {_AGAIN}"
-        ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise CalibrationError(f"{path} is damaged", got=str(error), remedy=f"delete it, then {_AGAIN}") from error
+        raise CalibrationError(what, expected=error.expected, got=error.got, remedy=error.remedy or remedy) from error

@@ -54,13 +54,13 @@ def calibrate(
     engine: EngineOptions,
 ) -> None:
     """Set thresholds that keep a false-alarm rate, from good parts alone."""
-    from clipada.calibration import read_calibration
+    from clipada.calibration import find_calibration
     from clipada.commands import calibrate as command
     from clipada.report import calibration_summary
     from clipada.runs import CALIBRATION
 
-    path = run / CALIBRATION
-    base = read_calibration(path).settings if not images and path.exists() else _DEFAULT
+    present = None if images else find_calibration(run / CALIBRATION)
+    base = _DEFAULT if present is None else present.settings
     settings = CalibrationConfig(
         false_alarm_rate=base.false_alarm_rate if false_alarm_rate is None else false_alarm_rate,
         confidence=base.confidence if confidence is None else confidence,
@@ -86,7 +86,7 @@ def calibrate(
             say(f"left out, {reason}: {', '.join(map(str, paths[:3]))}{more}", style="yellow")
     for line in calibration_summary(report.calibration):
         say(line)
-    say(f"kept in {path}")
+    say(f"kept in {run / CALIBRATION}")
 
 
 def _false_alarms(database: str, run: Path) -> dict[Path, str | None]:

@@ -14,8 +14,8 @@ from typing import Unpack
 from clipada.calibration import (
     Calibration,
     CalibrationImage,
+    find_calibration,
     group_of,
-    read_calibration,
     require_images,
     write_calibration,
 )
@@ -120,12 +120,11 @@ def calibrate(
 
 def _with_guarantee(run: Run, settings: CalibrationConfig) -> CalibrationReport:
     """Put the run's calibration under another guarantee."""
-    path = run.folder / CALIBRATION
-    if not path.exists():
+    present = find_calibration(run.folder / CALIBRATION)
+    if present is None:
         raise CalibrationError(
             f"run {run.folder} has no calibration yet", expected="IMAGES of good parts", remedy="name some"
         )
-    present = read_calibration(path)
     if settings.per not in (None, present.settings.per):
         raise CalibrationError(
             "groups cannot change without images",

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Unpack
 
-from clipada.calibration import Calibration, read_calibration
+from clipada.calibration import Calibration, find_calibration
 from clipada.config import EngineKeywords, EngineOptions, HistoryConfig, PredictConfig, SinkConfig
 from clipada.errors import ClipAdaError, ConfigError
 from clipada.files import lock_folder
@@ -191,8 +191,7 @@ def _open_recorder(
 
 def _calibration(run: Run) -> Calibration | None:
     """Return the run's calibration, if it has one."""
-    path = run.folder / CALIBRATION
-    return read_calibration(path) if path.exists() else None
+    return find_calibration(run.folder / CALIBRATION)
 
 
 def _count(sources: Sources, journal: Journal | None, on_count: OnCount) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Unpack
 
-from clipada.calibration import read_calibration
+from clipada.calibration import find_calibration
 from clipada.config import EngineKeywords, HistoryConfig, PredictConfig, SinkConfig, WatchConfig
 from clipada.files import lock_folder
 from clipada.history.recorder import Recorder
@@ -63,8 +63,7 @@ def watch(
     folder, history, inspection = Path(folder), history or HistoryConfig(), inspection or PredictConfig()
     require_folder(folder)
     description = find_run(run)
-    path = description.folder / CALIBRATION
-    calibration = read_calibration(path) if path.exists() else None
+    calibration = find_calibration(description.folder / CALIBRATION)
     with ExitStack() as resources:
         recorder = resources.enter_context(Recorder(calibration, history, sinks))
         resources.enter_context(hold_watch(recorder.history, folder))

@@ -35,7 +35,7 @@ class CalibrationConfig:
         require(self.mode in get_args(CalibrationMode), "mode", " | ".join(get_args(CalibrationMode)), self.mode)
         try:
             re.compile(self.per or "")
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             require(False, "per", "product, folder or a regular expression", f"{self.per}: {error}")
 
 

@@ -6,8 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from clipada.config.schema import require
+from clipada.config.schema import require, shown
 from clipada.errors import ConfigError
+
+MOST_SHARDS = 1_000_000
+"""Largest number of shards of a prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,7 @@ class Shard:
     """Number of shares."""
 
     def __post_init__(self) -> None:
-        require(self.count >= 1, "shard", "1 or more shares", self.count)
+        require(1 <= self.count <= MOST_SHARDS, "shard", f"1 to {MOST_SHARDS:,} shares", self.count)
         require(1 <= self.number <= self.count, "shard", f"1/{self.count} to {self.count}/{self.count}", str(self))
 
     def __str__(self) -> str:
@@ -34,9 +37,10 @@ class Shard:
         Raises:
             ConfigError: The text is not of this form.
         """
-        match = re.fullmatch(r"(\d+)/(\d+)", text.strip(), re.ASCII)
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip(), re.ASCII)
         if match is None:
-            raise ConfigError("cannot read the shard", expected="NUMBER/COUNT, e.g. 1/4 for the first of 4", got=text)
+            expected = "NUMBER/COUNT, e.g. 1/4 for the first of 4"
+            raise ConfigError("cannot read the shard", expected=expected, got=shown(text))
         return cls(number=int(match[1]), count=int(match[2]))
 
 

@@ -8,12 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from clipada.config import Attention, EngineOptions, EnginePrecision, RuntimeName
-from clipada.config.schema import build
-from clipada.engines.passes import GraphShape, RuntimePass
+from clipada.config.schema import build, require, shown
+from clipada.engines.passes import GraphShape, GraphSizes, RuntimePass
 from clipada.engines.refinement import GraphEngine
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of, write_json
 from clipada.runs import ADAPTER, Run
+from clipada.runs.records import damaged
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,9 @@ FORMAT = 3
 _REMEDY = "run `clipada export` again"
 _RUNTIMES: dict[RuntimeName, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
 """Module of each runtime, the faster first."""
+
+_LARGEST = 2**16
+"""Largest size in the shape of a graph that is believed."""
 
 _PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "fp16", "bf16", "int8")
 
@@ -57,6 +61,16 @@ class Export:
     files: dict[str, str]
     clipada_version: str
     beyond_tolerance: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "blocks", "width", "passes"):
+            size = getattr(self.shape, name)
+            require(1 <= size <= _LARGEST, f"shape.{name}", f"1 to {_LARGEST:,}", size, "field")
+        rows, columns = self.shape.grid
+        fitting = 1 <= rows == columns <= self.shape.image_size
+        require(fitting, "shape.grid", "as many rows as columns, each of a pixel or more", self.shape.grid, "field")
+        for name in ("cold_below", "end_below"):
+            require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name), "field")
 
     @property
     def name(self) -> str:
@@ -98,7 +112,7 @@ def open_export(folder: Path, export: Export, config: EngineOptions) -> GraphEng
 
     Raises:
         ConfigError: There is no such device, or the export does not have the requested shortcut or cascade.
-        RunError: The runtime cannot run it.
+        RunError: The runtime cannot run it, or the graph has other sizes than its description.
     """
     for name, asked, level in (
         ("shortcut", config.shortcut, export.cold_below),
@@ -111,18 +125,26 @@ def open_export(folder: Path, export: Export, config: EngineOptions) -> GraphEng
                 got="none was found when it was exported",
                 remedy=f"leave out --{name}",
             )
+    run_pass, sizes = open_graph(folder, export.engine, export.precision, config)
+    _require_sizes(folder, export.shape, sizes)
     return GraphEngine(
-        open_graph(folder, export.engine, export.precision, config),
+        run_pass,
         export.shape,
         attention=export.attention,
         streams=config.streams,
-        cold_below=export.cold_below if config.shortcut else 0.0,
+        inactive_below=export.cold_below if config.shortcut else 0.0,
         end_below=export.end_below if config.cascade else 0.0,
     )
 
 
-def open_graph(folder: Path, engine: RuntimeName, precision: EnginePrecision, config: EngineOptions) -> RuntimePass:
-    """Open the graph in ``folder`` in its runtime, which is imported here and nowhere else."""
+def open_graph(
+    folder: Path, engine: RuntimeName, precision: EnginePrecision, config: EngineOptions
+) -> tuple[RuntimePass, GraphSizes]:
+    """Open the graph in ``folder`` in its runtime, which is imported here and nowhere else.
+
+    Returns:
+        The graph, and the shapes it declares.
+    """
     if engine == "openvino":
         from clipada.engines import openvino
 
@@ -160,10 +182,35 @@ def _verified(run: Run, folder: Path) -> Export:
 def _read(folder: Path) -> Export:
     path = folder / DESCRIPTION
     content = read_json(path, _REMEDY)
-    if content.pop("format", None) != FORMAT:
-        raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", remedy=_REMEDY)
+    found = content.pop("format", None)
+    if found != FORMAT:
+        got = f"format {shown(found)}"
+        raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", got=got, remedy=_REMEDY)
     try:
-        export: Export = build(Export, content, "")
-    except (ConfigError, TypeError) as error:
-        raise RunError(f"{path} is damaged", got=str(error), remedy=_REMEDY) from error
+        export: Export = build(Export, content, "", "field")
+    except ConfigError as error:
+        raise damaged(path, error, _REMEDY) from error
     return export
+
+
+def _require_sizes(folder: Path, shape: GraphShape, sizes: GraphSizes) -> None:
+    """Raise ``RunError`` unless a graph has the sizes of its description, as far as it declares them."""
+    side, maps, caches = shape.image_size, shape.passes + shape.prototypes, 2 * shape.blocks
+    described: GraphSizes = {
+        "images": (None, side, side, 3),
+        "gain": (None, side, side),
+        "memory": (caches, None, None, shape.width),
+        "maps": (None, maps, None),
+    }
+    for name, expected in described.items():
+        found = sizes.get(name, ())
+        same = len(found) == len(expected) and all(
+            one is None or other is None or one == other for one, other in zip(found, expected, strict=True)
+        )
+        if not same:
+            raise RunError(
+                f"{folder / DESCRIPTION} does not describe the graph beside it",
+                expected=f"shape of {name} {shown(found)}, as in the graph",
+                got=f"{shown(expected)}, from field shape",
+                remedy=_REMEDY,
+            )

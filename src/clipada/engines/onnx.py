@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnxruntime as ort
 
 from clipada.config import EngineOptions, cores
-from clipada.engines.passes import OUTPUTS, PassInput, PassOutput, RuntimePass
+from clipada.engines.passes import OUTPUTS, GraphSizes, PassInput, PassOutput, RuntimePass
 from clipada.errors import ConfigError, RunError
 
 GRAPH = "graph.onnx"
@@ -15,13 +17,16 @@ GRAPH = "graph.onnx"
 _PROVIDERS = {"auto": "CPU", "cpu": "CPU", "cuda": "CUDA", "tensorrt": "Tensorrt"}
 
 
-def open_onnx(path: Path, config: EngineOptions) -> RuntimePass:
+def open_onnx(path: Path, config: EngineOptions) -> tuple[RuntimePass, GraphSizes]:
     """Open a graph, ready to run a pass.
 
     Args:
         path: The ONNX file.
         config: Device, threads and streams. Devices other than ``cpu``, ``cuda`` and ``tensorrt`` (each optionally
             with ``:index``) name an execution provider, e.g. ``OpenVINOExecutionProvider``.
+
+    Returns:
+        The graph, whose passes raise ``RunError`` if ONNX Runtime refuses them, and the shapes it declares.
 
     Raises:
         ConfigError: This ONNX Runtime has no such device.
@@ -31,19 +36,30 @@ def open_onnx(path: Path, config: EngineOptions) -> RuntimePass:
     options.log_severity_level = 3
     if config.threads or config.streams > 1:
         options.intra_op_num_threads = max(1, (config.threads or cores()) // config.streams)
-    try:
-        session = ort.InferenceSession(path, options, providers=[_provider(config.device)])
-    except ConfigError:
-        raise
-    except Exception as error:  # ONNX Runtime's own errors have no common base class
-        raise RunError(
-            f"ONNX Runtime cannot run {path}", got=str(error).splitlines()[0], remedy="run `clipada export` again"
-        ) from error
+    provider = _provider(config.device)
+    with _naming(path):
+        session = ort.InferenceSession(path, options, providers=[provider])
 
     def run_pass(inputs: PassInput) -> PassOutput:
-        return PassOutput(*session.run(OUTPUTS, inputs))
+        with _naming(path):
+            return PassOutput(*session.run(OUTPUTS, inputs))
 
-    return run_pass
+    return run_pass, {one.name: _sizes(one.shape) for one in (*session.get_inputs(), *session.get_outputs())}
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn any error of ONNX Runtime in the block, whose errors have no common base class, into a ``RunError``."""
+    try:
+        yield
+    except Exception as error:
+        got = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RunError(f"ONNX Runtime cannot run {path}", got=got, remedy="run `clipada export` again") from error
+
+
+def _sizes(shape: Sequence[int | str | None]) -> tuple[int | None, ...]:
+    """Return the axes of a shape; ``None`` for one that is named instead of fixed."""
+    return tuple(size if isinstance(size, int) else None for size in shape)
 
 
 def _provider(device: str) -> tuple[str, dict[str, str]]:

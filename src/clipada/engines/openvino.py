@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import local
@@ -9,7 +11,7 @@ from threading import local
 import openvino as ov
 
 from clipada.config import EngineOptions, EnginePrecision
-from clipada.engines.passes import OUTPUTS, PassInput, PassOutput, RuntimePass
+from clipada.engines.passes import OUTPUTS, GraphSizes, PassInput, PassOutput, RuntimePass
 from clipada.errors import ConfigError, RunError
 
 GRAPH = "graph.xml"
@@ -31,13 +33,16 @@ def core() -> ov.Core:
     return shared
 
 
-def open_openvino(path: Path, precision: EnginePrecision, config: EngineOptions) -> RuntimePass:
+def open_openvino(path: Path, precision: EnginePrecision, config: EngineOptions) -> tuple[RuntimePass, GraphSizes]:
     """Open a graph, ready to run a pass.
 
     Args:
         path: The graph's XML file; its weights are in the same folder.
         precision: Arithmetic of the export. Float16 and bfloat16 are used if the device has them, else float32.
         config: Device, threads and streams. Devices are OpenVINO's: ``cpu``, ``gpu``, ``gpu.1``, ``npu``, ...
+
+    Returns:
+        The graph, whose passes raise ``RunError`` if OpenVINO refuses them, and the shapes it declares.
 
     Raises:
         ConfigError: There is no such device.
@@ -55,18 +60,30 @@ def open_openvino(path: Path, precision: EnginePrecision, config: EngineOptions)
     if device == "CPU":
         settings["NUM_STREAMS"] = str(config.streams)
         settings |= {"INFERENCE_NUM_THREADS": str(config.threads)} if config.threads else {}
-    try:
+    with _naming(path):
         model = core().compile_model(str(path), device, settings)
-    except RuntimeError as error:
-        raise RunError(
-            f"OpenVINO cannot run {path}", got=str(error).splitlines()[0], remedy="run `clipada export` again"
-        ) from error
     requests = local()
 
     def run_pass(inputs: PassInput) -> PassOutput:
         if not hasattr(requests, "own"):
             requests.own = model.create_infer_request()  # an infer request is not thread-safe
-        found = requests.own.infer(inputs, share_inputs=True, share_outputs=True)
+        with _naming(path):
+            found = requests.own.infer(inputs, share_inputs=True, share_outputs=True)
         return PassOutput(*(found[name].copy() for name in OUTPUTS))  # the next request overwrites its buffers
 
-    return run_pass
+    return run_pass, {port.any_name: _sizes(port.partial_shape) for port in (*model.inputs, *model.outputs)}
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn an error of OpenVINO in the block into a ``RunError``."""
+    try:
+        yield
+    except RuntimeError as error:
+        got = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RunError(f"OpenVINO cannot run {path}", got=got, remedy="run `clipada export` again") from error
+
+
+def _sizes(shape: ov.PartialShape) -> tuple[int | None, ...]:
+    """Return the axes of a shape; ``None`` for one of any size."""
+    return tuple(None if size.is_dynamic else size.get_length() for size in shape)

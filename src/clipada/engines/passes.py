@@ -58,6 +58,9 @@ class PassOutput(NamedTuple):
 RuntimePass = Callable[[PassInput], PassOutput]
 """A graph in its runtime, ready to run one pass."""
 
+GraphSizes = dict[str, tuple[int | None, ...]]
+"""Shapes of a graph's inputs and outputs by name; ``None`` for an axis of any size."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GraphShape:

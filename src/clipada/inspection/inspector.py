@@ -13,7 +13,7 @@ from typing import Any, Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from clipada.calibration import PRODUCT, Calibration, group_of, read_calibration
+from clipada.calibration import PRODUCT, Calibration, find_calibration, group_of
 from clipada.config import BatchConfig, EngineKeywords, EngineOptions, ScoringConfig
 from clipada.data import Batch, read_batches
 from clipada.engines.selection import open_engine
@@ -112,8 +112,7 @@ class Inspector:
             backbone_sha256=found.backbone_sha256,
             engine=name,
         )
-        path = found.folder / CALIBRATION
-        calibration = read_calibration(path) if calibrated and path.exists() else None
+        calibration = find_calibration(found.folder / CALIBRATION) if calibrated else None
         return cls(opened, found.config.scoring, threshold, found, model=identity, calibration=calibration)
 
     @classmethod

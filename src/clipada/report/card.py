@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from clipada.calibration import read_calibration
+from clipada.calibration import find_calibration
 from clipada.config import PRESETS, Config, setting_names
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.guarantee import calibration_summary
@@ -48,8 +48,8 @@ def run_summary(run: Run) -> dict[str, str]:
         summary["training data"] = f"{len(images)} different images, fingerprint {images_fingerprint(images)}"
     if run.encoders_sha256 is not None:
         summary["tuned encoders"] = f"{schedule.tune}, sha256 {run.encoders_sha256[:12]}"
-    if (path := run.folder / CALIBRATION).exists():
-        summary["calibration"] = "; ".join(calibration_summary(read_calibration(path)))
+    if (calibration := find_calibration(run.folder / CALIBRATION)) is not None:
+        summary["calibration"] = "; ".join(calibration_summary(calibration))
     if run.metrics is not None:
         mean = run.metrics["mean"]
         shares = {head: mean[name] for head, name in COLUMNS.items() if isinstance(mean.get(name), float)}

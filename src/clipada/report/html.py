@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from clipada.calibration import read_calibration
+from clipada.calibration import find_calibration
 from clipada.config import setting_names
 from clipada.errors import RunError
 from clipada.evaluation.metrics import CategoryMetrics
@@ -148,8 +148,7 @@ def _facts(run: Run, parts: Parts) -> dict[str, str]:
 
 def _basis(run: Run, parts: Parts) -> dict[str, str]:
     """Name the calibration of the verdicts, if it is not the run's present one or its guarantee does not hold."""
-    path = run.folder / CALIBRATION
-    present = read_calibration(path) if path.exists() else None
+    present = find_calibration(run.folder / CALIBRATION)
     calibrations = {part.calibration for part in parts.scored}
     if calibrations == {None}:
         return {"calibration": "none: the parts have no decision"}

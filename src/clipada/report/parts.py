@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from clipada.errors import ClipAdaError, RunError
+from clipada.config.schema import build_known, checked, require, shown
+from clipada.errors import ClipAdaError, ConfigError, RunError
+from clipada.files import parse_json
 from clipada.inspection.record import DISTRIBUTIONS
 from clipada.runs import METRICS, SCORES, Run
 
@@ -115,16 +116,19 @@ def read_verdicts(paths: Sequence[Path], lacking: Sequence[str] = ()) -> Parts:
     )
 
 
-def _read(path: Path, to_part: Callable[[_Record], ScoredPart], remedy: str) -> Parts:
+def _read(path: Path, to_part: Callable[[Any], ScoredPart], remedy: str) -> Parts:
     """Read one part per line; lines with an error instead of a score are left out."""
     scored: list[ScoredPart] = []
     left_out: list[str] = []
     for number, line in enumerate(_lines(path, remedy), start=1):
         try:
-            record = json.loads(line)
-            part = " ".join(record["error"].split()) if "error" in record else to_part(record)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            raise _unfit(path, f"line {number}: {line[:80]}", remedy) from error
+            record = parse_json(line)
+            failed = isinstance(record, dict) and "error" in record
+            part = " ".join(_failed(record).error.split()) if failed else to_part(record)
+        except ConfigError as error:
+            raise _unfit(f"{path}: line {number}: {error.what}", error.got, remedy, error.expected) from error
+        except ValueError as error:
+            raise _unfit(path, f"line {number}: {shown(line)}", remedy) from error
         if isinstance(part, ScoredPart) and math.isfinite(part.score):
             scored.append(part)
         else:
@@ -145,38 +149,98 @@ def _lines(path: Path, remedy: str) -> Iterator[str]:
         raise _unfit(path, getattr(error, "strerror", None) or str(error), remedy) from error
 
 
-def _scored(record: _Record) -> ScoredPart:
+@dataclass(frozen=True, kw_only=True)
+class _FailedLine:
+    """Line of ``predict`` for an image that could not be inspected."""
+
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TestLine:
+    """Line of ``evaluation/scores.jsonl``, without what reports do not need."""
+
+    path: Path
+    category: str
+    defect: str
+    scores: tuple[float | None, ...]
+    mask: Path | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.scores), "scores", "a score or more", self.scores, "field")
+        for score in self.scores:
+            _require_share("scores", score if score is None or math.isfinite(score) else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EngineLine:
+    engine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PredictedLine:
+    """Line of ``predict`` for an inspected image, without what reports do not need."""
+
+    path: Path | None
+    score: float
+    threshold: float
+    regions: tuple[Any, ...]
+    score_threshold: float | None = None
+    calibration: str | None = None
+    model: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        _require_share("score", self.score if math.isfinite(self.score) else None)
+        _require_share("threshold", self.threshold)
+        _require_share("score_threshold", self.score_threshold)
+
+
+def _require_share(name: str, value: float | None) -> None:
+    """Raise ``ConfigError`` unless a value, if there is one, is 0..1, but for rounding errors."""
+    require(value is None or -1e-3 <= value <= 1 + 1e-3, name, "0 to 1", value, "field")
+
+
+def _failed(record: _Record) -> _FailedLine:
+    line: _FailedLine = build_known(_FailedLine, record, "")
+    return line
+
+
+def _scored(record: Any) -> ScoredPart:
     """Return the part of a line of ``evaluation/scores.jsonl``; the last score is that of the final map."""
-    score, mask = record["scores"][-1], record.get("mask")
+    line: _TestLine = build_known(_TestLine, record, "")
+    score = line.scores[-1]
     return ScoredPart(
-        path=Path(record["path"]),
-        category=str(record["category"]),
-        score=math.nan if score is None else float(score),
-        defect=str(record["defect"]),
-        mask=None if mask is None else Path(mask),
+        path=line.path,
+        category=line.category,
+        score=math.nan if score is None else score,
+        defect=line.defect,
+        mask=line.mask,
     )
 
 
-def _inspected(record: _Record) -> ScoredPart:
+def _inspected(record: Any) -> ScoredPart:
     """Return the part of a line of ``predict``, with its thresholds."""
-    limit, model = record.get("score_threshold"), record.get("model")
+    line: _PredictedLine = build_known(_PredictedLine, record, "")
+    shares = {
+        distribution.symbol: checked(record.get(name), float | None, name, "field")
+        for name, distribution in DISTRIBUTIONS.items()
+        if name != "score"
+    }
     return ScoredPart(
-        path=None if record["path"] is None else Path(record["path"]),
+        path=line.path,
         category="",
-        score=float(record["score"]),
-        threshold=float(record["threshold"]),
-        regions=len(record["regions"]),
-        score_threshold=None if limit is None else float(limit),
-        shares={
-            distribution.symbol: float(record[name])
-            for name, distribution in DISTRIBUTIONS.items()
-            if name != "score" and record.get(name) is not None
-        },
-        calibration=record.get("calibration"),
-        engine=None if model is None else str(model["engine"]),
+        score=line.score,
+        threshold=line.threshold,
+        regions=len(line.regions),
+        score_threshold=line.score_threshold,
+        shares={symbol: share for symbol, share in shares.items() if share is not None},
+        calibration=line.calibration,
+        engine=None if line.model is None else build_known(_EngineLine, line.model, "model.").engine,
     )
 
 
-def _unfit(path: Path | str, got: str, remedy: str) -> ClipAdaError:
+def _unfit(
+    path: Path | str, got: str | None, remedy: str, expected: str | None = "JSON lines as clipada wrote them"
+) -> ClipAdaError:
     """Return the error for a file without parts."""
-    return ClipAdaError(f"cannot report on {path}", expected="JSON lines as clipada wrote them", got=got, remedy=remedy)
+    return ClipAdaError(f"cannot report on {path}", expected=expected, got=got, remedy=remedy)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from clipada.config import Config
+from clipada.config.schema import build, build_known, shown
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of
+from clipada.runs.records import damaged, read_hashes
 
 CONFIG = "config.json"
 ADAPTER = "adapter.safetensors"
@@ -58,7 +60,7 @@ class Training:
     losses: tuple[float, ...]
     machine: str
     normal_level: float
-    validation: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    validation: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
     data: str = ""
     normal_levels: dict[str, float] = field(default_factory=dict)
 
@@ -123,9 +125,13 @@ class Run:
 
     @property
     def training_sha256s(self) -> frozenset[str] | None:
-        """Hashes of the training images; ``None`` for a run of a version that did not record them."""
+        """Hashes of the training images; ``None`` for a run of a version that did not record them.
+
+        Raises:
+            RunError: The file is damaged.
+        """
         path = self.folder / TRAINED_ON
-        return frozenset(path.read_text(encoding="utf-8").split()) if path.exists() else None
+        return read_hashes(path, COPY_AGAIN) if path.exists() else None
 
     @property
     def metrics(self) -> dict[str, Any] | None:
@@ -134,15 +140,22 @@ class Run:
         Raises:
             RunError: The file is damaged.
         """
+        from clipada.runs.metrics import read_metrics  # imports SciPy, which most commands do not need
+
         path = self.folder / METRICS
-        if not path.exists():
-            return None
-        remedy = "delete it, then run `clipada evaluate` again"
-        content = read_json(path, remedy)
-        lacking = [name for name in ("protocol", "categories", "mean") if not isinstance(content.get(name), dict)]
-        if lacking:
-            raise RunError(f"{path} is damaged", got="no " + ", ".join(lacking), remedy=remedy)
-        return content
+        return read_metrics(path) if path.exists() else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """Fields of ``config.json``; the nested ones are built on their own."""
+
+    config: dict[str, Any]
+    backbone_sha256: str
+    training: dict[str, Any]
+    clipada_version: str
+    encoders_sha256: str | None = None
+    prototypes_sha256: str | None = None
 
 
 def read_run(folder: Path) -> Run:
@@ -155,29 +168,34 @@ def read_run(folder: Path) -> Run:
     if not path.exists():
         raise _no_run(folder)
     content = read_json(path, COPY_AGAIN)
-    its_version = f"use clipada {content.get('clipada_version', 'of the version')} that wrote it, or train again"
+    version = content["clipada_version"] if isinstance(content.get("clipada_version"), str) else "of the version"
+    its_version = f"use clipada {version} that wrote it, or train again"
     if content.get("format") != FORMAT:
-        got = f"format {content.get('format')}"
+        got = f"format {shown(content.get('format'))}"
         raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", got=got, remedy=its_version)
     for name in (ADAPTER, *(name for key, name in BESIDE.items() if key in content)):
         if not (folder / name).is_file():
             raise RunError(f"run {folder} is incomplete", expected=name, got="no such file", remedy=COPY_AGAIN)
-    beside: dict[str, Any] = {key: content.get(key) for key in BESIDE}
     try:
-        return Run(
-            folder=folder,
-            config=Config.from_dict(content["config"]),
-            backbone_sha256=str(content["backbone_sha256"]),
-            training=_training(content["training"]),
-            clipada_version=str(content["clipada_version"]),
-            settings=content["config"],
-            **beside,
-        )
+        facts: _Facts = build_known(_Facts, content, "")
+        training: Training = build(Training, facts.training, "training.", "field")
+    except ConfigError as error:
+        raise damaged(path, error, COPY_AGAIN) from error
+    try:
+        config = Config.from_dict(facts.config)
     except ConfigError as error:
         what = f"{path} cannot be used: {error.what}"
         raise RunError(what, expected=error.expected, got=error.got, remedy=its_version) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} is damaged", got=repr(error), remedy=COPY_AGAIN) from error
+    return Run(
+        folder=folder,
+        config=config,
+        backbone_sha256=facts.backbone_sha256,
+        training=training,
+        clipada_version=facts.clipada_version,
+        settings=facts.config,
+        encoders_sha256=facts.encoders_sha256,
+        prototypes_sha256=facts.prototypes_sha256,
+    )
 
 
 def _no_run(folder: Path) -> RunError:
@@ -197,9 +215,3 @@ def _no_run(folder: Path) -> RunError:
         if unfinished
         else "train one with `clipada train`",
     )
-
-
-def _training(values: dict[str, Any]) -> Training:
-    """Build the training record from its JSON values."""
-    plain = {name: tuple(values[name]) for name in ("unreadable", "losses")}
-    return Training(**(values | plain | {"categories": dict(values["categories"])}))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clipada.models.clip_ada import ClipAda
+    from clipada.models.memory import Prototypes
 
 
 def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
@@ -91,7 +92,6 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
     """
     from clipada.models.backbones import load_clip
     from clipada.models.clip_ada import build_model
-    from clipada.models.memory import Prototypes
 
     settings = run.config.backbone if backbone is None else replace(run.config.backbone, name=backbone)
     try:
@@ -113,14 +113,29 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
             got=f"sha256 {found[:12]}",
             remedy="pass --backbone with the right checkpoint",
         )
-    memory = None
-    if run.prototypes_sha256 is not None:
-        memory = Prototypes(**read_tensors(_verified(run, PROTOTYPES, run.prototypes_sha256), COPY_AGAIN))
-    model = build_model(run.config, clip, memory)
+    model = build_model(run.config, clip, _prototypes(run, clip.width))
     load_parameters(run.folder / ADAPTER, model.adapter_parameters(), COPY_AGAIN)
     if run.encoders_sha256 is not None:
         load_parameters(_verified(run, ENCODERS, run.encoders_sha256), model.encoder_parameters(), COPY_AGAIN)
     return model
+
+
+def _prototypes(run: Run, width: int) -> Prototypes | None:
+    """Read the prototypes of patches of a width; ``None`` if the run has none."""
+    if run.prototypes_sha256 is None:
+        return None
+    from clipada.models.memory import Prototypes
+
+    path = _verified(run, PROTOTYPES, run.prototypes_sha256)
+    tensors = read_tensors(path, COPY_AGAIN)
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    rows = next(iter(found.get("centres", ())), 0)
+    wanted: dict[str, tuple[int, ...]] = {"centres": (rows, width), "channel_mean": (width,), "channel_std": (width,)}
+    wanted |= {"distance_mean": (), "distance_std": ()}
+    if found != wanted or not rows:
+        what = f"{path.stem} {path} does not fit its config.json"
+        raise RunError(what, expected=str(wanted), got=str(found), remedy=COPY_AGAIN)
+    return Prototypes(**tensors)
 
 
 def _verified(run: Run, name: str, sha256: str) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from clipada.files import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+NUMBERS = ("float32", "float16", "bfloat16", "float64", "int8")
+"""Types of the numbers of a run: those of parameters, and that of prototypes."""
 
 
 def write_parameters(path: Path, parameters: Mapping[str, Tensor], **metadata: str) -> None:
@@ -49,13 +53,15 @@ def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
     Raises:
         RunError: The file is damaged (then with ``remedy``), or contains values that are not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    with _naming(path, remedy):
+        from safetensors.torch import load_file
 
-    try:
         tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path.stem} {path} cannot be read", got=str(error), remedy=remedy) from error
+    for name, value in tensors.items():
+        got = str(value.dtype).removeprefix("torch.")
+        if got not in NUMBERS:
+            what = f"{path.stem} {path} contains {name} in another type of numbers"
+            raise RunError(what, expected=" | ".join(NUMBERS), got=got, remedy=remedy)
     broken = [name for name, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise RunError(
@@ -66,9 +72,23 @@ def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
     return tensors
 
 
-def count_values(path: Path) -> int:
-    """Count the numbers in a safetensors file without loading them."""
+def count_values(path: Path, remedy: str) -> int:
+    """Count the numbers in a safetensors file without loading them.
+
+    Raises:
+        RunError: The file is damaged (then with ``remedy``).
+    """
     from safetensors import safe_open
 
-    with safe_open(path, framework="numpy") as file:
+    with _naming(path, remedy), safe_open(path, framework="numpy") as file:
         return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
+@contextmanager
+def _naming(path: Path, remedy: str) -> Iterator[None]:
+    """Turn any error of safetensors in the block into a ``RunError``; those of damaged files have many classes."""
+    try:
+        yield
+    except Exception as error:
+        got = str(error).strip() or type(error).__name__
+        raise RunError(f"{path.stem} {path} cannot be read", got=got, remedy=remedy) from error

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -55,32 +56,63 @@ def load_checkpoint(folder: Path, state: Mapping[str, Tensor], optimizer: torch.
     path = folder / CHECKPOINT
     if not path.exists():
         return 0
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise RunError(
-            f"checkpoint {path} is damaged", got=str(error), remedy="delete it to train from the start"
-        ) from error
+    with _naming(path), safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if metadata.get("identity") != identity:
         raise RunError(
             f"checkpoint {path} belongs to another training",
             expected="the same settings, images and backbone as when it was written",
             remedy="resume with the same options as when it began, or train into another folder",
         )
-    _restore(state, optimizer, tensors)
-    return int(metadata["step"])
-
-
-def _restore(state: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    with _naming(path):
+        step = int(metadata["step"])
+        moments = _moments(tensors)
+        _require_fit(state, optimizer, tensors, moments)
     with torch.no_grad():
         for name, value in state.items():
             value.copy_(tensors[f"model.{name}"])
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    return step
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn any error that a damaged checkpoint causes in the block into a ``RunError``; they have many classes."""
+    try:
+        yield
+    except Exception as error:
+        got = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RunError(f"checkpoint {path} is damaged", got=got, remedy="delete it to train from the start") from error
+
+
+def _moments(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Return the optimizer's state of each parameter, by index and name."""
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
             moments.setdefault(int(index), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    return moments
+
+
+def _require_fit(
+    state: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    tensors: Mapping[str, Tensor],
+    moments: Mapping[int, Mapping[str, Tensor]],
+) -> None:
+    """Raise ``ValueError`` unless the tensors have the names and shapes of the parameters that they belong to."""
+    for name, value in state.items():
+        found = tensors.get(f"model.{name}")
+        if found is None or found.shape != value.shape:
+            got = "no such tensor" if found is None else f"shape {tuple(found.shape)}"
+            raise ValueError(f"model.{name}: {got} instead of shape {tuple(value.shape)}")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, values in moments.items():
+        if index not in range(len(parameters)) or values.keys() != next(iter(moments.values())).keys():
+            raise ValueError(f"optimizer.{index}: {', '.join(values)}, of {len(parameters)} parameters")
+        for name, value in values.items():
+            if value.shape not in ((), parameters[index].shape):
+                raise ValueError(f"optimizer.{index}.{name}: shape {tuple(value.shape)}")

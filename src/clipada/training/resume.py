@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import cast
 
 from clipada.config import DEFAULT_PRESET, EMBEDDED_BACKBONE, Config, RuntimeConfig, setting_names
+from clipada.config.schema import build_known
 from clipada.data import Dataset, Layout, load_dataset
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.files import LOCK, read_json, write_json
 from clipada.runs import ADAPTER, CONFIG, PLAN, Run, read_run
+from clipada.runs.records import damaged
 
 Configure = Callable[[Config | None], Config]
 """Makes the settings of a training from those recorded in its run folder, ``None`` for a new one."""
@@ -146,14 +148,10 @@ def read_plan(folder: Path) -> Plan | None:
         return None
     content = read_json(path, _REMEDY)
     try:
-        return Plan(
-            config=Config.from_dict(content["config"]),
-            data=Path(content["data"]),
-            layout=content["layout"],
-            categories=tuple(content["categories"]),
-        )
-    except (ConfigError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged", got=str(error), remedy=_REMEDY) from error
+        plan: Plan = build_known(Plan, content, "")
+    except ConfigError as error:
+        raise damaged(path, error, _REMEDY) from error
+    return plan
 
 
 def with_absolute_folders(config: Config) -> Config:

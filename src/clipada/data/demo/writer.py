@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from clipada.config import DemoConfig, RuntimeConfig
 from clipada.data.demo.product import GOOD, Product
 from clipada.errors import DatasetError
-from clipada.files import write_json
+from clipada.files import parse_json, write_json
 
 RECIPE = "demo.json"
 """File with the configuration of a finished folder."""
@@ -119,7 +118,7 @@ def _finished(folder: Path, config: DemoConfig) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
-        got = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        got = parse_json((folder / RECIPE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         got = "other files"
     if got == asdict(config):

@@ -14,14 +14,15 @@ from typing import Self
 import numpy as np
 
 from clipada.config import Shard
+from clipada.config.schema import shown
 from clipada.errors import RunError
-from clipada.files import LOCK, atomic_write, naming
+from clipada.files import LOCK, atomic_write, naming, parse_json
 from clipada.inspection.batch.sources import stable_hash
 from clipada.inspection.record import Record
 
 PREDICTIONS = "predictions.jsonl"
 
-_FINISHED = re.compile(r"predictions(?:-(\d+)-of-(\d+))?\.jsonl")
+_FINISHED = re.compile(r"predictions(?:-(\d{1,9})-of-(\d{1,9}))?\.jsonl")
 _SYNC_SECONDS = 1.0
 
 
@@ -191,19 +192,20 @@ def _basis(record: Record) -> dict[str, object]:
 
 def _verdicts(path: Path) -> Iterator[tuple[str, Record]]:
     """Yield the lines that hold a verdict; an incomplete last line is skipped."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
+    with path.open("rb") as file:
+        for number, content in enumerate(file, start=1):
             try:
-                record = json.loads(line)
+                line = content.decode()
+                record = parse_json(line)
                 _key(record["path"])
                 _basis(record)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                if not line.endswith("\n"):
+                if not content.endswith(b"\n"):
                     return
                 raise RunError(
                     f"line {number} of {path} is damaged",
                     expected="a JSON line of `clipada predict`",
-                    got=line[:80].strip(),
+                    got=shown(content.decode(errors="replace").strip()),
                     remedy="delete that line: its image is then inspected again",
                 ) from error
             if "error" not in record and line.endswith("\n"):

@@ -20,6 +20,7 @@ from clipada.research.paper.results import MeasuredMethod, described, described_
 from clipada.research.paper.speed import run_speed
 from clipada.research.paper.tables import TITLES, PaperTable, build_table
 from clipada.runs import ADAPTER, read_run
+from clipada.runs.description import COPY_AGAIN
 from clipada.runs.tensors import count_values
 from clipada.types import Progress, ProgressReport
 
@@ -90,7 +91,7 @@ def _speeds(
         run = read_run(experiment.folder)
         speed = run_speed(run, runtime.device, experiment.config.backbone.name)
         extras[experiment.variant] = {
-            "parameters_millions": count_values(run.folder / ADAPTER) / 1e6,
+            "parameters_millions": count_values(run.folder / ADAPTER, COPY_AGAIN) / 1e6,
             "images_per_second_batch_1": speed.rates[1],
             "images_per_second_best": speed.rates[speed.best_batch],
             "best_batch": speed.best_batch,

@@ -1,0 +1,78 @@
+"""Schema of ``metrics.json``, the file of a run's evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipada.config.schema import build_known
+from clipada.errors import ConfigError
+from clipada.evaluation.metrics import CategoryMetrics
+from clipada.files import read_json
+from clipada.runs.records import damaged
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsTables:
+    """Metrics of one map, as ``metrics.json`` holds them.
+
+    Attributes:
+        categories: Metrics of each category.
+        mean: Their mean.
+    """
+
+    categories: dict[str, CategoryMetrics]
+    mean: CategoryMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsProtocol:
+    """Those facts of an evaluation that reports need.
+
+    Attributes:
+        data: Name of the data set.
+        image_size: Side of the input, in pixels.
+        masks: Rule for the ground-truth masks.
+        aupro_fpr_limit: Largest false-positive rate of the AUPRO.
+        engine: Engine of the evaluation.
+        mean: Rule for the mean over categories.
+        left_out: Images that could not be used.
+    """
+
+    data: str
+    image_size: int
+    masks: str
+    aupro_fpr_limit: float
+    engine: str = ""
+    mean: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsRecord(MetricsTables):
+    """Content of ``metrics.json``.
+
+    Attributes:
+        protocol: Settings and rules of the evaluation.
+        passes: Metrics of each pass alone.
+    """
+
+    protocol: dict[str, Any]
+    passes: tuple[MetricsTables, ...] = ()
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Read ``metrics.json`` and check it against ``MetricsRecord``.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    remedy = "delete it, then run `clipada evaluate` again"
+    content = read_json(path, remedy)
+    try:
+        record: MetricsRecord = build_known(MetricsRecord, content, "")
+        build_known(MetricsProtocol, record.protocol, "protocol.")
+    except ConfigError as error:
+        raise damaged(path, error, remedy) from error
+    return content
