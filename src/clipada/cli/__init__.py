@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from rich.logging import RichHandler
 
 from clipada.cli.calibrate import calibrate
 from clipada.cli.demo import demo
+from clipada.cli.errors import explain, require_threads
 from clipada.cli.evaluate import evaluate
 from clipada.cli.export import export
 from clipada.cli.history import history_app
@@ -29,7 +31,6 @@ from clipada.cli.terminal import console, error_console
 from clipada.cli.train import train
 from clipada.cli.watch import watch
 from clipada.devices import package_version
-from clipada.errors import ClipAdaError
 
 
 def _print_version(asked: bool) -> None:
@@ -104,18 +105,6 @@ app.add_typer(
     epilog="Example: clipada history list --defective --database sqlite:///history.db",
 )
 
-EXTRAS = {
-    "huggingface_hub": "hub",
-    **dict.fromkeys(("kornia", "lightning_fabric", "tensorboard", "torch", "transformers"), "train"),
-    **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
-    "openvino": "openvino",
-    **dict.fromkeys(
-        ("fastapi", "httpx", "paho", "prometheus_client", "python_multipart", "sqlalchemy", "uvicorn"), "serve"
-    ),
-    **dict.fromkeys(("pyarrow", "ray"), "cluster"),
-}
-"""Optional modules, and the extra of ``clipada`` that installs each."""
-
 
 def _log_handler() -> logging.Handler:
     """Log in color on a terminal; elsewhere, for files and journals, in plain lines that are not broken."""
@@ -131,13 +120,27 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_log_handler()])
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
-        app()
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        try:
+            require_threads()
+            app()
+        finally:
+            sys.stdout.flush()  # so that a full disk is reported here, not at the end of the interpreter
+    except BrokenPipeError:  # the reader of standard output has ended
+        _drop_output()
+        sys.exit(1)
+    except Exception as error:
+        text = explain(error)
+        if text is None:
             raise
-        error_console.print(f"error: this needs {error.name}\n  remedy: pip install 'clipada[{extra}]'", style="red")
+        error_console.print(f"error: {text}", style="red", soft_wrap=True)
+        _drop_output()
         sys.exit(2)
-    except (ClipAdaError, OSError) as error:
-        error_console.print(f"error: {error}", style="red", soft_wrap=True)
-        sys.exit(2)
+
+
+def _drop_output() -> None:
+    """Send what is left of standard output nowhere: the interpreter would try to write it again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from clipada.cli.errors import require_run_first
 from clipada.cli.options import BatchSize, RunFolder, Workers, takes_engine_options
 from clipada.cli.terminal import say, stages
 from clipada.config import BatchConfig, CalibrationConfig, CalibrationMode, EngineOptions
@@ -46,7 +47,10 @@ def calibrate(
     ] = None,
     rejected: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Also the kept images of this run's alarms that were rejected in a history."),
+        typer.Option(
+            metavar="URL",
+            help="Also use the kept images of this run's alarms that operators rejected, from this history database.",
+        ),
     ] = None,
     batch_size: BatchSize = BatchConfig.batch_size,
     workers: Workers = BatchConfig.workers,
@@ -59,6 +63,7 @@ def calibrate(
     from clipada.report import calibration_summary
     from clipada.runs import CALIBRATION
 
+    require_run_first(run, images or (), "calibrate RUN IMAGES")
     present = None if images else find_calibration(run / CALIBRATION)
     base = _DEFAULT if present is None else present.settings
     settings = CalibrationConfig(

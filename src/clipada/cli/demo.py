@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from clipada.cli.errors import continuing
 from clipada.cli.options import (
     Backbone,
     Device,
@@ -48,7 +49,7 @@ def demo(
     parts = DemoConfig(
         train=train, good=good, defective=defective, held_out=held_out, false_alarm_rate=false_alarm_rate, seed=seed
     )
-    with stages() as show:
+    with continuing("the same command continues"), stages() as show:
         if data_only is not None:
             write_demo(
                 data_only, parts, lambda done, total: show(Progress(stage="drawing parts", done=done, total=total))

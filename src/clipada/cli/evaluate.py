@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from clipada.cli.errors import require_run_first
 from clipada.cli.options import BatchSize, Category, DataFolder, Layout, RunFolder, Workers, takes_engine_options
 from clipada.cli.terminal import print_metrics, read_dataset, say, stages
 from clipada.config import BatchConfig, EngineOptions
@@ -27,6 +28,7 @@ def evaluate(
     from clipada.commands import evaluate as command
     from clipada.runs import METRICS, SCORES, read_run, writing_into
 
+    require_run_first(run, [data], "evaluate RUN IMAGES")
     dataset, description = read_dataset(data, layout, category), read_run(run)
     with ExitStack() as writing:
         refusal = _refusal(run)

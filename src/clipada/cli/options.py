@@ -3,6 +3,7 @@
 Defaults come from ``clipada.config``; a command with an engine takes ``EngineOptions`` as one argument.
 """
 
+import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,7 +13,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from clipada.config import EngineName, EngineOptions, EnginePrecision, Keep
+from clipada.config import EMBEDDED_BACKBONE, EngineName, EngineOptions, EnginePrecision, Keep
+from clipada.errors import BackboneError
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
 RunOrName = Annotated[
@@ -28,7 +30,24 @@ TrainingFolder = Annotated[
         metavar="DATA", help="A data set: MVTec AD or VisA layout, or folders of good parts. Not needed with --resume."
     ),
 ]
-Backbone = Annotated[str | None, typer.Option(help="A CLIP: hub name, folder, or nano, the embedded one.")]
+
+
+def _known_backbone(name: str | None) -> str | None:
+    """Refuse a name that is almost that of the embedded backbone, before the hub is asked for it."""
+    if name is None or name == EMBEDDED_BACKBONE or "/" in name or Path(name).exists():
+        return name
+    if difflib.get_close_matches(name.lower(), [EMBEDDED_BACKBONE]):
+        raise BackboneError(
+            f"no backbone {name!r}",
+            expected=f"{EMBEDDED_BACKBONE}, a folder, or a hub name such as openai/clip-vit-base-patch16",
+            remedy=f"did you mean {EMBEDDED_BACKBONE}?",
+        )
+    return name
+
+
+Backbone = Annotated[
+    str | None, typer.Option(callback=_known_backbone, help="A CLIP: hub name, folder, or nano, the embedded one.")
+]
 Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognizes it.")]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipada.cli.errors import continuing, require_run_first
 from clipada.cli.options import (
     BatchSize,
     Database,
@@ -73,7 +74,8 @@ def predict(
     )
     history = _history(database, keep_images)
     sinks = SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt)
-    with progress("{task.fields[rate]} images/s") as bar:
+    require_run_first(run, images, "predict RUN IMAGES")
+    with continuing(_hint(out)), progress("{task.fields[rate]} images/s") as bar:
         task = bar.add_task("inspecting", total=None, rate="-")
         outcomes = command.predict_outcomes(
             run,
@@ -91,6 +93,13 @@ def predict(
     say(f"{counts}; pictures in {out}" if out else str(counts))
     if counts.unreadable and not counts.inspected:
         raise typer.Exit(1)
+
+
+def _hint(out: Path | None) -> str:
+    """Say how to go on after an interruption."""
+    if out is None:
+        return "with --out DIR, a prediction can be continued by --skip-done"
+    return "the same command with --skip-done continues"
 
 
 def _history(database: str | None, keep: Keep) -> HistoryConfig | None:

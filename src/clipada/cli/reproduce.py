@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from clipada.cli.errors import continuing
 from clipada.cli.options import Backbone, Category, Compile, DataFolder, Device, Layout, Settings
 from clipada.cli.terminal import out_console, read_dataset, say, stages
 from clipada.config import BASELINE_NAMES, BaselineName, BaselinesConfig, Config, RuntimeConfig
@@ -77,7 +78,7 @@ def reproduce(
     dataset = read_dataset(data, layout, category)
     say(paper.coverage(dataset, paper.paper_dataset(name)))
     runtime = RuntimeConfig(device=device, workers=workers, compile=compiled)
-    with stages() as report:
+    with continuing("the same command continues"), stages() as report:
         planning = partial(command.plan_reproduction, images_per_second=images_per_second)
         act: Callable[..., paper.ReproductionPlan | command.Reproduction]
         act = planning if plan else command.reproduce

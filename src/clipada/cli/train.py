@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipada.cli.errors import continuing
 from clipada.cli.options import (
     Backbone,
     Category,
@@ -73,7 +74,10 @@ def train(
             say(line)
 
     runtime = RuntimeConfig(device=device, devices=devices, nodes=nodes, workers=workers, compile=compiled)
-    with progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar:
+    with (
+        continuing(f"clipada train --resume --out {out} continues"),
+        progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar,
+    ):
         run = command.train(
             data,
             out,

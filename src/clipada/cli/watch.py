@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from clipada.cli.errors import require_run_first
 from clipada.cli.options import BatchSize, KeepImages, RunOrName, Secret, Workers, takes_engine_options
 from clipada.cli.terminal import Counts, print_record, say
 from clipada.config import BatchConfig, EngineOptions, HistoryConfig, PredictConfig, SinkConfig, WatchConfig
@@ -57,6 +58,7 @@ def watch(
     """Follow a folder: inspect and store each new image once, and print a JSON line on standard output."""
     from clipada.commands import watch as command
 
+    require_run_first(run, [folder], "watch RUN IMAGES")
     stop, counts = _StopSignals(), Counts()
     outcomes = command.watch(
         run,

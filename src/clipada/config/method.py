@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -237,12 +238,23 @@ class Config:
             section, _, setting = name.partition(".")
             if name not in setting_names():
                 expected = "section.setting, one of: " + ", ".join(setting_names())
-                raise ConfigError(f"no setting {name!r}", expected=expected)
+                raise ConfigError(f"no setting {name!r}", expected=expected, remedy=_similar(name))
             hint = get_type_hints(type(getattr(self, section)))[setting]
             parsed = parse(value, hint, name) if isinstance(value, str) else value
             parts[section][setting] = checked(parsed, hint, name)
         changed: dict[str, Any] = {section: replace(getattr(self, section), **new) for section, new in parts.items()}
         return replace(self, **changed)
+
+
+def _similar(name: str) -> str | None:
+    """Return a remedy that names the most similar setting, or one of the same name in another section, if any."""
+    names = setting_names()
+    own = [known for known in names if known.rpartition(".")[2] == name.rpartition(".")[2]]
+    found = difflib.get_close_matches(name, names, n=1) if len(own) != 1 else own
+    if not found:  # the section may be missing
+        last = {known.rpartition(".")[2]: known for known in names}
+        found = [last[word] for word in difflib.get_close_matches(name.rpartition(".")[2], list(last), n=1)]
+    return f"did you mean {found[0]}?" if found else None
 
 
 def setting_names() -> list[str]:

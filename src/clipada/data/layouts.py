@@ -30,7 +30,7 @@ _READERS: dict[Layout, _Reader] = {
 
 
 def load_dataset(
-    root: Path, layout: Layout | Literal["auto"] = "auto", categories: Sequence[str] | None = None
+    root: Path | str, layout: Layout | Literal["auto"] = "auto", categories: Sequence[str] | None = None
 ) -> Dataset:
     """List the images of a data set without opening an image.
 
@@ -42,6 +42,7 @@ def load_dataset(
     Raises:
         DatasetError: The folder is missing, has another layout, has no images, or lacks a category.
     """
+    root = Path(root)
     if not root.is_dir():
         raise DatasetError(
             f"no data set folder {root}", expected="a folder", got="a file" if root.exists() else "nothing"

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 
 from clipada.errors import ImageError
 from clipada.images import image_sha256, read_rgb, resize
 from clipada.types import Image
 
-Source = Path | str | bytes | Image
-"""A file, its bytes, or RGB values ``(H, W, 3)`` uint8."""
+Source = Path | str | bytes | Image | PIL.Image.Image
+"""A file, its bytes, RGB values ``(H, W, 3)`` uint8, or a Pillow image."""
+
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+"""Modes of Pillow images that a PNG file holds without a loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,8 @@ def read_image(given: Source, size: int) -> ReadImage:
     Raises:
         ImageError: It cannot be read, or the array is no RGB image.
     """
+    if isinstance(given, PIL.Image.Image):
+        given = _converted(given)
     source = Path(given) if isinstance(given, str) else given
     pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source)
     return ReadImage(
@@ -47,6 +55,31 @@ def try_read(given: Source, size: int) -> ReadImage | ImageError:
         return read_image(given, size)
     except ImageError as error:
         return error
+
+
+def _converted(image: PIL.Image.Image) -> Image:
+    """Return the RGB values of a Pillow image, as they are read from a file with the same pixels."""
+    if image.mode == "F" or not image.width * image.height:
+        raise ImageError(
+            f"cannot inspect the Pillow image of mode {image.mode}",
+            expected="integer pixels",
+            got="float pixels, which have no fixed range" if image.mode == "F" else "no pixels",
+        )
+    upright = PIL.ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        values = np.asarray(upright)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise ImageError(
+                f"cannot inspect the Pillow image of mode {image.mode}",
+                expected="gray values 0..65535",
+                got=f"{values.min()}..{values.max()}",
+            )
+        upright = PIL.Image.fromarray(values.astype(np.uint16))
+    elif upright.mode not in _PNG_MODES:
+        upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    content = BytesIO()
+    upright.save(content, "PNG", compress_level=0)
+    return read_rgb(content.getvalue())
 
 
 def _checked(pixels: Image) -> Image:
