@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipada import images
 from clipada.errors import ImageError, ImageKindError, ImageSizeError
 from clipada.images import (
     read_header,
@@ -84,19 +83,45 @@ def test_16_bit_gray_maps_full_range_to_full_range(kind):
     np.testing.assert_array_equal(read_rgb(encoded(PIL.Image.fromarray(values), kind))[..., 1], expected)
 
 
-def test_a_cameras_12_bits_in_16_are_reported_once(tmp_path):
+@pytest.mark.parametrize(("bits", "times"), [(10, 64), (12, 16), (14, 4)])
+@pytest.mark.parametrize("color", [False, True], ids=["gray", "color"])
+def test_a_cameras_10_to_14_bits_in_16_are_reported_once(tmp_path, bits, times, color):
     """In a process of its own, since the warning comes once for each."""
-    for name, highest in (("full", 65535), ("just", 4096), ("black", 0), ("first", 4095), ("second", 1023)):
-        PIL.Image.fromarray(np.array([[0, highest]], np.uint16)).save(tmp_path / f"{name}.png")
-    code = (
-        "import sys, pathlib, clipada.images as images; [images.read_rgb(pathlib.Path(path)) for path in sys.argv[1:]]"
-    )
-    paths = [tmp_path / f"{name}.png" for name in ("full", "just", "black", "first", "second")]
+    values = np.linspace(0, 2**bits - 1, 4096).astype(np.uint16).reshape(64, 64)
+    hot = values.copy()
+    hot[5, 5] = 60000  # a broken pixel of the sensor
+    paths = []
+    for name, array in (("full", values * times), ("black", values * 0), ("first", hot), ("second", values)):
+        paths.append(tmp_path / f"{name}.png")
+        paths[-1].write_bytes(png_of_16_bits(np.dstack([array] * 3) if color else array))
+    code = "import sys, pathlib, clipada.images as i; [i.read_rgb(pathlib.Path(path)) for path in sys.argv[1:]]"
     warned = subprocess.run([sys.executable, "-c", code, *paths], check=True, capture_output=True, text=True).stderr
     assert warned.count("is read as dark") == 1
     assert f"image {tmp_path / 'first.png'} is read as dark" in warned
-    assert "highest value is 4095" in warned
-    assert "times 16" in warned
+    assert f"as from a {bits}-bit camera" in warned
+    assert f"{bits}-bit ones times {times}" in warned
+
+
+def png_of_16_bits(values: np.ndarray) -> bytes:
+    """A PNG of 16-bit gray or RGB, of which Pillow cannot write the latter."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, 16, 2 if values.ndim == 3 else 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_a_squashed_image_is_reported_once(tmp_path):
+    paths = [tmp_path / f"{width}.png" for width in (64, 256, 257, 1024)]
+    for path in paths:
+        PIL.Image.new("RGB", (int(path.stem), 64)).save(path)
+    code = "import sys, pathlib, clipada.images as i; [i.read_rgb(pathlib.Path(path)) for path in sys.argv[1:]]"
+    warned = subprocess.run([sys.executable, "-c", code, *paths], check=True, capture_output=True, text=True).stderr
+    assert warned.count("squashed to a square") == 1
+    assert f"image {tmp_path / '257.png'} has 257 x 64 pixels" in warned
 
 
 def test_big_endian_16_bit_tiff_reads_the_same():
@@ -185,9 +210,11 @@ def test_16_bit_gray_is_turned_upright_too():
     assert read_rgb(encoded(PIL.Image.fromarray(values), "TIFF", exif=exif))[..., 0].tolist() == [[0], [255]]
 
 
-def test_of_several_frames_the_first_counts():
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_of_an_animation_the_first_frame_counts(kind):
     frames = [PIL.Image.new("RGB", (2, 2), color) for color in (RED, GREEN)]
-    assert read_rgb(encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:]))[0, 0].tolist() == list(RED)
+    animation = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
+    assert read_rgb(animation)[0, 0].tolist() == list(RED)
 
 
 # --- what is refused
@@ -250,7 +277,7 @@ def test_huge_images_are_refused_before_decoding():
 
 
 def test_the_limit_is_the_package_s_own(monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 20)
+    monkeypatch.setattr("clipada.images.reading.MAX_PIXELS", 20)
     assert read_rgb(encoded(PIL.Image.fromarray(noise(4, 5)))).shape == (4, 5, 3)
     with pytest.raises(ImageError, match=r"at most 20 pixels\n  got: 7 x 3 = 21 pixels"):
         read_rgb(encoded(PIL.Image.fromarray(noise(3, 7))))

@@ -1,0 +1,237 @@
+"""Reading of image files: header, RGB pixels, masks and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from numpy.typing import NDArray
+
+from clipada.errors import ImageError, ImageKindError, ImageSizeError
+from clipada.files import open_regular
+from clipada.images.conversion import flatten, to_rgb
+from clipada.images.tiff import TiffPage, read_page, unread
+from clipada.images.tiff_pixels import decode
+from clipada.types import Image, Mask
+
+MAX_PIXELS = 178_956_970
+"""Largest image that is decoded, in pixels: Pillow itself refuses larger ones."""
+
+_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
+_FORMATS = tuple(_SUFFIXES)
+_PILLOW_MODULES = r"PIL\."
+_DEEP = ";16"
+"""Part of the names of Pillow's raw modes with 16 bits for each sample."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """Header of an image file, read without decoding the image.
+
+    Attributes:
+        width, height: In pixels, as stored: the EXIF orientation is not applied.
+        suffix: File name suffix of the format, independent of the file's own name.
+        media_type: Media type of the format, as in HTTP.
+    """
+
+    width: int
+    height: int
+    suffix: str
+    media_type: str
+
+
+def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
+    """Read an image file's header without decoding the image.
+
+    Raises:
+        ImageError: The file is missing, empty or damaged.
+        ImageKindError: It is not an image.
+        ImageSizeError: It has more than ``max_pixels`` pixels.
+    """
+    name = _name(source)
+    with _image_errors(name, max_pixels), _opened(source) as file:
+        page = _checked_page(file, name, max_pixels)
+        if page is not None and page.decoded_here:
+            return Header(width=page.width, height=page.height, suffix=_SUFFIXES["TIFF"], media_type="image/tiff")
+        with _open_header(file, name, page, max_pixels) as image:
+            kind = image.format if image.format in _SUFFIXES else "JPEG"  # a JPEG with several pictures is called MPO
+            return Header(
+                width=image.width, height=image.height, suffix=_SUFFIXES[kind], media_type=f"image/{kind.lower()}"
+            )
+
+
+def read_rgb(source: Path | bytes) -> Image:
+    """Decode an image file to RGB and apply its EXIF orientation.
+
+    Palettes, gray, 1-bit and CMYK are converted; transparent pixels are blended with white. Of an animation, the first
+    frame is read; of a TIFF, the largest page, and several pages of that size are refused. 9 to 16 bits are scaled so
+    that the full range of the bits that the file states becomes the full 8-bit range; 32-bit integer gray is read as
+    16-bit. A camera's 10, 12 or 14 bits in a file that states 16 come out dark; a warning is logged for the first such
+    file of a process. Float and signed images are refused: they have no fixed range, and scaling each image by its own
+    range would let a defect change the values of the whole image. So are sensor values of a Bayer pattern, and
+    channels without a meaning.
+
+    Args:
+        source: The file, or its bytes.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+
+    Raises:
+        ImageError: The file is missing, empty, damaged, not an image, too large, or has float or wider integer pixels.
+    """
+    with _decoded(source) as (image, deep):
+        return np.array(to_rgb(image, _name(source), deep=deep))
+
+
+def image_sha256(source: Path | bytes | Image) -> str:
+    """Return the SHA-256 hash of an image file's content, or of an array's values, in hex.
+
+    Raises:
+        ImageError: The file is missing or empty.
+    """
+    if isinstance(source, np.ndarray):
+        return hashlib.sha256(source.tobytes()).hexdigest()
+    with _opened(source) as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def read_mask(source: Path | bytes) -> Mask:
+    """Decode a mask file: every pixel that is not black is anomalous, for any colors and bit depth.
+
+    Transparent pixels count as black.
+
+    Returns:
+        ``(H, W)`` bool.
+
+    Raises:
+        ImageError: The file is missing, empty, damaged, not an image, or too large.
+    """
+    with _decoded(source) as (image, _):
+        if image.mode == "F" or image.mode.startswith("I"):
+            return np.asarray(image) > 0
+        colors: NDArray[np.uint8] = np.asarray(flatten(image, "black"))
+        mask: Mask = np.any(colors > 0, axis=2)
+        return mask
+
+
+@contextmanager
+def _decoded(source: Path | bytes) -> Iterator[tuple[PIL.Image.Image, bool]]:
+    """Open and decode an image; turn every exception of Pillow, here or in the block, into an ``ImageError``.
+
+    The second value is true if Pillow reduced colors from 16 bits to 8.
+    """
+    name = _name(source)
+    with _image_errors(name), _opened(source) as file:
+        page = _checked_page(file, name, MAX_PIXELS)
+        ours = page is not None and page.decoded_here
+        with decode(file, page) if page and ours else _open_header(file, name, page, MAX_PIXELS) as image:
+            deep = any(_DEEP in str(tile) for tile in getattr(image, "tile", ()))
+            image.load()
+            PIL.ImageOps.exif_transpose(image, in_place=True)
+            yield image, deep
+
+
+@contextmanager
+def _image_errors(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
+    """Turn every exception of Pillow on a file into an ``ImageError``."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise ImageKindError(
+            f"cannot read image {name}",
+            expected=", ".join(_FORMATS),
+            got="another kind of file",
+            remedy="save it as PNG",
+        ) from None
+    except PIL.Image.DecompressionBombError as error:
+        raise _too_large(name, str(error), max_pixels) from error
+    except Exception as error:  # Pillow's parsers raise exceptions of any type on damaged files
+        raise ImageError(
+            f"cannot read image {name}",
+            expected="a whole image file",
+            got=f"damaged: {error or type(error).__name__}",
+            remedy="copy or export the file again",
+        ) from error
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
+    """Open the source as a file and check that it is not empty."""
+    try:
+        file = BytesIO(source) if isinstance(source, bytes) else open_regular(source)
+    except OSError as error:
+        folder = isinstance(source, Path) and source.is_dir()
+        got = "a folder" if folder else error.strerror or str(error)
+        raise ImageError(f"cannot read image {_name(source)}", expected="an image file", got=got) from error
+    with file:
+        if not file.read(1):
+            raise ImageError(f"cannot read image {_name(source)}", expected="an image file", got="an empty file")
+        file.seek(0)
+        yield file
+
+
+def _checked_page(file: IO[bytes], name: str, max_pixels: int) -> TiffPage | None:
+    """Return the page of a TIFF that is the image, checked for its size and kind; ``None`` for other files."""
+    page = read_page(file, name)
+    if page is not None:
+        _require_size(name, page.width, page.height, max_pixels)
+    return page
+
+
+def _open_header(file: IO[bytes], name: str, page: TiffPage | None, max_pixels: int) -> PIL.Image.Image:
+    """Open an image without decoding it and refuse it if it is too large."""
+    _ignore_pillow_warnings()
+    try:
+        image = PIL.Image.open(file, formats=_FORMATS)
+    except PIL.UnidentifiedImageError:
+        if page is None:
+            raise
+        raise unread(page, name) from None
+    if page is not None and page.index:
+        image.seek(page.index)
+    _require_size(name, image.width, image.height, max_pixels)
+    return image
+
+
+def _require_size(name: str, width: int, height: int, max_pixels: int) -> None:
+    """Raise ``ImageSizeError`` for an image with too many pixels."""
+    if width * height > max_pixels:
+        raise _too_large(name, f"{width} x {height} = {width * height:,} pixels", max_pixels)
+
+
+def _ignore_pillow_warnings() -> None:
+    """Ignore warnings of Pillow's own modules, e.g. on metadata that does not affect pixels.
+
+    The filter stays: ``warnings.catch_warnings`` is not thread-safe, overlapping blocks restore each other's filters.
+    """
+    ours = ("ignore", None, Warning, re.compile(_PILLOW_MODULES), 0)
+    if not warnings.filters or warnings.filters[0] != ours:
+        warnings.filterwarnings("ignore", module=_PILLOW_MODULES)
+
+
+def _too_large(name: str, got: str, max_pixels: int) -> ImageSizeError:
+    """Return the error for an image with too many pixels."""
+    return ImageSizeError(
+        f"image {name} is too large",
+        expected=f"at most {max_pixels:,} pixels",
+        got=got,
+        remedy="scale it down, or cut it into parts",
+    )
+
+
+def _name(source: Path | bytes) -> str:
+    """Return the source's name for error messages."""
+    return f"of {len(source)} bytes" if isinstance(source, bytes) else str(source)

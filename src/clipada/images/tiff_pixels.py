@@ -1,0 +1,101 @@
+"""Decoding of TIFF pixels that Pillow reads wrong or not at all: packed bits, 16-bit planes, 16-bit white-is-zero."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from clipada.images.tiff import RGB, WHITE_IS_ZERO, TiffPage
+
+_HORIZONTAL = 2
+_NO_STRIP_LIMIT = 2**32 - 1
+
+
+def decode(file: IO[bytes], page: TiffPage) -> PIL.Image.Image:
+    """Decode a page for which ``decoded_here`` is true.
+
+    Values map linearly, so that the full range of the file's bits becomes the full range of the image.
+
+    Returns:
+        16-bit gray, or 8-bit RGB. Channels beyond the first, or beyond red, green and blue, are left out.
+
+    Raises:
+        ValueError: A strip or tile is missing or too short.
+    """
+    channels = 3 if page.photometric == RGB else 1
+    if page.samples < channels:
+        raise ValueError(f"{page.samples} samples in an RGB image")
+    full = 2 ** page.bits[0] - 1
+    pixels = np.zeros((page.height, page.width, channels), np.uint8 if channels == 3 else np.uint16)
+    top = 0xFF if channels == 3 else 0xFFFF
+    for row, column, first, values in _chunks(file, page):
+        block = values[: page.height - row, : page.width - column, : channels - first].astype(np.uint32)
+        if page.photometric == WHITE_IS_ZERO:
+            block = full - block
+        height, width, depth = block.shape
+        pixels[row : row + height, column : column + width, first : first + depth] = (block * top + full // 2) // full
+    image = PIL.Image.fromarray(pixels if channels == 3 else pixels[..., 0])
+    image.getexif()[0x0112] = page.tag(274, 1)
+    return image
+
+
+def _chunks(file: IO[bytes], page: TiffPage) -> Iterator[tuple[int, int, int, NDArray[np.uint16]]]:
+    """Yield the top row, left column and first sample of each strip or tile, and its values ``(h, w, samples)``."""
+    tiled = 322 in page.tags
+    width = page.tag(322) if tiled else page.width
+    height = page.tag(323) if tiled else min(page.tag(278, _NO_STRIP_LIMIT), page.height)
+    if not (0 < width < 2**20 and 0 < height < 2**20):
+        raise ValueError(f"strips or tiles of {width} x {height} pixels")
+    offsets, counts = page.tags.get(324 if tiled else 273, ()), page.tags.get(325 if tiled else 279, ())
+    across, down = -(-page.width // width), -(-page.height // height)
+    planes, depth = (page.samples, 1) if page.planar else (1, page.samples)
+    if min(len(offsets), len(counts)) < across * down * planes:
+        raise ValueError(f"{len(offsets)} strips or tiles of {across * down * planes}")
+    for number in range(across * down * planes):
+        plane, place = divmod(number, across * down)
+        if plane >= (3 if page.photometric == RGB else 1):
+            return
+        row, column = (place // across) * height, (place % across) * width
+        rows = height if tiled else min(height, page.height - row)
+        yield row, column, plane, _values(file, page, offsets[number], counts[number], (rows, width, depth))
+
+
+def _values(
+    file: IO[bytes], page: TiffPage, offset: int, count: int, shape: tuple[int, int, int]
+) -> NDArray[np.uint16]:
+    """Return the values of one strip or tile."""
+    rows, width, depth = shape
+    bits = page.bits[0]
+    line = -(-width * depth * bits // 8)
+    file.seek(offset)
+    data = file.read(min(count, 2 * rows * line + 1024))
+    if page.compression != 1:
+        data = zlib.decompressobj().decompress(data, rows * line)
+    if len(data) < rows * line:
+        raise ValueError(f"{len(data):,} bytes of a strip or tile of {rows * line:,}")
+    data = data[: rows * line]
+    values: NDArray[np.uint16]
+    if bits == 16:
+        values = np.frombuffer(data, np.dtype(np.uint16).newbyteorder(page.order)).reshape(shape).astype(np.uint16)
+    else:
+        values = _unpacked(np.frombuffer(data, np.uint8).reshape(rows, line), bits, width * depth).reshape(shape)
+    if page.tag(317, 1) == _HORIZONTAL:
+        values = np.cumsum(values, axis=1, dtype=np.uint16) & (2**bits - 1)
+    return values
+
+
+def _unpacked(lines: NDArray[np.uint8], bits: int, number: int) -> NDArray[np.uint16]:
+    """Return the first ``number`` values of each line of packed bytes, whose first bit is the highest."""
+    values = np.zeros((len(lines), number), np.uint16)
+    starts = np.arange(number) * bits
+    padded = np.pad(lines, ((0, 0), (0, 3)))
+    for row, line in enumerate(padded):
+        first = starts // 8
+        window = line[first].astype(np.uint32) << 16 | line[first + 1].astype(np.uint32) << 8 | line[first + 2]
+        values[row] = (window >> (24 - bits - starts % 8)) & (2**bits - 1)
+    return values
