@@ -41,6 +41,12 @@ class Problem(BaseModel):
     remedy: str | None = None
 
 
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route in OpenAPI: these statuses, and those of every route."""
+    every = (400, 401, 403)  # another host or a malformed request, no token, a page of another origin
+    return {status: {"model": Problem} for status in sorted({*every, *statuses})}
+
+
 class RefusedError(ClipAdaError):
     """A request that is refused.
 

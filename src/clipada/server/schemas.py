@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, create_model
+from pydantic import Field as JsonField
 
 from clipada.inspection.record import COLUMNS, FIELDS, Field
 from clipada.server.errors import Problem
@@ -24,7 +25,9 @@ def _storable(text: str) -> str:
     return text
 
 
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
+_NO_NUL = JsonField(json_schema_extra={"pattern": r"^[^\u0000]*$"})
+
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable), _NO_NUL]
 
 
 def _is_date(time: object) -> object:
@@ -39,7 +42,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([Tt ]|$)", re.ASCII)
 Time = Annotated[datetime, BeforeValidator(_is_date)]
 """A time in ISO 8601; without a zone, of the server's own zone."""
 
-LongText = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_storable)]
+LongText = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_storable), _NO_NUL]
 MapKind = Literal["heat", "values", "channels"]
 ModelName = Annotated[str | None, Query(description="The model to use; required if several are served.")]
 Group = Annotated[

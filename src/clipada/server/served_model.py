@@ -18,6 +18,7 @@ from clipada.history.store import History
 from clipada.inspection import Inspector
 from clipada.runs import CALIBRATION
 from clipada.server.batching import Answer, Batcher, QueuedImage
+from clipada.server.errors import RefusedError
 from clipada.server.metrics import ServerMetrics
 from clipada.server.storage import StorageCheck
 from clipada.types import Verdict
@@ -58,6 +59,18 @@ class ServedModel:
         self._seen = _file_stamp(self._path)
         self._drift: DriftWatch | None = None
         self._drift_unavailable = False
+
+    def require_group(self, group: str | None) -> None:
+        """Check that the calibration knows a group that a caller names: a misspelt one would get other thresholds.
+
+        Raises:
+            RefusedError: The calibration has groups, but not this one (422).
+        """
+        calibration = self.inspector.calibration
+        known = [] if calibration is None else list(calibration.group_sizes)
+        if group is not None and known and group not in known:
+            expected = ", ".join(known)[:1000]
+            raise RefusedError(422, "the calibration has no such group", expected=expected, got=group)
 
     def prepare(self) -> None:
         """Run one forward pass, as the first takes longer than later ones, and read the verdicts stored before."""

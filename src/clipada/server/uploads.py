@@ -16,6 +16,9 @@ from clipada.errors import ImageSizeError
 from clipada.images import read_header
 from clipada.server.errors import RefusedError
 
+IMAGE_TYPES = ("image/bmp", "image/jpeg", "image/png", "image/tiff", "image/webp")
+"""Media types of the images that can be inspected."""
+
 _FORM = "multipart/form-data"
 _RAW = ("image/", "application/octet-stream")
 _REMEDY = "send the image itself: curl -F file=@part.png, or --data-binary @part.png -H 'Content-Type: image/png'"

@@ -13,21 +13,21 @@ from clipada.errors import ImageError
 from clipada.history.store import Entry, VerdictFilter
 from clipada.images import read_header, read_rgb
 from clipada.server.batching import QueuedImage
-from clipada.server.errors import Problem, RefusedError
+from clipada.server.errors import RefusedError, documented
 from clipada.server.pictures import map_png, png
 from clipada.server.routes.inspect import inspect_one
 from clipada.server.schemas import Feedback, MapKind, Page, ShortText, Time, VerdictAnswer
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Served, Service
 
-router = APIRouter(
-    prefix="/v1/verdicts", tags=["verdicts"], responses={status: {"model": Problem} for status in (401, 404, 422)}
-)
+router = APIRouter(prefix="/v1/verdicts", tags=["verdicts"], responses=documented(404, 413, 422, 503))
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="Id of a verdict.")]
-_PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 _SHOWN = frozenset({"image/png", "image/jpeg", "image/webp", "image/bmp"})
 """Kinds of images that every browser displays."""
+
+_IMAGE: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in sorted(_SHOWN)}}}
+_MAP: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}, **documented(404, 422, 429, 503)}
 
 
 @router.get("", response_model=Page)
@@ -65,7 +65,7 @@ def feedback(service: Served, number: Number, word: Feedback) -> Any:
     return verdict(service, number)
 
 
-@router.get("/{number}/image", response_class=Response, responses=_PICTURE)
+@router.get("/{number}/image", response_class=Response, responses=_IMAGE)
 def image(service: Served, number: Number) -> Response:
     """Return the kept image; a TIFF is converted to PNG, which browsers can display."""
     content = _kept(_found(service, number)[0])
@@ -75,7 +75,7 @@ def image(service: Served, number: Number) -> Response:
     return _file(content, kind)
 
 
-@router.get("/{number}/map", response_class=Response, responses=_PICTURE)
+@router.get("/{number}/map", response_class=Response, responses=_MAP)
 async def anomaly_map(
     service: Served,
     number: Number,

@@ -15,30 +15,30 @@ from starlette.concurrency import run_in_threadpool
 from clipada.errors import ClipAdaError
 from clipada.inspection.record import verdict_record
 from clipada.server.batching import Answer, QueuedImage
-from clipada.server.errors import Problem, RefusedError, problem
+from clipada.server.errors import RefusedError, documented, problem
 from clipada.server.pictures import map_png
 from clipada.server.schemas import BatchAnswer, Group, Inspected, MapChoice, MapKind, ModelName, ShortText
 from clipada.server.served_model import ServedModel, display_name
 from clipada.server.service import Served, Service
-from clipada.server.uploads import declared_bytes, pixels_of, read_uploads
+from clipada.server.uploads import IMAGE_TYPES, declared_bytes, pixels_of, read_uploads
 
 INSPECT, BATCH = "/v1/inspect", "/v1/inspect/batch"
 
 router = APIRouter(tags=["inspect"])
 
 _FILE = {"type": "string", "format": "binary"}
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
-}
+_PROBLEMS = documented(404, 408, 413, 415, 422, 429, 503)
 
 
 def _form(properties: dict[str, Any]) -> dict[str, Any]:
-    schema = {"type": "object", "required": list(properties), "properties": properties}
+    schema = {"type": "object", "required": list(properties), "properties": properties, "additionalProperties": False}
     return {"multipart/form-data": {"schema": schema}}
 
 
-_ONE = {"requestBody": {"required": True, "content": _form({"file": _FILE}) | {"image/*": {"schema": _FILE}}}}
-_SEVERAL = {"requestBody": {"required": True, "content": _form({"files": {"type": "array", "items": _FILE}})}}
+_FILES = {"type": "array", "items": _FILE, "minItems": 1}
+_WHOLE = {kind: {"schema": _FILE} for kind in (*IMAGE_TYPES, "application/octet-stream")}
+_ONE = {"requestBody": {"required": True, "content": _form({"file": _FILE}) | _WHOLE}}
+_SEVERAL = {"requestBody": {"required": True, "content": _form({"files": _FILES})}}
 
 
 @router.post(INSPECT, response_model=Inspected, responses=_PROBLEMS, openapi_extra=_ONE)
@@ -52,6 +52,7 @@ async def inspect(
 ) -> Any:
     """Inspect one image: a form with the field `file`, or the image as the whole request."""
     settings, served = service.settings, service.model(model)
+    served.require_group(group)
     with served.batcher.reservation() as slots, service.holding(declared_bytes(request, settings.upload_bytes)):
         (upload,) = await read_uploads(request, "file", 1, settings.upload_seconds)
         pixels = await pixels_of(upload.content, settings.max_pixels)
@@ -68,6 +69,7 @@ async def inspect_batch(
 ) -> Any:
     """Inspect several images: a form with the field `files`, repeated. One result each, in order."""
     settings, served = service.settings, service.model(model)
+    served.require_group(group)
     with served.batcher.reservation() as slots, service.holding(declared_bytes(request, settings.batch_bytes)):
         uploads = await read_uploads(request, "files", settings.batch_images, settings.upload_seconds)
         slots.extend(len(uploads) - 1)

@@ -21,20 +21,20 @@ from clipada.history.rates import Step, rates
 from clipada.inspection import Inspector
 from clipada.report import calibration_summary
 from clipada.runs import CARD
-from clipada.server.errors import Problem, RefusedError
+from clipada.server.errors import RefusedError, documented
 from clipada.server.schemas import ModelAnswer, ModelName, Rates, Ready, Status
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Served, Service
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(tags=["server"])
+router = APIRouter(tags=["server"], responses=documented())
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 CURVE_POINTS = 200
 
 
-@router.get("/healthz", response_model=Ready, responses={503: {"model": Problem}})
+@router.get("/healthz", response_model=Ready, responses=documented(503))
 async def healthz(service: Served) -> Any:
     """Check that the process works; needs no token. On failure, restart it."""
     dead = [name for name, served in service.models.items() if not served.batcher.alive]
@@ -44,7 +44,7 @@ async def healthz(service: Served) -> Any:
     return {"ready": all(served.batcher.ready for served in service.models.values())}
 
 
-@router.get("/readyz", response_model=Ready, responses={503: {"model": Problem}})
+@router.get("/readyz", response_model=Ready, responses=documented(503))
 def readyz(service: Served) -> Any:
     """Check that images are accepted and verdicts can be written to the disk; needs no token."""
     waiting = [name for name, served in service.models.items() if not served.batcher.ready]
@@ -71,7 +71,7 @@ def status(service: Served) -> Any:
     }
 
 
-@router.get("/v1/rates", response_model=Rates, responses={404: {"model": Problem}})
+@router.get("/v1/rates", response_model=Rates, responses=documented(404, 422, 503))
 def rates_over_time(
     service: Served,
     model: ModelName = None,
@@ -95,7 +95,7 @@ async def models(service: Served) -> Any:
     return list(service.models)
 
 
-@router.get("/v1/models/{name}", response_model=ModelAnswer, responses={404: {"model": Problem}})
+@router.get("/v1/models/{name}", response_model=ModelAnswer, responses=documented(404, 422))
 def model(service: Served, name: str) -> Any:
     """Describe a model, its calibration with the false-alarm rate of every threshold, and its card."""
     served = service.model(name)
