@@ -86,6 +86,7 @@ def predict(
             ray=ray,
             history=history,
             sinks=sinks,
+            on_earlier=say,
             on_count=None if bar.disable else lambda total: bar.update(task, total=total),
         )
         with closing(outcomes):

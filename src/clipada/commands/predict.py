@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from threading import Thread
 from typing import Unpack
@@ -36,6 +37,10 @@ OnCount = Callable[[int], None]
 """Receives the number of images, once they are counted."""
 
 
+LOOKED_UP = 500
+"""Number of images that are looked up in the history before they are inspected."""
+
+
 def predict(
     run: Path | str,
     images: Path | str | Iterable[Path | str],
@@ -62,7 +67,7 @@ def predict(
 
     Raises:
         ImageError: A path does not exist, or no image is found.
-        RunError: The run folder is not whole, ``out`` cannot be written to, or what is in it is of another model.
+        RunError: The run folder is incomplete, ``out`` cannot be written to, or what is in it is of another model.
         BackboneError: The backbone is missing or another one.
         CalibrationError: The run's ``calibration.json`` is damaged or of another model.
         ConfigError: A setting is out of range, or a prediction is to be continued without ``out``.
@@ -104,6 +109,7 @@ def predict_outcomes(
     history: HistoryConfig | None = None,
     sinks: SinkConfig | None = None,
     on_count: OnCount | None = None,
+    on_earlier: Callable[[str], object] = lambda _: None,
 ) -> Generator[Outcome]:
     """Inspect images as ``predict`` does; each outcome also has the content of its JSON line.
 
@@ -117,6 +123,7 @@ def predict_outcomes(
         history: The database that verdicts are stored in, which then also watches them for drift; none by default.
         sinks: Receivers of each stored verdict.
         on_count: Called from a thread with the number of images to inspect.
+        on_earlier: Called with a sentence on the place of verdicts that an earlier, for example killed, call has made.
 
     Raises:
         HistoryError: The database cannot be used.
@@ -136,6 +143,8 @@ def predict_outcomes(
         else:
             journal = open_journal(_locked(cluster, settings, resources), settings)
             found = _on_ray(unfinished(sources, journal), run, description, cluster, settings, engine)
+        for sentence in _earlier(sources, journal, recorder, description):
+            on_earlier(sentence)
         if on_count is not None:
             Thread(target=_count, args=(sources, journal, on_count), daemon=True).start()
         return run_job(found, recorder, journal, resources.pop_all())
@@ -187,6 +196,25 @@ def _open_recorder(
     from clipada.history.recorder import Recorder
 
     return resources.enter_context(Recorder(calibration, history, sinks))
+
+
+def _earlier(sources: Sources, journal: Journal | None, recorder: OutcomeRecorder, run: Run) -> Iterator[str]:
+    """Say where verdicts of the images are that were made before: a kill may have lost their lines on the way."""
+    if journal is not None and len(journal):
+        yield (
+            f"{len(journal)} images have a verdict already and are skipped; their lines are in {journal.partial}, "
+            f"which becomes {journal.path.name}"
+        )
+    history = getattr(recorder, "history", None)
+    if history is None:
+        return
+    paths = [source.path for source in islice(sources, LOOKED_UP)]
+    stored = history.count_of(paths, run.model_sha256)
+    if stored:
+        yield (
+            f"{stored} of the first {len(paths)} images have a verdict of this model in {history.place} "
+            "already, for example of a call that was killed: see `clipada history list` and `clipada history export`"
+        )
 
 
 def _calibration(run: Run) -> Calibration | None:

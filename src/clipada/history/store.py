@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select
 
 from clipada.config import HistoryConfig, Word
 from clipada.errors import ConfigError, HistoryError
@@ -163,6 +163,13 @@ class History:
             row = connection.execute(_latest().where(VERDICTS.c.id == verdict_id)).one_or_none()
             record = connection.scalar(select(VERDICTS.c.record).where(VERDICTS.c.id == verdict_id))
             return None if row is None or record is None else (Entry(dict(row._mapping)), record)
+
+    def count_of(self, paths: Sequence[Path], model_sha256: str) -> int:
+        """Count those of some image files, at most a few hundred, that have a verdict of a model."""
+        names = [_storable(str(path)) for path in paths]
+        found = VERDICTS.c.path.in_(names), VERDICTS.c.model_sha256 == model_sha256
+        with self.transaction() as connection:
+            return connection.scalar(select(func.count(VERDICTS.c.path.distinct())).where(*found)) or 0
 
     def entries(self, chosen: VerdictFilter = VerdictFilter(), *, limit: int | None = None) -> Iterator[Entry]:
         """Yield the verdicts that meet the conditions, newest first, at most ``limit``."""
