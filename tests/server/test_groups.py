@@ -28,7 +28,7 @@ def calibration(*groups: str) -> Calibration:
 
 
 @pytest.mark.parametrize(("group", "status"), [("bottle", 200), ("botle", 422), ("Bottle", 422), (None, 200)])
-def test_a_misspelt_group_is_refused(started: Started, engine: StandIn, group: str | None, status: int) -> None:
+def test_a_misspelled_group_is_refused(started: Started, engine: StandIn, group: str | None, status: int) -> None:
     inspector = Inspector(engine, ScoringConfig(sigma=1.0), model=MODEL, calibration=calibration("bottle", "nut"))
     client, query = started(models={"line3": inspector}), {} if group is None else {"group": group}
     single = client.post("/v1/inspect", params=query, files={"file": PART})

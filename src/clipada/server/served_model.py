@@ -61,7 +61,7 @@ class ServedModel:
         self._drift_unavailable = False
 
     def require_group(self, group: str | None) -> None:
-        """Check that the calibration knows a group that a caller names: a misspelt one would get other thresholds.
+        """Check that the calibration knows a group that a caller names: a misspelled one would get other thresholds.
 
         Raises:
             RefusedError: The calibration has groups, but not this one (422).
