@@ -12,7 +12,7 @@ from clipada.config.overrides import asked_config
 from clipada.data import load_dataset
 from clipada.runs import ADAPTER, CARD, CONFIG, PLAN
 from clipada.training.checkpoint import CHECKPOINT
-from clipada.training.recipe import train_model
+from clipada.training.recipe import Recipe
 from clipada.training.resume import TrainingJob, prepare_training
 from clipada.types import Progress
 from command_line import TINY_SETTINGS, Command
@@ -106,7 +106,7 @@ def test_a_kill_before_the_model_card_is_repaired(
     folder = tmp_path / "killed"
     job = prepare_training(parts, folder, tiny_quick(clip_folder))
     assert isinstance(job, TrainingJob)
-    train_model(job, CPU, lambda _: None)
+    Recipe(job, CPU).train()
     assert {CONFIG, ADAPTER, CHECKPOINT, PLAN} <= {path.name for path in folder.iterdir()}
     assert not (folder / CARD).exists()
     adapter = (folder / ADAPTER).read_bytes()
