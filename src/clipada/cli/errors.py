@@ -56,7 +56,7 @@ def explain(error: Exception) -> str | None:
         )
     if isinstance(error, MemoryError) or (isinstance(error, ImportError | OSError) and _NO_MEMORY.search(str(error))):
         return (
-            f"there is not enough memory\n  got: {error or type(error).__name__}\n"
+            f"there is not enough memory\n  got: {str(error) or type(error).__name__}\n"
             f"  remedy: {_REMEDIES[errno.ENOMEM]}, or raise the limit (ulimit -v)"
         )
     found = _OS_ERROR.search(str(error))
