@@ -55,18 +55,21 @@ def build(kind: Any, values: Any, where: str, noun: str = "setting") -> Any:
 
 def build_known(kind: Any, values: Any, where: str, noun: str = "field") -> Any:
     """Build dataclass ``kind`` as ``build`` does, but ignore values that are not fields of it."""
-    if isinstance(values, Mapping):
-        values = {name: value for name, value in values.items() if name in _schema(kind)}
-    return build(kind, values, where, noun)
+    if not isinstance(values, Mapping):
+        return build(kind, values, where, noun)
+    known = _schema(kind)
+    return _built(kind, {name: value for name, value in values.items() if name in known}, where, noun)
 
 
 def checked(value: Any, hint: Any, name: str, noun: str = "setting") -> Any:
     """Return ``value`` as type ``hint``; raise ``ConfigError`` if it is of another type."""
-    origin = get_origin(hint)
+    if type(value) is hint and (hint is not int or _fits(value)):  # most values: records may have millions of lines
+        return value
+    origin = _origin(hint)
     if is_dataclass(hint):
         return build(hint, value, f"{name}.", noun)
     if origin in (Union, types.UnionType):
-        return _one_of(value, get_args(hint), name, noun)
+        return _one_of(value, _args(hint), name, noun)
     if origin is tuple:
         return _tuple(value, hint, name, noun)
     if origin is dict and isinstance(value, dict):
@@ -96,6 +99,16 @@ def parse(text: str, hint: Any, name: str) -> Any:
 
 
 @cache
+def _origin(hint: Any) -> Any:
+    return get_origin(hint)
+
+
+@cache
+def _args(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint)
+
+
+@cache
 def _schema(kind: Any) -> dict[str, tuple[Any, Field[Any]]]:
     """Return type hint and field of each field of a dataclass, by name."""
     hints = get_type_hints(kind)
@@ -116,8 +129,8 @@ def _scalar(value: Any, hint: Any, name: str, noun: str) -> Any:
         return float(value)
     if hint is Path and _is_path(value):
         return Path(value)
-    accepted = value in get_args(hint) if get_origin(hint) is Literal else type(value) is hint and _fits(value)
-    if not (accepted or hint is Any):
+    accepted = value in _args(hint) if _origin(hint) is Literal else hint is Any
+    if not accepted:
         raise _wrong_type(value, hint, name, noun)
     return value
 
@@ -126,13 +139,13 @@ def _one_of(value: Any, hints: tuple[Any, ...], name: str, noun: str) -> Any:
     """Return ``value`` as the type it is already of, else as the first type that is not ``None``."""
     if value is None and type(None) in hints:
         return None
-    own = [hint for hint in hints if hint is type(value)]
-    return checked(value, (own or [hint for hint in hints if hint is not type(None)])[0], name, noun)
+    own = type(value) if type(value) in hints else next(hint for hint in hints if hint is not type(None))
+    return checked(value, own, name, noun)
 
 
 def _tuple(value: Any, hint: Any, name: str, noun: str) -> tuple[Any, ...]:
     """Return a list as a tuple of one type, or of a fixed number of types."""
-    kinds = get_args(hint)
+    kinds = _args(hint)
     endless = kinds[-1] is Ellipsis
     if not isinstance(value, list | tuple) or not (endless or len(value) == len(kinds)):
         raise _wrong_type(value, hint, name, noun)

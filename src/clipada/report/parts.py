@@ -18,6 +18,8 @@ Kind = Literal["good", "anomalous", "inspected"]
 
 _Record = dict[str, Any]
 
+_SHARE = float | None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredPart:
@@ -222,7 +224,7 @@ def _inspected(record: Any) -> ScoredPart:
     """Return the part of a line of ``predict``, with its thresholds."""
     line: _PredictedLine = build_known(_PredictedLine, record, "")
     shares = {
-        distribution.symbol: checked(record.get(name), float | None, name, "field")
+        distribution.symbol: checked(record.get(name), _SHARE, name, "field")
         for name, distribution in DISTRIBUTIONS.items()
         if name != "score"
     }

@@ -62,13 +62,12 @@ class MetricsRecord(MetricsTables):
     passes: tuple[MetricsTables, ...] = ()
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
+def read_metrics(path: Path, remedy: str = "delete it, then run `clipada evaluate` again") -> dict[str, Any]:
     """Read ``metrics.json`` and check it against ``MetricsRecord``.
 
     Raises:
-        RunError: The file is damaged.
+        RunError: The file is damaged (then with ``remedy``).
     """
-    remedy = "delete it, then run `clipada evaluate` again"
     content = read_json(path, remedy)
     try:
         record: MetricsRecord = build_known(MetricsRecord, content, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,12 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from clipada.config import EMBEDDED_BACKBONE, BackboneConfig
+from clipada.config.schema import shown
 from clipada.errors import BackboneError, ConfigError
 from clipada.models.backbones.clip import FrozenClip, Normalization
+
+PREPROCESSOR = "preprocessor_config.json"
+"""File of a checkpoint with the mean and the standard deviation of pixel values."""
 
 HUB_PATIENCE = 5.0
 """Timeout of the hub's first answer, in seconds."""
@@ -133,17 +138,44 @@ def _load(part: str, kind: Any, name: str, **options: Any) -> Any:
 
 
 def _normalization(name: str) -> Normalization:
-    """Read the checkpoint's mean and standard deviation; OpenAI CLIP's if it has none."""
+    """Read the checkpoint's mean and standard deviation; OpenAI CLIP's if it has none.
+
+    Raises:
+        BackboneError: The file is damaged. Other values than the checkpoint's would make worse models.
+    """
+    file = Path(name) / PREPROCESSOR
     for offline in (True,) if Path(name).is_dir() else (True, False):
         try:
             with _quiet():
                 if not offline:
                     _require_hub(name)
                 values, _ = CLIPImageProcessorPil.get_image_processor_dict(name, local_files_only=offline)
-        except OSError:
+        except Exception as error:  # as in ``_load``
+            if file.exists() or not isinstance(error, OSError):
+                raise _damaged(file, "JSON", str(error).partition("\n")[0]) from error
             continue
-        return values.get("image_mean", OPENAI_CLIP_MEAN), values.get("image_std", OPENAI_CLIP_STD)
+        if not isinstance(values, dict):
+            raise _damaged(file, "a JSON object", shown(values))
+        mean, std = values.get("image_mean", OPENAI_CLIP_MEAN), values.get("image_std", OPENAI_CLIP_STD)
+        for field, numbers, least in (("image_mean", mean, -math.inf), ("image_std", std, 0)):
+            if not _are_channels(numbers, least):
+                raise _damaged(file, f"{field} of three numbers" + " above 0" * (least == 0), shown(numbers))
+        return mean, std
     return OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+
+def _are_channels(numbers: object, least: float) -> bool:
+    """Return True if a value is a finite number above ``least`` for each of three channels."""
+    return (
+        isinstance(numbers, list | tuple)
+        and len(numbers) == 3
+        and all(type(number) in (int, float) and least < number and abs(number) < 1e6 for number in numbers)
+    )
+
+
+def _damaged(file: Path, expected: str, got: str) -> BackboneError:
+    """Make the error for a damaged file of a backbone."""
+    return BackboneError(f"{file} is damaged", expected=expected, got=got, remedy="copy the backbone's folder again")
 
 
 def _require_hub(name: str) -> None:

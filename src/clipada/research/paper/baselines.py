@@ -15,11 +15,12 @@ from clipada.config import BaselinesConfig, Config, DraemConfig, ReconstructionC
 from clipada.data import Dataset
 from clipada.devices import find_device, machine
 from clipada.evaluation.evaluate import ScoredImage, evaluate_dataset
-from clipada.files import ensure_folder, read_json, write_json, write_text
+from clipada.files import ensure_folder, write_json, write_text
 from clipada.research.baselines import BaselineEngine, FitContext, baseline_fits
 from clipada.research.paper.experiments import listing_sha256, seeds_of
 from clipada.research.paper.results import MeasuredMethod, categories_of, described_schedule
 from clipada.runs import METRICS
+from clipada.runs.metrics import read_metrics
 from clipada.training.checkpoint import CHECKPOINT, fingerprint
 from clipada.types import Progress, ProgressReport
 
@@ -210,4 +211,4 @@ def baseline_notes(runs: Sequence[BaselineRun]) -> list[str]:
 
 
 def _result(run: BaselineRun) -> Mapping[str, Any]:
-    return read_json(run.folder / METRICS, "delete it, then run `clipada reproduce` again")
+    return read_metrics(run.folder / METRICS, "delete it, then run `clipada reproduce` again")

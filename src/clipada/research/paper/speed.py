@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from clipada.config.schema import build, require
 from clipada.devices import find_device, machine
+from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, write_json
 from clipada.inspection import Inspector
 from clipada.runs import Run
+from clipada.runs.records import damaged
 from clipada.types import Engine
 
 SPEED = "speed.json"
@@ -63,13 +67,27 @@ def run_speed(run: Run, device: str, backbone: str) -> Speed:
     """
     path, where = run.folder / SPEED, machine(find_device(device).type)
     if path.exists():
-        values = read_json(path, "delete it, to measure again")
-        if values.get("machine") == where:
-            return Speed(**(values | {"rates": {int(size): rate for size, rate in values["rates"].items()}}))
+        remedy = "delete it, to measure again"
+        content = read_json(path, remedy)
+        if content.get("machine") == where:
+            return _saved(path, content, remedy)
     inspector = Inspector.load(run, backbone=backbone, engine="torch", device=device, calibrated=False)
     speed = Speed(rates=measure_rates(inspector.engine), machine=where, engine=inspector.engine_name)
     write_json(path, asdict(speed))
     return speed
+
+
+def _saved(path: Path, content: dict[str, Any], remedy: str) -> Speed:
+    """Return the speed that the content of a file is of; raise ``RunError`` if it is damaged."""
+    try:
+        speed: Speed = build(Speed, content, "", "field")
+        rates = {int(size): rate for size, rate in speed.rates.items()}
+        require(bool(rates), "rates", "a batch size or more", rates, "field")
+        return replace(speed, rates=rates)
+    except ConfigError as error:
+        raise damaged(path, error, remedy) from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged", got=f"field rates: {error}", remedy=remedy) from error
 
 
 def measure_rates(engine: Engine) -> dict[int, float]:
