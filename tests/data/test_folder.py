@@ -22,6 +22,7 @@ def test_good_parts_alone_are_all_trained_on(plant, good):
     assert dataset.describe()[1:] == (
         "data: 10 train / 0 normal + 0 anomalous test",
         f"data: left out: 1 images beside the folder {good}",
+        "not used: 1 images in . (1)",
     )
 
 
@@ -74,9 +75,10 @@ def test_several_products_and_folders_of_no_meaning(plant):
         "bolt: 1 train / 1 normal + 1 anomalous test",
         "bolt: 1 anomalous image without a mask",
         "bolt: 1 of 2 good images held out for the test, chosen by name",
-        "bolt: left out: folder old, which is none of anomalous, good, masks, normal",
+        "bolt: left out: folder old, which has no name of good or defective parts or masks",
         "nut: 1 train / 0 normal + 0 anomalous test",
         "left out: docs, which has no images directly inside or in good",
+        "not used: 1 images in bolt/old (1)",
     )
 
 

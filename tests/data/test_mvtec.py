@@ -71,6 +71,8 @@ def test_missing_and_stray_masks_and_folders_are_said(mvtec, plant):
         "bottle: left out: train/bad, as only train/good is trained on",
         "cable: 1 train / 0 normal + 1 anomalous test",
         "left out: x, which has no train/good or test",
+        "not used: 4 images in bottle/ground_truth/crack (1), bottle/ground_truth/gone (1), "
+        "bottle/ground_truth/good (1), bottle/train/bad (1)",
     )
     assert [s.mask for s in dataset.samples if s.path.name == "001.png" and s.anomalous] == [None]
 

@@ -1,30 +1,35 @@
 """Plain folder layout: images of good parts and, optionally, ``anomalous`` ones with their ``masks``.
 
-A product is a folder with images directly inside or in ``good`` or ``normal``. ``root`` is one product or a folder of
-products.
+A product is a folder with images directly inside or in a folder with a name of good parts, e.g. ``good`` or ``OK``.
+``root`` is one product or a folder of products.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from clipada.data.categories import category_folders, read_categories
 from clipada.data.dataset import Dataset, Note
-from clipada.data.listing import folder_name, images_below, images_in, pair_masks, subfolders
+from clipada.data.listing import (
+    folder_name,
+    images_below,
+    images_by_place,
+    images_in,
+    pair_masks,
+    split_masks,
+    subfolders,
+)
+from clipada.data.names import BAD, GOOD, MASKS, SPLITS, is_good, plain
 from clipada.errors import DatasetError
 from clipada.types import Sample
 
 HELD_OUT = 0.2
 """Share of a product's good images that become normal test images if there are anomalous ones."""
 
-_GOOD = ("good", "normal")
-_ANOMALOUS = "anomalous"
-_MASKS = "masks"
-_KNOWN = frozenset({*_GOOD, _ANOMALOUS, _MASKS})
+_KNOWN = GOOD | BAD | MASKS
 
 
 def is_folder(root: Path) -> bool:
@@ -38,22 +43,49 @@ def read_folder(root: Path) -> Dataset:
     Raises:
         DatasetError: Masks are ambiguous, or a folder of anomalous images is called good.
     """
+    for folder in category_folders(root, _is_product):
+        _require_product(root, folder)
     return read_categories(root, "folder", _is_product, _product, "no images directly inside or in good")
 
 
 def _is_product(folder: Path) -> bool:
-    return any((folder / name).is_dir() for name in (*_GOOD, _ANOMALOUS)) or bool(images_in(folder))
+    return bool(_named(folder, GOOD | BAD)) or bool(images_in(folder))
+
+
+def _named(folder: Path, names: Collection[str]) -> list[Path]:
+    """Return the subfolders that have one of some names."""
+    return [found for found in subfolders(folder) if plain(found.name) in names]
+
+
+def _require_product(root: Path, folder: Path) -> None:
+    """Raise ``DatasetError`` for a folder that holds masks among good parts, or a split without names of good parts."""
+    if folder != root and plain(folder.name) in SPLITS:
+        got = f"the folder {folder.name} with {len(images_in(folder))} images directly inside"
+    elif not _named(folder, GOOD) and (masks := split_masks(images_in(folder))[1]):
+        got = f"{len(masks)} masks beside images in {folder}, e.g. {masks[0].name}"
+    else:
+        return
+    raise DatasetError(
+        f"good and defective parts cannot be told apart in {root}",
+        expected="folders of good parts (good, ok, normal) and of defective ones (anomalous, bad, ng)",
+        got=got,
+        remedy="move good parts to good, defective ones to anomalous, and masks to masks",
+    )
 
 
 def _product(folder: Path, notes: list[Note]) -> Iterator[Sample]:
     """Yield the samples of one product; add to ``notes`` the files left out and the decisions made."""
     name = folder_name(folder)
     remarks: list[str] = []
+    masks = _named(folder, MASKS)
+    kinds = {plain(found.name) for each in masks for found in subfolders(each)} - _KNOWN
     good = _good_images(folder, remarks)
     anomalous = list(_anomalous(folder, name, remarks))
+    for kind in _named(folder, kinds):
+        anomalous += _defective(kind, [each / kind.name for each in masks], name, kind.name, remarks)
     held_out = _held_out(folder, good, remarks) if anomalous else set()
-    others = [found.name for found in subfolders(folder) if found.name not in _KNOWN]
-    remarks += [f"left out: folder {other}, which is none of {', '.join(sorted(_KNOWN))}" for other in others]
+    others = [found.name for found in subfolders(folder) if plain(found.name) not in _KNOWN | kinds]
+    remarks += [f"left out: folder {other}, which has no name of good or defective parts or masks" for other in others]
     notes += [Note(text=text, category=name) for text in remarks]
     yield from (Sample(path=path, category=name, split="train") for path in good if path not in held_out)
     yield from (Sample(path=path, category=name, split="test") for path in good if path in held_out)
@@ -61,9 +93,9 @@ def _product(folder: Path, notes: list[Note]) -> Iterator[Sample]:
 
 
 def _good_images(folder: Path, remarks: list[str]) -> list[Path]:
-    """Return the images of good parts: those in ``good`` and ``normal`` if these exist, else those directly inside."""
+    """Return the images of good parts: those in folders of such a name if these exist, else those directly inside."""
     direct = images_in(folder)
-    named = [folder / name for name in _GOOD if (folder / name).is_dir()]
+    named = _named(folder, GOOD)
     if not named:
         return direct
     if direct:
@@ -73,31 +105,35 @@ def _good_images(folder: Path, remarks: list[str]) -> list[Path]:
 
 def _anomalous(folder: Path, category: str, remarks: list[str]) -> Iterator[Sample]:
     """Yield the anomalous images with their masks; a subfolder is named after its kind of defect."""
-    images, masks = _by_place(folder / _ANOMALOUS), _by_place(folder / _MASKS)
-    strays = 0
-    for place in sorted(images.keys() | masks.keys()):
-        defect = place.parts[0] if place.parts else _ANOMALOUS
-        if defect == "good":
+    masks = _named(folder, MASKS)
+    for bad in _named(folder, BAD):
+        wrong = next((found for found in subfolders(bad) if is_good(found.name)), None)
+        if wrong is not None:
             raise DatasetError(
-                f"anomalous images called good in {folder / _ANOMALOUS}",
+                f"anomalous images called good in {bad}",
                 expected="folders named after kinds of defects",
-                got="good",
+                got=wrong.name,
                 remedy=f"move good parts to {folder / 'good'}",
             )
-        paired, unused = pair_masks(images[place], masks[place])
+        own = [each / bad.name for each in masks if (each / bad.name).is_dir()]
+        yield from _defective(bad, own or masks, category, None, remarks)
+
+
+def _defective(
+    folder: Path, mask_folders: Sequence[Path], category: str, defect: str | None, remarks: list[str]
+) -> Iterator[Sample]:
+    """Yield the images of one folder of defective parts; without ``defect``, subfolders are kinds of defects."""
+    images, masks = images_by_place(folder), images_by_place(mask_folders[0]) if mask_folders else {}
+    strays = 0
+    for place in sorted(images.keys() | masks.keys()):
+        photos, beside = split_masks(images[place])
+        paired, unused = pair_masks(photos, [*masks.get(place, []), *beside])
         strays += len(unused)
-        for path in images[place]:
-            yield Sample(path=path, category=category, split="test", defect=defect, mask=paired.get(path))
+        kind = defect or (place.parts[0] if place.parts else folder.name)
+        for path in photos:
+            yield Sample(path=path, category=category, split="test", defect=kind, mask=paired.get(path))
     if strays:
         remarks.append(f"left out: {strays} masks that belong to no image")
-
-
-def _by_place(folder: Path) -> defaultdict[Path, list[Path]]:
-    """Group the images below ``folder`` by their parent folder relative to it; none if it does not exist."""
-    places: defaultdict[Path, list[Path]] = defaultdict(list)
-    for path in images_below(folder) if folder.is_dir() else []:
-        places[path.parent.relative_to(folder)].append(path)
-    return places
 
 
 def _held_out(folder: Path, good: Sequence[Path], remarks: list[str]) -> set[Path]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from clipada.data.dataset import Dataset, Layout
+from clipada.data.dataset import Dataset, Layout, Note
 from clipada.data.folder import is_folder, read_folder
-from clipada.data.listing import describe_contents
+from clipada.data.listing import describe_contents, image_folders
 from clipada.data.mvtec import is_mvtec, read_mvtec
 from clipada.data.visa import is_visa, read_visa
-from clipada.errors import DatasetError
+from clipada.errors import DatasetError, ImageError
 
 
 class _Reader(NamedTuple):
@@ -53,7 +54,26 @@ def load_dataset(
     dataset = next((found for found in (reader.read(root) for reader in fitting) if found.samples), None)
     if dataset is None:
         raise _not_a_dataset(root, layout)
+    dataset = replace(dataset, notes=(*dataset.notes, *_left_out(dataset)))
     return dataset if categories is None else dataset.select(categories)
+
+
+def _left_out(dataset: Dataset) -> list[Note]:
+    """Return a note that counts the images below the data set's folder that are no part of it, by folder."""
+    used = {str(path) for sample in dataset.samples for path in (sample.path, sample.mask) if path is not None}
+    unused: dict[Path, int] = {}
+    try:
+        for where, names in image_folders(dataset.root):
+            folder = Path(where)
+            prefix = str(folder / "x")[:-1]
+            if count := sum(prefix + name not in used for name in names):
+                unused[folder.relative_to(dataset.root)] = count
+    except ImageError:
+        return [Note(text="not counted: images that are not used, as a folder cannot be listed")]
+    places = [f"{place} ({count:,})" for place, count in unused.items()]
+    total = sum(unused.values())
+    more = f", and {len(places) - 6:,} more folders" if len(places) > 6 else ""
+    return [Note(text=f"not used: {total:,} images in {', '.join(places[:6])}{more}")] if total else []
 
 
 def _not_a_dataset(root: Path, layout: str) -> DatasetError:

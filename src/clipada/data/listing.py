@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from clipada.data.names import mask_owner, plain
 from clipada.errors import DatasetError, ImageError
 
-_MASK_ENDINGS = ("_mask", "_gt")
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".webp"})
 """File name endings, in lower case, that mark an image in a folder."""
+
+log = logging.getLogger(__name__)
+
+_warned_of: set[Path] = set()
+_SHOWN = 4
+
+UNREAD_SUFFIXES = frozenset(
+    {".gif", ".jp2", ".j2k", ".jpx", ".pgm", ".ppm", ".pnm", ".pbm", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+    | {".orf", ".rw2", ".heic", ".heif", ".avif", ".jxl", ".exr", ".hdr", ".tga", ".fits", ".dcm", ".psd", ".npy"}
+)
+"""File name endings, in lower case, of images that are not read; such files are named and counted."""
+
+_PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe"})
 
 
 def is_image(path: Path | str) -> bool:
@@ -69,14 +82,40 @@ def image_folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder from ``folder`` downward with the names of the image files directly inside.
 
     A folder comes before its subfolders; all are sorted by name. Hidden files and folders are skipped, and links to
-    folders are not followed. Folders are listed lazily, one at a time.
+    folders are not followed. Folders are listed lazily, one at a time. After the last one, a warning names and counts
+    images of kinds that are not read.
 
     Raises:
         ImageError: A folder cannot be listed.
     """
+    unread: list[str] = []
+    count = 0
     for where, folders, files in os.walk(folder, onerror=_cannot_list):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        others = sorted(name for name in files if _is_unread(name))
+        unread += others[: _SHOWN - len(unread)]
+        count += len(others)
         yield where, sorted(name for name in files if not name.startswith(".") and is_image(name))
+    if count:
+        _warn_of_unread(folder, unread, count)
+
+
+def _is_unread(name: str) -> bool:
+    """Return True for the name of an image of a kind that is not read."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in UNREAD_SUFFIXES  # noqa: PTH122
+
+
+def _warn_of_unread(folder: Path, names: Sequence[str], count: int) -> None:
+    """Warn, once per process and folder, that files below ``folder`` are images of kinds that are not read."""
+    if not any(parent in _warned_of for parent in (folder, *folder.parents)):
+        _warned_of.add(folder)
+        log.warning(
+            "left out of %s: %d files of kinds that are not read: %s%s\n  remedy: save them as PNG",
+            folder,
+            count,
+            ", ".join(names),
+            ", ..." if count > len(names) else "",
+        )
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -87,6 +126,29 @@ def subfolders(folder: Path) -> list[Path]:
 def images_in(folder: Path) -> list[Path]:
     """List the image files directly inside, sorted, without hidden ones; none if ``folder`` does not exist."""
     return [path for path in _entries(folder, folders=False) if is_image(path)]
+
+
+def images_by_place(folder: Path) -> defaultdict[Path, list[Path]]:
+    """Group the images below ``folder`` by their parent folder relative to it; none if it does not exist."""
+    places: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path in images_below(folder) if folder.is_dir() else []:
+        places[path.parent.relative_to(folder)].append(path)
+    return places
+
+
+def split_masks(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Split the image files of one folder into images and masks that are beside them.
+
+    A mask is named after its image (``000_GT.png`` beside ``000.png``), or has its name and another suffix, if that
+    holds for every image of the folder (``000.png`` beside ``000.jpg``, as in Real-IAD).
+    """
+    stems = {plain(path.stem) for path in files}
+    masks = {path for path in files if mask_owner(path.stem) in stems}
+    if not masks and len(files) == 2 * len(stems):
+        photos = {path for path in files if path.suffix.lower() in _PHOTO_SUFFIXES}
+        if {plain(path.stem) for path in photos} == stems and len(photos) == len(stems):
+            masks = set(files) - photos
+    return [path for path in files if path not in masks], [path for path in files if path in masks]
 
 
 def pair_masks(images: Sequence[Path], masks: Iterable[Path]) -> tuple[dict[Path, Path], list[Path]]:
@@ -100,11 +162,11 @@ def pair_masks(images: Sequence[Path], masks: Iterable[Path]) -> tuple[dict[Path
     """
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for image in images:
-        by_stem[image.stem].append(image)
+        by_stem[plain(image.stem)].append(image)
     paired: dict[Path, Path] = {}
     strays = []
     for mask in masks:
-        owners = by_stem.get(mask.stem) or by_stem.get(_without_ending(mask.stem), [])
+        owners = by_stem.get(plain(mask.stem)) or by_stem.get(mask_owner(mask.stem) or "", [])
         if not owners:
             strays.append(mask)
         elif len(owners) > 1 or owners[0] in paired:
@@ -138,12 +200,6 @@ def _entries(folder: Path, *, folders: bool) -> list[Path]:
     except OSError as error:
         raise DatasetError(f"cannot list folder {folder}", expected="a folder", got=error.strerror) from error
     return [folder / name for name in names]
-
-
-def _without_ending(stem: str) -> str:
-    """Return the stem of the image that a mask belongs to."""
-    ending = next((ending for ending in _MASK_ENDINGS if stem.endswith(ending)), "")
-    return stem.removesuffix(ending)
 
 
 def _ambiguous(images: Sequence[Path], masks: Sequence[Path]) -> DatasetError:

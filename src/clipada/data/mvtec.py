@@ -5,15 +5,17 @@ Many data sets are available in this layout, VisA too; ``root`` may also be a si
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clipada.data.categories import category_folders, read_categories
 from clipada.data.dataset import Dataset, Note
-from clipada.data.listing import folder_name, images_in, pair_masks, subfolders
+from clipada.data.listing import folder_name, images_by_place, pair_masks, split_masks, subfolders
+from clipada.data.names import MASKS, is_good, plain
 from clipada.types import Sample
 
-GOOD = "good"
+_TESTS = ("test", "test_public")
 
 
 def is_mvtec(root: Path) -> bool:
@@ -27,29 +29,65 @@ def read_mvtec(root: Path) -> Dataset:
 
 
 def _is_category(folder: Path) -> bool:
-    return (folder / "train" / GOOD).is_dir() or bool(subfolders(folder / "test"))
+    return any(is_good(found.name) for found in subfolders(folder / "train")) or bool(_tested(folder))
+
+
+def _tested(folder: Path) -> list[Path]:
+    """Return the folders of test images, one for each kind of defect or for good parts."""
+    found = [each for name in _TESTS for each in subfolders(folder / name)]
+    return [each for each in found if plain(each.name) not in MASKS]
+
+
+def _masks(folder: Path) -> dict[str, list[Path]]:
+    """Return the folders of masks of each kind of defect, in the category's folder or beside the test images."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for parent in (folder, *(folder / name for name in _TESTS)):
+        for masks in subfolders(parent):
+            if plain(masks.name) in MASKS:
+                for each in subfolders(masks):
+                    found[plain(each.name)].append(each)
+    return found
 
 
 def _category(folder: Path, notes: list[Note]) -> Iterator[Sample]:
     """Yield the samples of one category; add to ``notes`` the files left out."""
     name = folder_name(folder)
-    for path in images_in(folder / "train" / GOOD):
+    trained, tested, masked = subfolders(folder / "train"), _tested(folder), _masks(folder)
+    for path in _good_images(trained):
         yield Sample(path=path, category=name, split="train")
-    for path in images_in(folder / "test" / GOOD):
+    for path in _good_images(tested):
         yield Sample(path=path, category=name, split="test")
-    tested = {found.name for found in subfolders(folder / "test")} - {GOOD}
-    masked = {found.name for found in subfolders(folder / "ground_truth")} - {GOOD}
     strays = 0
-    for defect in sorted(tested | masked):
-        images = images_in(folder / "test" / defect)
-        masks, unused = pair_masks(images, images_in(folder / "ground_truth" / defect))
-        strays += len(unused)
-        for path in images:
-            yield Sample(path=path, category=name, split="test", defect=defect, mask=masks.get(path))
+    for defect in sorted({plain(each.name) for each in tested} | set(masked)):
+        if is_good(defect):
+            continue
+        images, masks = _by_place([each for each in tested if plain(each.name) == defect]), _by_place(masked[defect])
+        for place in sorted(images.keys() | masks.keys()):
+            photos, beside = split_masks(images[place])
+            paired, unused = pair_masks(photos, [*masks[place], *beside])
+            strays += len(unused)
+            for path in photos:
+                kind = path.parents[len(place.parts)].name
+                yield Sample(path=path, category=name, split="test", defect=kind, mask=paired.get(path))
     if strays:
         notes.append(Note(text=f"left out: {strays} masks that belong to no image", category=name))
     notes += [
         Note(text=f"left out: train/{other.name}, as only train/good is trained on", category=name)
-        for other in subfolders(folder / "train")
-        if other.name != GOOD
+        for other in trained
+        if not is_good(other.name)
     ]
+
+
+def _good_images(folders: Sequence[Path]) -> list[Path]:
+    """Return the images below the folders of good parts, without masks beside them."""
+    places = _by_place([each for each in folders if is_good(each.name)])
+    return [path for place in sorted(places) for path in split_masks(places[place])[0]]
+
+
+def _by_place(folders: Sequence[Path]) -> defaultdict[Path, list[Path]]:
+    """Group the images below some folders by their place below them."""
+    places: defaultdict[Path, list[Path]] = defaultdict(list)
+    for folder in folders:
+        for place, images in images_by_place(folder).items():
+            places[place] += images
+    return places

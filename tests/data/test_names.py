@@ -1,0 +1,123 @@
+"""Data sets in the layouts and with the names that other tools and other lines use."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+
+import pytest
+
+from clipada.data import load_dataset
+from clipada.data.listing import find_images
+from clipada.data.names import is_good, mask_owner
+from clipada.errors import DatasetError
+
+
+def counts(dataset) -> tuple[int, int, int, int]:
+    """Training images, normal and anomalous test images, and masks."""
+    anomalous = [sample for sample in dataset.test if sample.anomalous]
+    masks = sum(sample.mask is not None for sample in anomalous)
+    return len(dataset.train), len(dataset.test) - len(anomalous), len(anomalous), masks
+
+
+@pytest.mark.parametrize("good", ["good", "ok", "OK", "Good", "normal", "Normal"])
+@pytest.mark.parametrize("bad", ["NG", "ko", "Bad", "crack", "Defect"])
+@pytest.mark.parametrize("ending", ["", "_mask", "_GT", "_gt", "-mask", "_label", "_mask_0"])
+def test_names_of_good_and_bad_parts_and_of_masks(plant, good, bad, ending):
+    root = plant(
+        f"part/train/{good}/0.png",
+        f"part/train/{good}/week2/0.png",
+        f"part/test/{good}/cam1/1.png",
+        f"part/test/{bad}/2.png",
+        f"part/test/{bad}/cam1/2.png",
+        f"part/ground_truth/{bad}/2{ending}.png",
+        f"part/ground_truth/{bad}/cam1/2{ending}.png",
+    )
+    dataset = load_dataset(root)
+    assert counts(dataset) == (2, 1, 2, 2)
+    assert {sample.defect for sample in dataset.test} == {"good", bad}
+    assert all(sample.mask.parent.name == sample.path.parent.name for sample in dataset.test if sample.mask)
+
+
+def test_btad_and_mvtec_ad_2(plant):
+    root = plant(
+        "01/train/ok/0.bmp", "01/test/ok/1.bmp", "01/test/ko/2.bmp", "01/ground_truth/ko/2.png",
+        "can/train/good/0.png", "can/validation/good/1.png", "can/test_public/good/2.png",
+        "can/test_public/bad/3.png", "can/test_public/ground_truth/bad/3_mask.png", "can/test_private/4.png",
+    )  # fmt: skip
+    dataset = load_dataset(root)
+    assert counts(dataset.of("01")) == (1, 1, 1, 1)
+    assert counts(dataset.of("can")) == (1, 1, 1, 1)
+    assert dataset.describe()[-1] == "not used: 2 images in can/test_private (1), can/validation/good (1)"
+
+
+def test_real_iad_and_ok_beside_ng(plant):
+    names = [f"S{number:04}/nut_{number:04}" for number in range(3)]
+    root = plant(
+        *(f"nut/OK/{name}_OK_C1.jpg" for name in names),
+        *(f"nut/NG/AK/{name}_NG_C1{suffix}" for name in names for suffix in (".jpg", ".png")),
+    )
+    dataset = load_dataset(root)
+    assert counts(dataset) == (2, 1, 3, 3)
+    assert {sample.path.suffix for sample in dataset.samples} == {".jpg"}
+    assert {sample.defect for sample in dataset.test} == {"good", "AK"}
+
+
+def test_defects_beside_good_and_their_masks_by_name(plant):
+    dataset = load_dataset(plant("good/0.jpg", "good/1.jpg", "crack/2.jpg", "mask/crack/2.jpg", "old/3.jpg"))
+    assert counts(dataset) == (1, 1, 1, 1)
+    assert [sample.defect for sample in dataset.test] == ["good", "crack"]
+    assert dataset.describe()[-1] == "not used: 1 images in old (1)"
+
+
+@pytest.mark.parametrize("ending", ["_mask", "_GT", "_label"])
+def test_masks_beside_images_are_no_images(plant, ending):
+    root = plant("a/train/good/0.png", "a/test/good/1.png", "a/test/cut/2.png", f"a/test/cut/2{ending}.png")
+    assert counts(load_dataset(root)) == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "got"),
+    [
+        (("train/1.png", "train/1_GT.png", "test/2.png", "test/2_GT.png"), "the folder test with 2 images directly"),
+        (("train/1.png", "test/2.png"), "the folder test with 1 images directly"),
+        (("kos01/Part0.jpg", "kos01/Part0_label.bmp"), "1 masks beside images in .*kos01, e.g. Part0_label.bmp"),
+        (("0.png", "0_mask.png"), "1 masks beside images in .*, e.g. 0_mask.png"),
+    ],
+)
+def test_good_and_defective_parts_in_one_folder_are_refused(plant, names, got):
+    with pytest.raises(DatasetError, match=f"cannot be told apart.*\n  expected: .*\n  got: {got}"):
+        load_dataset(plant(*names))
+
+
+def test_several_masks_of_one_image_are_counted_not_passed_over(plant):
+    root = plant("a/train/good/0.png", "a/test/bent/1.png", *(f"a/ground_truth/bent/1/00{i}.png" for i in range(2)))
+    described = load_dataset(root).describe()
+    assert "a: 1 anomalous image without a mask" in described
+    assert "a: left out: 2 masks that belong to no image" in described
+    assert described[-1] == "not used: 2 images in a/ground_truth/bent/1 (2)"
+
+
+def test_decomposed_names_belong_to_composed_ones(plant):
+    name = "größe"
+    mask = unicodedata.normalize("NFD", name)
+    root = plant("a/train/good/0.png", f"a/test/cut/{name}.png", f"a/ground_truth/cut/{mask}_mask.png")
+    assert counts(load_dataset(root)) == (1, 0, 1, 1)
+
+
+def test_images_that_are_not_read_are_named_and_counted(plant, caplog):
+    root = plant("good/0.png", "good/1.jfif", "good/2.gif", "good/3.PGM", "good/4.jp2", "good/notes.txt", "5.raw")
+    with caplog.at_level(logging.WARNING, "clipada"):
+        assert [path.name for path in find_images([root])] == ["0.png", "1.jfif"]
+        find_images([root])
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"left out of {root}: 4 files of kinds that are not read: 5.raw, 2.gif, 3.PGM, 4.jp2\n")
+
+
+def test_names():
+    assert is_good("OK")
+    assert not is_good("NG")
+    assert (mask_owner("000_GT"), mask_owner("a-mask"), mask_owner("1_mask_0"), mask_owner("000")) == (
+        "000", "a", "1", None,
+    )  # fmt: skip
+    assert mask_owner("_mask") is None
