@@ -6,6 +6,7 @@ Settings of single components are in ``clipada.config``. All other modules are i
 
 from contextlib import suppress
 from importlib import import_module
+from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from clipada import errors
@@ -162,7 +163,7 @@ def __getattr__(name: str) -> Any:
 
 def _resolve_annotations(found: Any) -> None:
     """Replace the text of a class's annotations by types, while its module says where their names are defined."""
-    own = found.__dict__.get("__annotations__", {}) if isinstance(found, type) else {}
+    own = get_annotations(found) if isinstance(found, type) else {}
     if any(isinstance(annotation, str) for annotation in own.values()):
         with suppress(NameError):  # a type that only type checkers import
             resolved = get_type_hints(found, include_extras=True)

@@ -100,7 +100,7 @@ class ModelConfig:
     """Space of that product: the CLIP-normalized input, or pixel values (0..1) before the normalization."""
 
     detach_attention: bool = False
-    """True to cut the gradient from a refinement pass into the map that weights the image. The paper trains end to end."""
+    """True to cut the gradient from a refinement pass into the map before it. The paper trains end to end."""
 
     prototypes: int = 0
     """Number of typical patches of normal images in the model's memory. Patches far from all of them count as more
@@ -218,7 +218,7 @@ class Config:
         return plain
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """Return the settings that determine the adapter, by dotted name; backbone path and checkpoint interval do not."""
+        """Return the settings that determine the adapter, by dotted name: not backbone path and checkpoint interval."""
         free = ("backbone.name", "training.checkpoint_seconds")
         settings = {name: self.value(name) for name in setting_names() if name not in free}
         return settings | {"backbone.block": self.backbone.patch_block}

@@ -28,8 +28,8 @@ class GraphEngine:
 
     A refinement can be shortened in two ways, both off by default:
 
-    - ``inactive_below`` (``--shortcut``): only active patches are query tokens; inactive patches keep the keys, values and
-      maps of another pass. This is close to the full pass because an inactive patch's input hardly changes: with
+    - ``inactive_below`` (``--shortcut``): only active patches are query tokens; inactive patches keep keys, values
+      and maps of another pass. This is close to the full pass because an inactive patch's input hardly changes: with
       residual attention, ``X (1 + A)``, it is nearly the image, as in the coarse pass; with the product, ``X A``, it is
       nearly black, as in a pass over a blank image, which is the same for all images and is computed once.
     - ``end_below`` (``--cascade``): an image whose coarse map stays below this value everywhere has no active patch.
@@ -39,8 +39,8 @@ class GraphEngine:
         shape: Its sizes.
         attention: Combination of a map with the image.
         streams: Number of parts of a batch that run in parallel.
-        inactive_below: A patch is inactive if the attention of all its pixels is below this value, 0..1; at 0 all patches
-            are active. The name is that of the field in ``export.json``.
+        inactive_below: A patch is inactive if the attention of all its pixels is below this value, 0..1; at 0 all
+            patches are active. ``export.json`` has it as ``cold_below``.
         end_below: An image is not refined if its coarse map is below this value, 0..1, everywhere; at 0 all images
             are refined.
     """
