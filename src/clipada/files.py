@@ -90,7 +90,7 @@ def fitting_name(name: str, ending: str = "") -> str:
 def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading if it is a regular file; opening never waits, also if it is replaced in between.
 
-    A FIFO without a writer would block for ever, and a device can deliver bytes without an end.
+    A FIFO without a writer would block forever, and a device can deliver bytes without an end.
 
     Raises:
         OSError: It cannot be opened, or is no regular file; the error then says what it is.

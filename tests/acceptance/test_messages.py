@@ -154,7 +154,7 @@ def test_images_and_run_swapped(clipada: Command, finished_run: Path, parts: Pat
 
 
 @pytest.mark.parametrize("name", ["nanno", "Nano", "nan"])
-def test_the_name_of_the_embedded_backbone_misspelt(train: Command, parts: Path, tmp_path: Path, name: str) -> None:
+def test_the_name_of_the_embedded_backbone_misspelled(train: Command, parts: Path, tmp_path: Path, name: str) -> None:
     from clipada.cli.options import _known_backbone
     from clipada.errors import BackboneError
 
@@ -179,7 +179,7 @@ def test_the_name_of_the_embedded_backbone_misspelt(train: Command, parts: Path,
         ("modell.attention", "model.attention"),
     ],
 )
-def test_settings_misspelt(train: Command, parts: Path, setting: str, meant: str) -> None:
+def test_settings_misspelled(train: Command, parts: Path, setting: str, meant: str) -> None:
     train(parts, "--set", f"{setting}=2").refused(f"no setting '{setting}'", f"did you mean {meant}?")
 
 

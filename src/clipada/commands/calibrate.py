@@ -81,7 +81,7 @@ def calibrate(
     Raises:
         CalibrationError: There are too few images for the guarantee, or only rejected ones.
         ImageError: A path does not exist, or no image is found.
-        RunError: The run folder is not whole.
+        RunError: The run folder is incomplete.
         BackboneError: The backbone is missing or another one.
     """
     settings = settings or CalibrationConfig()

@@ -41,7 +41,7 @@ def evaluate(
 
     Raises:
         DatasetError: There is no usable test image.
-        RunError: The run folder is not whole, cannot be written to, or is written to by another program.
+        RunError: The run folder is incomplete, cannot be written to, or is written to by another program.
         BackboneError: The backbone is missing or another one.
     """
     description = read_run(Path(run))

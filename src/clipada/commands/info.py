@@ -14,6 +14,6 @@ def info(run: Path | str) -> dict[str, str]:
     """Describe a run as names and values: settings, backbone, training, metrics.
 
     Raises:
-        RunError: The run folder is not whole.
+        RunError: The run folder is incomplete.
     """
     return run_summary(read_run(Path(run)))

@@ -49,7 +49,7 @@ def report_run(
         Where the report is, and the parts that could not be shown.
 
     Raises:
-        RunError: The run folder is not whole, or was not evaluated.
+        RunError: The run folder is incomplete, or was not evaluated.
         ClipAdaError: The verdicts, or the scores kept by ``evaluate``, cannot be read.
         BackboneError: The backbone is missing or another one.
     """

@@ -39,7 +39,7 @@ def find_run(run: Path | str | Run, revision: str | None = None) -> Run:
         revision: A branch, a tag or a commit on the hub; the newest by default.
 
     Raises:
-        RunError: There is no such run, or it is not whole.
+        RunError: There is no such run, or it is incomplete.
     """
     if isinstance(run, Run):
         return run
