@@ -18,7 +18,7 @@ from clipada.errors import SinkError
 from clipada.history.delivery import Courier
 from clipada.history.outbox import Delivery
 from clipada.history.sinks import Sink
-from clipada.history.store import History
+from clipada.history.store import Entry, History
 from clipada.images import image_sha256
 from clipada.types import ModelIdentity, Region, Verdict
 
@@ -168,3 +168,7 @@ def made_calibration() -> Calibration:
         created="",
         command="",
     )
+
+
+def all_of(history: History) -> list[Entry]:
+    return list(history.entries())

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine, text
 
-from all_entries import all_of
 from clipada.config import HistoryConfig
 from clipada.errors import ConfigError, HistoryError
 from clipada.history.drift import DriftWatch, restart
@@ -21,7 +20,7 @@ from clipada.history.store import History, VerdictFilter
 from clipada.history.watching import seen
 from clipada.history.watching.seen import Stamp
 from clipada.images import image_sha256, write_png
-from deliveries import Listener, delivered, made_calibration, verdict
+from deliveries import Listener, all_of, delivered, made_calibration, verdict
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from browser import CHROMIUM
 from clipada import evaluate, predict, report_run
 from clipada.commands.report import REPORT
 from clipada.errors import BackboneError, ClipAdaError, RunError
@@ -266,9 +267,6 @@ def test_thresholds_of_the_image_score_are_drawn_and_counted(evaluated: Path, tm
     assert [line["class"] for line in page.all("line")].count("threshold") == 1
     assert "0 of 2 good parts score above the threshold" in page.words  # one that is equal is not above it
     assert "0 of 2 anomalous parts score above the threshold" in page.words
-
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The page in a browser, as people use it: drop, look, move the threshold, judge; dark, and on a phone."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from browser import CHROMIUM, appearance, inspected
 from clipada.config import HistoryConfig
 from clipada.history.store import History
 from processes import serving
 from tiny import save
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="no browser driver: pip install playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytest.importorskip("playwright.sync_api", reason="no browser driver: pip install playwright")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 
 
@@ -28,38 +27,6 @@ def mixed_parts(folder: Path) -> list[Path]:
         PIL.Image.fromarray(pixels).save(folder / name)
     (folder / "b-bad.png").write_bytes(b"no image")
     return [folder / name for name in ("a.png", "b-bad.png", "b.tif", "c.jpg")]
-
-
-def appearance(page: Any) -> dict[str, Any]:
-    """All that the page shows of a part: verdict, words, regions, error box, picture and the pixels of its overlays."""
-    page.wait_for_function(
-        "() => shown.hidden || picture.hidden || image.hidden || image.complete && image.naturalWidth"
-    )
-    shown: dict[str, Any] = page.evaluate(
-        """() => {
-            const pixels = (canvas) => canvas.hidden || !canvas.width ? null :
-                [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
-            const visible = (element) => element.checkVisibility();
-            return {
-                verdict: visible(verdict) ? verdict.innerText : null,
-                words: visible(words) ? words.innerText : null,
-                regions: [...regions.children].map((item) => item.innerText),
-                problem: problem.innerText,
-                problem_visible: visible(problem),
-                missing: missing.innerText,
-                picture: visible(image) ? [image.naturalWidth, image.naturalHeight] : null,
-                heat: pixels(heat),
-                contours: pixels(contours),
-                reason: reason.value,
-            };
-        }"""
-    )
-    return shown
-
-
-def inspected(page: Any, *paths: Path) -> None:
-    page.set_input_files("#files", paths)
-    page.wait_for_selector(f"#verdict:has-text('{paths[-1].name}')")
 
 
 def percent(rate: float) -> str:

@@ -1,0 +1,63 @@
+"""The page of a server with a calibrated run, in a browser."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from browser import CHROMIUM
+from clipada import calibrate
+from clipada.config import CalibrationConfig
+from processes import serving
+from tiny import save
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Good parts of rising brightness."""
+    rng = np.random.default_rng(7)
+    folder = tmp_path_factory.mktemp("parts")
+    paths = [folder / f"{index}.png" for index in range(9)]
+    for index, path in enumerate(paths):
+        save(path, rng.integers(0, 20 * (index + 2), (40, 48, 3), dtype=np.uint8))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def served(
+    finished_run: Path, parts: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """The address of a server with a calibrated run, and its database."""
+    folder = tmp_path_factory.mktemp("served")
+    run = shutil.copytree(finished_run, folder / "line3")
+    calibrate(run, parts[:8], CalibrationConfig(false_alarm_rate=0.4, confidence=0.9), device="cpu")
+    database = f"sqlite:///{folder / 'history.db'}"
+    with serving(run, database, "--keep-images", "all") as (_, address):
+        yield address, database
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any, served: tuple[str, str]) -> Iterator[Any]:
+    """The page, opened; errors in its console fail the test."""
+    complaints: list[str] = []
+    opened = chromium.new_page()
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto(served[0])
+    opened.wait_for_selector("#model option", state="attached")
+    yield opened
+    opened.close()
+    assert complaints == []
