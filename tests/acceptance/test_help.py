@@ -42,6 +42,16 @@ def test_every_command_shows_an_example_of_itself(clipada: Command, name: str) -
     command.make_context(name, arguments, parent=context)  # raises for an unknown option
 
 
+@pytest.mark.parametrize("name", COMMANDS["history"].commands)
+def test_every_subcommand_of_history_shows_an_example_of_itself(clipada: Command, name: str) -> None:
+    shown = clipada("history", name, "--help")
+    _, found, example = " ".join(shown.out.split()).partition("Example: ")
+    assert found, shown.out
+    words = shlex.split(example)
+    assert words[:3] == ["clipada", "history", name]
+    COMMANDS["history"].commands[name].make_context(name, words[3:])  # raises for an unknown option
+
+
 @pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="not run from a clone")
 def test_the_version_of_a_clone_names_its_commit(clipada: Command) -> None:
     told = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)

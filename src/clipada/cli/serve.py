@@ -83,8 +83,8 @@ def serve(
     command.serve(
         runs,
         settings,
-        HistoryConfig(database=database, keep=keep_images),
-        SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt),
+        history=HistoryConfig(database=database, keep=keep_images),
+        sinks=SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt),
         token=_token(token, not settings.loopback if auth is None else auth),
         engine=engine,
         say=say,

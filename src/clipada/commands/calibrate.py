@@ -21,6 +21,7 @@ from clipada.calibration import (
 )
 from clipada.config import BatchConfig, CalibrationConfig, EngineKeywords
 from clipada.data.listing import find_images
+from clipada.data.names import BAD, MASKS, is_good, plain
 from clipada.errors import CalibrationError, DatasetError, ImageError
 from clipada.files import write_text
 from clipada.images import image_sha256
@@ -30,8 +31,6 @@ from clipada.runs import CALIBRATION, CARD, TRAINED_ON, Run, read_run, writes_in
 from clipada.types import Failure, Progress, ProgressReport, Verdict, unreported
 
 log = logging.getLogger(__name__)
-
-_NOT_GOOD = frozenset({"anomalous", "ground_truth", "masks"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +156,14 @@ def _refuse_defects(paths: Iterable[Path]) -> None:
 
 def _holds_defects(folder: Path) -> bool:
     """Return True for a folder of defects or masks: by its name, or because it is beside ``good`` in ``test``."""
-    tested = folder.parent.name == "test" and folder.name != "good" and (folder.parent / "good").is_dir()
-    return tested or folder.name in _NOT_GOOD
+    name, around = plain(folder.name), folder.parent
+    tested = plain(around.name) == "test" and not is_good(name) and any(map(is_good, _folders(around)))
+    return tested or name in BAD or name in MASKS
+
+
+def _folders(folder: Path) -> list[str]:
+    """List the names of the folders in a folder."""
+    return [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
 
 def _sorted_out(paths: Iterable[Path], run: Run) -> tuple[list[Path], tuple[Path, ...], tuple[Path, ...]]:

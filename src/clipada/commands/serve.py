@@ -10,14 +10,16 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Unpack
 
 import uvicorn
 from fastapi import FastAPI
 
-from clipada.config import EngineOptions, HistoryConfig, ServeConfig, SinkConfig
+from clipada.config import EngineKeywords, HistoryConfig, ServeConfig, SinkConfig
 from clipada.errors import ConfigError
 from clipada.history.recorder import Recorder
 from clipada.inspection import Inspector
+from clipada.runs import read_run
 from clipada.server.app import create_app
 from clipada.server.connections import bounded, log_accept_errors_once, most_connections
 from clipada.server.service import Service
@@ -35,24 +37,24 @@ _NAME = re.compile(r"[\w.-]+")
 
 def serve(
     runs: Sequence[str],
-    settings: ServeConfig,
-    storage: HistoryConfig,
-    sinks: SinkConfig | None = None,
+    settings: ServeConfig | None = None,
     *,
+    history: HistoryConfig | None = None,
+    sinks: SinkConfig | None = None,
     token: str | None = None,
-    engine: EngineOptions | None = None,
     say: Callable[[str], None] = lambda _: None,
+    **engine: Unpack[EngineKeywords],
 ) -> None:
     """Serve runs until SIGTERM or SIGINT; images accepted by then are inspected, stored and answered.
 
     Args:
         runs: Run folders, each ``NAME=FOLDER`` or ``FOLDER``, whose model is named after the folder.
         settings: Address, limits and waiting times.
-        storage: Database of the verdicts, and which images to keep.
+        history: Database of the verdicts, and which images to keep.
         sinks: Further receivers of the verdicts.
         token: The token that callers must send; ``None`` accepts every caller.
-        engine: Engine and its options.
         say: Called with the server's address, once it listens.
+        engine: As for ``EngineKeywords``.
 
     Raises:
         ConfigError: A name is invalid, two runs have the same name, or the server cannot listen on the address.
@@ -60,9 +62,10 @@ def serve(
         HistoryError: The history cannot be used.
         SinkError: A sink's address or secret cannot be used.
     """
-    folders = named_runs(runs)
-    with Recorder(None, storage, sinks) as recorder, _listening(settings) as listener:
-        models = {name: Inspector.load(run, engine=engine) for name, run in folders.items()}
+    settings = settings or ServeConfig()
+    found = {name: read_run(folder) for name, folder in named_runs(runs).items()}  # before any file is written
+    with Recorder(None, history, sinks) as recorder, _listening(settings) as listener:
+        models = {name: Inspector.load(run, **engine) for name, run in found.items()}
         app = create_app(models, settings, recorder.history, token=token)
         host, port = listener.getsockname()[:2]
         say(f"serving {', '.join(models)} on http://{f'[{host}]' if ':' in host else host}:{port}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from clipada.config.predict import BatchConfig
 from clipada.config.schema import require
 
 
@@ -24,7 +25,7 @@ class ServeConfig:
     queue_length: int = 64
     """Largest number of images of one model that wait or are being uploaded; more are refused with 429."""
 
-    max_batch: int = 8
+    max_batch: int = BatchConfig.batch_size
     """Largest number of images per forward pass."""
 
     wait_ms: float = 2.0
@@ -53,6 +54,9 @@ class ServeConfig:
 
     stop_seconds: float = 30.0
     """Seconds to answer accepted images when the server stops; the rest is still inspected and stored."""
+
+    page_length: int = 50
+    """Number of verdicts in an answer of ``/v1/verdicts``, unless the caller asks for another."""
 
     def __post_init__(self) -> None:
         require(bool(self.host), "host", "an address", self.host)

@@ -31,6 +31,9 @@ PRECISIONS: dict[RuntimeName, tuple[EnginePrecision, ...]] = {
 }
 """Precisions that each runtime offers."""
 
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+"""The exporter's note of a node's place in the model, e.g. ``heads.vectors``."""
+
 _SINGLE_FILE_BYTES = 1_900_000_000
 """An ONNX file holds at most 2 GiB; larger weights go into a second file."""
 
@@ -93,22 +96,25 @@ def write_onnx(folded: FoldedPass, path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
-    _remove_metadata(program.model)
+    _remove_source_notes(program.model)
     size = sum(tensor.nbytes for tensor in folded.state_dict().values())
     program.save(path, external_data=size > _SINGLE_FILE_BYTES)
 
 
-def _remove_metadata(model: Any) -> None:
-    """Remove what the exporter notes of each node: class names, and paths and lines of source files of this machine."""
+def _remove_source_notes(model: Any) -> None:
+    """Remove what the exporter notes of each node but its place in the model: class names, source paths and lines."""
     from onnx_ir.traversal import RecursiveGraphIterator
 
     model.metadata_props.clear()
     for graph in (model.graph, *model.functions.values()):
         graph.metadata_props.clear()
         for node in RecursiveGraphIterator(graph):
+            place = node.metadata_props.get(NAME_SCOPES)
             for part in (node, *node.inputs, *node.outputs):
                 if part is not None:
                     part.metadata_props.clear()
+            if place is not None:
+                node.metadata_props[NAME_SCOPES] = place
 
 
 def _write_openvino(folder: Path, precision: EnginePrecision, calibration: Sequence[PassInput]) -> None:
@@ -161,8 +167,9 @@ def _exact_nodes(path: Path) -> list[str]:
     import onnx
 
     nodes = onnx.load(path, load_external_data=False).graph.node
-    scopes = {node.name: "".join(entry.value for entry in node.metadata_props) for node in nodes}
-    heads = [node.name for node in nodes if node.op_type in ("MatMul", "Gemm") and "heads." in scopes[node.name]]
+    scopes = {node.name: entry.value for node in nodes for entry in node.metadata_props if entry.key == NAME_SCOPES}
+    products = [node.name for node in nodes if node.op_type in ("MatMul", "Gemm")]
+    heads = [name for name in products if "heads." in scopes.get(name, "")]
     return heads + [node.name for node in nodes if node.op_type == "Conv"]
 
 

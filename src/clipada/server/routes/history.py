@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from clipada.config import Word
+from clipada.config import ServeConfig, Word
 from clipada.errors import ImageError
 from clipada.history.store import Entry, VerdictFilter
 from clipada.images import read_header, read_rgb
@@ -39,7 +39,7 @@ def verdicts(
     since: Annotated[Time | None, Query(description="Only those of this time or later.")] = None,
     until: Annotated[Time | None, Query(description="Only those before this time.")] = None,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only those with a smaller id.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="Largest number of verdicts.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=500, description="Largest number of verdicts.")] = ServeConfig.page_length,
 ) -> Any:
     """List verdicts, newest first."""
     chosen = VerdictFilter(defective=defective, word=word, group=group, since=since, until=until, before=before)
