@@ -1,5 +1,6 @@
 """Graph files that leave the machine: they name nothing of it."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,9 @@ def test_the_heads_of_an_int8_graph_stay_in_float32(clip_folder: Path, tmp_path:
     shape = graph_shape(model)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 1, shape.image_size, shape.image_size, 3), dtype=np.uint8)
     gain = np.ones((1, shape.image_size, shape.image_size), np.float32)
+    levels = [handler.level for handler in logging.root.handlers]
     write_graph(model, tmp_path, "onnx", "int8", [full_pass_input(image, gain, shape) for image in pixels])
+    assert [handler.level for handler in logging.root.handlers] == levels, "the caller's own log is left alone"
     graph = onnx.load(next(tmp_path.glob("*.onnx"))).graph
     weights = {tensor.name: tensor.data_type for tensor in graph.initializer}
     products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm")]

@@ -148,7 +148,6 @@ def _quantized(model: Any, source: Path, calibration: Sequence[PassInput]) -> An
     os.environ.setdefault("NNCF_CI", "1")  # otherwise NNCF sends usage statistics
     import nncf
 
-    nncf.set_log_level(logging.ERROR)
     with _quiet(), redirect_stdout(sys.stderr):  # its progress bars
         return nncf.quantize(
             model,
