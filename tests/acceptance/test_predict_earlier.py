@@ -19,11 +19,6 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'history.db'}"
-
-
 def test_the_lines_are_where_it_says(
     clipada: Command, finished_run: Path, photos: Path, tmp_path: Path, url: str
 ) -> None:

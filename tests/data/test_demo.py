@@ -18,6 +18,7 @@ from clipada.data.demo.product import SMALLEST, VISIBLE
 from clipada.data.demo.writer import write_products
 from clipada.errors import ConfigError, DatasetError
 from clipada.images import read_mask, read_rgb
+from clipada.types import Progress
 
 KINDS = [pytest.param(product, kind, id=f"{product.name}-{kind}") for product in PRODUCTS for kind in product.defects]
 FEW = DemoConfig(train=1, good=1, defective=1, seed=7)
@@ -80,7 +81,7 @@ def test_defects_come_small_and_large(product: Product) -> None:
 
 def test_the_folder_is_a_data_set_in_the_mvtec_layout(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
-    write_demo(tmp_path / "parts", FEW, lambda done, total: steps.append((done, total)))
+    write_demo(tmp_path / "parts", FEW, lambda now: steps.append((now.done, now.total)))
     dataset = load_dataset(tmp_path / "parts")
     assert (dataset.layout, dataset.notes) == ("mvtec", ())
     assert dataset.categories == ("fabric", "metal", "tablets")
@@ -110,8 +111,8 @@ def test_a_finished_folder_is_kept(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_writing_leaves_nothing(tmp_path: Path) -> None:
-    def interrupt(done: int, total: int) -> None:
-        if done == 3:
+    def interrupt(now: Progress) -> None:
+        if now.done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

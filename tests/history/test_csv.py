@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,17 +14,6 @@ import pytest
 from clipada.config import HistoryConfig
 from clipada.history.store import History, VerdictFilter
 from deliveries import verdict
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'history.db'}"
-
-
-@pytest.fixture
-def history(url: str, tmp_path: Path) -> Iterator[History]:
-    with History(HistoryConfig(database=url, images=str(tmp_path / "kept"))) as history:
-        yield history
 
 
 def test_csv_gives_everything_back(history: History) -> None:

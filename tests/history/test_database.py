@@ -24,11 +24,6 @@ from deliveries import verdict
 SECRET = "s3cr3t-w0rd"
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'history.db'}"
-
-
 # --- secrets
 
 

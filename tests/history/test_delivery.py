@@ -29,11 +29,6 @@ def first_of_each(numbers: list[int]) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'history.db'}"
-
-
 # --- nothing is lost when a sink fails
 
 

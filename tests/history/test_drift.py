@@ -1,7 +1,6 @@
 """The drift watch continues where it stopped: after a restart, in another process, after a prune."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +17,6 @@ from deliveries import made_calibration, verdict
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
     return made_calibration()
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'history.db'}"
 
 
 def store(history: History, calibration: Calibration, scores: np.ndarray, days_old: float = 0) -> None:

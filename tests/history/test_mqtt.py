@@ -76,11 +76,6 @@ def subscriber(port: int, topic: str) -> Iterator[list[dict[str, Any]]]:
     client.loop_stop()
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'history.db'}"
-
-
 def test_each_verdict_arrives_in_order(url: str, tmp_path: Path) -> None:
     port = free_port()
     with broker(tmp_path, port), subscriber(port, "plant/#") as arrived:

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,18 +21,6 @@ from clipada.history.watching import seen
 from clipada.history.watching.seen import Stamp
 from clipada.images import image_sha256, write_png
 from deliveries import Listener, all_of, delivered, made_calibration, verdict
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'history.db'}"
-
-
-@pytest.fixture
-def history(url: str, tmp_path: Path) -> Iterator[History]:
-    with History(HistoryConfig(database=url, images=str(tmp_path / "kept"))) as history:
-        yield history
-
 
 # --- store and find
 

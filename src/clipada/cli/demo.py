@@ -17,7 +17,6 @@ from clipada.cli.options import (
 from clipada.cli.terminal import print_metrics, say, stages
 from clipada.config import Config, DemoConfig, RuntimeConfig
 from clipada.config.overrides import asked_config
-from clipada.types import Progress
 
 
 def demo(
@@ -51,9 +50,7 @@ def demo(
     )
     with continuing("the same command continues"), stages() as show:
         if data_only is not None:
-            write_demo(
-                data_only, parts, lambda done, total: show(Progress(stage="drawing parts", done=done, total=total))
-            )
+            write_demo(data_only, parts, show)
             say(f"the images are in {data_only}")
             say(f"next: clipada train {data_only} --preset demo --out runs/parts")
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,11 +96,11 @@ def _demo(
     report: ProgressReport,
 ) -> Demo:
     """Run every step of the demo."""
-    write_demo(folder / DATA, parts, _stage("drawing parts", report))
+    write_demo(folder / DATA, parts, report)
     dataset = load_dataset(folder / DATA)
     run = train(dataset, folder / RUN, config, runtime=runtime, resume=True, report=report)
     device, workers = runtime.device, runtime.decoders
-    write_demo_held_out(folder / HELD_OUT, parts, _stage("drawing held-out parts", report))
+    write_demo_held_out(folder / HELD_OUT, parts, report)
     calibrated = calibrate(run.folder, folder / HELD_OUT, guarantee, report=report, device=device, workers=workers)
     evaluation = evaluate(run.folder, dataset, report=report, device=device, workers=workers)
     predictions = _predicted(run, dataset, folder / PICTURES, device, workers, report)
@@ -128,11 +127,6 @@ def _require_own(folder: Path) -> None:
             got=", ".join(names[:4]) + (", ..." if len(names) > 4 else ""),
             remedy="choose another --out",
         )
-
-
-def _stage(stage: str, report: ProgressReport) -> Callable[[int, int], None]:
-    """Report the steps of one stage as progress."""
-    return lambda done, total: report(Progress(stage=stage, done=done, total=total))
 
 
 def _predicted(

@@ -23,11 +23,6 @@ from watched import AT_ONCE, names, picture
 Clipada = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'history.db'}"
-
-
 def test_a_file_that_is_overwritten_again_and_again_is_named_once(drop: Path, caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     files = NewFiles(drop, list, WatchConfig(settle=2), clock=lambda: now[0])  # type: ignore[arg-type]

@@ -30,11 +30,6 @@ from watched import AT_ONCE, names, picture
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'history.db'}"
-
-
-@pytest.fixture
 def history(url: str) -> Iterator[History]:
     with History(HistoryConfig(database=url)) as history:
         yield history

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from clipada.config import DemoConfig, RuntimeConfig
 from clipada.data.demo.product import GOOD, Product
 from clipada.errors import DatasetError
 from clipada.files import parse_json, write_json
+from clipada.types import Progress, ProgressReport, unreported
 
 RECIPE = "demo.json"
 """File with the configuration of a finished folder."""
@@ -43,7 +44,7 @@ class _Job:
 
 
 def write_products(
-    folder: Path, products: Sequence[Product], config: DemoConfig, report: Callable[[int, int], None] = lambda *_: None
+    folder: Path, products: Sequence[Product], config: DemoConfig, report: ProgressReport = unreported
 ) -> None:
     """Photograph parts of every product into ``folder``, which is either complete or absent.
 
@@ -53,23 +54,23 @@ def write_products(
         folder: A new or empty folder.
         products: The categories.
         config: Numbers of parts, and the seed.
-        report: Called after every part with the number of finished parts and the total.
+        report: Called after every part.
 
     Raises:
         DatasetError: The folder has other content, or it cannot be written.
     """
-    _photograph(_jobs(products, config), folder, config, report)
+    _photograph("drawing parts", _jobs(products, config), folder, config, report)
 
 
 def write_held_out(
-    folder: Path, products: Sequence[Product], config: DemoConfig, report: Callable[[int, int], None] = lambda *_: None
+    folder: Path, products: Sequence[Product], config: DemoConfig, report: ProgressReport = unreported
 ) -> None:
     """Photograph further good parts for calibration, a folder per product; otherwise like ``write_products``."""
     jobs = [_Job(product, HELD_OUT, GOOD, index) for product in products for index in range(config.held_out)]
-    _photograph(jobs, folder, config, report)
+    _photograph("drawing held-out parts", jobs, folder, config, report)
 
 
-def _photograph(jobs: Sequence[_Job], folder: Path, config: DemoConfig, report: Callable[[int, int], None]) -> None:
+def _photograph(stage: str, jobs: Sequence[_Job], folder: Path, config: DemoConfig, report: ProgressReport) -> None:
     if _finished(folder, config):
         return
     aside = folder.with_name(f".{folder.name}.part")
@@ -77,7 +78,7 @@ def _photograph(jobs: Sequence[_Job], folder: Path, config: DemoConfig, report: 
         shutil.rmtree(aside, ignore_errors=True)
         with ThreadPoolExecutor(RuntimeConfig().worker_count) as threads:
             for done, _ in enumerate(threads.map(lambda job: job.write(aside, config.seed), jobs), start=1):
-                report(done, len(jobs))
+                report(Progress(stage=stage, done=done, total=len(jobs)))
         write_json(aside / RECIPE, asdict(config))
         if folder.exists():
             folder.rmdir()
