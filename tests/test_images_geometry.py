@@ -1,17 +1,15 @@
 """Masks, resized images and maps, and written files."""
 
-from fractions import Fraction
-from math import floor
-
 import numpy as np
 import PIL.Image
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from clipada.errors import ImageError
 from clipada.images import (
-    read_mask,
+    read_levels,
     resize,
     resize_mask,
     restore_map,
@@ -23,39 +21,47 @@ sides = st.integers(1, 70)
 
 
 @pytest.mark.parametrize(
-    "image",
+    ("image", "levels"),
     [
-        PIL.Image.fromarray(np.array([[0, 255, 1]], np.uint8)),
-        PIL.Image.fromarray(np.array([[False, True, True]])),
-        PIL.Image.fromarray(np.array([[0, 65535, 1]], np.uint16)),
-        PIL.Image.fromarray(np.array([[[0, 0, 0], [0, 0, 9], [255, 0, 0]]], np.uint8)),
-        PIL.Image.fromarray(np.array([[[0, 0, 0, 255], [9, 0, 0, 255], [255, 255, 255, 128]]], np.uint8)),
-        PIL.Image.fromarray(np.array([[[255, 0, 0, 0], [255, 0, 0, 255], [9, 9, 9, 255]]], np.uint8)),
+        (PIL.Image.fromarray(np.array([[0, 255, 1]], np.uint8)), [0, 255, 1]),
+        (PIL.Image.fromarray(np.array([[False, True, True]])), [0, 255, 255]),
+        (PIL.Image.fromarray(np.array([[0, 65535, 1]], np.uint16)), [0, 65535, 1]),
+        (PIL.Image.fromarray(np.array([[[0, 0, 0], [0, 0, 9], [255, 0, 0]]], np.uint8)), [0, 9, 255]),
+        (PIL.Image.fromarray(np.array([[[0, 0, 0, 255], [9, 0, 0, 255], [90, 0, 0, 255]]], np.uint8)), [0, 9, 90]),
+        (PIL.Image.fromarray(np.array([[[255, 0, 0, 0], [255, 0, 0, 255], [9, 9, 9, 255]]], np.uint8)), [0, 255, 9]),
     ],
     ids=["gray", "1-bit", "16-bit", "rgb", "rgba", "transparent"],
 )
-def test_any_pixel_not_black_is_anomalous(tmp_path, image):
+def test_levels_are_gray_or_the_brightest_color(tmp_path, image, levels):
     image.save(tmp_path / "mask.png")
-    mask = read_mask(tmp_path / "mask.png")
-    assert mask.dtype == np.bool_
-    assert mask.tolist() == [[False, True, True]]
+    assert read_levels(tmp_path / "mask.png").tolist() == [levels]
+
+
+def save_palette(path, colors):
+    palette = PIL.Image.frombytes("P", (3, 1), bytes([2, 0, 1]))
+    palette.putpalette([value for color in colors for value in color])
+    palette.save(path)
 
 
 def test_palette_masks_go_by_color(tmp_path):
-    palette = PIL.Image.frombytes("P", (3, 1), bytes([5, 0, 1]))
-    palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
-    palette.save(tmp_path / "mask.png")
-    assert read_mask(tmp_path / "mask.png").tolist() == [[False, True, True]]
+    save_palette(tmp_path / "mask.png", [(255, 0, 0), (0, 128, 0), (0, 0, 0)])
+    assert read_levels(tmp_path / "mask.png").tolist() == [[0, 255, 128]]
+
+
+@pytest.mark.parametrize("colors", [[(0, 0, 0)] * 3, [(0, 0, 0), (128, 0, 0), (0, 128, 0)]], ids=["none", "VOC"])
+def test_palette_masks_whose_colors_are_equally_bright_go_by_label(tmp_path, colors):
+    save_palette(tmp_path / "mask.png", colors)
+    assert read_levels(tmp_path / "mask.png").tolist() == [[2, 0, 1]]
 
 
 def test_float_masks_are_read(tmp_path):
     PIL.Image.fromarray(np.array([[0, 0.25]], np.float32)).save(tmp_path / "mask.tif")
-    assert read_mask(tmp_path / "mask.tif").tolist() == [[False, True]]
+    assert read_levels(tmp_path / "mask.tif").tolist() == [[0, 0.25]]
 
 
 def test_missing_mask_is_an_image_error(tmp_path):
     with pytest.raises(ImageError, match=r"mask\.png"):
-        read_mask(tmp_path / "mask.png")
+        read_levels(tmp_path / "mask.png")
 
 
 @settings(max_examples=60, deadline=None)
@@ -114,15 +120,44 @@ def test_a_blob_returns_to_its_place(size, at):
     assert np.abs(center(restore_map(blob, size)) - np.multiply(at, size)).max() < 1
 
 
+def shares(mask, size):
+    """Share of each new pixel that is true, exactly: every old and new pixel is cut into whole parts."""
+    (height, width), (rows, columns) = mask.shape, size
+    cut = np.repeat(np.repeat(mask, rows, axis=0), columns, axis=1)
+    return cut.reshape(rows, height, columns, width).sum(axis=(1, 3)) / (height * width)
+
+
 @settings(max_examples=60, deadline=None)
 @given(height=sides, width=sides, new_height=sides, new_width=sides, seed=st.integers(0, 99))
-def test_masks_take_the_nearest_pixel(height, width, new_height, new_width, seed):
-    mask = np.random.default_rng(seed).random((height, width)) < 0.3
-    rows = [floor(Fraction(2 * row + 1, 2) * height / new_height) for row in range(new_height)]
-    columns = [floor(Fraction(2 * column + 1, 2) * width / new_width) for column in range(new_width)]
-    resized = resize_mask(mask, (new_height, new_width))
+def test_masks_are_resized_by_area_and_no_region_vanishes(height, width, new_height, new_width, seed):
+    mask = np.random.default_rng(seed).random((height, width)) < 0.05
+    size = (new_height, new_width)
+    resized, share = resize_mask(mask, size), shares(mask, size)
     assert resized.dtype == np.bool_
-    assert resized.tolist() == [[mask[row, column] for column in columns] for row in rows]
+    assert resized[share >= 0.5].all()
+    assert not resized[share == 0].any()
+    regions, count = ndimage.label(share > 0, np.ones((3, 3)))
+    for region in range(1, count + 1):
+        inside = regions == region
+        thick = share[inside].max() >= 0.5
+        assert resized[inside].tolist() == (share[inside] >= (0.5 if thick else share[inside].max() / 2)).tolist()
+        assert resized[inside].any()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_thin_scratch_stays_one_line(width):
+    mask = np.zeros((2048, 2048), bool)
+    for step in range(1500):
+        mask[200 + step, 300 + step // 3 : 300 + step // 3 + width] = True
+    resized = resize_mask(mask, (256, 256))
+    assert ndimage.label(resized, np.ones((3, 3)))[1] == 1
+    assert np.ptp(np.nonzero(resized)[0]) > 180
+
+
+def test_a_pinhole_stays():
+    mask = np.zeros((2048, 2048), bool)
+    mask[1001, 999] = True
+    assert np.argwhere(resize_mask(mask, (256, 256))).tolist() == [[125, 124]]
 
 
 @pytest.mark.parametrize(

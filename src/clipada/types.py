@@ -34,6 +34,7 @@ class Sample:
         split: ``"train"`` or ``"test"``. Training images are always normal.
         defect: The kind of defect; ``"good"`` for normal images.
         mask: The ground-truth mask file of an anomalous image, where there is one.
+        more_masks: Further mask files of the image, as in MVTec LOCO AD; all of them together are the ground truth.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Sample:
     split: Split
     defect: str = "good"
     mask: Path | None = None
+    more_masks: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.split == "train" and self.anomalous:
@@ -50,13 +52,18 @@ class Sample:
                 got=f"defect {self.defect!r}",
                 remedy="move the image to the test split",
             )
-        if self.mask is not None and not self.anomalous:
-            raise DatasetError(f"normal image {self.path} has a mask {self.mask}")
+        if self.masks and not self.anomalous:
+            raise DatasetError(f"normal image {self.path} has a mask {self.masks[0]}")
 
     @property
     def anomalous(self) -> bool:
         """True if the image shows a defect."""
         return self.defect != "good"
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All mask files, which together are the ground truth."""
+        return self.more_masks if self.mask is None else (self.mask, *self.more_masks)
 
 
 @dataclass(frozen=True, kw_only=True)

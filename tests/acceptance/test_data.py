@@ -53,7 +53,7 @@ def test_a_dataset_without_normals_is_tested_but_cannot_be_trained_on(
 
 def test_evaluation_leaves_out_what_cannot_be_used(clipada: Command, run_folder: Path, products: Path) -> None:
     (products / "disc" / "test" / "good" / "000.png").write_bytes(b"")
-    save(products / "plate" / "ground_truth" / "scratch" / "000_mask.png", np.ones((7, 7), bool))
+    save(products / "plate" / "ground_truth" / "scratch" / "000_mask.png", np.eye(7, dtype=bool))
     outcome = clipada("evaluate", run_folder, products)
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("left out: ") == 2

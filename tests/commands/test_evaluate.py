@@ -59,10 +59,8 @@ def test_metrics_are_those_of_the_maps_handed_out(run_folder: Path, products: Pa
     inspector = Inspector.load(read_run(run_folder), calibrated=False, device="cpu")
     again = evaluate_dataset(inspector.engine, load_dataset(products), inspector.scoring, on_image=seen.append)
     assert again.scores == evaluation.scores
-    rows, columns = ((2 * np.arange(32) + 1) * side // 64 for side in (40, 48))  # centers of 32 pixels
-    truth = np.zeros((40, 48), bool)
-    truth[10:22, 12:30] = True
-    truth = truth[np.ix_(rows, columns)]
+    truth = np.zeros((32, 32), bool)
+    truth[8:18, 8:20] = True  # rows 10 to 22 of 40 are 8 to 17.6 of 32, columns 12 to 30 of 48 are 8 to 20
     for category in ("plate", "disc"):
         images = [image for image in seen if image.sample.category == category]
         labels = [image.sample.anomalous for image in images]

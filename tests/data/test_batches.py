@@ -6,13 +6,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pytest
 
-from clipada.data import Batch, load_mask, read_batches
+from clipada.data import Batch, read_batches
 from clipada.errors import ConfigError, ImageError
 from clipada.images import read_rgb, resize, write_png
-from clipada.types import Sample
 
 
 @pytest.fixture
@@ -124,41 +122,3 @@ def test_errors_of_our_own_are_not_hidden(monkeypatch):
     monkeypatch.setattr("clipada.data.batches.read_rgb", read)
     with pytest.raises(RuntimeError, match="a bug"):
         next(read_batches([Path("a.png")], 8, 1, 1))
-
-
-# --- masks
-
-
-def anomalous(mask: Path | None) -> Sample:
-    return Sample(path=Path("part.png"), category="nut", split="test", defect="cut", mask=mask)
-
-
-def test_masks_of_normal_and_of_unmarked_samples():
-    normal = load_mask(Sample(path=Path("part.png"), category="nut", split="test"), 8, (3, 5))
-    assert normal.dtype == np.bool_
-    assert normal.shape == (8, 8)
-    assert not normal.any()
-    assert load_mask(anomalous(None), 8, (3, 5)) is None
-
-
-def test_masks_are_resized_to_the_input(tmp_path):
-    values = np.zeros((4, 8), np.uint8)
-    values[:2, 4:] = 255
-    PIL.Image.fromarray(values).save(tmp_path / "mask.png")
-    mask = load_mask(anomalous(tmp_path / "mask.png"), 16, (8, 4))
-    expected = np.zeros((16, 16), bool)
-    expected[:8, 8:] = True
-    np.testing.assert_array_equal(mask, expected)
-
-
-@pytest.mark.parametrize("size", [(4, 8), (16, 8), (8, 5)])
-def test_masks_that_do_not_match_their_image_are_refused(tmp_path, size):
-    write_png(tmp_path / "mask.png", np.zeros((4, 8), np.uint8))
-    message = rf"mask\.png does not match image part\.png\n  expected: {size[0]} x {size[1]} pixels\n  got: 8 x 4\n"
-    with pytest.raises(ImageError, match=message):
-        load_mask(anomalous(tmp_path / "mask.png"), 16, size)
-
-
-def test_a_mask_that_is_gone_is_an_error(tmp_path):
-    with pytest.raises(ImageError, match=r"mask\.png"):
-        load_mask(anomalous(tmp_path / "mask.png"), 16, (8, 4))

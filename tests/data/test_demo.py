@@ -17,7 +17,7 @@ from clipada.data.demo.camera import Camera
 from clipada.data.demo.product import SMALLEST, VISIBLE
 from clipada.data.demo.writer import write_products
 from clipada.errors import ConfigError, DatasetError
-from clipada.images import read_mask, read_rgb
+from clipada.images import read_levels, read_rgb
 from clipada.types import Progress
 
 KINDS = [pytest.param(product, kind, id=f"{product.name}-{kind}") for product in PRODUCTS for kind in product.defects]
@@ -90,7 +90,7 @@ def test_the_folder_is_a_data_set_in_the_mvtec_layout(tmp_path: Path) -> None:
     assert (len(dataset.train), len(dataset.test) - len(anomalous)) == (3, 3)
     for sample in anomalous:
         assert sample.mask is not None
-        assert read_mask(sample.mask).shape == read_rgb(sample.path).shape[:2] == (256, 256)
+        assert read_levels(sample.mask).shape == read_rgb(sample.path).shape[:2] == (256, 256)
     assert steps == [(done, len(dataset)) for done in range(1, len(dataset) + 1)]
 
 

@@ -135,7 +135,7 @@ def test_metrics_json_is_laid_out_as_promised(bottles: Path) -> None:
     assert protocol["data"] == "bottles"
     assert (protocol["image_size"], protocol["sigma"], protocol["top_pixels"]) == (SIZE, 0.0, 40)
     assert (protocol["aupro_fpr_limit"], protocol["left_out"]) == (0.3, [])
-    assert "nearest" in protocol["masks"]
+    assert "by area" in protocol["masks"]
     assert "plain mean over categories" in protocol["mean"]
 
 
@@ -156,7 +156,7 @@ def test_masks_stay_with_their_images_whatever_the_batch(bottles: Path, batch_si
 def test_masks_that_do_not_match_are_left_out_and_counted(bottles: Path) -> None:
     image = bottles / "bottle" / "test" / "scratch" / "1.png"
     mask = bottles / "bottle" / "ground_truth" / "scratch" / "1_mask.png"
-    save(mask, np.zeros((SIZE, SIZE + 1), bool))
+    save(mask, np.zeros((SIZE, SIZE + 9), bool))
     evaluation = scored(bottles)
     assert [failure.path for failure in evaluation.failures] == [image]
     assert f"mask {mask} does not match" in str(evaluation.failures[0].error)

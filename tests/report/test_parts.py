@@ -151,5 +151,5 @@ def test_whole_lines_are_read(lines: Path, evaluated: Path) -> None:
     )
     (evaluated / SCORES).write_text(json.dumps(TESTED | {"anomalous": True}))
     assert read_scores(read_run(evaluated)).scored == (
-        ScoredPart(path=Path("000.png"), category="disc", score=0.25, defect="scratch", mask=Path("000_mask.png")),
+        ScoredPart(path=Path("000.png"), category="disc", score=0.25, defect="scratch", masks=(Path("000_mask.png"),)),
     )

@@ -88,7 +88,9 @@ def test_hue_and_saturation_are_colorsys_within_1e_5(images):
             np.testing.assert_allclose(shifted[n, :, y, x], expected, atol=1e-5)
 
 
-def test_masks_are_resized_as_pillow_does():
-    mask = np.random.default_rng(0).random((101, 83)) < 0.3
-    pillow = PIL.Image.fromarray(mask).resize((64, 48), PIL.Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(resize_mask(mask, (48, 64)), np.asarray(pillow))
+def test_masks_are_resized_as_pillow_averages_boxes():
+    mask = np.zeros((96, 128), bool)
+    mask[10:50, 21:90] = True
+    mask[60:91, 70:75] = True
+    pillow = PIL.Image.fromarray(mask.astype(np.float32)).resize((64, 48), PIL.Image.Resampling.BOX)
+    np.testing.assert_array_equal(resize_mask(mask, (48, 64)), np.asarray(pillow) >= 0.5)

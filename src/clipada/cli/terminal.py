@@ -85,6 +85,8 @@ def print_metrics(result: Evaluation) -> None:
 
     for failure in result.failures:
         say(f"left out: {failure.error}", style="yellow")
+    for note in result.notes:
+        say(f"note: {note}", style="yellow")
     for index, categories in enumerate(result.passes):
         title = "pass 0 (coarse)" if index == 0 else f"pass {index} (refined)"
         out_console.print(metrics_table(categories, mean_metrics(categories.values()), title))

@@ -71,6 +71,7 @@ def measure(
         inspector.scoring,
         batch_size=batch_size,
         workers=workers,
+        training_sha256s=description.training_sha256s or (),
         on_image=lambda _: report(Progress(stage="evaluating", done=next(done), total=len(dataset.test))),
     )
     return replace(

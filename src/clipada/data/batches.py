@@ -1,4 +1,4 @@
-"""Batches of images decoded by a thread pool with bounded read-ahead, and ground-truth masks."""
+"""Batches of images decoded by a thread pool with bounded read-ahead."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.errors import ConfigError, ImageError
-from clipada.images import image_sha256, read_mask, read_rgb, resize, resize_mask
-from clipada.types import Failure, Image, Mask, Sample
+from clipada.images import image_sha256, read_rgb, resize
+from clipada.types import Failure, Image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,33 +128,3 @@ def _collect(pending: Sequence[_Pending], size: int) -> Batch:
         sha256s=tuple(read.sha256 for _, _, read in reads if read.sha256 is not None),
         failures=tuple(failures),
     )
-
-
-def load_mask(sample: Sample, size: int, image_size: tuple[int, int]) -> Mask | None:
-    """Load the ground truth of a sample at the model's input size, resized to the nearest pixel.
-
-    Args:
-        sample: The sample; a normal one gets an all-false mask.
-        size: Side of the model's square input, in pixels.
-        image_size: The image's own ``(width, height)``; the mask must have the same.
-
-    Returns:
-        ``(S, S)`` bool, or ``None`` for an anomalous sample without a mask file: its pixels are unlabeled.
-
-    Raises:
-        ImageError: The mask cannot be read, or is of another size than the image.
-    """
-    if not sample.anomalous:
-        return np.zeros((size, size), np.bool_)
-    if sample.mask is None:
-        return None
-    mask = read_mask(sample.mask)
-    height, width = mask.shape
-    if (width, height) != image_size:
-        raise ImageError(
-            f"mask {sample.mask} does not match image {sample.path}",
-            expected=f"{image_size[0]} x {image_size[1]} pixels",
-            got=f"{width} x {height}",
-            remedy="export the mask at the image's own size",
-        )
-    return resize_mask(mask, (size, size))

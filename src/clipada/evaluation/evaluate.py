@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from clipada.config import BatchConfig, ScoringConfig
 from clipada.data import Dataset, load_mask, read_batches
 from clipada.errors import DatasetError, ImageError
 from clipada.evaluation.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, CategoryTest, mean_metrics
+from clipada.images import image_sha256
 from clipada.scoring import final_map, score_passes
 from clipada.types import Engine, Failure, Map, Mask, Sample
 
-MASK_RULE = "masks nearest-resized to the model's input size; values above 0 are anomalous"
+MASK_RULE = "masks resized by area to the model's input size; no region vanishes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class Evaluation:
         passes: Metrics of each pass alone, coarse first, by category.
         scores: Every image's scores, in the data set's order: path, mask, category, defect, scores.
         failures: Test images or masks that could not be used.
+        trained_on: Test images that the model was trained on: their scores are too low.
+        notes: Rules applied to unusual masks, and training images among the test images, for the user.
         protocol: Settings and rules of the evaluation, for the record.
     """
 
@@ -52,6 +56,8 @@ class Evaluation:
     scores: tuple[dict[str, Any], ...]
     failures: tuple[Failure, ...]
     protocol: dict[str, Any]
+    trained_on: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``: metrics of the final map first, then those of every pass."""
@@ -60,6 +66,37 @@ class Evaluation:
             **_table(self.categories),
             "passes": [_table(categories) for categories in self.passes],
         }
+
+
+class _Findings:
+    """What is found about the files of an evaluation: unusable ones, unusual masks, training images.
+
+    Args:
+        training_sha256s: Hashes of the training images.
+    """
+
+    def __init__(self, training_sha256s: Collection[str]) -> None:
+        self.failures: list[Failure] = []
+        self.trained_on: list[Path] = []
+        self._training = training_sha256s
+        self._notes: dict[str, list[Path]] = defaultdict(list)
+
+    def note(self, text: str, mask: Path) -> None:
+        """Take note of a rule that was applied to a mask."""
+        self._notes[text].append(mask)
+
+    def compare(self, path: Path) -> None:
+        """Take note of a test image that is a training image."""
+        if self._training and image_sha256(path) in self._training:
+            self.trained_on.append(path)
+
+    def describe(self) -> tuple[str, ...]:
+        """Describe the notes in a line each, the most serious first."""
+        lines = [f"{len(paths)} masks: {text} (first: {paths[0]})" for text, paths in self._notes.items()]
+        if self.trained_on:
+            count, first = len(self.trained_on), self.trained_on[0]
+            lines.insert(0, f"{count} test images are training images, so the metrics are too good (first: {first})")
+        return tuple(lines)
 
 
 def _table(categories: dict[str, CategoryMetrics]) -> dict[str, Any]:
@@ -77,6 +114,7 @@ def evaluate_dataset(
     *,
     batch_size: int = BatchConfig.batch_size,
     workers: int = BatchConfig.workers,
+    training_sha256s: Collection[str] = (),
     on_image: Callable[[ScoredImage], None] = lambda _: None,
 ) -> Evaluation:
     """Score every test image of a data set and compute each category's metrics.
@@ -90,6 +128,7 @@ def evaluate_dataset(
         scoring: How maps are smoothed and scored.
         batch_size: Images at a time.
         workers: Threads that decode.
+        training_sha256s: Hashes of the model's training images, which are looked for among the test images.
         on_image: Called with every scored image.
 
     Raises:
@@ -98,11 +137,11 @@ def evaluate_dataset(
     dataset.require_test()
     views: dict[int, dict[str, CategoryMetrics]] = defaultdict(dict)
     scores: list[dict[str, Any]] = []
-    failures: list[Failure] = []
+    findings = _Findings(training_sha256s)
     for category in dataset.categories:
         samples = [sample for sample in dataset.test if sample.category == category]
         tests: list[CategoryTest] = []
-        for image, mask in _scored(engine, samples, scoring, (batch_size, workers), failures):
+        for image, mask in _scored(engine, samples, scoring, (batch_size, workers), findings):
             on_image(image)
             scores.append(_record(image))
             tests = tests or [CategoryTest() for _ in image.maps]
@@ -113,16 +152,18 @@ def evaluate_dataset(
     if not scores:
         raise DatasetError(
             f"no test image of {dataset.root} can be used",
-            got=str(failures[0].error) if failures else None,
+            got=str(findings.failures[0].error) if findings.failures else None,
             remedy="check the files",
         )
-    protocol = _protocol(engine, dataset, scoring, failures)
+    protocol = _protocol(engine, dataset, scoring, findings)
     return Evaluation(
         categories=views[max(views)],
         passes=tuple(views[index] for index in range(engine.passes)),
         scores=tuple(scores),
-        failures=tuple(failures),
+        failures=tuple(findings.failures),
         protocol=protocol,
+        trained_on=tuple(findings.trained_on),
+        notes=findings.describe(),
     )
 
 
@@ -170,21 +211,22 @@ def _scored(
     samples: Sequence[Sample],
     scoring: ScoringConfig,
     batching: tuple[int, int],
-    failures: list[Failure],
+    findings: _Findings,
 ) -> Iterator[tuple[ScoredImage, Mask | None]]:
-    """Yield every usable image, scored, with its mask; append the others to ``failures``."""
+    """Yield every usable image, scored, with its mask; add the others to ``findings``."""
     for batch in read_batches([sample.path for sample in samples], engine.image_size, *batching):
-        failures += batch.failures
+        findings.failures += batch.failures
         if not batch.paths:
             continue
         maps = engine.localize_passes(batch.images)
         for index, (position, size) in enumerate(zip(batch.positions, batch.sizes, strict=True)):
             sample = samples[position]
             try:
-                mask = load_mask(sample, engine.image_size, size)
+                mask = load_mask(sample, engine.image_size, size, findings.note)
             except ImageError as error:
-                failures.append(Failure(path=sample.path, error=error))
+                findings.failures.append(Failure(path=sample.path, error=error))
                 continue
+            findings.compare(sample.path)
             views, scores = score_passes(maps[:, index], scoring)
             yield ScoredImage(sample=sample, scores=scores, maps=views), mask
 
@@ -194,6 +236,7 @@ def _record(image: ScoredImage) -> dict[str, Any]:
     return {
         "path": str(sample.path.absolute()),
         "mask": None if sample.mask is None else str(sample.mask.absolute()),
+        **({"more_masks": [str(mask.absolute()) for mask in sample.more_masks]} if sample.more_masks else {}),
         "category": sample.category,
         "defect": sample.defect,
         "anomalous": sample.anomalous,
@@ -201,7 +244,7 @@ def _record(image: ScoredImage) -> dict[str, Any]:
     }
 
 
-def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, failures: Sequence[Failure]) -> dict[str, Any]:
+def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, findings: _Findings) -> dict[str, Any]:
     return {
         "data": dataset.root.resolve().name,
         "layout": dataset.layout,
@@ -213,5 +256,7 @@ def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, failures
         "fusion": scoring.fusion,
         "sigma": scoring.sigma,
         "top_pixels": scoring.top_pixels,
-        "left_out": [str(failure.path) for failure in failures],
+        "left_out": [str(failure.path) for failure in findings.failures],
+        "trained_on": [str(path) for path in findings.trained_on],
+        "notes": list(findings.describe()),
     }

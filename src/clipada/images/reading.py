@@ -22,7 +22,7 @@ from clipada.files import open_regular
 from clipada.images.conversion import flatten, to_rgb
 from clipada.images.tiff import TiffPage, read_page, unread
 from clipada.images.tiff_pixels import decode
-from clipada.types import Image, Mask
+from clipada.types import Image
 
 MAX_PIXELS = 178_956_970
 """Largest image that is decoded, in pixels: Pillow itself refuses larger ones."""
@@ -106,23 +106,26 @@ def image_sha256(source: Path | bytes | Image) -> str:
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def read_mask(source: Path | bytes) -> Mask:
-    """Decode a mask file: every pixel that is not black is anomalous, for any colors and bit depth.
+def read_levels(source: Path | bytes) -> NDArray[np.generic]:
+    """Decode a mask file to one value for each pixel, which ``clipada.data`` interprets.
 
-    Transparent pixels count as black.
+    The value is the gray level, or the brightest of the three colors; 0 where a pixel is transparent. A palette image
+    whose colors do not tell its labels apart is read as its labels.
 
     Returns:
-        ``(H, W)`` bool.
+        ``(H, W)`` uint8, of a deeper file uint16, int32 or float32.
 
     Raises:
         ImageError: The file is missing, empty, damaged, not an image, or too large.
     """
     with _decoded(source) as (image, _):
         if image.mode == "F" or image.mode.startswith("I"):
-            return np.asarray(image) > 0
-        colors: NDArray[np.uint8] = np.asarray(flatten(image, "black"))
-        mask: Mask = np.any(colors > 0, axis=2)
-        return mask
+            return np.asarray(image)
+        levels: NDArray[np.uint8] = np.asarray(flatten(image, "black")).max(axis=2)
+        if image.mode == "P":
+            labels = np.asarray(image)
+            return labels if np.unique(labels).size > np.unique(levels).size else levels
+        return levels
 
 
 @contextmanager

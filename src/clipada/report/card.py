@@ -117,6 +117,7 @@ def _metrics_section(metrics: dict[str, Any] | None) -> str:
         return ""
     protocol = metrics["protocol"]
     categories = {name: CategoryMetrics(**values) for name, values in metrics["categories"].items()}
+    notes = "".join(f"\n- {note}" for note in protocol.get("notes", ()))
     return f"""
 ## Metrics on {protocol["data"]}
 
@@ -124,7 +125,8 @@ def _metrics_section(metrics: dict[str, Any] | None) -> str:
 
 Percent, at {protocol["image_size"]} pixels; {protocol["masks"]}; AUPRO up to a false-positive rate of
 {protocol["aupro_fpr_limit"]}.
-"""
+{notes}
+""".replace("\n\n\n", "\n\n")
 
 
 def _counted(passes: int) -> str:

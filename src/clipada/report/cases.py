@@ -10,8 +10,9 @@ from pathlib import Path
 
 import PIL.Image
 
+from clipada.data import read_mask
 from clipada.errors import ImageError
-from clipada.images import read_mask
+from clipada.images import resize_mask
 from clipada.inspection.overlays import outlined, picture_size, views
 from clipada.report.parts import ScoredPart
 from clipada.types import Failure, Image, Verdict
@@ -121,10 +122,9 @@ def _pictures(part: ScoredPart, verdict: Verdict) -> Iterator[Picture]:
     size = picture_size((verdict.image.shape[0], verdict.image.shape[1]), (SIDE, SIDE))
     plain, overlaid, contour = views(verdict.image, verdict.anomaly_map, threshold, size)
     yield _picture("image", plain)
-    if part.mask is not None:
-        mask = read_mask(part.mask)
-        if mask.shape != verdict.image.shape[:2]:
-            raise ImageError(f"mask {part.mask} and image {part.path} differ in size")
+    if part.masks and part.path:
+        height, width, _ = verdict.image.shape
+        mask = resize_mask(read_mask(part.masks, part.path, (width, height)), (height, width))
         yield _picture("truth", outlined(verdict.image, mask, size))
     yield _picture("map", overlaid)
     yield _picture(f"contour above {threshold:.3g}", contour)

@@ -75,11 +75,13 @@ class Evaluated:
         table: Metrics of the final map.
         passes: Metrics of each pass.
         protocol: How they were computed, by the names in ``PROTOCOL``.
+        notes: Remarks on masks and test images.
     """
 
     table: MetricsTable
     passes: tuple[MetricsTable, ...]
     protocol: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def write_report(
@@ -115,6 +117,7 @@ def write_report(
         chapters=chapters,
         names=_names(parts),
         heat=["#{:02x}{:02x}{:02x}".format(*color) for color in heat_colors(np.linspace(0, 1, 10))],
+        notes=evaluation.notes if evaluation else (),
         left_out=[*parts.left_out, *(_in_a_line(failure) for failure in failures)],
         facts=_facts(run, parts),
         settings={name: run.config.value(name) for name in setting_names()},
@@ -172,6 +175,7 @@ def _evaluation(run: Run) -> Evaluated | None:
             table=_table("Metrics in percent", metrics),
             passes=tuple(_table(f"Pass {index}", content) for index, content in enumerate(passes)),
             protocol={name: metrics["protocol"][name] for name in PROTOCOL},
+            notes=tuple(metrics["protocol"].get("notes", ())),
         )
     except (KeyError, TypeError, AttributeError) as error:
         what, remedy = f"{run.folder / METRICS} is damaged", "run `clipada evaluate` again"

@@ -30,7 +30,7 @@ class ScoredPart:
         category: The product it shows; empty if unknown.
         score: Image score, 0..1.
         defect: The kind of defect, ``good`` for none, ``None`` if unknown.
-        mask: The ground-truth mask file, if there is one.
+        masks: The ground-truth mask files, which together are the ground truth.
         threshold: Map value above which a pixel belongs to a region; ``None`` for the run's own.
         regions: Number of regions; ``None`` if unknown.
         score_threshold: The image score above which it is defective; ``None`` without a calibration.
@@ -43,7 +43,7 @@ class ScoredPart:
     category: str
     score: float
     defect: str | None = None
-    mask: Path | None = None
+    masks: tuple[Path, ...] = ()
     threshold: float | None = None
     regions: int | None = None
     score_threshold: float | None = None
@@ -167,6 +167,7 @@ class _TestLine:
     defect: str
     scores: tuple[float | None, ...]
     mask: Path | None = None
+    more_masks: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         require(bool(self.scores), "scores", "a score or more", self.scores, "field")
@@ -216,7 +217,7 @@ def _scored(record: Any) -> ScoredPart:
         category=line.category,
         score=math.nan if score is None else score,
         defect=line.defect,
-        mask=line.mask,
+        masks=line.more_masks if line.mask is None else (line.mask, *line.more_masks),
     )
 
 

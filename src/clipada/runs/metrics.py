@@ -38,6 +38,8 @@ class MetricsProtocol:
         engine: Engine of the evaluation.
         mean: Rule for the mean over categories.
         left_out: Images that could not be used.
+        trained_on: Test images that the model was trained on.
+        notes: Remarks on masks and test images.
     """
 
     data: str
@@ -47,6 +49,8 @@ class MetricsProtocol:
     engine: str = ""
     mean: str = ""
     left_out: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from clipada.data import Dataset
+from clipada.data import Dataset, read_mask
 from clipada.errors import ImageError
-from clipada.images import read_mask, read_rgb
+from clipada.images import read_rgb, resize_mask
 from clipada.inspection import Inspector
 from clipada.inspection.overlays import BACKGROUND, outlined, picture_size, views
 from clipada.types import Image, Sample
@@ -66,7 +66,10 @@ def heat_grid(samples: Sequence[Sample], inspectors: Mapping[str, Inspector]) ->
 def _row(sample: Sample, inspectors: Sequence[Inspector]) -> list[Image]:
     image = read_rgb(sample.path)
     size = picture_size((image.shape[0], image.shape[1]), (SIDE, SIDE))
-    mask = np.zeros(image.shape[:2], np.bool_) if sample.mask is None else read_mask(sample.mask)
+    height, width, _ = image.shape
+    mask = np.zeros((height, width), np.bool_)
+    if sample.masks:
+        mask = resize_mask(read_mask(sample.masks, sample.path, (width, height)), (height, width))
     pictures: list[Image] = []
     for inspector in inspectors:
         found, level = inspector.inspect(image).anomaly_map, inspector.region_level(sample.category)
