@@ -1,6 +1,8 @@
 """Image files of every kind, with their sizes or the reason why they cannot be read."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import PIL.Image
@@ -13,6 +15,20 @@ def encoded(image: PIL.Image.Image, kind: str = "PNG", **options: object) -> byt
     file = io.BytesIO()
     image.save(file, format=kind, **options)
     return file.getvalue()
+
+
+def png_of_16_bits(values: np.ndarray) -> bytes:
+    """A PNG of 16-bit gray ``(H, W)``, or of 2 to 4 samples, which Pillow cannot write."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(
+        ">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[values.size // (height * width)], 0, 0, 0
+    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def turned() -> bytes:

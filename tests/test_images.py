@@ -18,7 +18,7 @@ from clipada.images import (
     read_header,
     read_rgb,
 )
-from file_kinds import encoded
+from file_kinds import encoded, png_of_16_bits
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -100,18 +100,6 @@ def test_a_cameras_10_to_14_bits_in_16_are_reported_once(tmp_path, bits, times, 
     assert f"image {tmp_path / 'first.png'} is read as dark" in warned
     assert f"as from a {bits}-bit camera" in warned
     assert f"{bits}-bit ones times {times}" in warned
-
-
-def png_of_16_bits(values: np.ndarray) -> bytes:
-    """A PNG of 16-bit gray or RGB, of which Pillow cannot write the latter."""
-    height, width = values.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    head = struct.pack(">IIBBBBB", width, height, 16, 2 if values.ndim == 3 else 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def test_a_squashed_image_is_reported_once(tmp_path):

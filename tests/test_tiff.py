@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 import time
-import zlib
 from contextlib import suppress
 
+import imagecodecs
 import numpy as np
 import PIL.Image
 import pytest
@@ -14,90 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipada.errors import ImageError, ImageKindError, ImageSizeError
-from clipada.images import read_header, read_levels, read_rgb
+from clipada.images import read_header, read_mask, read_rgb
 from clipada.images.tiff import MAX_CHUNKS, MAX_PAGES, MAX_TAGS
-
-HEIGHT, WIDTH = 37, 53
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK, LAB, BAYER = 0, 1, 2, 5, 8, 32803
-UNSIGNED, SIGNED, FLOAT = 1, 2, 3
-
-
-def picture() -> np.ndarray:
-    """A smooth picture ``(H, W, 3)`` whose channels differ, and whose halves do, too."""
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    return np.stack([4 * x + 20, 6 * y + 10, 255 - 2 * x - 3 * y], axis=2).astype(np.uint8)
-
-
-def packed(values: np.ndarray, bits: int, order: str) -> bytes:
-    """Values ``(h, n)`` as a TIFF stores them: lines start at full bytes, and the first bit is the highest."""
-    if bits in (8, 16, 32):
-        return values.astype(np.dtype(f"u{bits // 8}").newbyteorder(order)).tobytes()
-    ones = (values.astype(np.uint32)[..., None] >> np.arange(bits - 1, -1, -1)) & 1
-    return np.packbits(ones.reshape(len(values), -1).astype(np.uint8), axis=1).tobytes()
-
-
-def page(
-    pixels: np.ndarray,
-    bits: int,
-    photometric: int,
-    *,
-    order: str = "<",
-    rows: int = HEIGHT,
-    planar: bool = False,
-    compression: int = 1,
-    predictor: int = 1,
-    **tags: int | list[int],
-) -> tuple[dict[int, list[int]], list[bytes]]:
-    """Tags and strips of values ``(H, W, samples)``."""
-    height, width, samples = pixels.shape
-    planes = [pixels[..., [sample]] for sample in range(samples)] if planar else [pixels]
-    if predictor == 2:
-        planes = [np.diff(plane.astype(np.uint16), axis=1, prepend=np.uint16(0)) for plane in planes]
-    strips = [
-        packed(plane[top : top + rows].reshape(min(rows, height - top), -1), bits, order)
-        for plane in planes
-        for top in range(0, height, rows)
-    ]
-    if compression == 8:
-        strips = [zlib.compress(strip) for strip in strips]
-    known = {256: [width], 257: [height], 258: [bits] * samples, 259: [compression], 262: [photometric]}
-    known |= {277: [samples], 278: [rows], 284: [2 if planar else 1], 317: [predictor]}
-    return known | {
-        int(name[1:]): value if isinstance(value, list) else [value] for name, value in tags.items()
-    }, strips
-
-
-def tiff(*pages: tuple[dict[int, list[int]], list[bytes]], order: str = "<") -> bytes:
-    """A TIFF of some pages, each of tags and strips."""
-    file = bytearray(struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 0))
-    link = 4
-    for given_tags, strips in pages:
-        offsets = []
-        for strip in strips:
-            offsets.append(len(file))
-            file += strip
-        tags = given_tags | ({273: offsets, 279: [len(strip) for strip in strips]} if strips else {})
-        entries = b""
-        for number, values in sorted(tags.items()):
-            value = np.asarray(values, np.dtype(np.uint32).newbyteorder(order)).tobytes()
-            if len(value) > 4:
-                file += value
-                value = struct.pack(order + "I", len(file) - len(value))
-            entries += struct.pack(order + "HHI", number, 4, len(values)) + value
-        struct.pack_into(order + "I", file, link, len(file))
-        file += struct.pack(order + "H", len(tags)) + entries
-        link = len(file)
-        file += bytes(4)
-    return bytes(file)
-
-
-def scaled(bits: int) -> np.ndarray:
-    """The picture's values in the range of some bits."""
-    return (picture().astype(np.uint64) * (2**bits - 1) + 127) // 255
-
-
-def gray(values: np.ndarray) -> np.ndarray:
-    return values[..., :1]
+from tiff_files import (
+    BAYER,
+    BLACK_IS_ZERO,
+    CMYK,
+    FLOAT,
+    HEIGHT,
+    LAB,
+    RGB,
+    SIGNED,
+    WHITE_IS_ZERO,
+    WIDTH,
+    gray,
+    page,
+    picture,
+    scaled,
+    tiff,
+)
 
 
 def assert_shows(content: bytes, expected: np.ndarray) -> None:
@@ -134,10 +68,49 @@ def test_rgb_of_any_depth_and_arrangement(extra, bits, planar, order):
     assert_shows(content, picture())
 
 
-@pytest.mark.parametrize("predictor", [1, 2])
-def test_compressed_white_is_zero(predictor):
-    values = 65535 - gray(scaled(16))
-    content = tiff(page(values, 16, WHITE_IS_ZERO, rows=7, compression=8, predictor=predictor))
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    ("compression", "predictor"), [(5, 1), (5, 2), (8, 1), (8, 2), (32773, 1), (34925, 2), (50000, 2)]
+)
+def test_compressed_white_is_zero(compression, predictor, bits, order):
+    values = 2**bits - 1 - gray(scaled(bits))
+    tags_and_strips = page(
+        values, bits, WHITE_IS_ZERO, rows=7, compression=compression, predictor=predictor, order=order
+    )
+    assert_shows(tiff(tags_and_strips, order=order), gray(picture()))
+
+
+@pytest.mark.parametrize("compression", [5, 8, 32773, 34925, 50000])
+@pytest.mark.parametrize("planar", [False, True], ids=["interleaved", "planes"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("photometric", [WHITE_IS_ZERO, BLACK_IS_ZERO, RGB])
+def test_compressed_pixels_of_any_depth(photometric, bits, planar, compression):
+    values = scaled(bits) if photometric == RGB else gray(scaled(bits))
+    if photometric == WHITE_IS_ZERO:
+        values = 2**bits - 1 - values
+    content = tiff(page(values, bits, photometric, rows=7, planar=planar, compression=compression))
+    assert_shows(content, picture() if photometric == RGB else gray(picture()))
+
+
+@pytest.mark.parametrize("compression", [5, 32773])
+def test_what_only_the_extra_decompresses_names_it_where_it_is_missing(compression, monkeypatch):
+    monkeypatch.setattr("clipada.images.tiff_codecs.find_spec", lambda _: None)
+    packed_bits = tiff(page(gray(scaled(12)), 12, BLACK_IS_ZERO, compression=compression))
+    with pytest.raises(ImageKindError, match=r"12-bit pixels in a TIFF with .*\n  remedy: install clipada\[tiff\]"):
+        read_rgb(packed_bits)
+    negative = tiff(page(65535 - gray(scaled(16)), 16, WHITE_IS_ZERO, compression=compression))
+    assert_shows(negative, gray(picture()))
+    planes = tiff(page(scaled(16), 16, RGB, compression=compression, planar=True))
+    assert_shows(planes, picture())
+    with pytest.raises(ImageKindError, match=r"only the upper 8 bits .*\n  remedy: install clipada\[tiff\]"):
+        read_rgb(planes, 12)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_lowest_bit_first(bits):
+    (tags, strips) = page(gray(scaled(bits)), bits, BLACK_IS_ZERO, rows=7, t266=2)
+    content = tiff((tags, [imagecodecs.bitorder_encode(strip) for strip in strips]))
     assert_shows(content, gray(picture()))
 
 
@@ -170,8 +143,10 @@ def test_masks_of_any_depth():
     values[3, 4], values[5, 6] = 1, 4095
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[3, 4] = mask[5, 6] = True
-    np.testing.assert_array_equal(read_levels(tiff(page(values, 12, BLACK_IS_ZERO))) > 0, mask)
-    np.testing.assert_array_equal(read_levels(tiff(page(4095 - values, 12, WHITE_IS_ZERO))) > 0, mask)
+    for bits in (12, 16):
+        white = 2**bits - 1
+        np.testing.assert_array_equal(read_mask(tiff(page(values, bits, BLACK_IS_ZERO))), mask)
+        np.testing.assert_array_equal(read_mask(tiff(page(white - values, bits, WHITE_IS_ZERO))), mask)
 
 
 # --- pages
@@ -213,8 +188,12 @@ def test_several_pictures_are_refused():
         (tiff(page(scaled(8)[..., :2], 8, BLACK_IS_ZERO, planar=True, t338=2)), "8-bit transparency"),
         (tiff(page(np.dstack([scaled(16)] * 2)[..., :4], 16, CMYK, planar=True)), "CMYK colors in planes"),
         (tiff(page(scaled(8), 8, LAB, planar=True)), "Lab colors in planes"),
-        (tiff(page(gray(scaled(12)), 12, BLACK_IS_ZERO, compression=5)), "12-bit pixels in a TIFF with compression 5"),
-        (tiff(page(gray(scaled(12)), 12, BLACK_IS_ZERO, t266=2)), "12-bit pixels in a TIFF with"),
+        (
+            tiff(page(gray(scaled(12)), 12, BLACK_IS_ZERO, compression=34712)),
+            "12-bit pixels in a TIFF with compression",
+        ),
+        (tiff(page(gray(scaled(12)), 12, BLACK_IS_ZERO, t317=2)), "12-bit pixels in a TIFF with"),
+        (tiff(page(np.dstack([scaled(8)] * 3), 8, RGB, t338=[0] * 6)), "9 channels"),
         (tiff(page(scaled(8), 8, RGB, compression=50001)), "a TIFF compressed as WebP"),
         (tiff(page(scaled(8), 8, RGB, compression=34712)), "a TIFF of 3 x 8 bits, RGB, compression 34712"),
         (tiff(page(scaled(8), 8, RGB, t258=[5, 6, 5])), r"a TIFF of 3 x 5 \+ 6 bits, RGB"),

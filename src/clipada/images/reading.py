@@ -7,22 +7,26 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
+import PIL.ImageFile
 from numpy.typing import NDArray
 
 from clipada.errors import ImageError, ImageKindError, ImageSizeError
 from clipada.files import open_regular
 from clipada.images.conversion import flatten, to_rgb
-from clipada.images.tiff import TiffPage, read_page, unread
+from clipada.images.decoding import DecodedImage, has_16_bits, load
+from clipada.images.depth import FULL_DEPTH, FULL_VALUE, DepthUsage
+from clipada.images.tiff import read_page
+from clipada.images.tiff_page import WHITE_IS_ZERO, TiffPage
 from clipada.images.tiff_pixels import decode
-from clipada.types import Image
+from clipada.images.tiff_refusals import low_bits_refusal, unread
+from clipada.types import Image, Mask
 
 MAX_PIXELS = 178_956_970
 """Largest image that is decoded, in pixels: Pillow itself refuses larger ones."""
@@ -30,8 +34,6 @@ MAX_PIXELS = 178_956_970
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
 _FORMATS = tuple(_SUFFIXES)
 _PILLOW_MODULES = r"PIL\."
-_DEEP = ";16"
-"""Part of the names of Pillow's raw modes with 16 bits for each sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +72,20 @@ def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
             )
 
 
-def read_rgb(source: Path | bytes) -> Image:
+def read_rgb(source: Path | bytes, depth: int | None = None) -> Image:
     """Decode an image file to RGB and apply its EXIF orientation.
 
     Palettes, gray, 1-bit and CMYK are converted; transparent pixels are blended with white. Of an animation, the first
     frame is read; of a TIFF, the largest page, and several pages of that size are refused. 9 to 16 bits are scaled so
     that the full range of the bits that the file states becomes the full 8-bit range; 32-bit integer gray is read as
-    16-bit. A camera's 10, 12 or 14 bits in a file that states 16 come out dark; a warning is logged for the first such
-    file of a process. Float and signed images are refused: they have no fixed range, and scaling each image by its own
-    range would let a defect change the values of the whole image. So are sensor values of a Bayer pattern, and
-    channels without a meaning.
+    16-bit. Many cameras write 10, 12 or 14 bits into a file that states 16: ``depth`` says so, and a warning names the
+    first, tenth, hundredth ... image that does not fit it. Float and signed images are refused: they have no fixed
+    range, and scaling each image by its own range would let a defect change the values of the whole image. So are
+    sensor values of a Bayer pattern, and channels without a meaning.
 
     Args:
         source: The file, or its bytes.
+        depth: Bits of the camera's values in 16-bit files, 8 to 16, from ``find_depth``; ``None`` for all 16.
 
     Returns:
         ``(H, W, 3)`` uint8.
@@ -90,8 +93,29 @@ def read_rgb(source: Path | bytes) -> Image:
     Raises:
         ImageError: The file is missing, empty, damaged, not an image, too large, or has float or wider integer pixels.
     """
-    with _decoded(source) as (image, deep):
-        return np.array(to_rgb(image, _name(source), deep=deep))
+    with _decoded(source, low=depth is not None and depth < FULL_DEPTH) as decoded:
+        return np.array(to_rgb(decoded, _name(source), depth))
+
+
+def read_depth_usage(source: Path | bytes) -> DepthUsage | None:
+    """Count how a 16-bit image uses its range; ``None`` for any other image, which is not decoded.
+
+    Raises:
+        ImageError: As for ``read_rgb``.
+    """
+    name = _name(source)
+    with _image_errors(name), _opened(source) as file:
+        page = _checked_page(file, name, MAX_PIXELS)
+        if page is not None and page.decoded_here:
+            deep = page.bits == (FULL_DEPTH,)
+        else:
+            with _open_header(file, name, page, MAX_PIXELS) as image:
+                deep = has_16_bits(image)
+        if not deep:
+            return None
+        file.seek(0)
+        decoded = _load(file, name, page, low=True)
+        return DepthUsage.of(decoded.values(name), decoded.stated)
 
 
 def image_sha256(source: Path | bytes | Image) -> str:
@@ -106,43 +130,53 @@ def image_sha256(source: Path | bytes | Image) -> str:
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def read_levels(source: Path | bytes) -> NDArray[np.generic]:
-    """Decode a mask file to one value for each pixel, which ``clipada.data`` interprets.
+def read_mask(source: Path | bytes) -> Mask:
+    """Decode a mask file: every pixel that is not black is anomalous, for any colors and bit depth.
 
-    The value is the gray level, or the brightest of the three colors; 0 where a pixel is transparent. A palette image
-    whose colors do not tell its labels apart is read as its labels.
+    Transparent pixels count as black.
 
     Returns:
-        ``(H, W)`` uint8, of a deeper file uint16, int32 or float32.
+        ``(H, W)`` bool.
 
     Raises:
         ImageError: The file is missing, empty, damaged, not an image, or too large.
     """
-    with _decoded(source) as (image, _):
-        if image.mode == "F" or image.mode.startswith("I"):
-            return np.asarray(image)
-        levels: NDArray[np.uint8] = np.asarray(flatten(image, "black")).max(axis=2)
-        if image.mode == "P":
-            labels = np.asarray(image)
-            return labels if np.unique(labels).size > np.unique(levels).size else levels
-        return levels
+    with _decoded(source) as decoded:
+        image = decoded.image
+        if image.mode == "F" or decoded.gray:
+            values = np.asarray(image)
+            return values < FULL_VALUE if decoded.negative else values > 0
+        colors: NDArray[np.uint8] = np.asarray(flatten(image, "black"))
+        mask: Mask = np.any(colors > 0, axis=2)
+        return mask
 
 
 @contextmanager
-def _decoded(source: Path | bytes) -> Iterator[tuple[PIL.Image.Image, bool]]:
-    """Open and decode an image; turn every exception of Pillow, here or in the block, into an ``ImageError``.
-
-    The second value is true if Pillow reduced colors from 16 bits to 8.
-    """
+def _decoded(source: Path | bytes, *, low: bool = False) -> Iterator[DecodedImage]:
+    """Open and decode an image; turn every exception of Pillow, here or in the block, into an ``ImageError``."""
     name = _name(source)
     with _image_errors(name), _opened(source) as file:
         page = _checked_page(file, name, MAX_PIXELS)
-        ours = page is not None and page.decoded_here
-        with decode(file, page) if page and ours else _open_header(file, name, page, MAX_PIXELS) as image:
-            deep = any(_DEEP in str(tile) for tile in getattr(image, "tile", ()))
-            image.load()
-            PIL.ImageOps.exif_transpose(image, in_place=True)
-            yield image, deep
+        yield _load(file, name, page, low=low)
+
+
+def _load(file: IO[bytes], name: str, page: TiffPage | None, *, low: bool) -> DecodedImage:
+    """Decode an image, with the lower 8 bits of 16-bit colors if ``low``."""
+    if page is not None and page.decoded_here:
+        return decode(file, page)
+
+    def opened() -> PIL.ImageFile.ImageFile:
+        file.seek(0)
+        return _open_header(file, name, page, MAX_PIXELS)
+
+    image = opened()
+    if page is not None and low and page.planar and has_16_bits(image):
+        raise low_bits_refusal(page, name)
+    decoded = load(image, opened if low else None)
+    if page is None:
+        return decoded
+    negative = decoded.gray and page.photometric == WHITE_IS_ZERO
+    return replace(decoded, negative=negative, stated=page.depth)
 
 
 @contextmanager
@@ -194,7 +228,7 @@ def _checked_page(file: IO[bytes], name: str, max_pixels: int) -> TiffPage | Non
     return page
 
 
-def _open_header(file: IO[bytes], name: str, page: TiffPage | None, max_pixels: int) -> PIL.Image.Image:
+def _open_header(file: IO[bytes], name: str, page: TiffPage | None, max_pixels: int) -> PIL.ImageFile.ImageFile:
     """Open an image without decoding it and refuse it if it is too large."""
     _ignore_pillow_warnings()
     try:

@@ -1,17 +1,14 @@
-"""Pages of TIFF files: their tags, read with bounds before Pillow parses the file, and the page that is the image.
-
-Pillow ignores several tags that change the meaning of pixels (white is zero, planes, signed values, fewer bits than
-16), so the layout is decided here: read by Pillow, read by ``clipada.images.tiff_pixels``, or refused with a reason.
-"""
+"""Pages of TIFF files: their tags, read with bounds before Pillow parses the file, and the page that is the image."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import IO, Literal
 
-from clipada.errors import ImageError, ImageKindError, ImageSizeError
+from clipada.errors import ImageError, ImageSizeError
+from clipada.images.tiff_page import TiffPage
+from clipada.images.tiff_refusals import require_readable
 
 MAX_PAGES = 1_000
 """Largest number of pages of a TIFF file."""
@@ -22,102 +19,13 @@ MAX_TAGS = 1_000
 MAX_CHUNKS = 100_000
 """Largest number of strips or tiles of a page. Pillow takes 10 microseconds for each."""
 
-EIGHT_BIT_REMEDY = "save it as 8-bit, or as 16-bit gray that uses the full range"
-_INTERLEAVED_REMEDY = "save it uncompressed with interleaved samples, or as PNG"
-
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
-_PHOTOMETRIC = {3: "palette colors", 4: "a transparency mask", 5: "CMYK colors", 6: "YCbCr colors", 8: "Lab colors"}
-_PLAIN = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
-_LAB = 8
-_BAYER, _LINEAR_RAW = 32803, 34892
-_SIGNED, _FLOAT = 2, 3
-_UNCOMPRESSED = frozenset({1, 8, 32946})
-_WEBP_COMPRESSION = 50001
 _REDUCED, _MASK_PAGE = 1, 4
-_ALPHA = frozenset({1, 2})
 
 _ORDERS: Mapping[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _CHUNK_TAGS = frozenset({273, 279, 324, 325})
-_NUMBER_TAGS = frozenset({254, 256, 257, 258, 259, 262, 266, 274, 277, 278, 284, 317, 322, 323, 338, 339})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TiffPage:
-    """One page of a TIFF file.
-
-    Attributes:
-        index: Number of the page in the file, from 0.
-        order: Byte order, ``"<"`` or ``">"``.
-        tags: Values of the tags that describe the pixels.
-    """
-
-    index: int
-    order: Literal["<", ">"]
-    tags: Mapping[int, tuple[int, ...]]
-
-    def tag(self, number: int, default: int = 0) -> int:
-        """Return a tag's first value, or ``default`` if the page lacks it."""
-        values = self.tags.get(number)
-        return values[0] if values else default
-
-    @property
-    def width(self) -> int:
-        """Width in pixels."""
-        return self.tag(256)
-
-    @property
-    def height(self) -> int:
-        """Height in pixels."""
-        return self.tag(257)
-
-    @property
-    def samples(self) -> int:
-        """Number of samples of a pixel, e.g. 3 for RGB."""
-        return self.tag(277, 1)
-
-    @property
-    def bits(self) -> tuple[int, ...]:
-        """Distinct numbers of bits of the samples; one, unless they differ."""
-        return tuple(dict.fromkeys(self.tags.get(258, (1,))))
-
-    @property
-    def photometric(self) -> int:
-        """Meaning of the samples, e.g. ``BLACK_IS_ZERO``."""
-        return self.tag(262, -1)
-
-    @property
-    def planar(self) -> bool:
-        """True if each sample has a plane of its own."""
-        return self.tag(284, 1) == 2 and self.samples > 1
-
-    @property
-    def raw_planes(self) -> bool:
-        """True if the planes are not compressed. Pillow reads such planes of 16 bits as if they were interleaved."""
-        return self.planar and self.compression == 1
-
-    @property
-    def unnamed_planes(self) -> bool:
-        """True if there are uncompressed planes beyond red, green and blue that are no transparency."""
-        return self.raw_planes and self.samples > 3 and not _ALPHA.intersection(self.tags.get(338, ()))
-
-    @property
-    def compression(self) -> int:
-        """Code of the compression; 1 for none."""
-        return self.tag(259, 1)
-
-    @property
-    def decoded_here(self) -> bool:
-        """True if Pillow cannot read the layout, or reads wrong pixels without an error."""
-        if self.photometric not in _PLAIN or len(self.bits) > 1:
-            return False
-        bits = self.bits[0]
-        return (
-            8 < bits < 16
-            or (bits == 16 and (self.raw_planes or self.photometric == WHITE_IS_ZERO))
-            or (bits == 8 and self.planar and (self.photometric != RGB or self.unnamed_planes))
-        )
+_NUMBER_TAGS = frozenset({254, 256, 257, 258, 259, 262, 266, 274, 277, 278, 281, 284, 317, 322, 323, 338, 339})
 
 
 def read_page(file: IO[bytes], name: str) -> TiffPage | None:
@@ -143,62 +51,8 @@ def read_page(file: IO[bytes], name: str) -> TiffPage | None:
             got=f"a TIFF of {same} pages of {page.width} x {page.height} pixels",
             remedy="save the page that shows the part as a file of its own",
         )
-    _require_readable(page, name)
+    require_readable(page, name)
     return page
-
-
-def unread(page: TiffPage, name: str) -> ImageKindError:
-    """Return the error for a layout of pixels that nothing here can read."""
-    bits = " + ".join(map(str, page.bits))
-    meaning = _PHOTOMETRIC.get(page.photometric, {0: "gray", 1: "gray", 2: "RGB"}.get(page.photometric))
-    kind = meaning or f"photometric interpretation {page.photometric}"
-    planes = ", in planes" if page.planar else ""
-    compression = "" if page.compression == 1 else f", compression {page.compression}"
-    return _refused(name, f"a TIFF of {page.samples} x {bits} bits, {kind}{planes}{compression}", EIGHT_BIT_REMEDY)
-
-
-def _require_readable(page: TiffPage, name: str) -> None:
-    """Raise ``ImageKindError`` for pixels whose meaning is unknown, or that neither reader reads right."""
-    refusal = _meaning_refusal(page) or _coding_refusal(page)
-    if refusal is not None:
-        raise _refused(name, *refusal)
-
-
-def _meaning_refusal(page: TiffPage) -> tuple[str, str] | None:
-    """Return reason and remedy if the values have no meaning as gray or color."""
-    kind, bits = page.tag(339, 1), max(page.bits)
-    if kind == _SIGNED and bits != 32:
-        return f"signed {bits}-bit pixels, which have no fixed range", EIGHT_BIT_REMEDY
-    if kind == _FLOAT and (bits != 32 or page.samples > 1):
-        return "float pixels, which have no fixed range", EIGHT_BIT_REMEDY
-    if page.photometric in (_BAYER, _LINEAR_RAW):
-        return "raw values of a color sensor (a Bayer pattern)", "convert it to RGB with the camera's software"
-    if page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and page.samples > 2:
-        got = f"{page.samples} channels, and the file does not say which are red, green and blue"
-        return got, "save the channels that show the part as RGB, or one of them as gray"
-    if page.photometric == WHITE_IS_ZERO and bits == 32:
-        return "32-bit gray whose zero is white", EIGHT_BIT_REMEDY
-    return None
-
-
-def _coding_refusal(page: TiffPage) -> tuple[str, str] | None:
-    """Return reason and remedy if the values can be understood, but not decoded."""
-    if page.compression == _WEBP_COMPRESSION:
-        return "a TIFF compressed as WebP", _INTERLEAVED_REMEDY
-    if not page.decoded_here and page.planar and (page.photometric == _LAB or (page.raw_planes and max(page.bits) > 8)):
-        return f"{_PHOTOMETRIC.get(page.photometric, 'colors')} in planes", _INTERLEAVED_REMEDY
-    if not page.decoded_here:
-        return None
-    if _ALPHA.intersection(page.tags.get(338, ())):
-        return f"{page.bits[0]}-bit transparency that is packed or in planes", _INTERLEAVED_REMEDY
-    predictors = 2 if page.bits[0] in (8, 16) else 1
-    if page.compression not in _UNCOMPRESSED or page.tag(266, 1) != 1 or page.tag(317, 1) > predictors:
-        return f"{page.bits[0]}-bit pixels in a TIFF with compression {page.compression}", _INTERLEAVED_REMEDY
-    return None
-
-
-def _refused(name: str, got: str, remedy: str) -> ImageKindError:
-    return ImageKindError(f"cannot read image {name}", expected="8-bit or 16-bit gray or color", got=got, remedy=remedy)
 
 
 def _pages(file: IO[bytes], name: str) -> Iterator[TiffPage]:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 from numpy.typing import NDArray
 
-from clipada.images.tiff import RGB, WHITE_IS_ZERO, TiffPage
+from clipada.images.decoding import DecodedImage
+from clipada.images.depth import FULL_DEPTH
+from clipada.images.tiff_codecs import decompress
+from clipada.images.tiff_page import RGB, WHITE_IS_ZERO, TiffPage
 
 _HORIZONTAL = 2
+_WITHOUT_PREDICTOR = frozenset({1, 32773})
+"""Compressions whose readers, libtiff for one, ignore the predictor."""
+
+_LOWEST_BIT_FIRST = 2
 _NO_STRIP_LIMIT = 2**32 - 1
+_ORIENTATION = 274
 
 
-def decode(file: IO[bytes], page: TiffPage) -> PIL.Image.Image:
+def decode(file: IO[bytes], page: TiffPage) -> DecodedImage:
     """Decode a page for which ``decoded_here`` is true.
 
-    Values map linearly, so that the full range of the file's bits becomes the full range of the image.
+    The values of 16-bit samples are kept. Others map linearly, so that the full range of the file's bits becomes the
+    full range of the image.
 
     Returns:
-        16-bit gray, or 8-bit RGB. Channels beyond the first, or beyond red, green and blue, are left out.
+        16-bit gray, or RGB. Channels beyond the first, or beyond red, green and blue, are left out.
 
     Raises:
         ValueError: A strip or tile is missing or too short.
@@ -30,18 +39,27 @@ def decode(file: IO[bytes], page: TiffPage) -> PIL.Image.Image:
     channels = 3 if page.photometric == RGB else 1
     if page.samples < channels:
         raise ValueError(f"{page.samples} samples in an RGB image")
+    deep = page.bits[0] == FULL_DEPTH
     full = 2 ** page.bits[0] - 1
-    pixels = np.zeros((page.height, page.width, channels), np.uint8 if channels == 3 else np.uint16)
-    top = 0xFF if channels == 3 else 0xFFFF
+    pixels = np.zeros((page.height, page.width, channels), np.uint8 if channels == 3 and not deep else np.uint16)
+    top = np.iinfo(pixels.dtype).max
     for row, column, first, values in _chunks(file, page):
-        block = values[: page.height - row, : page.width - column, : channels - first].astype(np.uint32)
-        if page.photometric == WHITE_IS_ZERO:
-            block = full - block
+        block = values[: page.height - row, : page.width - column, : channels - first]
+        if not deep:
+            block = (block.astype(np.uint32) * top + full // 2) // full
         height, width, depth = block.shape
-        pixels[row : row + height, column : column + width, first : first + depth] = (block * top + full // 2) // full
-    image = PIL.Image.fromarray(pixels if channels == 3 else pixels[..., 0])
-    image.getexif()[0x0112] = page.tag(274, 1)
-    return image
+        pixels[row : row + height, column : column + width, first : first + depth] = block
+    images = [pixels[..., 0]] if channels == 1 else [pixels >> 8, pixels & 0xFF] if deep else [pixels]
+    image, *low = (_upright(one if channels == 1 else one.astype(np.uint8), page) for one in images)
+    negative = page.photometric == WHITE_IS_ZERO
+    return DecodedImage(image=image, low=low[0] if low else None, deep=deep, negative=negative, stated=page.depth)
+
+
+def _upright(pixels: NDArray[np.integer], page: TiffPage) -> PIL.Image.Image:
+    """Return pixels as an image, turned as the page says."""
+    image = PIL.Image.fromarray(pixels)
+    image.getexif()[_ORIENTATION] = page.tag(_ORIENTATION, 1)
+    return PIL.ImageOps.exif_transpose(image)
 
 
 def _chunks(file: IO[bytes], page: TiffPage) -> Iterator[tuple[int, int, int, NDArray[np.uint16]]]:
@@ -74,17 +92,17 @@ def _values(
     line = -(-width * depth * bits // 8)
     file.seek(offset)
     data = file.read(min(count, 2 * rows * line + 1024))
-    if page.compression != 1:
-        data = zlib.decompressobj().decompress(data, rows * line)
+    if page.tag(266, 1) == _LOWEST_BIT_FIRST:
+        data = _REVERSED[np.frombuffer(data, np.uint8)].tobytes()
+    data = decompress(data, page.compression, rows * line)
     if len(data) < rows * line:
         raise ValueError(f"{len(data):,} bytes of a strip or tile of {rows * line:,}")
-    data = data[: rows * line]
     values: NDArray[np.uint16]
-    if bits == 16:
+    if bits == FULL_DEPTH:
         values = np.frombuffer(data, np.dtype(np.uint16).newbyteorder(page.order)).reshape(shape).astype(np.uint16)
     else:
         values = _unpacked(np.frombuffer(data, np.uint8).reshape(rows, line), bits, width * depth).reshape(shape)
-    if page.tag(317, 1) == _HORIZONTAL:
+    if page.tag(317, 1) == _HORIZONTAL and page.compression not in _WITHOUT_PREDICTOR:
         values = np.cumsum(values, axis=1, dtype=np.uint16) & (2**bits - 1)
     return values
 
@@ -99,3 +117,9 @@ def _unpacked(lines: NDArray[np.uint8], bits: int, number: int) -> NDArray[np.ui
         window = line[first].astype(np.uint32) << 16 | line[first + 1].astype(np.uint32) << 8 | line[first + 2]
         values[row] = (window >> (24 - bits - starts % 8)) & (2**bits - 1)
     return values
+
+
+_REVERSED: NDArray[np.uint8] = np.packbits(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1
+)[:, 0]
+"""Each byte with its bits in reverse order."""
