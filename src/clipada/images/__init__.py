@@ -3,7 +3,7 @@
 from clipada.images.geometry import resize, resize_mask, restore_map
 from clipada.images.measuring import find_depth
 from clipada.images.png import COMPRESSION, write_png
-from clipada.images.reading import MAX_PIXELS, Header, image_sha256, read_header, read_mask, read_rgb
+from clipada.images.reading import MAX_PIXELS, Header, image_sha256, read_header, read_levels, read_rgb
 
 __all__ = [
     "COMPRESSION",
@@ -12,7 +12,7 @@ __all__ = [
     "find_depth",
     "image_sha256",
     "read_header",
-    "read_mask",
+    "read_levels",
     "read_rgb",
     "resize",
     "resize_mask",

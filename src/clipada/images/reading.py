@@ -26,7 +26,7 @@ from clipada.images.tiff import read_page
 from clipada.images.tiff_page import WHITE_IS_ZERO, TiffPage
 from clipada.images.tiff_pixels import decode
 from clipada.images.tiff_refusals import low_bits_refusal, unread
-from clipada.types import Image, Mask
+from clipada.types import Image
 
 MAX_PIXELS = 178_956_970
 """Largest image that is decoded, in pixels: Pillow itself refuses larger ones."""
@@ -130,13 +130,14 @@ def image_sha256(source: Path | bytes | Image) -> str:
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def read_mask(source: Path | bytes) -> Mask:
-    """Decode a mask file: every pixel that is not black is anomalous, for any colors and bit depth.
+def read_levels(source: Path | bytes) -> NDArray[np.generic]:
+    """Decode a mask file to one value for each pixel, which ``clipada.data`` interprets.
 
-    Transparent pixels count as black.
+    The value is the gray level, or the brightest of the three colors; 0 where a pixel is transparent. A palette image
+    whose colors do not tell its labels apart is read as its labels.
 
     Returns:
-        ``(H, W)`` bool.
+        ``(H, W)`` uint8, of a deeper file uint16, int32 or float32.
 
     Raises:
         ImageError: The file is missing, empty, damaged, not an image, or too large.
@@ -145,10 +146,12 @@ def read_mask(source: Path | bytes) -> Mask:
         image = decoded.image
         if image.mode == "F" or decoded.gray:
             values = np.asarray(image)
-            return values < FULL_VALUE if decoded.negative else values > 0
-        colors: NDArray[np.uint8] = np.asarray(flatten(image, "black"))
-        mask: Mask = np.any(colors > 0, axis=2)
-        return mask
+            return FULL_VALUE - values if decoded.negative else values
+        levels: NDArray[np.uint8] = np.asarray(flatten(image, "black")).max(axis=2)
+        if image.mode == "P":
+            labels = np.asarray(image)
+            return labels if np.unique(labels).size > np.unique(levels).size else levels
+        return levels
 
 
 @contextmanager
