@@ -44,12 +44,14 @@ class Header:
         width, height: In pixels, as stored: the EXIF orientation is not applied.
         suffix: File name suffix of the format, independent of the file's own name.
         media_type: Media type of the format, as in HTTP.
+        deep: True for samples of 16 bits.
     """
 
     width: int
     height: int
     suffix: str
     media_type: str
+    deep: bool = False
 
 
 def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
@@ -64,11 +66,18 @@ def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
     with _image_errors(name, max_pixels), _opened(source) as file:
         page = _checked_page(file, name, max_pixels)
         if page is not None and page.decoded_here:
-            return Header(width=page.width, height=page.height, suffix=_SUFFIXES["TIFF"], media_type="image/tiff")
+            deep = page.bits == (FULL_DEPTH,)
+            return Header(
+                width=page.width, height=page.height, suffix=_SUFFIXES["TIFF"], media_type="image/tiff", deep=deep
+            )
         with _open_header(file, name, page, max_pixels) as image:
             kind = image.format if image.format in _SUFFIXES else "JPEG"  # a JPEG with several pictures is called MPO
             return Header(
-                width=image.width, height=image.height, suffix=_SUFFIXES[kind], media_type=f"image/{kind.lower()}"
+                width=image.width,
+                height=image.height,
+                suffix=_SUFFIXES[kind],
+                media_type=f"image/{kind.lower()}",
+                deep=has_16_bits(image),
             )
 
 
