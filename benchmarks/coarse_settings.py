@@ -58,7 +58,7 @@ class Head:
         logits: Tensor = self.model.similarity(self.model.projections[0](tokens), self.model.text_vector())
         if self.model.memory is not None:
             logits = logits + self.config.model.prototype_weight * self.model.memory(tokens)
-        return logits.reshape(-1, *self.model.clip.grid(size))
+        return logits.reshape(-1, *self.model.backbone.grid(size))
 
     def learn(self, tokens: Tensor, masks: Tensor, epoch: int) -> None:
         """One optimizer step."""
@@ -98,18 +98,18 @@ def train(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config, cl
     for batch in DataLoader(batches, batch_size=None, num_workers=1):
         tokens = features(clip, batch.images)
         for head in heads.values():
-            head.learn(tokens[head.config.backbone.patch_block], batch.masks, batch.step // batches.steps_per_epoch)
+            head.learn(tokens[head.config.backbone.read_blocks[-1]], batch.masks, batch.step // batches.steps_per_epoch)
 
 
 def fit_prototypes(heads: Mapping[str, Head], samples: Sequence[Sample], base: Config) -> None:
     """Find prototypes for the heads that use them; heads with the same block and number share them."""
     found: dict[tuple[int, int], Prototypes] = {}
     for head in heads.values():
-        block, count = head.config.backbone.patch_block, head.config.model.prototypes
+        block, count = head.config.backbone.read_blocks[-1], head.config.model.prototypes
         if count and (block, count) not in found:
             generator = derived_generator(base.training.seed, "prototypes")
             clip = load_clip(head.config.backbone)
-            found[block, count] = find_prototypes(clip, samples, count, base.model.image_size, generator)
+            found[block, count] = find_prototypes(clip, samples, count, base.model.size, generator)
         head.model.memory = found.get((block, count))
 
 
@@ -136,14 +136,14 @@ def validate(
     truths: list[tuple[str, Mask]] = []
     maps: dict[str, list[Map]] = {name: [] for name in heads}
     for draw in range(ROUNDS):
-        for index, batch in enumerate(read_batches([s.path for s in samples], base.model.image_size, 16, 1)):
+        for index, batch in enumerate(read_batches([s.path for s in samples], base.model.size, 16, 1)):
             clean = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
             images, masks = anomalies(clean, base, draw, index)
             truths += [(samples[p].category, masks[i, 0].numpy() > 0) for i, p in enumerate(batch.positions)]
             tokens = features(clip, images)
             for name, head in heads.items():
                 with torch.no_grad():
-                    logits = head.logits(tokens[head.config.backbone.patch_block], images.shape[-2:])
+                    logits = head.logits(tokens[head.config.backbone.read_blocks[-1]], images.shape[-2:])
                 raw = upsample(logits.sigmoid(), images.shape[-2:])
                 maps[name] += [anomaly_map(one, base.scoring) for one in raw.numpy()]
     categories = dict.fromkeys(category for category, _ in truths)
@@ -171,7 +171,7 @@ def main() -> None:
     )
     base = replace(base, training=base.training.lasting(options.epochs))
     configs = {settings: head_config(base, settings) for settings in options.heads}
-    clip = load_clip(max((config.backbone for config in configs.values()), key=lambda backbone: backbone.patch_block))
+    clip = load_clip(max((config.backbone for config in configs.values()), key=lambda backbone: backbone.read_blocks[-1]))
     heads = {settings: build_head(config, clip) for settings, config in configs.items()}
     samples, held_out = split_validation(load_dataset(options.data).train, base)
     train(heads, samples, base, clip)

@@ -33,8 +33,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD  # type: ignore[attr-defined]
 
-from clipada.config import Config, EngineOptions, EnginePrecision, RuntimeName, cores
+from clipada.config import BackboneConfig, Config, EngineOptions, EnginePrecision, RuntimeName, cores
 from clipada.devices import machine
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import write_graph
@@ -46,7 +47,7 @@ from clipada.images import write_png
 from clipada.inspection import Inspector
 from clipada.models.backbones import FrozenClip
 from clipada.models.clip_ada import ClipAda, build_model, upsample
-from clipada.types import Engine
+from clipada.types import Engine, Localization
 
 BLOCK = 9
 SHAPE = GraphShape(image_size=256, grid=(16, 16), blocks=BLOCK, width=768, passes=2)
@@ -74,20 +75,20 @@ class Published:
     def __init__(self, clip: CLIPModel, model: ClipAda) -> None:
         self.clip: Any = clip
         self.model = model
-        self.image_size = model.config.image_size
+        self.size, self.depth = model.config.size, model.config.image_depth
 
     @torch.inference_mode()
-    def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def localize(self, images: NDArray[np.uint8]) -> Localization:
         """Return the raw maps of every pass, ``(2, B, S, S)``."""
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-        text, inputs, maps = self._text(), self.model.clip.normalize(pixels), list[Tensor]()
+        text, inputs, maps = self._text(), self.model.backbone.normalize(pixels), list[Tensor]()
         for projection in self.model.projections:
             if maps:
                 inputs = self.model.attend(pixels, maps[-1])
             states = self.clip.vision_model(inputs, output_hidden_states=True, interpolate_pos_encoding=True)
             tokens = states.hidden_states[BLOCK][:, 1:]
             maps.append(self.model.similarity(projection(tokens), text).sigmoid().unflatten(1, (16, 16)))
-        return torch.stack([upsample(one, (self.image_size,) * 2) for one in maps]).numpy()
+        return Localization(maps=torch.stack([upsample(one, self.size) for one in maps]).numpy())
 
     def _text(self) -> Tensor:
         """Compute ``t_hat`` from the whole context of 77 tokens."""
@@ -108,7 +109,13 @@ def random_models() -> tuple[CLIPModel, ClipAda]:
     short.load_state_dict(whole.state_dict())
     short.vision_model.encoder.layers = short.vision_model.encoder.layers[:BLOCK]
     short.text_model.text_projection = short.text_projection
-    clip = FrozenClip(short.vision_model, cast(Any, _Text(short)), Words())
+    clip = FrozenClip(
+        short.vision_model,
+        BackboneConfig(blocks=(BLOCK,)),
+        (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
+        cast(Any, _Text(short)),
+        Words(),
+    )
     return whole, build_model(Config.preset("quick"), clip).eval()
 
 

@@ -73,7 +73,7 @@ def main() -> None:
     alone = rate(lambda: [next(stream) for _ in range(workers)], size * workers, options.repeats)
     stream = iter(())
     step = rate(training_step(config, batches[0]), size, options.repeats)
-    print(f"machine: {machine('cpu')}; backbone {Path(options.backbone).name}; {config.model.image_size} px, R = 1")
+    print(f"machine: {machine('cpu')}; backbone {Path(options.backbone).name}; {config.model.size[0]} px, R = 1")
     print(f"loader alone, {workers} workers: {alone:.1f} images/s")
     print(f"training step alone, {torch.get_num_threads()} threads: {step:.1f} images/s")
     print(f"ratio: {alone / step:.1f}")

@@ -63,7 +63,7 @@ def main() -> None:
     folder = EMBEDDED_FOLDER if embedded else Path(options.backbone)
     settings: dict[str, Any] = {name: value for name, _, value in (text.partition("=") for text in options.settings)}
     if embedded:  # the copy with random weights has another name
-        settings = {"backbone.block": Config.preset("demo").backbone.patch_block} | settings
+        settings = {"backbone.block": Config.preset("demo").backbone.read_blocks[-1]} | settings
     write_demo(options.out / "parts")
     for seed in range(options.seeds):
         untrained = random_copy(folder, options.out / f"random-weights-{seed}", seed)

@@ -51,7 +51,7 @@ def maps(model: ClipAda, images: Tensor, truth: Tensor) -> dict[str, Tensor]:
     passes = [logits.sigmoid() for logits in model(images, text)]
     found = {"coarse": passes[0]}
     for name, hint in HINTS.items():
-        tokens = model.clip(model.attend(images, hint(passes[-2], truth)))
+        tokens = model.backbone(model.attend(images, hint(passes[-2], truth)))
         logits = model.similarity(model.projections[-1](tokens), text)
         found[name] = logits.sigmoid().unflatten(1, passes[0].shape[1:])
     return {name: upsample(value, images.shape[-2:]) for name, value in found.items()}
@@ -62,9 +62,9 @@ def score(model: ClipAda, dataset: Dataset, scoring: ScoringConfig) -> dict[str,
     pixels: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ("coarse", *HINTS)}
     truths: list[NDArray[np.bool_]] = []
     paths = [sample.path for sample in dataset.test]
-    for batch in read_batches(paths, model.config.image_size, 8, workers=2):
+    for batch in read_batches(paths, model.config.size, 8, workers=2):
         masks = [
-            load_mask(dataset.test[position], model.config.image_size, size)
+            load_mask(dataset.test[position], model.config.size, size)
             for position, size in zip(batch.positions, batch.sizes, strict=True)
         ]
         truth = np.stack([mask for mask in masks if mask is not None])

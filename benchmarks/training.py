@@ -129,7 +129,7 @@ class Training:
 
     def flops(self) -> float:
         """Count the FLOPs of the matrix products in a step, forward and backward."""
-        images = torch.rand(self.config.training.batch_size, 3, *[self.config.model.image_size] * 2, device=self.device)
+        images = torch.rand(self.config.training.batch_size, 3, *self.config.model.size, device=self.device)
         masks = torch.zeros_like(images[:, :1])
         with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
             losses = pass_losses(self.model(images), masks, self.config.training)
@@ -147,7 +147,7 @@ class Training:
 
     def _pixels(self) -> Iterator[TrainingBatch]:
         size = self.config.training.batch_size
-        levels = torch.randint(256, (size, 3, *[self.config.model.image_size] * 2), dtype=torch.uint8)
+        levels = torch.randint(256, (size, 3, *self.config.model.size), dtype=torch.uint8)
         batch = TrainingBatch(step=0, levels=levels, anomalous=torch.zeros_like(levels[:, :1]).bool(), failures=())
         return (replace(one, step=step) for step, one in enumerate(repeat(batch)))
 
@@ -230,8 +230,8 @@ def main() -> None:
     backbone = "ViT-B/16 shapes, random weights" if options.random_weights else Path(options.backbone).name
     print(f"{machine(device.type)}; beside it " * (device.type != "cpu") + conditions(torch.get_num_threads(), "torch"))
     print(
-        f"backbone {backbone}, block {config.backbone.patch_block}; "
-        f"{config.model.image_size} px, R = {options.refinements}"
+        f"backbone {backbone}, block {config.backbone.read_blocks[-1]}; "
+        f"{config.model.size[0]} px, R = {options.refinements}"
     )
     print(f"batch {config.training.batch_size}, {config.training.precision}; compiled: {runtime.compile}", end="; ")
     print(f"channels last: {training.memory == torch.channels_last}")

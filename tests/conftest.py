@@ -38,7 +38,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def clip(clip_folder: Path) -> FrozenClip:
     """The tiny CLIP, cut after its second block."""
-    return load_clip(BackboneConfig(name=str(clip_folder), block=2))
+    return load_clip(BackboneConfig(name=str(clip_folder), blocks=(2,)))
 
 
 @pytest.fixture

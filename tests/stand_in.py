@@ -8,6 +8,8 @@ import numpy as np
 import PIL.Image
 from starlette.testclient import TestClient
 
+from clipada.types import Localization
+
 Started = Callable[..., TestClient]
 """Starts an application with settings of `ServeConfig`, `token` and `models`, and hands over a client of it."""
 
@@ -15,7 +17,8 @@ Started = Callable[..., TestClient]
 class StandIn:
     """Finds what is red, and works only while ``open`` is set; ``batches`` has the number of images of each batch."""
 
-    image_size = 64
+    size = (64, 64)
+    depth = None
     passes = 1
 
     def __init__(self) -> None:
@@ -23,21 +26,22 @@ class StandIn:
         self.open.set()
         self.batches: list[int] = []
 
-    def localize_passes(self, images: np.ndarray) -> np.ndarray:
+    def localize(self, images: np.ndarray) -> Localization:
         assert self.open.wait(20)
         self.batches.append(len(images))
-        return images[np.newaxis, ..., 0].astype(np.float32) / 255
+        return Localization(maps=images[np.newaxis, ..., 0].astype(np.float32) / 255)
 
 
 class BrightEngine:
     """Finds what is bright: the map is the red channel, 0..1, and pass 0 is its complement."""
 
-    image_size = 64
+    size = (64, 64)
+    depth = None
     passes = 2
 
-    def localize_passes(self, images: np.ndarray) -> np.ndarray:
+    def localize(self, images: np.ndarray) -> Localization:
         red = images[..., 0].astype(np.float32) / 255
-        return np.stack([1 - red, red])
+        return Localization(maps=np.stack([1 - red, red]))
 
 
 def encoded(height: int = 20, width: int = 30, seed: int = 0, kind: str = "PNG", below: int = 256) -> bytes:

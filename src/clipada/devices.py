@@ -63,13 +63,44 @@ def machine(device: str) -> str:
         import torch
 
         return torch.cuda.get_device_name()
-    return f"{_processor()}, {os.cpu_count()} cores"
+    features = " ".join(cpu_features())
+    return f"{_processor()}, {os.cpu_count()} cores" + (f", {features}" if features else "")
+
+
+def cpu_features() -> tuple[str, ...]:
+    """Return the instruction sets of the processor that decide about speed, e.g. ``("AVX2", "AVX-512", "VNNI")``.
+
+    Empty where the operating system does not list them.
+    """
+    flags = set(_cpu_line("flags").split())
+    return tuple(name for name, flag in _FEATURES.items() if flag in flags)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Return True if a device computes in bfloat16 itself; a CPU without it emulates bfloat16, 6 times slower.
+
+    On a CPU these are AVX512-BF16 and AMX, if PyTorch uses AVX-512 at all (``ATEN_CPU_CAPABILITY``).
+    """
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    native = any(feature in cpu_features() for feature in ("BF16", "AMX"))
+    return device.type == "cpu" and native and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+_FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "VNNI": "avx512_vnni", "BF16": "avx512_bf16", "AMX": "amx_bf16"}
+"""Flags of Linux by the names of the instruction sets."""
 
 
 def _processor() -> str:
+    return _cpu_line("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_line(name: str) -> str:
+    """Return what Linux says of the first processor under a name; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")

@@ -14,6 +14,10 @@ from clipada.errors import ClipAdaError, DatasetError
 
 Split = Literal["train", "test"]
 
+Decision = Literal["good", "defective", "not_inspectable"]
+"""The decision on an image. ``not_inspectable``: it is unlike all training images, so that it says nothing on a part,
+neither that it is good nor that it is defective."""
+
 Image = NDArray[np.uint8]
 """An RGB image, ``(H, W, 3)``, values 0..255."""
 
@@ -162,9 +166,13 @@ class Verdict:
             batch's forward pass plus the time to decide on this image.
         model: The model that inspected the image; ``None`` for an engine without a run.
         calibration: Id of the calibration; ``None`` without one, and then the next three are ``None`` too.
-        p_value: Share of good parts that look at least as anomalous, 0..1.
+        p_value: Share of good parts that look at least as anomalous, 0..1; ``None`` for an image that is not
+            inspectable.
         score_threshold: The part is defective when its score is greater.
-        defective: The decision.
+        defective: True above the score threshold; ``None`` without a calibration, and for an image that is not
+            inspectable.
+        inspectable: False if the image is unlike all training images; ``None`` without an input check.
+        input_reason: The reason why it is not inspectable, in words.
         group: The group whose thresholds were applied; ``None`` for those of all calibration images pooled.
     """
 
@@ -183,6 +191,15 @@ class Verdict:
     score_threshold: float | None = None
     defective: bool | None = None
     group: str | None = None
+    inspectable: bool | None = None
+    input_reason: str | None = None
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision in a word; ``None`` for an inspectable image without a calibration."""
+        if self.inspectable is False:
+            return "not_inspectable"
+        return None if self.defective is None else "defective" if self.defective else "good"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -191,22 +208,42 @@ class Verdict:
         return width, height
 
 
+@dataclass(frozen=True, kw_only=True)
+class Localization:
+    """The output of an engine for a batch of images.
+
+    Attributes:
+        maps: Raw maps of every pass, ``(passes, B, H, W)`` float32, values 0..1, coarse pass first.
+        descriptors: One vector of unit length for each image, ``(B, D)`` float32, by which it is compared with the
+            training images; ``None`` for an engine that has none.
+    """
+
+    maps: NDArray[np.float32]
+    descriptors: NDArray[np.float32] | None = None
+
+
 class Engine(Protocol):
     """Anything that localizes anomalies in images of the model's input size."""
 
-    image_size: int
-    """Side ``S`` of the square it takes, in pixels."""
+    size: tuple[int, int]
+    """Height ``H`` and width ``W`` of the images it takes, in pixels."""
+
+    depth: int | None
+    """Bits of the camera's values in 16-bit files, by which images are read for it; ``None`` for all 16."""
 
     passes: int
     """Number of maps it makes: the coarse one and the refined ones."""
 
-    def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the raw maps of every pass.
+    def localize(self, images: NDArray[np.uint8]) -> Localization:
+        """Compute the raw maps of every pass, and descriptors.
 
         Args:
-            images: RGB, ``(B, S, S, 3)``.
-
-        Returns:
-            ``(passes, B, S, S)``, values 0..1, coarse pass first.
+            images: RGB, ``(B, H, W, 3)``.
         """
         ...
+
+
+def written_size(size: tuple[int, int]) -> int | tuple[int, int]:
+    """Return a height and width as files record it: one number for a square."""
+    height, width = size
+    return height if height == width else size

@@ -85,7 +85,7 @@ def test_epochs_and_milestones_are_checked_together() -> None:
 
 @pytest.mark.parametrize("name", ["refinements", "model.colour", "model", "nothing.refinements", ""])
 def test_unknown_settings_list_the_known(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"backbone[.]name, backbone[.]block"):
+    with pytest.raises(ConfigError, match=r"backbone[.]name, backbone[.]revision"):
         Config().updated({name: "1"})
 
 
@@ -141,5 +141,5 @@ def test_prototypes_come_first_only_where_the_image_encoder_stays() -> None:
 
 
 def test_the_block_left_out_is_that_of_the_backbone() -> None:
-    assert [BackboneConfig(name=name).patch_block for name in ("nano", "other")] == [4, 9]
-    assert BackboneConfig(name="nano", block=2).patch_block == 2
+    assert [BackboneConfig(name=name).read_blocks for name in ("nano", "other")] == [(4,), (9,)]
+    assert BackboneConfig(name="nano", blocks=(2,)).read_blocks == (2,)

@@ -72,11 +72,11 @@ def test_the_kv_cache_of_each_image_stays_its_own(exported: Path, photos: list[P
     """Batches in which each image has other active patches: whole, in parts, one image at a time."""
     for streams in (1, 2):
         engine = Inspector.load(exported, engine=EngineOptions(name=runtime, streams=streams)).engine
-        images = np.stack([resize(read_rgb(path), (engine.image_size,) * 2) for path in photos[:4]])
-        coarse = engine.localize_passes(images)[0]
+        images = np.stack([resize(read_rgb(path), engine.size) for path in photos[:4]])
+        coarse = engine.localize(images).maps[0]
         short = engine.with_shortcut(float(np.median(coarse)), end_below=float(np.median(coarse.max(axis=(1, 2)))))
-        together = short.localize_passes(images)
-        apart = np.concatenate([short.localize_passes(images[i : i + 1]) for i in range(4)], axis=1)
+        together = short.localize(images).maps
+        apart = np.concatenate([short.localize(images[i : i + 1]).maps for i in range(4)], axis=1)
         np.testing.assert_allclose(together, apart, rtol=0, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection, CLIPVisionModel
 
-from clipada.config import Config, ModelConfig, PromptConfig
+from clipada.config import BackboneConfig, Config, ModelConfig, PromptConfig
 from clipada.errors import ConfigError
 from clipada.models.backbones import FrozenClip
 from clipada.models.clip_ada import ClipAda, build_model, upsample
@@ -39,7 +39,13 @@ def vit_b16(clip_folder: Path) -> FrozenClip:
     text = {"hidden_size": 512, "num_hidden_layers": 1, "projection_dim": 512, "vocab_size": 20}
     config = CLIPConfig(projection_dim=512, vision_config=vision, text_config=text)
     tokenizer = AutoTokenizer.from_pretrained(clip_folder)
-    return FrozenClip(CLIPVisionModel(config.vision_config), CLIPTextModelWithProjection(config.text_config), tokenizer)
+    return FrozenClip(
+        CLIPVisionModel(config.vision_config),
+        BackboneConfig(blocks=(1,)),
+        ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        CLIPTextModelWithProjection(config.text_config),
+        tokenizer,
+    )
 
 
 @pytest.mark.parametrize(("refinements", "expected"), [(0, 395_776), (1, 789_504), (2, 1_183_232)])

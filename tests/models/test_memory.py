@@ -53,7 +53,7 @@ def test_no_readable_image_is_said(clip_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"")
     sample = Sample(path=tmp_path / "bad.png", category="plate", split="train")
     with pytest.raises(DatasetError, match="no normal image"):
-        find_prototypes(load_clip(tiny_config(clip_folder).backbone), [sample], 4, 32, seeded())
+        find_prototypes(load_clip(tiny_config(clip_folder).backbone), [sample], 4, (32, 32), seeded())
 
 
 def test_the_search_is_reported_to_its_end_even_if_images_cannot_be_read(clip_folder: Path, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_search_is_reported_to_its_end_even_if_images_cannot_be_read(clip_fo
     samples = [Sample(path=path, category="plate", split="train") for path in sorted(tmp_path.iterdir())]
     steps: list[Progress] = []
     clip = load_clip(tiny_config(clip_folder).backbone)
-    find_prototypes(clip, samples, 4, 32, seeded(), report=steps.append)
+    find_prototypes(clip, samples, 4, (32, 32), seeded(), report=steps.append)
     assert [(step.stage, step.done, step.total) for step in steps] == [
         ("finding prototypes", done, 2 + ROUNDS) for done in range(1, 3 + ROUNDS)
     ]
@@ -76,7 +76,7 @@ def test_they_raise_every_pass_and_leave_the_attention_alone(clip_folder: Path) 
     images = torch.rand(2, 3, 32, 32, generator=seeded())
     with torch.inference_mode():
         without = model(images)
-        tokens = model.clip(model.clip.normalize(images))
+        tokens = model.backbone(model.backbone.normalize(images))
         model = model.with_memory(Prototypes.found_among(tokens.flatten(0, 1), 2, seeded()))
         raised_by = 0.7 * model.memory(tokens).unflatten(1, (4, 4))
         for before, after in zip(without, model(images), strict=True):
@@ -102,7 +102,7 @@ def test_a_run_keeps_its_prototypes(clip_folder: Path, tmp_path: Path) -> None:
     assert (plain.folder / "adapter.safetensors").read_bytes() == (run.folder / "adapter.safetensors").read_bytes()
     assert run.model_sha256 != plain.model_sha256
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    maps = [TorchEngine(load_model(one), "cpu").localize_passes(images) for one in (run, again, plain)]
+    maps = [TorchEngine(load_model(one), "cpu").localize(images).maps for one in (run, again, plain)]
     assert np.array_equal(maps[0], maps[1])
     assert np.abs(maps[0] - maps[2]).max() > 1e-3
     assert evaluate(run.folder, data).categories.keys() == {"plate", "disc"}

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection, CLIPVisionModel
 
 from clipada.commands.train import train
-from clipada.config import Config, RuntimeConfig
+from clipada.config import BackboneConfig, Config, RuntimeConfig
 from clipada.engines.torch import TorchEngine
 from clipada.errors import BackboneError, RunError
 from clipada.models.backbones import FrozenClip
@@ -74,8 +74,8 @@ def test_a_saved_model_loads_bit_by_bit(config: Config, tmp_path: Path, settings
     assert run == saved
     assert run.training == RECORD
     assert run.config == config
-    maps = TorchEngine(model, "cpu").localize_passes(images())
-    np.testing.assert_array_equal(TorchEngine(load_model(run), "cpu").localize_passes(images()), maps)
+    maps = TorchEngine(model, "cpu").localize(images()).maps
+    np.testing.assert_array_equal(TorchEngine(load_model(run), "cpu").localize(images()).maps, maps)
     assert maps.shape == (config.model.refinements + 1, 3, 32, 32)
 
 
@@ -86,7 +86,7 @@ def test_a_run_folder_is_complete_and_contains_no_clip(finished_run: Path, clip_
     with safe_open(finished_run / ADAPTER, framework="pt") as file:
         assert set(file.keys()) == set(model.trained_parameters())
         assert not any(name.startswith("clip.") for name in file.keys())  # noqa: SIM118
-        assert file.metadata()["backbone_sha256"] == model.clip.sha256()
+        assert file.metadata()["backbone_sha256"] == model.backbone.sha256()
     card = (finished_run / CARD).read_text()
     for fact in ("# line3:", "disc (6), plate (6)", read_run(finished_run).backbone_sha256[:12], "32 x 32 pixels"):
         assert fact in card
@@ -99,6 +99,8 @@ def test_the_adapter_of_vit_b16_is_a_few_megabytes(clip_folder: Path, tmp_path: 
     clip_config = CLIPConfig(projection_dim=512, vision_config=vision, text_config=text)
     clip = FrozenClip(
         CLIPVisionModel(clip_config.vision_config),
+        BackboneConfig(blocks=(1,)),
+        ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
         CLIPTextModelWithProjection(clip_config.text_config),
         AutoTokenizer.from_pretrained(clip_folder),
     )
@@ -118,10 +120,10 @@ def test_the_backbone_may_have_moved(run_folder: Path, clip_folder: Path) -> Non
         load_model(run)
     assert "--backbone" in said(caught.value)
     assert run.backbone_sha256[:12] in said(caught.value)  # which of the CLIPs on this machine it was
-    moved = TorchEngine(load_model(run, str(clip_folder)), "cpu").localize_passes(images())
+    moved = TorchEngine(load_model(run, str(clip_folder)), "cpu").localize(images()).maps
     config = run.config.updated({"backbone.name": str(clip_folder)})
     change_config(run_folder, lambda content: content.update(config=config.to_dict()))
-    stayed = TorchEngine(load_model(read_run(run_folder)), "cpu").localize_passes(images())
+    stayed = TorchEngine(load_model(read_run(run_folder)), "cpu").localize(images()).maps
     np.testing.assert_array_equal(moved, stayed)
 
 
@@ -129,7 +131,7 @@ def test_another_backbone_is_refused_though_its_shapes_fit(finished_run: Path, o
     run = read_run(finished_run)
     with pytest.raises(BackboneError, match="not the one this run was trained on") as caught:
         load_model(run, str(other_clip))
-    found = build_model(run.config.updated({"backbone.name": str(other_clip)})).clip.sha256()
+    found = build_model(run.config.updated({"backbone.name": str(other_clip)})).backbone.sha256()
     assert found != run.backbone_sha256
     assert run.backbone_sha256[:12] in said(caught.value)
     assert found[:12] in said(caught.value)

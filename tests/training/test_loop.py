@@ -25,9 +25,9 @@ class TestFit:
         self, config: Config, samples: tuple[Sample, ...], tmp_path: Path
     ) -> None:
         model = build_model(config)
-        clip, adapter = model.clip.sha256(), values(model)
+        clip, adapter = model.backbone.sha256(), values(model)
         run(model, samples, config, tmp_path)
-        assert model.clip.sha256() == clip
+        assert model.backbone.sha256() == clip
         assert not any(torch.equal(adapter[name], value) for name, value in values(model).items())
 
     def test_same_seed_same_adapter_whatever_the_workers(

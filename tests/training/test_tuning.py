@@ -77,8 +77,8 @@ def test_encoders_learn_at_a_rate_of_their_own_that_falls_along(config: Config) 
 def test_a_run_gives_back_its_tuned_encoders(tuned: Path, config: Config) -> None:
     run = read_run(tuned)
     model, original = load_model(run), build_model(config)
-    assert run.backbone_sha256 == original.clip.sha256()
-    assert model.clip.sha256() != run.backbone_sha256
+    assert run.backbone_sha256 == original.backbone.sha256()
+    assert model.backbone.sha256() != run.backbone_sha256
     with safe_open(tuned / ADAPTER, framework="pt") as adapter, safe_open(tuned / ENCODERS, framework="pt") as encoders:
         assert set(adapter.keys()) == set(original.trained_parameters())
         for name in encoders.keys():  # noqa: SIM118
@@ -90,7 +90,7 @@ def test_without_tuning_a_run_holds_nothing_of_clip(finished_run: Path) -> None:
     assert not (finished_run / ENCODERS).exists()
     assert "encoders" not in (finished_run / CONFIG).read_text()
     run = read_run(finished_run)
-    assert load_model(run).clip.sha256() == run.backbone_sha256
+    assert load_model(run).backbone.sha256() == run.backbone_sha256
 
 
 def test_killed_and_resumed_tuning_gives_the_same_encoders(tuned: Path, config: Config, products: Path) -> None:
@@ -124,8 +124,8 @@ def test_an_export_carries_the_tuned_encoders(tuned: Path) -> None:
     run = read_run(tuned)
     export(tuned, "onnx")  # refuses unless it agrees with the tuned model
     exported, _ = open_engine(run, EngineOptions(name="onnx"))
-    maps = exported.localize_passes(IMAGES)
-    np.testing.assert_allclose(maps, TorchEngine(load_model(run), "cpu").localize_passes(IMAGES), atol=1e-4)
+    maps = exported.localize(IMAGES).maps
+    np.testing.assert_allclose(maps, TorchEngine(load_model(run), "cpu").localize(IMAGES).maps, atol=1e-4)
     (tuned / CONFIG).write_text((tuned / CONFIG).read_text().replace('"encoders_sha256": "', '"encoders_sha256": "0'))
     with pytest.raises(RunError, match="made from another adapter"):
         Inspector.load(tuned, engine="onnx")

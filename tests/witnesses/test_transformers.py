@@ -19,7 +19,7 @@ def test_patch_tokens_are_transformers_own_hidden_states(clip_folder: Path, size
     reference = CLIPModel.from_pretrained(clip_folder).eval().vision_model
     with torch.no_grad():
         expected = reference(inputs, interpolate_pos_encoding=True, output_hidden_states=True).hidden_states[block]
-        tokens = load_clip(BackboneConfig(name=str(clip_folder), block=block))(inputs)
+        tokens = load_clip(BackboneConfig(name=str(clip_folder), blocks=(block,)))(inputs)
     torch.testing.assert_close(tokens, expected[:, 1:], rtol=0, atol=1e-6)
 
 
@@ -44,7 +44,7 @@ def test_plain_transformers_reads_it_alike(nano: FrozenClip) -> None:
         hidden = clip.vision_model(inputs, output_hidden_states=True).hidden_states
         text = clip.get_text_features(ids).pooler_output[0]
         torch.testing.assert_close(
-            nano(inputs), hidden[BackboneConfig(name="nano").patch_block][:, 1:], rtol=0, atol=1e-4
+            nano(inputs), hidden[BackboneConfig(name="nano").read_blocks[-1]][:, 1:], rtol=0, atol=1e-4
         )
         torch.testing.assert_close(nano.encode_text(nano.embed_ids(ids[0].tolist())), text, rtol=0, atol=1e-4)
 
@@ -68,10 +68,10 @@ def test_prompt_on_the_real_tokenizer(shared: Path) -> None:
     folder = shared / "weights" / "deit-tiny-clip"
     config = Config().updated({"backbone.name": str(folder), "prompt.learnable": False, "prompt.word": "object"})
     model = build_model(config)
-    ids = model.clip.tokenizer(
+    ids = model.backbone.tokenizer(
         "A photo of a object with defects for anomaly detection", padding="max_length", max_length=77, truncation=True
     )["input_ids"]
     with torch.no_grad():
         reference = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
         expected = reference.get_text_features(torch.tensor([ids])).pooler_output[0]
-        torch.testing.assert_close(model.prompt(model.clip), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(model.prompt(model.backbone), expected, rtol=0, atol=1e-5)

@@ -48,7 +48,7 @@ def _known_backbone(name: str | None) -> str | None:
 Backbone = Annotated[
     str | None, typer.Option(callback=_known_backbone, help="A CLIP: hub name, folder, or nano, the embedded one.")
 ]
-Layout = Annotated[str, typer.Option(help="mvtec, visa or folder; auto recognizes it.")]
+Layout = Annotated[str, typer.Option(help="mvtec, visa, kolektor or folder; auto recognizes it.")]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Engine = Annotated[

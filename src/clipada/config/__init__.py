@@ -10,7 +10,7 @@ from clipada.config.baselines import (
     ScheduleConfig,
     ZeroShotConfig,
 )
-from clipada.config.calibration import CalibrationConfig, CalibrationMode, DriftConfig
+from clipada.config.calibration import CalibrationCheckConfig, CalibrationConfig, CalibrationMode, DriftConfig
 from clipada.config.demo import ContactSheetConfig, DemoConfig
 from clipada.config.engine import (
     EngineKeywords,
@@ -21,19 +21,22 @@ from clipada.config.engine import (
     RuntimeName,
 )
 from clipada.config.history import HistoryConfig, Keep, SinkConfig, WatchConfig, Word
-from clipada.config.method import (
+from clipada.config.input_check import InputCheckConfig
+from clipada.config.method import Config, Fusion, ScoringConfig, SynthesisConfig, setting_names
+from clipada.config.model import (
+    DEFAULT_IMAGE_SIZE,
     EMBEDDED_BACKBONE,
+    EMBEDDED_BLOCK,
+    USUAL_BLOCK,
     Attention,
     AttentionSpace,
     BackboneConfig,
-    Config,
-    Fusion,
+    Direction,
+    ImageSize,
     ModelConfig,
     PromptConfig,
-    ScoringConfig,
     Similarity,
-    SynthesisConfig,
-    setting_names,
+    Tokens,
 )
 from clipada.config.predict import BatchConfig, PredictConfig, Shard
 from clipada.config.presets import DEFAULT_PRESET, PRESETS, Preset
@@ -43,20 +46,25 @@ from clipada.config.training import LossResolution, Precision, TrainingConfig, T
 
 __all__ = [
     "BASELINE_NAMES",
+    "DEFAULT_IMAGE_SIZE",
     "DEFAULT_PRESET",
     "EMBEDDED_BACKBONE",
+    "EMBEDDED_BLOCK",
     "PRESETS",
+    "USUAL_BLOCK",
     "Attention",
     "AttentionSpace",
     "BackboneConfig",
     "BaselineName",
     "BaselinesConfig",
     "BatchConfig",
+    "CalibrationCheckConfig",
     "CalibrationConfig",
     "CalibrationMode",
     "Config",
     "ContactSheetConfig",
     "DemoConfig",
+    "Direction",
     "DraemConfig",
     "DriftConfig",
     "EngineKeywords",
@@ -66,6 +74,8 @@ __all__ = [
     "ExportConfig",
     "Fusion",
     "HistoryConfig",
+    "ImageSize",
+    "InputCheckConfig",
     "Keep",
     "LossResolution",
     "MemoryBankConfig",
@@ -84,6 +94,7 @@ __all__ = [
     "Similarity",
     "SinkConfig",
     "SynthesisConfig",
+    "Tokens",
     "TrainingConfig",
     "Tune",
     "WatchConfig",

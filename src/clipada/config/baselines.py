@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from clipada.config.method import SynthesisConfig
 from clipada.config.presets import PRESETS, Preset
 from clipada.config.schema import require
-from clipada.config.training import Precision, TrainingConfig
+from clipada.config.training import TrainingConfig
 from clipada.errors import ConfigError
 
 BaselineName = Literal["memory-bank", "zero-shot", "reconstruction", "draem"]
@@ -96,7 +96,7 @@ class ScheduleConfig:
     gradient_norm: float | None = None
     """Largest norm of the gradient; larger gradients are scaled down to it. ``None``: no limit."""
 
-    precision: Precision = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Arithmetic of the forward pass: float32, or bfloat16 autocast."""
 
     def __post_init__(self) -> None:

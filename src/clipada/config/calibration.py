@@ -1,4 +1,4 @@
-"""Settings of a calibration's guarantee, and of the test for drift."""
+"""Settings of a calibration's guarantee, of the checks before it is written, and of the test for drift."""
 
 from __future__ import annotations
 
@@ -37,6 +37,32 @@ class CalibrationConfig:
             re.compile(self.per or "")
         except (re.error, OverflowError, RecursionError) as error:
             require(False, "per", "product, folder or a regular expression", f"{self.per}: {error}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationCheckConfig:
+    """Checks before a calibration replaces the present one. They are no part of it, and ``--force`` skips them."""
+
+    synthetic: int = 32
+    """Number of synthetic defects that are drawn for the threshold of each group, and for that of all other images."""
+
+    seed: int = 0
+    """Seed of the synthetic defects."""
+
+    alarm_share: float = 0.5
+    """The largest share of the new images, 0..1, that the present thresholds call defective: good parts of the same
+    products exceed them no more often than guaranteed."""
+
+    ceiling: float = 0.999
+    """The highest score threshold, 0..1, that is set without ``--force`` if no synthetic defect can be drawn: in an
+    install without PyTorch and kornia, or without images. Scores end at 1, so hardly any defect exceeds a higher
+    one."""
+
+    def __post_init__(self) -> None:
+        require(self.synthetic >= 1, "synthetic", "1 or more", self.synthetic)
+        require(self.seed >= 0, "seed", "0 or more", self.seed)
+        for name in ("alarm_share", "ceiling"):
+            require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)

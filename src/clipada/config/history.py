@@ -21,7 +21,7 @@ class HistoryConfig:
     """A database URL as SQLAlchemy reads it: an SQLite file, ``postgresql+psycopg://user@host/name``, ..."""
 
     keep: Keep = "none"
-    """Images kept with their verdicts."""
+    """Images kept with their verdicts; ``defective`` includes those that are not inspectable."""
 
     images: str = "clipada-images"
     """The folder that they are kept in, under their hashes."""

@@ -11,113 +11,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_type_hints
 
+from clipada.config.model import BackboneConfig, ModelConfig, PromptConfig
 from clipada.config.presets import PRESETS, Preset
 from clipada.config.schema import build, checked, parse, require
 from clipada.config.training import TrainingConfig
 from clipada.errors import ConfigError
 
-Similarity = Literal["dot", "cosine"]
-Attention = Literal["product", "residual"]
-AttentionSpace = Literal["normalised", "pixel"]
 Fusion = Literal["last", "mean"]
-
-EMBEDDED_BACKBONE = "nano"
-"""The name of the small CLIP that comes with the package and needs no download."""
-
-USUAL_BLOCK, EMBEDDED_BLOCK = 9, 4
-"""The default vision block to read, and that of the embedded backbone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneConfig:
-    """The frozen CLIP (section 4.1 of the paper)."""
-
-    name: str = "openai/clip-vit-base-patch16"
-    """A `transformers` CLIP by hub name or local folder, or ``nano``, the embedded one."""
-
-    block: int | None = None
-    """The vision block, counted from 1, whose raw output gives the patch tokens. Blocks above it are neither
-    loaded nor run. The paper names no block; left out, it is the 9th, and of nano, which has 4, the last."""
-
-    def __post_init__(self) -> None:
-        require(bool(self.name), "backbone.name", "a hub name or a folder", self.name)
-        require(self.block is None or self.block >= 1, "backbone.block", "1 or more", self.block)
-
-    @property
-    def patch_block(self) -> int:
-        """The block that is read, counted from 1."""
-        if self.block is not None:
-            return self.block
-        return EMBEDDED_BLOCK if self.name == EMBEDDED_BACKBONE else USUAL_BLOCK
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptConfig:
-    """The object-agnostic prompt (section 4.2, equations 1 and 2)."""
-
-    prefix: str = "A photo of a"
-    """The words before the learnable vectors."""
-
-    suffix: str = "with defects for anomaly detection"
-    """The words after the learnable vectors."""
-
-    learnable: bool = True
-    """True to learn vectors in the place of the class name; otherwise ``word`` is there."""
-
-    length: int = 4
-    """Number of learned vectors."""
-
-    word: str = "object"
-    """The class name of the fixed prompt."""
-
-    init_std: float = 0.02
-    """Standard deviation of the normal distribution the vectors start from. The paper names none."""
-
-    def __post_init__(self) -> None:
-        require(self.length >= 1, "prompt.length", "1 or more", self.length)
-        require(self.init_std >= 0, "prompt.init_std", "0 or more", self.init_std)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Similarity and anomaly-region refinement (section 4.3, equations 3 and 5)."""
-
-    image_size: int = 256
-    """Side of the square that every image is resized to, in pixels."""
-
-    refinements: int = 1
-    """Number R of refinement passes after the coarse one."""
-
-    similarity: Similarity = "dot"
-    """``dot``: plain product with the unit text vector (equation 3). ``cosine``: both sides of unit length, with a
-    learned scale and bias."""
-
-    attention: Attention = "product"
-    """Combination of the map ``A`` of one pass with the image ``X`` for the next. ``product``: ``X * A``, the literal
-    reading of the paper. ``residual``: ``X * (1 + A)``, which keeps the whole image."""
-
-    attention_space: AttentionSpace = "normalised"
-    """Space of that product: the CLIP-normalized input, or pixel values (0..1) before the normalization."""
-
-    detach_attention: bool = False
-    """True to cut the gradient from a refinement pass into the map before it. The paper trains end to end."""
-
-    prototypes: int = 0
-    """Number of typical patches of normal images in the model's memory. Patches far from all of them count as more
-    anomalous. Beyond the paper, which has none."""
-
-    prototype_weight: float = 0.5
-    """Weight of the memory offset: what a logit gains for each deviation from the usual distance to the memory."""
-
-    prototypes_first: bool = False
-    """True to find prototypes before the training, so that prompt and projections learn the remaining differences. The
-    image encoder must stay frozen. Otherwise they are found in the trained model."""
-
-    def __post_init__(self) -> None:
-        require(self.image_size >= 32, "model.image_size", "32 or more", self.image_size)
-        require(self.refinements >= 0, "model.refinements", "0 or more", self.refinements)
-        require(self.prototypes >= 0, "model.prototypes", "0 or more", self.prototypes)
-        require(self.prototype_weight >= 0, "model.prototype_weight", "0 or more", self.prototype_weight)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +109,7 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Rebuild a config from ``to_dict``'s result. Unknown names and wrong types raise ``ConfigError``."""
-        built: Config = build(cls, values, "")
+        built: Config = build(cls, _with_new_names(values), "")
         return built
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,9 +119,11 @@ class Config:
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """Return the settings that determine the adapter, by dotted name: not backbone path and checkpoint interval."""
-        free = ("backbone.name", "training.checkpoint_seconds")
+        free = ("backbone.name", "backbone.revision", "training.checkpoint_seconds")
         settings = {name: self.value(name) for name in setting_names() if name not in free}
-        return settings | {"backbone.block": self.backbone.patch_block}
+        if self.model.image_depth is None:  # as before there was this setting
+            del settings["model.image_depth"]
+        return settings | {"backbone.blocks": self.backbone.read_blocks, "model.image_size": self.model.size}
 
     def value(self, name: str) -> Any:
         """Return the value of a setting by dotted name."""
@@ -234,16 +136,33 @@ class Config:
         Values may be text, as from a command line; they are read as the setting's type.
         """
         parts: dict[str, dict[str, Any]] = defaultdict(dict)
-        for name, value in changes.items():
+        for given, value in changes.items():
+            name = RENAMED.get(given, given)
             section, _, setting = name.partition(".")
             if name not in setting_names():
                 expected = "section.setting, one of: " + ", ".join(setting_names())
                 raise ConfigError(f"no setting {name!r}", expected=expected, remedy=_similar(name))
             hint = get_type_hints(type(getattr(self, section)))[setting]
             parsed = parse(value, hint, name) if isinstance(value, str) else value
+            if name != given and isinstance(parsed, int):
+                parsed = (parsed,)
             parts[section][setting] = checked(parsed, hint, name)
         changed: dict[str, Any] = {section: replace(getattr(self, section), **new) for section, new in parts.items()}
         return replace(self, **changed)
+
+
+RENAMED = {"backbone.block": "backbone.blocks"}
+"""Present names of settings by their former ones, which are still accepted."""
+
+
+def _with_new_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values of a config with the former ``backbone.block`` as ``backbone.blocks``."""
+    backbone = values.get("backbone") if isinstance(values, Mapping) else None
+    if not isinstance(backbone, Mapping) or "block" not in backbone or "blocks" in backbone:
+        return values
+    others = {name: value for name, value in backbone.items() if name != "block"}
+    block = backbone["block"]
+    return {**values, "backbone": others | {"blocks": block if block is None else [block]}}
 
 
 def _similar(name: str) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
+from clipada.config.input_check import InputCheckConfig
 from clipada.config.schema import require, shown
 from clipada.errors import ConfigError
 
@@ -61,10 +62,13 @@ class BatchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(BatchConfig):
-    """Settings of one prediction. Only ``threshold`` changes what is found."""
+    """Settings of one prediction. Only ``threshold`` and ``input_check`` change what is found."""
 
     threshold: float | None = None
     """Map value, 0..1, above which a pixel belongs to a region. ``None``: the calibration's, else the run's own."""
+
+    input_check: InputCheckConfig = field(default_factory=InputCheckConfig)
+    """The check for images that are not inspectable."""
 
     skip_done: bool = False
     """True to continue an earlier prediction into the same folder: images with a verdict are skipped, files that could

@@ -28,7 +28,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "training.epochs": 3,
         "training.batch_size": 16,
         "training.milestones": (2,),
-        "training.precision": "bf16-mixed",
+        "training.precision": "auto",
     },
     "mvtec": {"training.epochs": 800, "training.batch_size": 16, "training.milestones": (400, 700)},
     "visa": {"training.epochs": 500, "training.batch_size": 64, "training.milestones": (250,)},

@@ -87,8 +87,8 @@ def parse(text: str, hint: Any, name: str) -> Any:
     origin = get_origin(hint)
     try:
         if origin in (Union, types.UnionType):
-            inner = next(a for a in get_args(hint) if a is not type(None))
-            return None if text.lower() == "none" else parse(text, inner, name)
+            kinds = sorted((a for a in _args(hint) if a is not type(None)), key=lambda a: _origin(a) is tuple)
+            return None if text.lower() == "none" else parse(text, kinds[-1 if "," in text else 0], name)
         if origin is tuple:
             return tuple(parse(item, get_args(hint)[0], name) for item in text.split(",") if item)
         if hint is bool:
@@ -139,8 +139,11 @@ def _one_of(value: Any, hints: tuple[Any, ...], name: str, noun: str) -> Any:
     """Return ``value`` as the type it is already of, else as the first type that is not ``None``."""
     if value is None and type(None) in hints:
         return None
-    own = type(value) if type(value) in hints else next(hint for hint in hints if hint is not type(None))
-    return checked(value, own, name, noun)
+    kinds = [hint for hint in hints if hint is not type(None)]
+    alike = [
+        hint for hint in kinds if hint is type(value) or (_origin(hint) is tuple and isinstance(value, list | tuple))
+    ]
+    return checked(value, (alike or kinds)[0], name, noun)
 
 
 def _tuple(value: Any, hint: Any, name: str, noun: str) -> tuple[Any, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from clipada.config.input_check import InputCheckConfig
 from clipada.config.predict import BatchConfig
 from clipada.config.schema import require
 
@@ -54,6 +55,9 @@ class ServeConfig:
 
     stop_seconds: float = 30.0
     """Seconds to answer accepted images when the server stops; the rest is still inspected and stored."""
+
+    input_check: InputCheckConfig = field(default_factory=InputCheckConfig)
+    """The check for images that are not inspectable."""
 
     page_length: int = 50
     """Number of verdicts in an answer of ``/v1/verdicts``, unless the caller asks for another."""

@@ -9,7 +9,7 @@ from clipada.config.schema import require
 from clipada.errors import ConfigError
 
 LossResolution = Literal["image", "patch"]
-Precision = Literal["32-true", "bf16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed"]
 Tune = Literal["none", "text", "image", "both"]
 
 
@@ -50,7 +50,8 @@ class TrainingConfig:
     each patch instead."""
 
     precision: Precision = "32-true"
-    """Arithmetic of the forward pass: float32, or bfloat16 autocast."""
+    """Arithmetic of the forward pass: float32, or bfloat16 autocast. ``auto``: bfloat16 where the device computes in
+    it, else float32; the run records which."""
 
     image_share: float = 1.0
     """Share of each category's training images that is used, drawn by the seed (figure 6 of the paper). Those of a

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from clipada.data.dataset import Dataset, Layout, Note
@@ -10,6 +12,9 @@ from clipada.data.listing import subfolders
 from clipada.types import Sample
 
 IsCategory = Callable[[Path], bool]
+
+HELD_OUT = 0.2
+"""Share of a category's good images that become normal test images where the layout has no split."""
 
 
 def category_folders(root: Path, is_category: IsCategory) -> list[Path]:
@@ -40,3 +45,9 @@ def read_categories(
         others = [folder.name for folder in subfolders(root) if folder not in folders]
         notes += [Note(text=f"left out: {name}, which has {lacking}") for name in others]
     return Dataset(root=root, layout=layout, samples=samples, notes=tuple(notes))
+
+
+def choose_held_out(names: Collection[str]) -> set[str]:
+    """Choose a fixed share of at least two names, at least one but never all, by their hashes."""
+    ranked = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+    return set(ranked[: max(1, round(HELD_OUT * len(ranked)))])

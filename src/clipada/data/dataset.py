@@ -11,9 +11,14 @@ from typing import Literal
 from clipada.errors import DatasetError
 from clipada.types import Sample
 
-Layout = Literal["mvtec", "visa", "folder"]
+Layout = Literal["mvtec", "visa", "kolektor", "folder"]
 
-_LAYOUT_NAMES: dict[Layout, str] = {"mvtec": "MVTec AD layout", "visa": "VisA layout", "folder": "folder layout"}
+_LAYOUT_NAMES: dict[Layout, str] = {
+    "mvtec": "MVTec AD layout",
+    "visa": "VisA layout",
+    "kolektor": "Kolektor layout",
+    "folder": "folder layout",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +36,21 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Images of a data set by category and split, listed without opening a file.
+    """Images of a data set by category and split, listed without opening an image.
 
     Attributes:
         root: Folder of the data set.
         layout: Layout of that folder.
         samples: All images, category by category, training before test images.
         notes: Files left out and decisions made while listing.
+        label_files: Other files that were read: black masks that mark images as good.
     """
 
     root: Path
     layout: Layout
     samples: tuple[Sample, ...]
     notes: tuple[Note, ...] = ()
+    label_files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)

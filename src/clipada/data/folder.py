@@ -6,28 +6,16 @@ A product is a folder with images directly inside or in a folder with a name of 
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from clipada.data.categories import category_folders, read_categories
+from clipada.data.categories import category_folders, choose_held_out, read_categories
 from clipada.data.dataset import Dataset, Note
-from clipada.data.listing import (
-    folder_name,
-    images_below,
-    images_by_place,
-    images_in,
-    pair_masks,
-    split_masks,
-    subfolders,
-)
+from clipada.data.listing import folder_name, images_below, images_in, subfolders
 from clipada.data.names import BAD, GOOD, MASKS, SPLITS, is_good, plain
+from clipada.data.pairing import match_masks, split_masks
 from clipada.errors import DatasetError
 from clipada.types import Sample
-
-HELD_OUT = 0.2
-"""Share of a product's good images that become normal test images if there are anomalous ones."""
 
 _KNOWN = GOOD | BAD | MASKS
 
@@ -123,17 +111,11 @@ def _defective(
     folder: Path, mask_folders: Sequence[Path], category: str, defect: str | None, remarks: list[str]
 ) -> Iterator[Sample]:
     """Yield the images of one folder of defective parts; without ``defect``, subfolders are kinds of defects."""
-    images, masks = images_by_place(folder), images_by_place(mask_folders[0]) if mask_folders else {}
-    strays = 0
-    for place in sorted(images.keys() | masks.keys()):
-        photos, beside = split_masks(images[place])
-        paired, unused = pair_masks(photos, [*masks.get(place, []), *beside])
-        strays += len(unused)
-        kind = defect or (place.parts[0] if place.parts else folder.name)
-        for path in photos:
-            yield Sample(path=path, category=category, split="test", defect=kind, mask=paired.get(path))
-    if strays:
-        remarks.append(f"left out: {strays} masks that belong to no image")
+    matches = match_masks([folder], mask_folders[:1])
+    for matched in matches.images:
+        yield matched.sample(category, defect or (matched.place.parts[0] if matched.place.parts else folder.name))
+    if matches.strays:
+        remarks.append(f"left out: {len(matches.strays)} masks that belong to no image")
 
 
 def _held_out(folder: Path, good: Sequence[Path], remarks: list[str]) -> set[Path]:
@@ -141,7 +123,7 @@ def _held_out(folder: Path, good: Sequence[Path], remarks: list[str]) -> set[Pat
     if len(good) < 2:
         remarks.append("no good image held out for the test, as there are fewer than two")
         return set()
-    number = max(1, round(HELD_OUT * len(good)))
-    remarks.append(f"{number} of {len(good)} good images held out for the test, chosen by name")
-    ranked = sorted(good, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(folder).as_posix())).digest())
-    return set(ranked[:number])
+    names = {path.relative_to(folder).as_posix(): path for path in good}
+    chosen = choose_held_out(names)
+    remarks.append(f"{len(chosen)} of {len(good)} good images held out for the test, chosen by name")
+    return {names[name] for name in chosen}

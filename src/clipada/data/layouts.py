@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from clipada.data.dataset import Dataset, Layout, Note
 from clipada.data.folder import is_folder, read_folder
+from clipada.data.kolektor import is_kolektor, read_kolektor
 from clipada.data.listing import describe_contents, image_folders
 from clipada.data.mvtec import is_mvtec, read_mvtec
 from clipada.data.visa import is_visa, read_visa
@@ -26,6 +27,7 @@ class _Reader(NamedTuple):
 _READERS: dict[Layout, _Reader] = {
     "visa": _Reader(is_visa, read_visa, "split_csv/1cls.csv"),
     "mvtec": _Reader(is_mvtec, read_mvtec, "<category>/train/good, <category>/test/<defect>"),
+    "kolektor": _Reader(is_kolektor, read_kolektor, "masks beside images, black for good parts (000.png, 000_GT.png)"),
     "folder": _Reader(is_folder, read_folder, "images of good parts directly inside or in good, or folders of such"),
 }
 
@@ -37,7 +39,8 @@ def load_dataset(
 
     Args:
         root: Folder of the data set; in the ``mvtec`` and ``folder`` layouts also the folder of one category.
-        layout: ``mvtec``, ``visa`` or ``folder``; ``auto`` takes the first of visa, mvtec, folder that fits.
+        layout: ``mvtec``, ``visa``, ``kolektor`` or ``folder``; ``auto`` takes the first that fits of visa, mvtec,
+            kolektor, folder.
         categories: Categories to keep; ``None`` keeps all.
 
     Raises:
@@ -60,7 +63,8 @@ def load_dataset(
 
 def _left_out(dataset: Dataset) -> list[Note]:
     """Return a note that counts the images below the data set's folder that are no part of it, by folder."""
-    used = {str(path) for sample in dataset.samples for path in (sample.path, sample.mask) if path is not None}
+    used = {str(path) for sample in dataset.samples for path in (sample.path, *sample.masks)}
+    used |= set(map(str, dataset.label_files))
     unused: dict[Path, int] = {}
     try:
         for where, names in image_folders(dataset.root):

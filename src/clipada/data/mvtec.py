@@ -11,8 +11,9 @@ from pathlib import Path
 
 from clipada.data.categories import category_folders, read_categories
 from clipada.data.dataset import Dataset, Note
-from clipada.data.listing import folder_name, images_by_place, pair_masks, split_masks, subfolders
+from clipada.data.listing import folder_name, subfolders
 from clipada.data.names import MASKS, is_good, plain
+from clipada.data.pairing import match_masks
 from clipada.types import Sample
 
 _TESTS = ("test", "test_public")
@@ -61,14 +62,10 @@ def _category(folder: Path, notes: list[Note]) -> Iterator[Sample]:
     for defect in sorted({plain(each.name) for each in tested} | set(masked)):
         if is_good(defect):
             continue
-        images, masks = _by_place([each for each in tested if plain(each.name) == defect]), _by_place(masked[defect])
-        for place in sorted(images.keys() | masks.keys()):
-            photos, beside = split_masks(images[place])
-            paired, unused = pair_masks(photos, [*masks[place], *beside])
-            strays += len(unused)
-            for path in photos:
-                kind = path.parents[len(place.parts)].name
-                yield Sample(path=path, category=name, split="test", defect=kind, mask=paired.get(path))
+        matches = match_masks([each for each in tested if plain(each.name) == defect], masked[defect])
+        strays += len(matches.strays)
+        for matched in matches.images:
+            yield matched.sample(name, matched.path.parents[len(matched.place.parts)].name)
     if strays:
         notes.append(Note(text=f"left out: {strays} masks that belong to no image", category=name))
     notes += [
@@ -80,14 +77,5 @@ def _category(folder: Path, notes: list[Note]) -> Iterator[Sample]:
 
 def _good_images(folders: Sequence[Path]) -> list[Path]:
     """Return the images below the folders of good parts, without masks beside them."""
-    places = _by_place([each for each in folders if is_good(each.name)])
-    return [path for place in sorted(places) for path in split_masks(places[place])[0]]
-
-
-def _by_place(folders: Sequence[Path]) -> defaultdict[Path, list[Path]]:
-    """Group the images below some folders by their place below them."""
-    places: defaultdict[Path, list[Path]] = defaultdict(list)
-    for folder in folders:
-        for place, images in images_by_place(folder).items():
-            places[place] += images
-    return places
+    matches = match_masks([each for each in folders if is_good(each.name)])
+    return [matched.path for matched in matches.images]

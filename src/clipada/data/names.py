@@ -17,10 +17,19 @@ BAD = frozenset(
 MASKS = frozenset({"masks", "mask", "ground_truth", "groundtruth", "ground-truth", "gt"})
 """Names of folders of masks."""
 
-SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation"})
+DEPTHS = frozenset({"xyz", "depth"})
+"""Names of folders of depth maps beside those of images, as in MVTec 3D-AD."""
+
+TRAIN = frozenset({"train", "training"})
+"""Names of folders of the training split."""
+
+TEST = frozenset({"test", "testing"})
+"""Names of folders of the test split."""
+
+SPLITS = TRAIN | TEST | {"val", "valid", "validation"}
 """Names of folders of a split, which are no products."""
 
-_MASK_ENDING = re.compile(r"[_\-. ](?:mask|gt|label)(?:[_\-]?\d+)?$")
+_MASK_ENDING = re.compile(r"[_\-. ](?:mask|gt|label)(?P<number>[_\-]?\d+)?$")
 
 
 def plain(name: str) -> str:
@@ -37,3 +46,9 @@ def mask_owner(stem: str) -> str | None:
     """Return the plain stem of the image that a mask's stem names, e.g. ``000`` for ``000_GT``; ``None`` if none."""
     owner = _MASK_ENDING.sub("", plain(stem))
     return owner if owner and owner != plain(stem) else None
+
+
+def is_numbered(stem: str) -> bool:
+    """Return True for the stem of one of several masks of an image, e.g. ``000_mask_0``."""
+    ending = _MASK_ENDING.search(plain(stem))
+    return ending is not None and ending["number"] is not None

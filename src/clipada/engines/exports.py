@@ -63,12 +63,12 @@ class Export:
     beyond_tolerance: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "blocks", "width", "passes"):
-            size = getattr(self.shape, name)
+        sizes = {name: getattr(self.shape, name) for name in ("blocks", "width", "passes")}
+        for name, size in (*sizes.items(), *(("image_size", side) for side in self.shape.size)):
             require(1 <= size <= _LARGEST, f"shape.{name}", f"1 to {_LARGEST:,}", size, "field")
-        rows, columns = self.shape.grid
-        fitting = 1 <= rows == columns <= self.shape.image_size
-        require(fitting, "shape.grid", "as many rows as columns, each of a pixel or more", self.shape.grid, "field")
+        fitting = all(1 <= count <= side for count, side in zip(self.shape.grid, self.shape.size, strict=True))
+        require(fitting, "shape.grid", "rows and columns, each of a pixel or more", self.shape.grid, "field")
+        require(0 <= self.shape.prefix <= _LARGEST, "shape.prefix", f"0 to {_LARGEST:,}", self.shape.prefix, "field")
         for name in ("cold_below", "end_below"):
             require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name), "field")
 
@@ -107,8 +107,8 @@ def find_export(run: Run, config: EngineOptions) -> tuple[Path, Export]:
     )
 
 
-def open_export(folder: Path, export: Export, config: EngineOptions) -> GraphEngine:
-    """Open the export in ``folder``, ready to localize anomalies.
+def open_export(folder: Path, export: Export, config: EngineOptions, depth: int | None = None) -> GraphEngine:
+    """Open the export in ``folder``, ready to localize anomalies in images of a depth, as the run recorded it.
 
     Raises:
         ConfigError: There is no such device, or the export does not have the requested shortcut or cascade.
@@ -134,6 +134,7 @@ def open_export(folder: Path, export: Export, config: EngineOptions) -> GraphEng
         streams=config.streams,
         inactive_below=export.cold_below if config.shortcut else 0.0,
         end_below=export.end_below if config.cascade else 0.0,
+        depth=depth,
     )
 
 
@@ -195,10 +196,10 @@ def _read(folder: Path) -> Export:
 
 def _require_sizes(folder: Path, shape: GraphShape, sizes: GraphSizes) -> None:
     """Raise ``RunError`` unless a graph has the sizes of its description, as far as it declares them."""
-    side, maps, caches = shape.image_size, shape.passes + shape.prototypes, 2 * shape.blocks
+    maps, caches = shape.passes + shape.prototypes, 2 * shape.blocks
     described: GraphSizes = {
-        "images": (None, side, side, 3),
-        "gain": (None, side, side),
+        "images": (None, *shape.size, 3),
+        "gain": (None, *shape.size),
         "memory": (caches, None, None, shape.width),
         "maps": (None, maps, None),
     }

@@ -39,10 +39,11 @@ def open_onnx(path: Path, config: EngineOptions) -> tuple[RuntimePass, GraphSize
     provider = _provider(config.device)
     with _naming(path):
         session = ort.InferenceSession(path, options, providers=[provider])
+    outputs = [one.name for one in session.get_outputs()]
 
     def run_pass(inputs: PassInput) -> PassOutput:
         with _naming(path):
-            return PassOutput(*session.run(OUTPUTS, inputs))
+            return PassOutput(*session.run([name for name in OUTPUTS if name in outputs], inputs))
 
     return run_pass, {one.name: _sizes(one.shape) for one in (*session.get_inputs(), *session.get_outputs())}
 

@@ -62,6 +62,8 @@ def open_openvino(path: Path, precision: EnginePrecision, config: EngineOptions)
         settings |= {"INFERENCE_NUM_THREADS": str(config.threads)} if config.threads else {}
     with _naming(path):
         model = core().compile_model(str(path), device, settings)
+    outputs = {port.any_name for port in model.outputs}
+    names = [name for name in OUTPUTS if name in outputs]
     requests = local()
 
     def run_pass(inputs: PassInput) -> PassOutput:
@@ -69,7 +71,7 @@ def open_openvino(path: Path, precision: EnginePrecision, config: EngineOptions)
             requests.own = model.create_infer_request()  # an infer request is not thread-safe
         with _naming(path):
             found = requests.own.infer(inputs, share_inputs=True, share_outputs=True)
-        return PassOutput(*(found[name].copy() for name in OUTPUTS))  # the next request overwrites its buffers
+        return PassOutput(*(found[name].copy() for name in names))  # the next request overwrites its buffers
 
     return run_pass, {port.any_name: _sizes(port.partial_shape) for port in (*model.inputs, *model.outputs)}
 

@@ -9,25 +9,27 @@ from typing import NamedTuple, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from clipada.config import ImageSize
+
 MASKED = -1e4
 """Bias that removes a key from attention: its softmax weight is 0 in float32 and in float16."""
 
 QUERY_STEP = 32
 """The number of query tokens is padded to a multiple of this, because runtimes prepare anew for every new shape."""
 
-OUTPUTS = ["maps", "looked"]
-"""Names of a graph's outputs, in the order of ``PassOutput``."""
+OUTPUTS = ["maps", "looked", "descriptors"]
+"""Names of a graph's outputs, in the order of ``PassOutput``. Graphs of earlier versions have no descriptors."""
 
 
 class PassInput(TypedDict):
-    """Inputs of a graph by name. Token 0 is the class token, token ``1 + p`` is patch ``p`` in row-major order.
+    """Inputs of a graph by name. After the prefix tokens (class token, registers) come the patches in row-major order.
 
-    Shapes: ``B`` images of ``S x S`` pixels, ``K`` query tokens, ``M`` tokens in the KV cache, ``L`` blocks of width
+    Shapes: ``B`` images of ``H x W`` pixels, ``K`` query tokens, ``M`` tokens in the KV cache, ``L`` blocks of width
     ``D``.
 
     Attributes:
-        images: RGB, ``(B, S, S, 3)`` uint8.
-        gain: Factor of each pixel, ``(B, S, S)`` float32: 1 in the coarse pass, ``A`` or ``1 + A`` in a refinement.
+        images: RGB, ``(B, H, W, 3)`` uint8.
+        gain: Factor of each pixel, ``(B, H, W)`` float32: 1 in the coarse pass, ``A`` or ``1 + A`` in a refinement.
         tokens: Indices of the query tokens, ``(B, K)`` int64. Only these are computed.
         memory: The KV cache: keys and values of each block in turn, as an earlier pass computed them,
             ``(2 L, B, M, D)`` float32.
@@ -49,10 +51,12 @@ class PassOutput(NamedTuple):
         maps: Map of every pass's head at the query tokens, ``(B, P, K)``, values 0..1. With prototypes there is one
             more row: the memory offset, which is added to the logits of the maps.
         kv_cache: Keys and values of the query tokens, ``(2 L, B, K, D)``.
+        descriptors: As ``Localization.descriptors``, of a pass in which every token is a query.
     """
 
     maps: NDArray[np.float32]
     kv_cache: NDArray[np.float32]
+    descriptors: NDArray[np.float32] | None = None
 
 
 RuntimePass = Callable[[PassInput], PassOutput]
@@ -67,25 +71,32 @@ class GraphShape:
     """The sizes of an exported graph.
 
     Attributes:
-        image_size: Side ``S`` of the input square, in pixels.
+        image_size: Side of the input square, or its height and width, in pixels.
         grid: Rows and columns of patches, ``(h, w)``.
         blocks: Number ``L`` of vision blocks.
         width: Their width ``D``.
         passes: Number ``P`` of passes: the coarse one and the refinements.
         prototypes: True if the maps have one more row, the memory offset.
+        prefix: Number of tokens before those of the patches.
     """
 
-    image_size: int
+    image_size: ImageSize
     grid: tuple[int, int]
     blocks: int
     width: int
     passes: int
     prototypes: bool = False
+    prefix: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input, in pixels."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
 
     @property
     def tokens(self) -> int:
-        """Number of tokens, including the class token."""
-        return 1 + self.grid[0] * self.grid[1]
+        """Number of tokens, including those of the prefix."""
+        return self.prefix + self.grid[0] * self.grid[1]
 
 
 def full_pass_input(images: NDArray[np.uint8], factor: NDArray[np.float32], shape: GraphShape) -> PassInput:
@@ -95,8 +106,8 @@ def full_pass_input(images: NDArray[np.uint8], factor: NDArray[np.float32], shap
     masked query token makes it even: OpenVINO's int8 products of 258 rows are 6 % faster than those of 257.
 
     Args:
-        images: RGB, ``(B, S, S, 3)``.
-        factor: Factor of each pixel, ``(B, S, S)``.
+        images: RGB, ``(B, H, W, 3)``.
+        factor: Factor of each pixel, ``(B, H, W)``.
         shape: The graph's sizes.
     """
     count, queries = len(images), shape.tokens + shape.tokens % 2
@@ -121,8 +132,8 @@ def partial_pass_input(
     cache. Its own outdated entry in the cache is masked.
 
     Args:
-        images: RGB, ``(B, S, S, 3)``.
-        factor: Factor of each pixel, ``(B, S, S)``.
+        images: RGB, ``(B, H, W, 3)``.
+        factor: Factor of each pixel, ``(B, H, W)``.
         queries: Indices of the query tokens of each image; their number may differ.
         kv_cache: ``(2 L, B, N, D)``, of all tokens, and of the masked one if a full pass had it.
         shape: The graph's sizes.
@@ -146,5 +157,6 @@ def split_input(inputs: PassInput, parts: int) -> list[PassInput]:
 
 def join_outputs(outputs: Sequence[PassOutput]) -> PassOutput:
     """Join the outputs of a batch's parts."""
-    maps, caches = zip(*outputs, strict=True)
-    return PassOutput(np.concatenate(maps), np.concatenate(caches, axis=1))
+    maps, caches, descriptors = zip(*outputs, strict=True)
+    joined = None if descriptors[0] is None else np.concatenate(descriptors)
+    return PassOutput(np.concatenate(maps), np.concatenate(caches, axis=1), joined)

@@ -21,6 +21,7 @@ from clipada.engines.passes import (
     partial_pass_input,
     split_input,
 )
+from clipada.types import Localization
 
 
 class GraphEngine:
@@ -43,6 +44,7 @@ class GraphEngine:
             patches are active. ``export.json`` has it as ``cold_below``.
         end_below: An image is not refined if its coarse map is below this value, 0..1, everywhere; at 0 all images
             are refined.
+        depth: Bits of the camera's values in 16-bit files.
     """
 
     def __init__(
@@ -54,8 +56,9 @@ class GraphEngine:
         streams: int = EngineOptions.streams,
         inactive_below: float = 0.0,
         end_below: float = 0.0,
+        depth: int | None = None,
     ) -> None:
-        self.image_size = shape.image_size
+        self.size, self.depth = shape.size, depth
         self.passes = shape.passes
         self.shape = shape
         self.attention = attention
@@ -66,22 +69,15 @@ class GraphEngine:
         self._pool = ThreadPoolExecutor(streams) if streams > 1 else None
         self._blank: PassOutput | None = None
 
-    def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the raw maps of every pass.
-
-        Args:
-            images: RGB, ``(B, S, S, 3)``.
-
-        Returns:
-            ``(passes, B, S, S)`` float32, values 0..1: ``up(M_i)``, coarse pass first.
-        """
+    def localize(self, images: NDArray[np.uint8]) -> Localization:
+        """Compute the raw maps of every pass, ``up(M_i)``, and descriptors of images ``(B, H, W, 3)``, RGB."""
         return self.localize_and_count(images)[0]
 
-    def localize_and_count(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Compute the raw maps as ``localize_passes``, and the share of active patches in each refinement.
+    def localize_and_count(self, images: NDArray[np.uint8]) -> tuple[Localization, NDArray[np.float64]]:
+        """Compute the raw maps as ``localize``, and the share of active patches in each refinement.
 
         Returns:
-            maps: ``(passes, B, S, S)`` float32.
+            found: As ``localize``.
             refined: ``(passes - 1, B)``, 0..1.
         """
         coarse = self._run(full_pass_input(images, np.ones(images.shape[:3], np.float32), self.shape))
@@ -94,7 +90,8 @@ class GraphEngine:
             active = self._active(attention, refining)
             token_maps.append(self.refine(images, gain(attention, self.attention), active, coarse, index))
             refined[index - 1] = active.mean(axis=1)
-        return np.stack([self._final(one, coarse) for one in token_maps]), refined
+        maps = np.stack([self._final(one, coarse) for one in token_maps])
+        return Localization(maps=maps, descriptors=coarse.descriptors), refined
 
     def with_shortcut(self, inactive_below: float, end_below: float = 0.0) -> GraphEngine:
         """Return the same engine with other thresholds on active patches and refined images."""
@@ -113,8 +110,8 @@ class GraphEngine:
         """Compute the token map of a refinement in which only active patches and the class token are queries.
 
         Args:
-            images: RGB, ``(B, S, S, 3)``.
-            factor: Factor of each pixel, ``(B, S, S)``.
+            images: RGB, ``(B, H, W, 3)``.
+            factor: Factor of each pixel, ``(B, H, W)``.
             active: Active patches, ``(B, h * w)``.
             coarse: Output of the coarse pass.
             index: Number of the pass, from 1.
@@ -134,7 +131,7 @@ class GraphEngine:
             token_map[some] = self._full_pass(images, factor, index)
             return token_map
         kv_cache = known.kv_cache if some.all() else known.kv_cache[:, some]  # indexing would copy 14 MB per image
-        queries = query_tokens(active)
+        queries = query_tokens(active, self.shape.prefix)
         found = self._run(partial_pass_input(images, factor, queries, kv_cache, self.shape)).maps[:, index]
         refined = token_map[some]
         for row, (places, values) in enumerate(zip(queries, found, strict=True)):
@@ -147,18 +144,17 @@ class GraphEngine:
         return self._run(full_pass_input(images, factor, self.shape)).maps[:, index]
 
     def _active(self, attention: NDArray[np.float32], refining: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Find the active patches ``(B, h * w)`` of attention ``(B, S, S)``; ``refining`` ``(B,)`` excludes images."""
+        """Find the active patches ``(B, h * w)`` of attention ``(B, H, W)``; ``refining`` ``(B,)`` excludes images."""
         if not self.inactive_below and refining.all():  # NaN >= 0 is false, but without a shortcut NaN is refined too
-            return np.ones((len(attention), self.shape.tokens - 1), np.bool_)
+            return np.ones((len(attention), self.shape.tokens - self.shape.prefix), np.bool_)
         return active_patches(attention, self.shape.grid, self.inactive_below) & refining[:, np.newaxis]
 
     def _blank_pass(self, count: int) -> PassOutput:
         """Return the output of a pass over ``count`` blank images, which is computed once."""
         if self._blank is None:
-            side = self.image_size
-            images, black = np.zeros((1, side, side, 3), np.uint8), np.zeros((1, side, side), np.float32)
+            images, black = np.zeros((1, *self.size, 3), np.uint8), np.zeros((1, *self.size), np.float32)
             self._blank = self.runtime_pass(full_pass_input(images, black, self.shape))
-        maps, kv_cache = self._blank
+        maps, kv_cache, _ = self._blank
         return PassOutput(maps.repeat(count, axis=0), kv_cache.repeat(count, axis=1))
 
     def _run(self, inputs: PassInput) -> PassOutput:
@@ -169,18 +165,19 @@ class GraphEngine:
         return join_outputs(list(self._pool.map(self.runtime_pass, split_input(inputs, parts))))
 
     def _final(self, token_map: NDArray[np.float32], coarse: PassOutput) -> NDArray[np.float32]:
-        """Add the coarse pass's memory offset, if there is one, to a token map and upsample it to ``(B, S, S)``."""
+        """Add the coarse pass's memory offset, if there is one, to a token map and upsample it to ``(B, H, W)``."""
         if self.shape.prototypes:
             token_map = add_offset(token_map, coarse.maps[:, self.passes])
         return self._upsampled(token_map)
 
     def _upsampled(self, token_map: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Upsample a map at every token, ``(B, N)``, to ``(B, S, S)``."""
-        return upsample(token_map[:, 1 : self.shape.tokens].reshape(-1, *self.shape.grid), self.image_size)
+        """Upsample a map at every token, ``(B, N)``, to ``(B, H, W)``."""
+        patches = token_map[:, self.shape.prefix : self.shape.tokens]
+        return upsample(patches.reshape(-1, *self.shape.grid), self.size)
 
 
 def active_patches(attention: NDArray[np.float32], grid: tuple[int, int], inactive_below: float) -> NDArray[np.bool_]:
-    """Find the patches of attention maps ``(B, S, S)`` with a pixel of ``inactive_below`` or more, ``(B, h * w)``."""
+    """Find the patches of attention maps ``(B, H, W)`` with a pixel of ``inactive_below`` or more, ``(B, h * w)``."""
     active = attention >= inactive_below
     for axis, count in enumerate(grid, start=1):
         edges = np.arange(count) * attention.shape[axis] // count
@@ -188,13 +185,13 @@ def active_patches(attention: NDArray[np.float32], grid: tuple[int, int], inacti
     return cast("NDArray[np.bool_]", active.reshape(len(attention), -1))
 
 
-def query_tokens(active: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """List the query tokens of each row of ``(B, h * w)``: the class token and those of the active patches."""
-    return [np.concatenate(([0], 1 + np.flatnonzero(row))) for row in active]
+def query_tokens(active: NDArray[np.bool_], prefix: int = 1) -> list[NDArray[np.int64]]:
+    """List the query tokens of each row of ``(B, h * w)``: those of the prefix and of the active patches."""
+    return [np.concatenate((np.arange(prefix), prefix + np.flatnonzero(row))) for row in active]
 
 
 def gain(attention: NDArray[np.float32], kind: Attention) -> NDArray[np.float32]:
-    """Compute the pixels' factor in a refinement, ``A`` or ``1 + A``, ``(B, S, S)``."""
+    """Compute the pixels' factor in a refinement, ``A`` or ``1 + A``, ``(B, H, W)``."""
     return attention if kind == "product" else np.add(attention, 1, dtype=np.float32)
 
 
@@ -207,10 +204,10 @@ def add_offset(maps: NDArray[np.float32], offset: NDArray[np.float32]) -> NDArra
     return cast("NDArray[np.float32]", maps / np.maximum(maps + rest, np.finfo(np.float32).tiny))
 
 
-def upsample(maps: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Resize ``(..., h, w)`` bilinearly to ``(..., side, side)``, with pixel centers aligned as PyTorch does."""
-    height, width = maps.shape[-2:]
-    return (_weights(height, side) @ maps @ _weights(width, side).T).astype(np.float32, copy=False)
+def upsample(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize ``(..., h, w)`` bilinearly to ``(..., *size)``, with pixel centers aligned as PyTorch does."""
+    rows, columns = (_weights(old, new) for old, new in zip(maps.shape[-2:], size, strict=True))
+    return (rows @ maps @ columns.T).astype(np.float32, copy=False)
 
 
 @cache

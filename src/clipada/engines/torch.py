@@ -10,6 +10,7 @@ from clipada.config import EngineOptions, EnginePrecision
 from clipada.devices import find_device, to_tensor
 from clipada.errors import ConfigError
 from clipada.models.clip_ada import ClipAda, upsample
+from clipada.types import Localization
 
 PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "bf16")
 """Arithmetic that this engine offers, the default first."""
@@ -40,23 +41,20 @@ class TorchEngine:
         self.precision = precision
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
-        self.image_size = model.config.image_size
+        self.size, self.depth = model.config.size, model.config.image_depth
         self.passes = model.config.refinements + 1
         with torch.inference_mode():
             self.text = self.model.text_vector()
 
     @torch.inference_mode()
-    def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the raw anomaly maps of every pass.
+    def localize(self, images: NDArray[np.uint8]) -> Localization:
+        """Compute the raw anomaly maps of every pass, ``up(M_i)``, and descriptors.
 
         Args:
-            images: RGB, ``(B, S, S, 3)`` uint8, ``S`` the model's input size.
-
-        Returns:
-            ``(R + 1, B, S, S)`` float32, values 0..1: ``up(M_i)``, coarse pass first.
+            images: RGB, ``(B, H, W, 3)`` uint8, of the model's input size.
         """
         pixels = to_tensor(images, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            passes = self.model(pixels, self.text)
-        maps = torch.stack([upsample(logits.float().sigmoid(), pixels.shape[-2:]) for logits in passes])
-        return maps.cpu().numpy()
+            found = self.model.run(pixels, self.text)
+        maps = torch.stack([upsample(logits.float().sigmoid(), pixels.shape[-2:]) for logits in found.logits])
+        return Localization(maps=maps.cpu().numpy(), descriptors=found.descriptors.float().cpu().numpy())

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipada.config import Config, ModelConfig
-from clipada.models.backbones import FrozenClip, load_clip
+from clipada.errors import ConfigError
+from clipada.models.backbones import Backbone, TextBackbone, load_backbone, with_defaults
 from clipada.models.memory import Prototypes
-from clipada.models.prompt import Prompt
+from clipada.models.prompt import LearnedDirection, Prompt
 from clipada.randomness import derived_generator
 
-CLIP = "clip."
-"""Prefix of the names of CLIP's own parameters."""
+BACKBONE, SAVED_BACKBONE = "backbone.", "clip."
+"""Prefix of the names of the backbone's own parameters, in the model and in files."""
+
+
+class ForwardPass(NamedTuple):
+    """The outputs of a forward pass over a batch.
+
+    Attributes:
+        logits: ``R + 1`` tensors ``S_i``, ``(B, h, w)``, coarse first; ``sigmoid(S_i)`` is the anomaly probability
+            ``M_i``. With a memory, its offset ``w u(F_0)`` is added to each at the end, so that it weights no pass.
+        descriptors: One vector of unit length for each image, as ``Backbone.read`` computes them, ``(B, 2 W)``.
+    """
+
+    logits: list[Tensor]
+    descriptors: Tensor
 
 
 class ClipAda(nn.Module):
-    """A frozen CLIP (or one whose encoders are tuned), one prompt and a projection per pass.
+    """A frozen backbone (or one whose encoders are tuned), one anomaly direction and a projection per pass.
 
-    Shapes: ``B`` images of ``H x W`` pixels, token grid ``h x w``, vision width ``D``, embedding width ``E``.
+    Shapes: ``B`` images of ``H x W`` pixels, token grid ``h x w``, token width ``D``, embedding width ``E``.
 
     Args:
-        clip: The frozen backbone.
-        prompt: The prompt, in the same CLIP's words.
+        backbone: The frozen backbone: CLIP in the paper.
+        prompt: The anomaly direction: the prompt, in the same CLIP's words, or a learned vector.
         projections: One linear layer ``D -> E`` for each pass, coarse first.
         similarity: Projected tokens and text vector to logits.
         config: Passes, attention, and the memory's weight.
@@ -34,15 +49,15 @@ class ClipAda(nn.Module):
 
     def __init__(
         self,
-        clip: FrozenClip,
-        prompt: Prompt,
+        backbone: Backbone,
+        prompt: Prompt | LearnedDirection,
         projections: nn.ModuleList,
         similarity: DotSimilarity | CosineSimilarity,
         config: ModelConfig,
         memory: Prototypes | None = None,
     ) -> None:
         super().__init__()
-        self.clip = clip
+        self.backbone = backbone
         self.prompt = prompt
         self.projections = projections
         self.similarity = similarity
@@ -50,34 +65,34 @@ class ClipAda(nn.Module):
         self.memory = memory
 
     def forward(self, images: Tensor, text: Tensor | None = None) -> list[Tensor]:
-        """Compute the logits of every pass, coarse first.
+        """Compute the logits of every pass, coarse first; see ``ForwardPass``.
 
         Args:
             images: RGB pixel values 0..1, ``(B, 3, H, W)``.
             text: ``t_hat``, ``(E,)``, if it was computed before; it does not depend on the images.
-
-        Returns:
-            ``R + 1`` tensors ``S_i``, ``(B, h, w)``; ``sigmoid(S_i)`` is the anomaly probability ``M_i``. With a
-            memory, its offset ``w u(F_0)`` is added to each at the end, so that it weights no pass.
         """
+        return self.run(images, text).logits
+
+    def run(self, images: Tensor, text: Tensor | None = None) -> ForwardPass:
+        """Compute the logits of every pass as ``forward`` does, and a descriptor of each image."""
         text = self.text_vector() if text is None else text
-        height, width = self.clip.grid(images.shape[-2:])
-        inputs = self.clip.normalize(images)
+        height, width = self.backbone.grid(images.shape[-2:])
+        coarse = self.backbone.read(self.backbone.normalize(images))
+        tokens = coarse.patches  # F_0
         passes: list[Tensor] = []
-        offset: Tensor | None = None
         for projection in self.projections:
             if passes:
-                inputs = self.attend(images, passes[-1].sigmoid())  # X_i
-            tokens = self.clip(inputs)  # F_i
-            if self.memory is not None and offset is None:
-                offset = self.config.prototype_weight * self.memory(tokens).reshape(-1, height, width)
+                tokens = self.backbone(self.attend(images, passes[-1].sigmoid()))  # F_i of X_i
             logits = self.similarity(projection(tokens), text)  # S_i = V_i t_hat
             passes.append(logits.unflatten(1, (height, width)))
-        return passes if offset is None else [logits + offset for logits in passes]
+        if self.memory is not None:
+            offset = self.config.prototype_weight * self.memory(coarse.patches).reshape(-1, height, width)
+            passes = [logits + offset for logits in passes]
+        return ForwardPass(passes, coarse.descriptors)
 
     def text_vector(self) -> Tensor:
-        """Embed the prompt at unit length: ``t_hat = t / |t|``, ``(E,)``."""
-        return F.normalize(self.prompt(self.clip), dim=-1)
+        """Compute the anomaly direction, the embedded prompt, at unit length: ``t_hat = t / |t|``, ``(E,)``."""
+        return F.normalize(self.prompt(self.backbone), dim=-1)
 
     def attend(self, images: Tensor, maps: Tensor) -> Tensor:
         """Make the next pass's input: the image, weighted by the last pass's map (equation 5).
@@ -92,24 +107,28 @@ class ClipAda(nn.Module):
         attention = upsample(maps.detach() if self.config.detach_attention else maps, images.shape[-2:]).unsqueeze(1)
         gain = attention if self.config.attention == "product" else 1 + attention
         if self.config.attention_space == "pixel":
-            return self.clip.normalize(images * gain)
-        return self.clip.normalize(images) * gain
+            return self.backbone.normalize(images * gain)
+        return self.backbone.normalize(images) * gain
 
     def with_memory(self, memory: Prototypes) -> ClipAda:
         """Return the same model with a memory; all other parts are shared."""
-        return ClipAda(self.clip, self.prompt, self.projections, self.similarity, self.config, memory)
+        return ClipAda(self.backbone, self.prompt, self.projections, self.similarity, self.config, memory)
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
-        """Return the learned parameters by name: all of the adapter, and the tuned encoders of CLIP."""
-        return {name: value for name, value in self.named_parameters() if value.requires_grad}
+        """Return the learned parameters by their names in files: all of the adapter, and the tuned encoders."""
+        learned = {name: value for name, value in self.named_parameters() if value.requires_grad}
+        return {
+            SAVED_BACKBONE + name.removeprefix(BACKBONE) if name.startswith(BACKBONE) else name: value
+            for name, value in learned.items()
+        }
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
-        """Return the learned parameters outside CLIP, by name."""
-        return {name: value for name, value in self.trained_parameters().items() if not name.startswith(CLIP)}
+        """Return the learned parameters outside the backbone, by name."""
+        return {name: value for name, value in self.trained_parameters().items() if not name.startswith(SAVED_BACKBONE)}
 
     def encoder_parameters(self) -> dict[str, nn.Parameter]:
-        """Return the learned parameters of CLIP by name; none unless ``training.tune`` names an encoder."""
-        return {name: value for name, value in self.trained_parameters().items() if name.startswith(CLIP)}
+        """Return the learned parameters of the backbone by name; none unless ``training.tune`` names an encoder."""
+        return {name: value for name, value in self.trained_parameters().items() if name.startswith(SAVED_BACKBONE)}
 
 
 class DotSimilarity(nn.Module):
@@ -138,23 +157,41 @@ def upsample(maps: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
     return F.interpolate(maps.unsqueeze(1), size=tuple(size), mode="bilinear", align_corners=False).squeeze(1)
 
 
-def build_model(config: Config, clip: FrozenClip | None = None, memory: Prototypes | None = None) -> ClipAda:
+def build_model(config: Config, backbone: Backbone | None = None, memory: Prototypes | None = None) -> ClipAda:
     """Build the untrained model of a config; first values follow from ``config.training.seed``.
 
     Args:
         config: All settings.
-        clip: A loaded backbone; by default ``config.backbone`` is loaded.
+        backbone: A loaded backbone; by default ``config.backbone`` is loaded.
         memory: Typical patches of normal images, if they are known.
     """
-    clip = load_clip(config.backbone) if clip is None else clip
-    clip.tune(config.training.tune)
+    backbone = load_backbone(with_defaults(config).backbone) if backbone is None else backbone
+    backbone.tune(config.training.tune)
     generator = derived_generator(config.training.seed, "initial values")
-    prompt = Prompt(clip, config.prompt, generator)
+    prompt = build_direction(backbone, config, generator)
     projections = nn.ModuleList(
-        _linear(clip.width, clip.embedding_width, generator) for _ in range(config.model.refinements + 1)
+        _linear(backbone.width, backbone.embedding_width, generator) for _ in range(config.model.refinements + 1)
     )
     similarity = CosineSimilarity() if config.model.similarity == "cosine" else DotSimilarity()
-    return ClipAda(clip, prompt, projections, similarity, config.model, memory)
+    return ClipAda(backbone, prompt, projections, similarity, config.model, memory)
+
+
+def build_direction(backbone: Backbone, config: Config, generator: torch.Generator) -> Prompt | LearnedDirection:
+    """Build the anomaly direction: the prompt where the backbone has a text tower, unless the settings ask otherwise.
+
+    Raises:
+        ConfigError: The settings ask for a prompt and there is no text tower.
+    """
+    text = isinstance(backbone, TextBackbone)
+    if config.prompt.direction == "text" and not text:
+        raise ConfigError(
+            "prompt.direction is 'text'",
+            expected="vector, or a backbone with a text tower",
+            got=f"a backbone of type {backbone.vision.config.model_type}",
+        )
+    if isinstance(backbone, TextBackbone) and config.prompt.direction != "vector":
+        return Prompt(backbone, config.prompt, generator)
+    return LearnedDirection(backbone.embedding_width, generator)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count as count_from
 from typing import Self
 
@@ -10,10 +10,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from clipada.config import BatchConfig
-from clipada.data import read_batches
+from clipada.data import Batch, read_batches
 from clipada.devices import to_tensor
 from clipada.errors import DatasetError
-from clipada.models.backbones import FrozenClip
+from clipada.models.backbones import Backbone
 from clipada.types import Progress, ProgressReport, Sample, unreported
 
 MOST_TOKENS = 65_536
@@ -108,24 +108,27 @@ class Prototypes(nn.Module):
 
 @torch.inference_mode()
 def find_prototypes(
-    clip: FrozenClip,
+    backbone: Backbone,
     samples: Sequence[Sample],
     count: int,
-    size: int,
+    size: tuple[int, int],
     generator: Generator,
     workers: int = BatchConfig.workers,
     report: ProgressReport = unreported,
+    *,
+    depth: int | None = None,
 ) -> Prototypes:
     """Find prototypes among the patch tokens that the coarse pass reads from normal images.
 
     Args:
-        clip: Computes the tokens.
+        backbone: Computes the tokens.
         samples: Normal images; at most ``MOST_TOKENS`` of their patches are used, drawn at random.
         count: Number of prototypes.
-        size: Side of the square that images are resized to, in pixels.
+        size: Height and width that images are resized to, in pixels.
         generator: Source of all draws, on the CPU.
         workers: Threads that decode.
         report: Called after every batch of images and every round of k-means.
+        depth: Bits of the camera's values in 16-bit files, as for ``read_rgb``.
 
     Raises:
         DatasetError: No image can be read.
@@ -136,27 +139,26 @@ def find_prototypes(
     def step() -> None:
         report(Progress(stage="finding prototypes", done=next(steps), total=total))
 
-    found = list(_drawn_tokens(clip, chosen, size, generator, workers, step))
+    batches = read_batches([sample.path for sample in chosen], size, BATCH, workers, depth=depth)
+    found = list(_drawn_tokens(backbone, batches, MOST_TOKENS // len(chosen), generator, step))
     if not found:
         raise DatasetError("no normal image can be read to find prototypes in", remedy="check the files")
     prototypes = Prototypes.found_among(torch.cat(found), count, generator, step)
-    return prototypes.to(clip.mean.device)
+    return prototypes.to(backbone.mean.device)
 
 
 def _drawn_tokens(
-    clip: FrozenClip,
-    samples: Sequence[Sample],
-    size: int,
+    backbone: Backbone,
+    batches: Iterable[Batch],
+    share: int,
     generator: Generator,
-    workers: int,
     on_batch: Callable[[], None],
 ) -> Iterator[Tensor]:
-    """Yield some patch tokens of every readable image, ``(n, D)`` on the CPU, equally many of each."""
-    share = MOST_TOKENS // len(samples)
-    for batch in read_batches([sample.path for sample in samples], size, BATCH, workers):
+    """Yield ``share`` patch tokens of every readable image, ``(n, D)`` on the CPU."""
+    for batch in batches:
         if batch.paths:
-            pixels = to_tensor(batch.images, clip.mean.device)
-            for tokens in clip(clip.normalize(pixels)).float().cpu():
+            pixels = to_tensor(batch.images, backbone.mean.device)
+            for tokens in backbone(backbone.normalize(pixels)).float().cpu():
                 yield tokens[torch.randperm(len(tokens), generator=generator)[:share]]
         on_batch()
 

@@ -1,4 +1,7 @@
-"""One object-agnostic prompt whose class name is learned (section 4.2 of CLIP-ADA, after CoOp)."""
+"""The anomaly direction: an object-agnostic prompt whose class name is learned, or a learned vector.
+
+The prompt is that of section 4.2 of CLIP-ADA, after CoOp; the vector is beyond the paper.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from torch import Tensor, nn
 
 from clipada.config import PromptConfig
 from clipada.errors import ConfigError
-from clipada.models.backbones import FrozenClip
+from clipada.models.backbones import Backbone, TextBackbone
 
 
 class Prompt(nn.Module):
     """``[start] prefix [p1]..[pn] suffix [end]``, equations 1 and 2: the text the anomalies are aligned with.
 
     Args:
-        clip: The frozen CLIP whose text tower reads the prompt.
+        clip: The frozen backbone whose text tower reads the prompt.
         config: The words, and whether the vectors between them are learned or the embedding of a fixed word.
         generator: Where the first values of learned vectors come from.
 
@@ -25,11 +28,9 @@ class Prompt(nn.Module):
     vectors: Tensor
     words: Tensor
 
-    def __init__(self, clip: FrozenClip, config: PromptConfig, generator: torch.Generator) -> None:
+    def __init__(self, clip: TextBackbone, config: PromptConfig, generator: torch.Generator) -> None:
         super().__init__()
-        start, end = clip.tokenizer.bos_token_id, clip.tokenizer.eos_token_id
-        prefix = [start, *clip.word_ids(config.prefix)]
-        suffix = [*clip.word_ids(config.suffix), end]
+        prefix, suffix = clip.prompt_ids(config.prefix, config.suffix)
         if config.learnable:
             first = torch.randn((config.length, clip.text_width), generator=generator) * config.init_std
             self.vectors = nn.Parameter(first)
@@ -39,7 +40,7 @@ class Prompt(nn.Module):
         self.slot = len(prefix)
         self._check_length(clip.context_length)
 
-    def forward(self, clip: FrozenClip) -> Tensor:
+    def forward(self, clip: TextBackbone) -> Tensor:
         """Embed the prompt: ``t``, ``(E,)``, not normalized."""
         before, after = self.words[: self.slot], self.words[self.slot :]
         return clip.encode_text(torch.cat([before, self.vectors, after]))
@@ -48,3 +49,20 @@ class Prompt(nn.Module):
         length = len(self.words) + len(self.vectors)
         if length > limit:
             raise ConfigError("the prompt is too long", expected=f"{limit} tokens at most", got=f"{length} tokens")
+
+
+class LearnedDirection(nn.Module):
+    """A learned vector in the prompt's role, for a backbone without words. Beyond the paper.
+
+    Args:
+        width: ``E``.
+        generator: Source of its first values, from a standard normal distribution; only its direction counts.
+    """
+
+    def __init__(self, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.vector = nn.Parameter(torch.randn(width, generator=generator))
+
+    def forward(self, backbone: Backbone) -> Tensor:  # noqa: ARG002
+        """Return the vector ``(E,)``, not normalized; the backbone has no part in it."""
+        return self.vector

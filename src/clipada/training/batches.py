@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from clipada.config import Config
 from clipada.errors import DatasetError, ImageError
-from clipada.images import read_rgb, resize
+from clipada.images import find_depth, read_rgb, resize
 from clipada.randomness import derived_generator
 from clipada.synthesis import AnomalySynthesizer
 from clipada.types import Failure, Image, Sample
@@ -61,6 +61,13 @@ class TrainingBatch:
     def share(self, rank: int, world_size: int) -> TrainingBatch:
         """Return the share of one of several devices: every ``world_size``-th image from ``rank`` on."""
         return replace(self, levels=self.levels[rank::world_size], anomalous=self.anomalous[rank::world_size])
+
+
+def with_image_depth(config: Config, samples: Sequence[Sample], workers: int) -> Config:
+    """Return settings with the depth that the camera's values in 16-bit training images have, unless it is set."""
+    if config.model.image_depth is not None:
+        return config
+    return config.updated({"model.image_depth": find_depth([sample.path for sample in samples], workers)})
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
@@ -117,10 +124,11 @@ class TrainingBatches(Dataset[TrainingBatch]):
 
     def _read(self, candidates: Iterator[Path], failures: dict[Path, Failure]) -> Image:
         """Read the first readable image; those before it join ``failures``."""
+        model = self.config.model
         for path in candidates:
             if path not in failures:
                 try:
-                    return resize(read_rgb(path), (self.config.model.image_size,) * 2)
+                    return resize(read_rgb(path, model.image_depth), model.size)
                 except ImageError as error:
                     failures[path] = Failure(path=path, error=error)
         raise DatasetError(

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clipada.config import Config, RuntimeConfig, TrainingConfig
-from clipada.devices import find_device
+from clipada.devices import computes_bfloat16, find_device
 from clipada.errors import ConfigError, RunError
 from clipada.models.clip_ada import ClipAda
 from clipada.synthesis import AnomalySynthesizer, texture_source
@@ -73,7 +73,7 @@ def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabr
             accelerator=device.type,
             devices=each if device.index is None or device.type == "cpu" else [device.index],
             num_nodes=nodes,
-            precision=config.precision,
+            precision="32-true" if config.precision == "auto" else config.precision,
             loggers=[
                 CSVLogger(logs, name="csv", flush_logs_every_n_steps=1),
                 TensorBoardLogger(logs, name="tensorboard"),
@@ -83,6 +83,13 @@ def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabr
         raise ConfigError(f"cannot train on {each * nodes} x {device}", got=str(error).strip()) from error
     fabric.launch()
     return fabric
+
+
+def with_precision(config: Config, device: torch.device) -> Config:
+    """Return the settings with the precision decided for a device: bfloat16 where it computes in it, else float32."""
+    if config.training.precision != "auto":
+        return config
+    return config.updated({"training.precision": "bf16-mixed" if computes_bfloat16(device) else "32-true"})
 
 
 def fit(
@@ -161,13 +168,13 @@ def memory_format(device: torch.device, runtime: RuntimeConfig) -> torch.memory_
 def _attention(model: ClipAda, device: torch.device, config: TrainingConfig) -> AbstractContextManager[None]:
     """Choose the faster attention for a training step: fused, except where its gradient is slow."""
     slow = device.type == "cpu" and config.precision == "bf16-mixed" and config.tunes_images
-    return model.clip.plain_attention() if slow else nullcontext()
+    return model.backbone.plain_attention() if slow else nullcontext()
 
 
 def _identity(model: ClipAda, samples: Sequence[Sample], config: Config) -> str:
     """Hash what determines the adapter: settings, images and the backbone's weights, independent of their paths."""
     images = [(sample.category, sample.path.name) for sample in samples]
-    return fingerprint(config.fingerprint_settings(), images, model.clip.origin_sha256)
+    return fingerprint(config.fingerprint_settings(), images, model.backbone.origin_sha256)
 
 
 class _Meter:

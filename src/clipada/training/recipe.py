@@ -8,18 +8,23 @@ below.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from clipada.config import RuntimeConfig
-from clipada.devices import machine
+from clipada.config import Config, RuntimeConfig
+from clipada.devices import find_device, machine
 from clipada.engines.torch import TorchEngine
 from clipada.evaluation.evaluate import normal_level, normal_peaks
 from clipada.evaluation.metrics import mean_metrics
 from clipada.files import ensure_folder
+from clipada.models.backbones import with_defaults
 from clipada.models.clip_ada import ClipAda, build_model
 from clipada.models.memory import find_prototypes
 from clipada.randomness import derived_generator
 from clipada.runs import Run, Training, read_run, save_run, write_training_sha256s
-from clipada.training.loop import FitResult, fit, launch
+from clipada.runs.inputs import write_input_check
+from clipada.training.batches import with_image_depth
+from clipada.training.inputs import InputRecorder
+from clipada.training.loop import FitResult, fit, launch, with_precision
 from clipada.training.resume import TrainingJob
 from clipada.training.split import select_share, split_validation
 from clipada.training.validation import validate
@@ -51,8 +56,11 @@ class Recipe:
             BackboneError: The backbone cannot be loaded.
             RunError: The run folder cannot be written, its checkpoint is damaged, or the training diverged.
         """
-        config, folder = self.config, self.job.folder
         self.job.dataset.require_training()
+        if not self.job.started:
+            self.config = self.decided()
+            self.job = replace(self.job, config=self.config)
+        config, folder = self.config, self.job.folder
         model = build_model(config)
 
         chosen = select_share(self.job.dataset.train, config)
@@ -77,18 +85,24 @@ class Recipe:
         fabric.barrier()
         return read_run(folder)
 
+    def decided(self) -> Config:
+        """Return the settings with those decided that were left open: by backbone, device and images."""
+        config = with_precision(with_defaults(self.config), find_device(self.runtime.device))
+        return with_image_depth(config, self.job.dataset.train, self.runtime.decoders)
+
     def add_prototypes(self, model: ClipAda) -> ClipAda:
         """Return the model with prototypes of the training images, if the settings ask for any."""
         if not self.config.model.prototypes:
             return model
         memory = find_prototypes(
-            model.clip,
+            model.backbone,
             self.samples,
             self.config.model.prototypes,
-            self.config.model.image_size,
+            self.config.model.size,
             derived_generator(self.config.training.seed, "prototypes"),
             self.runtime.decoders,
             self.report,
+            depth=self.config.model.image_depth,
         )
         return model.with_memory(memory)
 
@@ -100,8 +114,11 @@ class Recipe:
         return {name: mean_metrics(metrics.values()).to_dict() for name, metrics in passes.items()}
 
     def normal_peaks(self, model: ClipAda) -> dict[str, list[float]]:
-        """Measure the peaks of the maps of training images, by category."""
-        return normal_peaks(TorchEngine(model), self.samples, self.config.scoring, self.runtime.decoders)
+        """Measure the peaks of the maps of training images, by category, and record the images for the input check."""
+        engine, inputs = TorchEngine(model), InputRecorder()
+        peaks = normal_peaks(engine, self.samples, self.config.scoring, self.runtime.decoders, inputs.add)
+        write_input_check(self.job.folder, inputs.products(engine))
+        return peaks
 
     def record(
         self,

@@ -121,7 +121,7 @@ def prepare_training(
     finished = _finished(folder, resume)
     plan = read_plan(folder) if resume and finished is None else None
     recorded = finished.config if finished else plan.config if plan else None
-    settings = with_absolute_folders(_configured(config, recorded))
+    settings = _with_recorded(with_absolute_folders(_configured(config, recorded)), recorded)
     if finished is not None:
         _require_equal(
             _values(finished.config),
@@ -160,6 +160,24 @@ def with_absolute_folders(config: Config) -> Config:
     given = {name: value for name, value in names.items() if value not in (None, EMBEDDED_BACKBONE)}
     folders = {name: Path(value).expanduser() for name, value in given.items()}
     return config.updated({name: str(folder.resolve()) for name, folder in folders.items() if folder.is_dir()})
+
+
+_OPEN: dict[str, object] = {
+    "backbone.blocks": None,
+    "backbone.revision": None,
+    "model.image_size": None,
+    "model.image_depth": None,
+    "training.precision": "auto",
+}
+"""Settings that a training may leave open, and then decides itself and records, by the value that does so."""
+
+
+def _with_recorded(config: Config, recorded: Config | None) -> Config:
+    """Return settings in which those left open are as a training has recorded them."""
+    if recorded is None:
+        return config
+    left = [name for name, value in _OPEN.items() if config.value(name) == value]
+    return config.updated({name: recorded.value(name) for name in left})
 
 
 def _configured(config: Config | Configure | None, recorded: Config | None) -> Config:

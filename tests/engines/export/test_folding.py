@@ -51,8 +51,8 @@ def folded_engine(model: ClipAda, inactive_below: float = 0.0) -> GraphEngine:
 
     def run(inputs: PassInput) -> PassOutput:
         with torch.inference_mode():
-            maps, kv_cache = folded(*map(torch.from_numpy, inputs.values()))
-        return PassOutput(maps.numpy(), kv_cache.numpy())
+            found = folded(*map(torch.from_numpy, inputs.values()))
+        return PassOutput(*(part.numpy() for part in found))
 
     return GraphEngine(run, folded.shape, attention=model.config.attention, inactive_below=inactive_below)
 
@@ -67,19 +67,20 @@ def test_folded_equals_unfolded(
 ) -> None:
     model = model_of(clip_folder, similarity, attention, space, refinements)
     images = photos(2, 48)
-    expected = TorchEngine(model, "cpu").localize_passes(images)
-    folded = folded_engine(model).localize_passes(images)
-    assert folded.shape == (refinements + 1, 2, 48, 48)
-    assert np.ptp(expected) > 1e-3  # maps that differ
-    np.testing.assert_allclose(folded, expected, rtol=0, atol=1e-5)
+    expected = TorchEngine(model, "cpu").localize(images)
+    folded = folded_engine(model).localize(images)
+    assert folded.maps.shape == (refinements + 1, 2, 48, 48)
+    assert np.ptp(expected.maps) > 1e-3  # maps that differ
+    np.testing.assert_allclose(folded.maps, expected.maps, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(folded.descriptors, expected.descriptors, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [32, 45, 52])
 def test_sizes_that_the_patch_does_not_divide_fold_too(clip_folder: Path, size: int) -> None:
     model = model_of(clip_folder, "cosine", "residual", "normalised", 1, size)
     images = photos(2, size)
-    expected = TorchEngine(model, "cpu").localize_passes(images)
-    np.testing.assert_allclose(folded_engine(model).localize_passes(images), expected, rtol=0, atol=1e-5)
+    expected = TorchEngine(model, "cpu").localize(images).maps
+    np.testing.assert_allclose(folded_engine(model).localize(images).maps, expected, rtol=0, atol=1e-5)
 
 
 def test_long_embeddings_fold_to_fewer_rows(tmp_path: Path, clip_folder: Path) -> None:
@@ -87,8 +88,8 @@ def test_long_embeddings_fold_to_fewer_rows(tmp_path: Path, clip_folder: Path) -
     assert FoldedPass(short).heads.factors.out_features == 2 * 16  # embedding 16 < width 32 + 1
     long = model_of(make_clip(tmp_path / "narrow", width=8), "cosine", "product", "normalised", 1)
     assert FoldedPass(long).heads.factors.out_features == 2 * 9  # embedding 16 > width 8 + 1
-    expected = TorchEngine(long, "cpu").localize_passes(photos(2, 48))
-    np.testing.assert_allclose(folded_engine(long).localize_passes(photos(2, 48)), expected, rtol=0, atol=1e-5)
+    expected = TorchEngine(long, "cpu").localize(photos(2, 48)).maps
+    np.testing.assert_allclose(folded_engine(long).localize(photos(2, 48)).maps, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["product", "residual"])
@@ -96,15 +97,15 @@ def test_long_embeddings_fold_to_fewer_rows(tmp_path: Path, clip_folder: Path) -
 def test_prototypes_fold_too(clip_folder: Path, attention: str, refinements: int) -> None:
     model = model_of(clip_folder, "cosine", attention, "normalised", refinements)
     images = photos(2, 48)
-    plain = folded_engine(model).localize_passes(images)
+    plain = folded_engine(model).localize(images).maps
     normal = torch.from_numpy(photos(6, 48)[2:]).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
-        tokens = model.clip(model.clip.normalize(normal)).flatten(0, 1)
+        tokens = model.backbone(model.backbone.normalize(normal)).flatten(0, 1)
     model = model.with_memory(Prototypes.found_among(tokens, 5, torch.Generator().manual_seed(0)))
-    expected = TorchEngine(model, "cpu").localize_passes(images)
+    expected = TorchEngine(model, "cpu").localize(images).maps
     assert np.abs(expected - plain).max() > 1e-2  # prototypes with an effect
     for inactive_below in (0.0, 1e-9):
-        folded = folded_engine(model, inactive_below).localize_passes(images)
+        folded = folded_engine(model, inactive_below).localize(images).maps
         np.testing.assert_allclose(folded, expected, rtol=0, atol=1e-5)
 
 
@@ -112,17 +113,17 @@ def test_the_cascade_goes_by_maps_with_the_memory_offset(clip_folder: Path) -> N
     """Otherwise a part that only the prototypes find anomalous would never be refined."""
     model = model_of(clip_folder, "cosine", "residual", "normalised", 1)
     images = photos(4, 48)
-    plain = folded_engine(model).with_shortcut(0.0, end_below=2.0).localize_passes(images)
+    plain = folded_engine(model).with_shortcut(0.0, end_below=2.0).localize(images).maps
     normal = torch.from_numpy(photos(6, 48)[4:]).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
-        tokens = model.clip(model.clip.normalize(normal)).flatten(0, 1)
+        tokens = model.backbone(model.backbone.normalize(normal)).flatten(0, 1)
     model = model.with_memory(Prototypes.found_among(tokens, 5, torch.Generator().manual_seed(0)))
-    whole = TorchEngine(model, "cpu").localize_passes(images)
+    whole = TorchEngine(model, "cpu").localize(images).maps
     peaks = whole[0].max(axis=(1, 2))
     end_below = float(np.median(peaks))
     ended = peaks < end_below
     assert 0 < ended.sum() < len(images)
-    found = folded_engine(model).with_shortcut(0.0, end_below=end_below).localize_passes(images)
+    found = folded_engine(model).with_shortcut(0.0, end_below=end_below).localize(images).maps
     np.testing.assert_allclose(found[0], whole[0], rtol=0, atol=1e-5)
     np.testing.assert_allclose(found[1][~ended], whole[1][~ended], rtol=0, atol=1e-5)
     assert (np.abs(found[1] - whole[1]).max(axis=(1, 2))[ended] > 1e-5).all()  # not refined
@@ -137,7 +138,7 @@ def test_the_graph_has_no_text_tower_and_no_projections(clip_folder: Path) -> No
 def test_upsampling_is_pytorch_s_own() -> None:
     maps = np.random.default_rng(0).random((2, 5, 7), np.float32)
     expected = torch_upsample(torch.from_numpy(maps), (64, 64)).numpy()
-    np.testing.assert_allclose(upsample(maps, 64), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(upsample(maps, (64, 64)), expected, rtol=0, atol=1e-6)
 
 
 # --- the shortcut
@@ -146,8 +147,8 @@ def test_upsampling_is_pytorch_s_own() -> None:
 @pytest.mark.parametrize("attention", ["product", "residual"])
 def test_where_all_patches_are_active_all_are_refined(clip_folder: Path, attention: str) -> None:
     engine = folded_engine(model_of(clip_folder, "cosine", attention, "normalised", 2))
-    full = engine.localize_passes(photos(3, 48))
-    np.testing.assert_allclose(engine.with_shortcut(1e-9).localize_passes(photos(3, 48)), full, rtol=0, atol=1e-5)
+    full = engine.localize(photos(3, 48)).maps
+    np.testing.assert_allclose(engine.with_shortcut(1e-9).localize(photos(3, 48)).maps, full, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["product", "residual"])
@@ -175,7 +176,7 @@ def test_a_refinement_without_active_patches_runs_no_pass(clip_folder: Path) -> 
         short, passes = engine.with_shortcut(1.1), []
         run = short.runtime_pass
         short.runtime_pass = lambda inputs, run=run, passes=passes: passes.append(inputs) or run(inputs)
-        first, second = (short.localize_passes(photos(2, 48) // np.uint8(shade)) for shade in (1, 5))
+        first, second = (short.localize(photos(2, 48) // np.uint8(shade)).maps for shade in (1, 5))
         assert len(passes) == (2 if attention == "residual" else 3)  # the pass over a blank image, once
         assert attention == "residual" or np.array_equal(first[1], second[1])
 

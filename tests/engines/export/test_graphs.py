@@ -37,8 +37,8 @@ def test_the_heads_of_an_int8_graph_stay_in_float32(clip_folder: Path, tmp_path:
     config = tiny_config(clip_folder).updated({"model.similarity": similarity})
     model = build_model(config, load_clip(config.backbone))
     shape = graph_shape(model)
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 1, shape.image_size, shape.image_size, 3), dtype=np.uint8)
-    gain = np.ones((1, shape.image_size, shape.image_size), np.float32)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 1, *shape.size, 3), dtype=np.uint8)
+    gain = np.ones((1, *shape.size), np.float32)
     levels = [handler.level for handler in logging.root.handlers]
     write_graph(model, tmp_path, "onnx", "int8", [full_pass_input(image, gain, shape) for image in pixels])
     assert [handler.level for handler in logging.root.handlers] == levels, "the caller's own log is left alone"

@@ -52,10 +52,10 @@ def test_hash_depends_on_weights_alone(clip_folder: Path, clip: FrozenClip, tmp_
     CLIPModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "copy", max_shard_size="20KB")
     clip.tokenizer.save_pretrained(tmp_path / "copy")
     shutil.copy(clip_folder / "preprocessor_config.json", tmp_path / "copy")
-    copy = load_clip(BackboneConfig(name=str(tmp_path / "copy"), block=2))
+    copy = load_clip(BackboneConfig(name=str(tmp_path / "copy"), blocks=(2,)))
     assert copy.sha256() == clip.sha256()
     (tmp_path / "copy" / "preprocessor_config.json").write_text('{"image_mean": [0.4, 0.5, 0.7]}')
-    assert load_clip(BackboneConfig(name=str(tmp_path / "copy"), block=2)).sha256() != clip.sha256()
+    assert load_clip(BackboneConfig(name=str(tmp_path / "copy"), blocks=(2,))).sha256() != clip.sha256()
     with torch.no_grad():
         copy.vision.encoder.layers[0].mlp.fc1.weight[0, 0] += 1e-3
     assert copy.sha256() != clip.sha256()
@@ -67,20 +67,20 @@ def test_hash_depends_on_weights_alone(clip_folder: Path, clip: FrozenClip, tmp_
 )
 def test_every_patch_size_takes_the_default_input(tmp_path: Path, patch: int, image: int) -> None:
     folder = make_clip(tmp_path / "clip", patch=patch)
-    clip = load_clip(BackboneConfig(name=str(folder), block=3))
+    clip = load_clip(BackboneConfig(name=str(folder), blocks=(3,)))
     side = round(256 / patch)
     assert clip(torch.zeros(1, 3, 256, 256)).shape == (1, side * side, 32)
     assert clip.grid((image, image)) == (image // patch, image // patch)
 
 
 def test_real_checkpoint_loads_by_the_same_path(shared: Path) -> None:
-    clip = load_clip(BackboneConfig(name=str(shared / "weights" / "deit-tiny-clip"), block=9))
+    clip = load_clip(BackboneConfig(name=str(shared / "weights" / "deit-tiny-clip"), blocks=(9,)))
     assert (clip.width, clip.embedding_width, clip.patch_size, len(clip.vision.encoder.layers)) == (192, 192, 16, 9)
 
 
 def test_block_beyond_the_tower_is_refused(clip_folder: Path) -> None:
     with pytest.raises(ConfigError, match="1 to 3"):
-        load_clip(BackboneConfig(name=str(clip_folder), block=4))
+        load_clip(BackboneConfig(name=str(clip_folder), blocks=(4,)))
 
 
 def test_name_that_cannot_be_fetched_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +127,10 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(BackboneError, match="vision tower"):
-        load_clip(BackboneConfig(name=str(folder), block=2))
+        load_clip(BackboneConfig(name=str(folder), blocks=(2,)))
 
 
 def test_other_architectures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(BackboneError, match=r"no CLIP|cannot load"):
+    with pytest.raises(BackboneError, match=r"family that is not known"):
         load_clip(BackboneConfig(name=str(tmp_path)))

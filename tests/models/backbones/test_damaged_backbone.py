@@ -26,7 +26,7 @@ def folder(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_normalization_is_loaded_or_an_error(folder: Path, content: bytes) -> None:
     (folder / FILE).write_bytes(content)
     try:
-        assert load_clip(BackboneConfig(name=str(folder), block=2)).sha256()
+        assert load_clip(BackboneConfig(name=str(folder), blocks=(2,))).sha256()
     except BackboneError as error:
         assert str(folder / FILE) in error.what  # noqa: PT017 - most examples fail, some do not
         assert error.remedy  # noqa: PT017
@@ -49,11 +49,11 @@ def test_a_damaged_normalization_is_an_error(folder: Path, content: str) -> None
     """A model trained with OpenAI's values instead would be worse, unnoticed."""
     (folder / FILE).write_text(content)
     with pytest.raises(BackboneError, match=f"{FILE} is damaged"):
-        load_clip(BackboneConfig(name=str(folder), block=2))
+        load_clip(BackboneConfig(name=str(folder), blocks=(2,)))
 
 
 def test_without_the_file_openais_values_are_used(folder: Path) -> None:
     (folder / FILE).unlink()
-    assert load_clip(BackboneConfig(name=str(folder), block=2)).mean.flatten().tolist() == pytest.approx(
+    assert load_clip(BackboneConfig(name=str(folder), blocks=(2,))).mean.flatten().tolist() == pytest.approx(
         [0.48145466, 0.4578275, 0.40821073]
     )

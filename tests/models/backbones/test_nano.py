@@ -67,7 +67,7 @@ def test_a_run_names_it_and_no_path(products: Path, tmp_path: Path, monkeypatch:
     written = "".join((run.folder / name).read_text() for name in ("config.json", "README.md"))
     assert str(EMBEDDED_FOLDER) not in written
     assert str(tmp_path / "nano") not in written
-    assert load_model(run).clip.sha256() == run.backbone_sha256
+    assert load_model(run).backbone.sha256() == run.backbone_sha256
 
 
 def test_pretraining_earns_its_bytes() -> None:

@@ -17,7 +17,7 @@ from tiny import write_products
 @pytest.fixture
 def backbone(clip_folder: Path) -> BackboneConfig:
     """The tiny CLIP, cut after its second block."""
-    return BackboneConfig(name=str(clip_folder), block=2)
+    return BackboneConfig(name=str(clip_folder), blocks=(2,))
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def fitted(two_products: Dataset, clip_folder: Path) -> Callable[[str], Baseline
             memory_bank=MemoryBankConfig(neighbourhood=1, share=0.5), reconstruction=RECONSTRUCTION, draem=DRAEM
         )
     )
-    backbone = BackboneConfig(name=str(clip_folder), block=2)
+    backbone = BackboneConfig(name=str(clip_folder), blocks=(2,))
 
     @cache
     def fit(name: str) -> BaselineEngine:

@@ -30,13 +30,13 @@ def evaluate(engine: BaselineEngine, dataset: Dataset) -> Evaluation:
 
 
 def pictures(dataset: Dataset) -> np.ndarray:
-    return next(iter(read_batches([sample.path for sample in dataset.test], 32, 8, 1))).images
+    return next(iter(read_batches([sample.path for sample in dataset.test], (32, 32), 8, 1))).images
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_baseline_is_scored_as_the_method_is(name: str, fitted: Fitted, two_products: Dataset) -> None:
     """Maps of range 0..1 at the image's size; in the result a table for every category, and nothing left out."""
-    maps = fitted(name).localize_passes(pictures(two_products))
+    maps = fitted(name).localize(pictures(two_products)).maps
     assert maps.shape == (1, 8, 32, 32)
     assert maps.dtype == np.float32
     assert maps.min() >= 0
@@ -62,10 +62,10 @@ def test_the_papers_own_image_score_can_be_had_as_a_pass(name: str, fitted: Fitt
     """Smoothing and the mean of the top pixels preserve it; the final map does not change."""
     engine, images = fitted(name), pictures(two_products)
     scored = engine.with_paper_scores()
-    both = scored.localize_passes(images)
+    both = scored.localize(images).maps
     with torch.inference_mode():
         scores = engine.detector(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).scores
-    np.testing.assert_array_equal(both[1], engine.localize_passes(images)[0])
+    np.testing.assert_array_equal(both[1], engine.localize(images).maps[0])
     for raw, score in zip(both[0], scores, strict=True):
         assert image_score(smooth(raw, 4.0), SCORING) == pytest.approx(float(score), abs=1e-6)
     assert evaluate(scored, two_products).categories == evaluate(engine, two_products).categories
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_maps(
         state = torch.get_rng_state()
         engine = brief[name](replace(context, seed=seed, report=reports.append))
         assert torch.equal(torch.get_rng_state(), state)
-        maps.append(engine.localize_passes(images))
+        maps.append(engine.localize(images).maps)
     np.testing.assert_array_equal(maps[0], maps[1])
     assert not np.array_equal(maps[0], maps[2])
     assert reports[-1].done == reports[-1].total

@@ -73,11 +73,11 @@ def test_neighbors_are_those_of_a_tree_at_any_chunk_size(monkeypatch: pytest.Mon
 
 def test_images_that_the_whole_bank_was_made_of_have_distance_0(context: FitContext, two_products: Dataset) -> None:
     engine = fit_memory_bank(context, MemoryBankConfig(share=1.0)).with_paper_scores()
-    images = next(iter(read_batches([sample.path for sample in two_products.train], 32, 8, 1))).images
-    maps = engine.localize_passes(images)
+    images = next(iter(read_batches([sample.path for sample in two_products.train], (32, 32), 8, 1))).images
+    maps = engine.localize(images).maps
     assert float(maps.max()) < 1e-4  # a batch of another size rounds differently
-    scratched = next(iter(read_batches([s.path for s in two_products.test if s.anomalous], 32, 8, 1))).images
-    assert (engine.localize_passes(scratched).max(axis=(2, 3)) > 0.05).all()
+    scratched = next(iter(read_batches([s.path for s in two_products.test if s.anomalous], (32, 32), 8, 1))).images
+    assert (engine.localize(scratched).maps.max(axis=(2, 3)) > 0.05).all()
 
 
 def test_the_bank_keeps_the_share_asked_for_of_as_many_candidates_of_each_image(context: FitContext) -> None:

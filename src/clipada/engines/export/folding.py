@@ -10,15 +10,18 @@ scale of attention into the queries.
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clipada.engines.export.blocks import FoldedBlock, linear_layer
 from clipada.engines.passes import GraphShape
+from clipada.models.backbones import Backbone
 from clipada.models.clip_ada import ClipAda, CosineSimilarity
 from clipada.models.memory import Prototypes
+from clipada.types import written_size
 
 
 class FoldedPass(nn.Module):
@@ -29,8 +32,9 @@ class FoldedPass(nn.Module):
     reads the row of the pass's own head. Not every token needs to be a query: the others contribute the keys and values
     of an earlier pass, the KV cache.
 
-    Shapes: ``B`` images of ``S x S`` pixels, token grid ``h x w``, ``K`` query tokens, ``M`` tokens in the KV cache,
-    ``L`` blocks of width ``D``, ``P = R + 1`` passes. Names of attributes are names of weights in the graph's file.
+    Shapes: ``B`` images of ``H x W`` pixels, token grid ``h x w``, ``T`` tokens with those of the prefix, ``K`` query
+    tokens, ``M`` tokens in the KV cache, ``L`` blocks of width ``D``, ``P = R + 1`` passes. Names of attributes are
+    names of weights in the graph's file.
 
     Args:
         model: A trained model. It is not changed; unchanged parts are shared.
@@ -41,32 +45,43 @@ class FoldedPass(nn.Module):
     shift: Tensor
     positions: Tensor
     rows: Tensor
+    columns: Tensor
+    patch_weights: Tensor
+    cosine: Tensor
+    sine: Tensor
 
     def __init__(self, model: ClipAda, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        clip, self.shape = model.clip, graph_shape(model)
-        side, grid = self.shape.image_size, self.shape.grid
-        vision: Any = clip.vision if dtype == torch.float32 else deepcopy(clip.vision)
+        backbone, self.shape = model.backbone, graph_shape(model)
+        if dtype != torch.float32:
+            backbone = deepcopy(backbone)
+        size, grid = self.shape.size, self.shape.grid
+        whole = (grid[0] * backbone.patch_size, grid[1] * backbone.patch_size)
         self.pixel_space = model.config.attention_space == "pixel"
-        whole = grid[0] * clip.patch_size
-        self.whole = whole == side
-        self.register_buffer("scale", 1 / (255 * clip.std))
-        self.register_buffer("shift", -clip.mean / clip.std)
-        self.register_buffer("rows", _resize_matrix(side, whole))
-        self.register_buffer("positions", _positions(clip.vision.embeddings, whole).to(dtype))
-        self.patches: nn.Module = vision.embeddings.patch_embedding.to(dtype)
-        self.norm: nn.Module = vision.pre_layrnorm.to(dtype)
-        self.blocks = nn.ModuleList(FoldedBlock(layer) for layer in vision.encoder.layers).to(dtype)
+        self.whole = whole == size
+        self.register_buffer("scale", 1 / (255 * backbone.std))
+        self.register_buffer("shift", -backbone.mean / backbone.std)
+        self.register_buffer("rows", _resize_matrix(size[0], whole[0]))
+        self.register_buffer("columns", _resize_matrix(size[1], whole[1]))
+        self.register_buffer("positions", _positions(backbone, whole).to(dtype))
+        self.register_buffer("patch_weights", (torch.arange(self.shape.tokens) >= self.shape.prefix).float())
+        self.rotary = _register_rotary(self, backbone, whole, dtype)
+        self.patches = _without_bias(backbone.patch_embedding()).to(dtype)
+        self.norm = backbone.first_norm.to(dtype) if backbone.first_norm is not None else nn.Identity()
+        self.blocks = nn.ModuleList(FoldedBlock(backbone.block_parts(layer)) for layer in backbone.layers).to(dtype)
+        self.read = backbone.blocks
+        self.form = backbone.tokens
+        self.last_norm = backbone.last_norm.to(dtype) if self.form == "norm" else nn.Identity()
         self.heads = FoldedHeads(model)
 
     def forward(
         self, images: Tensor, gain: Tensor, tokens: Tensor, kv_cache: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the maps of all heads at the query tokens; ``engines.passes.PassInput`` describes the arguments.
 
         Args:
-            images: RGB, ``(B, S, S, 3)`` uint8.
-            gain: Factor of each pixel, ``(B, S, S)``.
+            images: RGB, ``(B, H, W, 3)`` uint8.
+            gain: Factor of each pixel, ``(B, H, W)``.
             tokens: Indices of the query tokens, ``(B, K)``.
             kv_cache: Keys and values of each block in turn, ``(2 L, B, M, D)``.
             bias: Added to attention scores, ``(B, M + K)``.
@@ -75,67 +90,53 @@ class FoldedPass(nn.Module):
             maps: ``(B, P, K)``, values 0..1; with prototypes ``(B, P + 1, K)``, the last row the memory offset of the
                 maps' logits.
             kv_cache: The query tokens' own keys and values, ``(2 L, B, K, D)``.
+            descriptors: ``(B, 2 D)``, of unit length; those of the image if every token is a query.
         """
-        pixels, gain = images.permute(0, 3, 1, 2).float(), gain.unsqueeze(1)
+        dtype = self.positions.dtype
+        hidden = self._embed(images, gain.unsqueeze(1), tokens)
+        turn = self._turn(tokens)
+        own_cache: list[Tensor] = []
+        found: list[Tensor] = []
+        score_bias, cached = bias[:, None, None].to(dtype), kv_cache.to(dtype).unbind(0)
+        for number, (block, *pair) in enumerate(zip(self.blocks, cached[::2], cached[1::2], strict=True), start=1):
+            hidden, *own = block(hidden, *pair, score_bias, turn)
+            own_cache += own
+            if number in self.read:
+                found.append(self._output(hidden).float())
+        maps = self.heads(torch.cat(found, dim=2)).transpose(1, 2)
+        present = self.patch_weights[tokens] * (bias[:, kv_cache.shape[2] :] == 0)
+        return maps, torch.stack(own_cache).float(), self._describe(hidden.float(), present)
+
+    def _embed(self, images: Tensor, gain: Tensor, tokens: Tensor) -> Tensor:
+        """Embed images, weighted by ``gain`` ``(B, 1, H, W)``, as the query tokens before the first block."""
+        pixels = images.permute(0, 3, 1, 2).float()
         if self.pixel_space:
             inputs = pixels * gain * self.scale + self.shift
         else:
             inputs = (pixels * self.scale + self.shift) * gain
         if not self.whole:
-            inputs = self.rows @ inputs @ self.rows.T
-        dtype = self.positions.dtype
-        hidden = self.patches(inputs.to(dtype)).flatten(2).transpose(1, 2)
-        hidden = self.norm(F.pad(hidden, (0, 0, 1, 0)) + self.positions)
-        hidden = hidden.gather(1, tokens.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
-        own_cache: list[Tensor] = []
-        score_bias, cached = bias[:, None, None].to(dtype), kv_cache.to(dtype).unbind(0)
-        for block, *pair in zip(self.blocks, cached[::2], cached[1::2], strict=True):
-            hidden, *own = block(hidden, *pair, score_bias)
-            own_cache += own
-        return self.heads(hidden.float()).transpose(1, 2), torch.stack(own_cache).float()
+            inputs = self.rows @ inputs @ self.columns.T
+        patches = self.patches(inputs.to(self.positions.dtype)).flatten(2).transpose(1, 2)
+        hidden: Tensor = self.norm(F.pad(patches, (0, 0, self.shape.prefix, 0)) + self.positions)
+        return hidden.gather(1, tokens.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
 
+    def _turn(self, tokens: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the rotary positions of the query tokens, ``(B, 1, K, head width)`` each, if the family has them."""
+        return (self.cosine[tokens].unsqueeze(1), self.sine[tokens].unsqueeze(1)) if self.rotary else None
 
-class FoldedBlock(nn.Module):
-    """A vision block with the queries' scale and the norms' scales and shifts folded into its weights.
+    def _output(self, hidden: Tensor) -> Tensor:
+        """Return a block's output in the form that the heads read."""
+        if self.form == "unit":
+            unit: Tensor = F.normalize(hidden, dim=-1) * hidden.shape[-1] ** 0.5
+            return unit
+        normed: Tensor = self.last_norm(hidden)
+        return normed
 
-    Queries, keys and values are three matrix products, because runtimes would copy the parts of a single one.
-
-    Args:
-        layer: The `transformers` block.
-    """
-
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        attention, mlp = layer.self_attn, layer.mlp
-        self.heads: int = attention.num_heads
-        self.norm1, self.norm2 = _plain(layer.layer_norm1), _plain(layer.layer_norm2)
-        self.query = _after(layer.layer_norm1, attention.q_proj, attention.head_dim**-0.5)
-        self.key = _after(layer.layer_norm1, attention.k_proj)
-        self.value = _after(layer.layer_norm1, attention.v_proj)
-        self.out: nn.Module = attention.out_proj
-        self.mlp = nn.Sequential(_after(layer.layer_norm2, mlp.fc1), mlp.activation_fn, mlp.fc2)
-
-    def forward(
-        self, tokens: Tensor, cached_keys: Tensor, cached_values: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the block's output for its query tokens, which attend to the KV cache and to one another.
-
-        Args:
-            tokens: ``(B, K, D)``.
-            cached_keys: Keys of other tokens, ``(B, M, D)``.
-            cached_values: Values of the same tokens, ``(B, M, D)``.
-            bias: Added to attention scores, ``(B, 1, 1, M + K)``.
-
-        Returns:
-            The tokens ``(B, K, D)``, and their own keys and values of the same shape.
-        """
-        normal = self.norm1(tokens)
-        query, own_keys, own_values = self.query(normal), self.key(normal), self.value(normal)
-        parts = query, torch.cat((cached_keys, own_keys), dim=1), torch.cat((cached_values, own_values), dim=1)
-        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
-        attended = (query @ key.transpose(-1, -2) + bias).softmax(dim=-1) @ value
-        tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
-        return tokens + self.mlp(self.norm2(tokens)), own_keys, own_values
+    def _describe(self, hidden: Tensor, present: Tensor) -> Tensor:
+        """Compute descriptors as ``Backbone.describe``; ``present`` ``(B, K)`` is 1 for patches, else 0."""
+        mean = F.normalize((present.unsqueeze(1) @ hidden).squeeze(1), dim=-1)
+        first = F.normalize(hidden[:, 0], dim=-1) if self.shape.prefix else mean
+        return torch.cat([first, mean], dim=-1) / 2**0.5
 
 
 class FoldedHeads(nn.Module):
@@ -198,7 +199,7 @@ class FoldedPrototypes(Prototypes):
 
     def __init__(self, prototypes: Prototypes) -> None:
         super().__init__(**prototypes.tensors())
-        self.products = _linear(-2 * self.centres, self.centres.square().sum(1))
+        self.products = linear_layer(-2 * self.centres, self.centres.square().sum(1))
 
     def nearest_squared(self, scaled: Tensor) -> Tensor:
         """Compute the same as ``Prototypes``, to rounding."""
@@ -208,14 +209,15 @@ class FoldedPrototypes(Prototypes):
 
 def graph_shape(model: ClipAda) -> GraphShape:
     """Determine the sizes of the graph that a model folds into."""
-    side, vision = model.config.image_size, cast("Any", model.clip.vision)
+    size, backbone = model.config.size, model.backbone
     return GraphShape(
-        image_size=side,
-        grid=model.clip.grid((side, side)),
-        blocks=len(vision.encoder.layers),
-        width=model.clip.width,
+        image_size=written_size(size),
+        grid=backbone.grid(size),
+        blocks=len(backbone.layers),
+        width=backbone.block_width,
         passes=len(model.projections),
         prototypes=model.memory is not None,
+        prefix=backbone.prefix,
     )
 
 
@@ -226,33 +228,42 @@ def _affine(layer: Any) -> Tensor:
 
 def _linear_of(affine: Tensor) -> nn.Linear:
     """Make a linear layer from ``(K, D + 1)`` coefficients, the constant last."""
-    return _linear(affine[:, :-1].float(), affine[:, -1].float())
+    return linear_layer(affine[:, :-1].float(), affine[:, -1].float())
 
 
-def _plain(norm: Any) -> nn.LayerNorm:
-    """Make the norm without its scale and shift."""
-    return nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
+def _positions(backbone: Backbone, whole: tuple[int, int]) -> Tensor:
+    """Compute the constant that is added to the embedded patches, ``(1, T, D)``: all but the convolution's products.
 
-
-def _after(norm: Any, layer: Any, factor: float = 1.0) -> nn.Linear:
-    """Make ``factor`` times the layer, with the scale and shift of the preceding norm folded in."""
-    return _linear(factor * layer.weight * norm.weight, factor * (layer.bias + layer.weight @ norm.bias))
-
-
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    layer.weight, layer.bias = (nn.Parameter(part.detach(), requires_grad=False) for part in (weight, bias))
-    return layer
-
-
-def _positions(embeddings: Any, side: int) -> Tensor:
-    """Compute the constant added to the tokens, ``(1, 1 + N, D)``: positions, and in row 0 also the class token."""
+    These are positions and the convolution's bias, and the prefix tokens in their rows: the embedding of a black image.
+    """
     with torch.no_grad():
-        grid = (side // embeddings.patch_size) ** 2
-        tokens = embeddings.class_embedding.new_zeros(1, 1 + grid, embeddings.embed_dim)
-        positions: Tensor = tokens + embeddings.interpolate_pos_encoding(tokens, side, side)
-        positions[:, 0] += embeddings.class_embedding
-        return positions
+        return backbone.embed(backbone.mean.new_zeros(1, 3, *whole))
+
+
+def _without_bias(convolution: nn.Conv2d) -> nn.Conv2d:
+    """Make the patch convolution without its bias, which is among the positions."""
+    plain = nn.Conv2d(
+        convolution.in_channels,
+        convolution.out_channels,
+        convolution.kernel_size,  # type: ignore[arg-type]
+        stride=convolution.stride,  # type: ignore[arg-type]
+        bias=False,
+        device="meta",
+    )
+    plain.weight = nn.Parameter(convolution.weight.detach(), requires_grad=False)
+    return plain
+
+
+def _register_rotary(folded: nn.Module, backbone: Backbone, whole: tuple[int, int], dtype: torch.dtype) -> bool:
+    """Register the rotary positions of all tokens, ``(T, head width)`` each; those of the prefix do not turn."""
+    with torch.no_grad():
+        found = backbone.rotary(backbone.mean.new_zeros(1, 3, *whole))
+    if found is None:
+        return False
+    cosine, sine = found
+    folded.register_buffer("cosine", torch.cat([cosine.new_ones(backbone.prefix, cosine.shape[1]), cosine]).to(dtype))
+    folded.register_buffer("sine", torch.cat([sine.new_zeros(backbone.prefix, sine.shape[1]), sine]).to(dtype))
+    return True
 
 
 def _resize_matrix(old: int, new: int) -> Tensor:

@@ -72,8 +72,8 @@ def write_onnx(folded: FoldedPass, path: Path) -> None:
     """
     shape, count = folded.shape, 2
     examples = partial_pass_input(
-        np.zeros((count, shape.image_size, shape.image_size, 3), np.uint8),
-        np.ones((count, shape.image_size, shape.image_size), np.float32),
+        np.zeros((count, *shape.size, 3), np.uint8),
+        np.ones((count, *shape.size), np.float32),
         [np.arange(shape.tokens)] * count,
         np.zeros((2 * shape.blocks, count, shape.tokens, shape.width), np.float32),
         shape,

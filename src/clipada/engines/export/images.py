@@ -22,18 +22,18 @@ from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.types import Sample
 
 Images = NDArray[np.uint8]
-"""RGB images at the model's input size, ``(N, S, S, 3)``."""
+"""RGB images at the model's input size, ``(N, H, W, 3)``."""
 
 
-def read_images(samples: Sequence[Sample], size: int, count: int) -> Images:
-    """Read at most ``count`` images of the samples, evenly spread, resized to ``size`` pixels.
+def read_images(samples: Sequence[Sample], size: tuple[int, int], count: int, depth: int | None) -> Images:
+    """Read at most ``count`` images of the samples, evenly spread, resized to ``size`` pixels, by ``depth``.
 
     Raises:
         DatasetError: None of the images can be read.
     """
     places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
     paths = [samples[place].path for place in places]
-    batches = read_batches(paths, size, BatchConfig.batch_size, BatchConfig.workers)
+    batches = read_batches(paths, size, BatchConfig.batch_size, BatchConfig.workers, depth=depth)
     found = [image for batch in batches for image in batch.images]
     if not found:
         raise DatasetError("no image to compare the export on", expected="one image that can be read")
@@ -51,10 +51,10 @@ def calibration_inputs(reference: TorchEngine, dataset: Dataset, count: int) -> 
     dataset.require_training()
     inputs: list[PassInput] = []
     shape, attention = graph_shape(reference.model), reference.model.config.attention
-    for image in read_images(dataset.train, reference.image_size, count):
+    for image in read_images(dataset.train, reference.size, count, reference.depth):
         one = image[np.newaxis]
         factors = [np.ones(one.shape[:3], np.float32)]
-        factors += [gain(maps, attention) for maps in reference.localize_passes(one)[:-1]]
+        factors += [gain(maps, attention) for maps in reference.localize(one).maps[:-1]]
         inputs += [full_pass_input(one, factor, shape) for factor in factors]
     return inputs
 

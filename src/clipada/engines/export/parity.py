@@ -109,8 +109,8 @@ def judge(
     reference: Engine, made: Export, folder: Path, dataset: Dataset, settings: Config, config: ExportConfig
 ) -> Parity:
     """Compare the export in ``folder`` with the model, and measure its shortcuts."""
-    exported = open_export(folder, made, EngineOptions(device="cpu"))
-    images = read_images(dataset.samples, reference.image_size, config.images)
+    exported = open_export(folder, made, EngineOptions(device="cpu"), reference.depth)
+    images = read_images(dataset.samples, reference.size, config.images, reference.depth)
     differences = compare(reference, exported, images, settings.scoring)
     metrics = judged_metrics(reference, exported, dataset, settings.scoring) if made.precision == "int8" else None
     shortcut, cascade = find_shortcuts(exported, dataset, settings, config) or (None, None)
@@ -144,7 +144,7 @@ def compare(reference: Engine, exported: Engine, images: Images, scoring: Scorin
     worst, means = (np.zeros((len(images), reference.passes)) for _ in range(2))
     scores = np.zeros((2, len(images)))
     for index in range(len(images)):
-        both = [engine.localize_passes(images[index : index + 1])[:, 0] for engine in (reference, exported)]
+        both = [engine.localize(images[index : index + 1]).maps[:, 0] for engine in (reference, exported)]
         error = np.nan_to_num(np.abs(both[0] - both[1]), nan=1.0)
         worst[index], means[index] = error.max(axis=(1, 2)), error.mean(axis=(1, 2))
         scores[:, index] = [image_score(final_map(raw, scoring), scoring) for raw in both]

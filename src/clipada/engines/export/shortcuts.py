@@ -126,7 +126,7 @@ def find_shortcuts(
     samples = dataset.train or [sample for sample in dataset.test if not sample.anomalous]
     if exported.passes == 1 or len(samples) < config.shortcut_least:
         return None
-    normal = read_images(samples, exported.image_size, config.shortcut_images)
+    normal = read_images(samples, exported.size, config.shortcut_images, exported.depth)
     if len(normal) < config.shortcut_least:
         return None
     return measure_shortcuts(
@@ -211,10 +211,10 @@ class _Refinement:
         self.exported, self.scoring = exported, scoring
         self.images = np.concatenate([normal, anomalous])
         self.normal = np.arange(len(self.images)) < len(normal)
-        self.raw = np.stack([exported.localize_passes(image[np.newaxis])[:, 0] for image in self.images])
+        self.raw = np.stack([exported.localize(image[np.newaxis]).maps[:, 0] for image in self.images])
         self.maps = [final_map(raw, scoring) for raw in self.raw]
         never = exported.with_shortcut(0.0, end_below=np.inf)
-        unrefined = [final_map(never.localize_passes(image[np.newaxis])[:, 0], scoring) for image in self.images]
+        unrefined = [final_map(never.localize(image[np.newaxis]).maps[:, 0], scoring) for image in self.images]
         self.unrefined_changes = np.array(
             [abs(image_score(a, scoring) - image_score(b, scoring)) for a, b in zip(self.maps, unrefined, strict=True)]
         )
@@ -232,8 +232,8 @@ class _Refinement:
         short = self.exported.with_shortcut(level)
         maps, scores, shares = np.zeros((3, len(self.images)))
         for index, (image, full) in enumerate(zip(self.images, self.maps, strict=True)):
-            raw, refined = short.localize_and_count(image[np.newaxis])
-            less, shares[index] = final_map(raw[:, 0], self.scoring), refined.mean()
+            found, refined = short.localize_and_count(image[np.newaxis])
+            less, shares[index] = final_map(found.maps[:, 0], self.scoring), refined.mean()
             maps[index] = np.abs(full - less).max()
             scores[index] = abs(image_score(full, self.scoring) - image_score(less, self.scoring))
         return _Changes(

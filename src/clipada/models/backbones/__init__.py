@@ -1,6 +1,27 @@
-"""The frozen backbone and its loading."""
+"""Frozen backbones and their loading."""
 
+from clipada.models.backbones.base import Backbone, BlockParts, Reading
+from clipada.models.backbones.checkpoints import EMBEDDED_FOLDER
 from clipada.models.backbones.clip import FrozenClip
-from clipada.models.backbones.loading import EMBEDDED_FOLDER, load_clip, load_whole_clip, read_configuration
+from clipada.models.backbones.loading import (
+    load_backbone,
+    load_clip,
+    load_whole_clip,
+    read_configuration,
+    with_defaults,
+)
+from clipada.models.backbones.text import TextBackbone
 
-__all__ = ["EMBEDDED_FOLDER", "FrozenClip", "load_clip", "load_whole_clip", "read_configuration"]
+__all__ = [
+    "EMBEDDED_FOLDER",
+    "Backbone",
+    "BlockParts",
+    "FrozenClip",
+    "Reading",
+    "TextBackbone",
+    "load_backbone",
+    "load_clip",
+    "load_whole_clip",
+    "read_configuration",
+    "with_defaults",
+]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clipada.devices import to_tensor
+from clipada.types import Localization
 
 
 @dataclass(frozen=True)
@@ -54,29 +55,25 @@ class BaselineEngine:
         self, detector: Detector, image_size: int, device: torch.device, *, paper_scores: bool = False
     ) -> None:
         self.detector = detector.to(device).eval()
-        self.image_size = image_size
+        self.size = (image_size, image_size)
+        self.depth: int | None = None
         self.device = device
         self.passes = 2 if paper_scores else 1
 
     def with_paper_scores(self) -> BaselineEngine:
         """Return the same baseline with its paper's image score as pass 0 and its map as pass 1."""
-        return BaselineEngine(self.detector, self.image_size, self.device, paper_scores=True)
+        engine = BaselineEngine(self.detector, self.size[0], self.device, paper_scores=True)
+        engine.depth = self.depth
+        return engine
 
     @torch.inference_mode()
-    def localize_passes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the raw maps of every pass.
-
-        Args:
-            images: RGB, ``(B, S, S, 3)`` uint8.
-
-        Returns:
-            ``(passes, B, S, S)`` float32, values 0..1.
-        """
+    def localize(self, images: NDArray[np.uint8]) -> Localization:
+        """Compute the raw maps of every pass of images ``(B, S, S, 3)`` uint8, RGB; there are no descriptors."""
         output = self.detector(to_tensor(images, self.device))
         passes = [output.maps]
         if self.passes == 2:
             passes.insert(0, output.scores.view(-1, 1, 1).expand_as(output.maps))
-        return torch.stack(passes).float().cpu().numpy()
+        return Localization(maps=torch.stack(passes).float().cpu().numpy())
 
 
 def to_unit(values: Tensor, knee: float | Tensor) -> Tensor:

@@ -15,7 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from clipada.config import BackboneConfig, Config, ModelConfig, RuntimeConfig, ScheduleConfig, TrainingConfig
+from clipada.config import (
+    DEFAULT_IMAGE_SIZE,
+    BackboneConfig,
+    Config,
+    ModelConfig,
+    RuntimeConfig,
+    ScheduleConfig,
+    TrainingConfig,
+)
 from clipada.data import Dataset, read_batches
 from clipada.devices import find_device, to_tensor
 from clipada.errors import DatasetError, RunError
@@ -40,6 +48,7 @@ class FitContext:
         dataset: The training split of it is fitted to, all categories together.
         backbone: The frozen CLIP, and the block whose patch tokens are used.
         image_size: Side of the square that images are resized to, in pixels.
+        depth: Bits of the camera's values in 16-bit files, as for ``read_rgb``.
         seed: Source of every random draw.
         device: A name that ``find_device`` knows.
         workers: Threads or processes that decode images in addition to the main process.
@@ -50,7 +59,8 @@ class FitContext:
 
     dataset: Dataset
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    image_size: int = ModelConfig.image_size
+    image_size: int = DEFAULT_IMAGE_SIZE
+    depth: int | None = None
     seed: int = TrainingConfig.seed
     device: str = RuntimeConfig.device
     workers: int = 0
@@ -81,8 +91,8 @@ def image_batches(context: FitContext) -> Iterator[Tensor]:
     """
     samples = context.dataset.train
     paths, device = [sample.path for sample in samples], context.torch_device
-    done, usable = 0, False
-    for batch in read_batches(paths, context.image_size, READ_AT_ONCE, max(1, context.workers)):
+    size, done, usable = (context.image_size,) * 2, 0, False
+    for batch in read_batches(paths, size, READ_AT_ONCE, max(1, context.workers), depth=context.depth):
         _log_failures(batch.failures, set())
         if batch.paths:
             usable = True
@@ -115,7 +125,8 @@ def train_network(
         DatasetError: No image can be read.
     """
     training, device = schedule.training(context.seed), context.torch_device
-    config = replace(Config(), model=ModelConfig(image_size=context.image_size), training=training)
+    model = ModelConfig(image_size=context.image_size, image_depth=context.depth)
+    config = replace(Config(), model=model, training=training)
     batches = TrainingBatches(context.dataset.train, config, None)
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)

@@ -16,6 +16,7 @@ from clipada.data import Dataset
 from clipada.devices import find_device, machine
 from clipada.evaluation.evaluate import ScoredImage, evaluate_dataset
 from clipada.files import ensure_folder, write_json, write_text
+from clipada.images import find_depth
 from clipada.research.baselines import BaselineEngine, FitContext, baseline_fits
 from clipada.research.paper.experiments import listing_sha256, seeds_of
 from clipada.research.paper.results import MeasuredMethod, categories_of, described_schedule
@@ -93,17 +94,21 @@ class BaselineRun:
         self, dataset: Dataset, runtime: RuntimeConfig, report: ProgressReport, checkpoints: Path | None = None
     ) -> BaselineEngine:
         """Fit it to a data set; ``report`` and ``checkpoints`` as in ``FitContext``."""
+        depth = self.config.model.image_depth
         context = FitContext(
             dataset=dataset,
+            depth=find_depth([sample.path for sample in dataset.train], runtime.decoders) if depth is None else depth,
             backbone=self.config.backbone,
-            image_size=self.config.model.image_size,
+            image_size=self.config.model.size[0],
             seed=self.config.training.seed,
             device=runtime.device,
             workers=runtime.worker_count,
             report=report,
             checkpoints=checkpoints,
         )
-        return baseline_fits(self.settings)[self.name](context)
+        fitted = baseline_fits(self.settings)[self.name](context)
+        fitted.depth = context.depth
+        return fitted
 
 
 def _size(network: ReconstructionConfig | DraemConfig) -> str:
@@ -141,8 +146,8 @@ def needed_baselines(
 def _baseline_run(
     name: str, settings: BaselinesConfig, config: Config, shared: Sequence[str], out: Path
 ) -> BaselineRun:
-    block = config.backbone.patch_block
-    of_config = {"size": config.model.image_size, "block": block, "scoring": asdict(config.scoring)}
+    block = config.backbone.read_blocks[-1]
+    of_config = {"size": config.model.size[0], "block": block, "scoring": asdict(config.scoring)}
     digest = fingerprint(name, asdict(settings.of(name)), of_config, config.training.seed, *shared)
     folder = out / BASELINES_FOLDER / f"{name}-seed{config.training.seed}-{digest[:10]}"
     return BaselineRun(name=name, settings=settings, config=config, folder=folder)
@@ -164,7 +169,7 @@ def finish_baseline(run: BaselineRun, dataset: Dataset, runtime: RuntimeConfig, 
     how = {
         "baseline": run.name,
         "settings": asdict(run.settings.of(run.name)),
-        "backbone_block": config.backbone.patch_block,
+        "backbone_block": config.backbone.read_blocks[-1],
         "seed": config.training.seed,
         "fitting_seconds": round(fitted - started, 1),
         "scoring_seconds": round(time.monotonic() - fitted, 1),

@@ -16,6 +16,7 @@ from clipada.errors import ConfigError
 from clipada.research.paper.published import DatasetName
 from clipada.runs import ADAPTER, CONFIG, read_run
 from clipada.training.checkpoint import fingerprint
+from clipada.types import written_size
 
 RUNS = "runs"
 MAIN = "r1-learned"
@@ -108,7 +109,10 @@ class Experiment:
         protocol: Mapping[str, Any] = metrics["protocol"]
         figures = metrics["categories"].values()
         count = len(protocol["left_out"]) + sum(one["n_normal"] + one["n_anomalous"] for one in figures)
-        wanted = asdict(self.config.scoring) | {"engine": "torch fp32", "image_size": self.config.model.image_size}
+        wanted = asdict(self.config.scoring) | {
+            "engine": "torch fp32",
+            "image_size": written_size(self.config.model.size),
+        }
         return (tuple(protocol["categories"]), count) == self.tested_on and wanted.items() <= protocol.items()
 
 

@@ -64,7 +64,7 @@ def heat_grid(samples: Sequence[Sample], inspectors: Mapping[str, Inspector]) ->
 
 
 def _row(sample: Sample, inspectors: Sequence[Inspector]) -> list[Image]:
-    image = read_rgb(sample.path)
+    image = read_rgb(sample.path, inspectors[0].engine.depth)
     size = picture_size((image.shape[0], image.shape[1]), (SIDE, SIDE))
     height, width, _ = image.shape
     mask = np.zeros((height, width), np.bool_)

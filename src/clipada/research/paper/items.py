@@ -150,8 +150,8 @@ def _measurement_notes(experiments: Sequence[Experiment]) -> list[str]:
     departs = _reading(config) != _reading(Config())
     own = ". The paper uses the plain product, multiplies the map in, and takes the last pass" if departs else ""
     return [
-        f"Measured rows: {first.backbone_label}, block {config.backbone.patch_block}, {model.image_size} x "
-        f"{model.image_size} pixels, {model.similarity} similarity, {model.attention} attention, "
+        f"Measured rows: {first.backbone_label}, {config.backbone.blocks_label}, {model.size[1]} x "
+        f"{model.size[0]} pixels, {model.similarity} similarity, {model.attention} attention, "
         f"{described_schedule(schedule)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, trained on "
         f"{'; '.join(machines)}.",
         f"Final map: {'the last pass' if config.scoring.fusion == 'last' else 'the mean of all passes'}; "

@@ -108,12 +108,12 @@ def measure_rates(engine: Engine) -> dict[int, float]:
 
 def _seconds(engine: Engine, size: int) -> float:
     """Return the median time of a call with ``size`` images."""
-    shape = (size, engine.image_size, engine.image_size, 3)
+    shape = (size, *engine.size, 3)
     images: Any = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    engine.localize_passes(images)
+    engine.localize(images)
     times: list[float] = []
     while len(times) < 3 or sum(times) < SECONDS:
         started = time.perf_counter()
-        engine.localize_passes(images)
+        engine.localize(images)
         times.append(time.perf_counter() - started)
     return median(times)

@@ -120,7 +120,7 @@ def _bank_throughput(
     candidates = min(config.candidates, tokens)
     count = max(config.reweighting, round(config.share * candidates))
     whole = MemoryBank(detector.clip, bank.repeat(ceil(count / len(bank)), 1)[:count], config)
-    scoring = _scoring_throughput(BaselineEngine(whole, engine.image_size, engine.device))
+    scoring = _scoring_throughput(BaselineEngine(whole, engine.size[0], engine.device))
     features = torch.randn(candidates, min(bank.shape[1], config.projection), device=engine.device)
     choices = min(TRIAL_CHOICES, count)
     started = time.monotonic()
@@ -161,9 +161,9 @@ def _rate(marks: list[tuple[int, float]]) -> float:
 
 def _scoring_throughput(engine: Engine) -> float:
     """Return images per second of the second of two calls."""
-    shape = (SCORING_BATCH, engine.image_size, engine.image_size, 3)
+    shape = (SCORING_BATCH, *engine.size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    engine.localize_passes(images)
+    engine.localize(images)
     started = time.monotonic()
-    engine.localize_passes(images)
+    engine.localize(images)
     return SCORING_BATCH / (time.monotonic() - started)

@@ -1,0 +1,154 @@
+"""Settings of the model: backbone, prompt, similarity, refinement and memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clipada.config.schema import require
+
+Similarity = Literal["dot", "cosine"]
+Attention = Literal["product", "residual"]
+AttentionSpace = Literal["normalised", "pixel"]
+Tokens = Literal["raw", "norm", "unit"]
+Direction = Literal["text", "vector"]
+ImageSize = int | tuple[int, int]
+"""Side of a square, or height and width, in pixels."""
+
+EMBEDDED_BACKBONE = "nano"
+"""The name of the small CLIP that comes with the package and needs no download."""
+
+USUAL_BLOCK, EMBEDDED_BLOCK = 9, 4
+"""The default vision block to read, and that of the embedded backbone."""
+
+DEFAULT_IMAGE_SIZE = 256
+"""Side of the input square in pixels, unless the settings or the backbone's family name another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """The frozen backbone: CLIP (section 4.1 of the paper), or any other vision transformer."""
+
+    name: str = "openai/clip-vit-base-patch16"
+    """A `transformers` checkpoint by hub name or local folder, or ``nano``, the embedded CLIP."""
+
+    revision: str | None = None
+    """Revision of a checkpoint on the hub: a branch, a tag or a commit. ``None``: the latest at the time of training,
+    whose commit is recorded with the run."""
+
+    blocks: tuple[int, ...] | None = None
+    """Vision blocks, counted from 1, whose patch tokens are read and concatenated. Blocks above the last one are
+    neither loaded nor run. The paper names no block; left out, the backbone's family and depth decide
+    (``models.backbones.defaults``): for CLIP it is the 9th, and of nano, which has 4, the last. ``backbone.block``
+    sets a single one."""
+
+    tokens: Tokens = "raw"
+    """Output of each block that is read. ``raw``: as the block computes it (the paper). ``norm``: after the backbone's
+    final LayerNorm. ``unit``: the raw output at length ``sqrt(W)`` for a block of width ``W``, so that blocks of
+    different magnitude count alike."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.name), "backbone.name", "a hub name or a folder", self.name)
+        if self.blocks is not None:
+            rising = list(self.blocks) == sorted(set(self.blocks)) and all(block >= 1 for block in self.blocks)
+            require(bool(self.blocks) and rising, "backbone.blocks", "blocks from 1 in rising order", self.blocks)
+
+    @property
+    def read_blocks(self) -> tuple[int, ...]:
+        """The blocks that are read, counted from 1; where none are set, those of CLIP."""
+        if self.blocks is not None:
+            return self.blocks
+        return (EMBEDDED_BLOCK,) if self.name == EMBEDDED_BACKBONE else (USUAL_BLOCK,)
+
+    @property
+    def blocks_label(self) -> str:
+        """The blocks in words, e.g. ``"block 9"`` or ``"blocks 6, 9"``."""
+        numbers = ", ".join(map(str, self.read_blocks))
+        return f"block {numbers}" if len(self.read_blocks) == 1 else f"blocks {numbers}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """The object-agnostic prompt (section 4.2, equations 1 and 2)."""
+
+    prefix: str = "A photo of a"
+    """The words before the learnable vectors."""
+
+    suffix: str = "with defects for anomaly detection"
+    """The words after the learnable vectors."""
+
+    learnable: bool = True
+    """True to learn vectors in the place of the class name; otherwise ``word`` is there."""
+
+    length: int = 4
+    """Number of learned vectors."""
+
+    word: str = "object"
+    """The class name of the fixed prompt."""
+
+    init_std: float = 0.02
+    """Standard deviation of the normal distribution the vectors start from. The paper names none."""
+
+    direction: Direction | None = None
+    """Source of the vector that anomalies are aligned with. ``text``: the embedded prompt (the paper). ``vector``: a
+    learned vector of the same role and width, without words; beyond the paper. ``None``: ``text`` if the backbone has a
+    text tower, else ``vector``."""
+
+    def __post_init__(self) -> None:
+        require(self.length >= 1, "prompt.length", "1 or more", self.length)
+        require(self.init_std >= 0, "prompt.init_std", "0 or more", self.init_std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Similarity and anomaly-region refinement (section 4.3, equations 3 and 5)."""
+
+    image_size: ImageSize | None = None
+    """Side of the square that every image is resized to, or height and width, in pixels. ``None``: 256, or of a
+    backbone with patches of 14 pixels 322."""
+
+    image_depth: int | None = None
+    """Bits of the camera's values in 16-bit files, 8 to 16: many cameras write 10, 12 or 14. ``None``: a training finds
+    it in its images and records it; without one, all 16."""
+
+    refinements: int = 1
+    """Number R of refinement passes after the coarse one."""
+
+    similarity: Similarity = "dot"
+    """``dot``: plain product with the unit text vector (equation 3). ``cosine``: both sides of unit length, with a
+    learned scale and bias."""
+
+    attention: Attention = "product"
+    """Combination of the map ``A`` of one pass with the image ``X`` for the next. ``product``: ``X * A``, the literal
+    reading of the paper. ``residual``: ``X * (1 + A)``, which keeps the whole image."""
+
+    attention_space: AttentionSpace = "normalised"
+    """Space of that product: the CLIP-normalized input, or pixel values (0..1) before the normalization."""
+
+    detach_attention: bool = False
+    """True to cut the gradient from a refinement pass into the map before it. The paper trains end to end."""
+
+    prototypes: int = 0
+    """Number of typical patches of normal images in the model's memory. Patches far from all of them count as more
+    anomalous. Beyond the paper, which has none."""
+
+    prototype_weight: float = 0.5
+    """Weight of the memory offset: what a logit gains for each deviation from the usual distance to the memory."""
+
+    prototypes_first: bool = False
+    """True to find prototypes before the training, so that prompt and projections learn the remaining differences. The
+    image encoder must stay frozen. Otherwise they are found in the trained model."""
+
+    def __post_init__(self) -> None:
+        require(min(self.size) >= 32, "model.image_size", "32 or more", self.image_size)
+        depth = self.image_depth
+        require(depth is None or 8 <= depth <= 16, "model.image_depth", "8 to 16", depth)
+        require(self.refinements >= 0, "model.refinements", "0 or more", self.refinements)
+        require(self.prototypes >= 0, "model.prototypes", "0 or more", self.prototypes)
+        require(self.prototype_weight >= 0, "model.prototype_weight", "0 or more", self.prototype_weight)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the model's input, in pixels."""
+        found = DEFAULT_IMAGE_SIZE if self.image_size is None else self.image_size
+        return (found, found) if isinstance(found, int) else found
