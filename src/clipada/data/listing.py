@@ -1,33 +1,48 @@
-"""Files found by name, without opening one: images and subfolders."""
+"""Files found by name, without opening one: images, subfolders, and the pairing of masks with images."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from clipada.data.names import mask_owner, plain
 from clipada.errors import DatasetError, ImageError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".webp"})
 """File name endings, in lower case, that mark an image in a folder."""
+
+_COMPANION_NAMES = frozenset({"LICENSE", "README", "MAKEFILE", "CHANGELOG"})
 
 log = logging.getLogger(__name__)
 
 _warned_of: set[Path] = set()
 _SHOWN = 4
 
-UNREAD_SUFFIXES = frozenset(
-    {".gif", ".jp2", ".j2k", ".jpx", ".pgm", ".ppm", ".pnm", ".pbm", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
-    | {".orf", ".rw2", ".heic", ".heif", ".avif", ".jxl", ".exr", ".hdr", ".tga", ".fits", ".dcm", ".psd", ".npy"}
+COMPANION_SUFFIXES = frozenset(
+    {".txt", ".md", ".pdf", ".rtf", ".doc", ".docx", ".html", ".htm", ".log", ".ini", ".cfg", ".toml", ".yaml", ".yml"}
+    | {".json", ".jsonl", ".csv", ".tsv", ".xml", ".xls", ".xlsx", ".db", ".db-wal", ".db-shm", ".sqlite", ".lnk"}
+    | {".py", ".sh", ".bat", ".ipynb", ".sha256", ".md5", ".part", ".tmp"}
 )
-"""File name endings, in lower case, of images that are not read; such files are named and counted."""
+"""File name endings, in lower case, of files that are usual beside images. All other files that are no images are named
+and counted, since they may be images of a kind that is not read, e.g. ``.raw`` or ``.jp2``."""
+
+_PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe"})
 
 
 def is_image(path: Path | str) -> bool:
     """Return True if the file name has an image suffix, in upper or lower case."""
     return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a million Path objects would be slow
+
+
+def is_unread(name: str) -> bool:
+    """Return True for the name of a file that is passed over, though it may be an image of another kind."""
+    ending = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    companion = ending in COMPANION_SUFFIXES or name.upper() in _COMPANION_NAMES
+    return not (name.startswith(".") or is_image(name) or companion)
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
@@ -79,7 +94,7 @@ def image_folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
     A folder comes before its subfolders; all are sorted by name. Hidden files and folders are skipped, and links to
     folders are not followed. Folders are listed lazily, one at a time. After the last one, a warning names and counts
-    images of kinds that are not read.
+    files of kinds that are not read.
 
     Raises:
         ImageError: A folder cannot be listed.
@@ -88,7 +103,7 @@ def image_folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
     count = 0
     for where, folders, files in os.walk(folder, onerror=_cannot_list):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        others = sorted(name for name in files if _is_unread(name))
+        others = sorted(name for name in files if is_unread(name))
         unread += others[: _SHOWN - len(unread)]
         count += len(others)
         yield where, sorted(name for name in files if not name.startswith(".") and is_image(name))
@@ -96,13 +111,8 @@ def image_folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
         _warn_of_unread(folder, unread, count)
 
 
-def _is_unread(name: str) -> bool:
-    """Return True for the name of an image of a kind that is not read."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in UNREAD_SUFFIXES  # noqa: PTH122
-
-
 def _warn_of_unread(folder: Path, names: Sequence[str], count: int) -> None:
-    """Warn, once per process and folder, that files below ``folder`` are images of kinds that are not read."""
+    """Warn, once per process and folder, that files below ``folder`` are of kinds that are not read."""
     if not any(parent in _warned_of for parent in (folder, *folder.parents)):
         _warned_of.add(folder)
         log.warning(
@@ -122,6 +132,54 @@ def subfolders(folder: Path) -> list[Path]:
 def images_in(folder: Path) -> list[Path]:
     """List the image files directly inside, sorted, without hidden ones; none if ``folder`` does not exist."""
     return [path for path in _entries(folder, folders=False) if is_image(path)]
+
+
+def images_by_place(folder: Path) -> defaultdict[Path, list[Path]]:
+    """Group the images below ``folder`` by their parent folder relative to it; none if it does not exist."""
+    places: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path in images_below(folder) if folder.is_dir() else []:
+        places[path.parent.relative_to(folder)].append(path)
+    return places
+
+
+def split_masks(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Split the image files of one folder into images and masks that are beside them.
+
+    A mask is named after its image (``000_GT.png`` beside ``000.png``), or has its name and another suffix, if that
+    holds for every image of the folder (``000.png`` beside ``000.jpg``, as in Real-IAD).
+    """
+    stems = {plain(path.stem) for path in files}
+    masks = {path for path in files if mask_owner(path.stem) in stems}
+    if not masks and len(files) == 2 * len(stems):
+        photos = {path for path in files if path.suffix.lower() in _PHOTO_SUFFIXES}
+        if {plain(path.stem) for path in photos} == stems and len(photos) == len(stems):
+            masks = set(files) - photos
+    return [path for path in files if path not in masks], [path for path in files if path in masks]
+
+
+def pair_masks(images: Sequence[Path], masks: Iterable[Path]) -> tuple[dict[Path, Path], list[Path]]:
+    """Match masks to images of one folder by name: ``000.png`` with ``000.png`` or ``000_mask.png``.
+
+    Returns:
+        The mask of each image, and the masks without an image.
+
+    Raises:
+        DatasetError: Two masks fit one image, or two images one mask.
+    """
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for image in images:
+        by_stem[plain(image.stem)].append(image)
+    paired: dict[Path, Path] = {}
+    strays = []
+    for mask in masks:
+        owners = by_stem.get(plain(mask.stem)) or by_stem.get(mask_owner(mask.stem) or "", [])
+        if not owners:
+            strays.append(mask)
+        elif len(owners) > 1 or owners[0] in paired:
+            raise _ambiguous(owners, [mask, *(paired[owner] for owner in owners if owner in paired)])
+        else:
+            paired[owners[0]] = mask
+    return paired, strays
 
 
 def folder_name(folder: Path) -> str:
@@ -148,6 +206,16 @@ def _entries(folder: Path, *, folders: bool) -> list[Path]:
     except OSError as error:
         raise DatasetError(f"cannot list folder {folder}", expected="a folder", got=error.strerror) from error
     return [folder / name for name in names]
+
+
+def _ambiguous(images: Sequence[Path], masks: Sequence[Path]) -> DatasetError:
+    """Return the error for masks that fit several images, or the reverse."""
+    return DatasetError(
+        f"masks are ambiguous in {masks[0].parent}",
+        expected="one mask for each anomalous image",
+        got=f"{_some(masks, 4)} for {_some(images, 4)}",
+        remedy="remove or rename the one that is wrong",
+    )
 
 
 def _some(paths: Sequence[Path], limit: int = 6) -> str:

@@ -210,3 +210,19 @@ def test_a_damaged_record_is_logged(
     picture(drop / "part.png")
     assert list(watched(finished_run, drop, tmp_path / "out", url)) == ["part.png"]
     assert "is damaged" in caplog.text
+
+
+def test_files_of_kinds_that_are_not_read_are_named_and_counted_once(
+    drop: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("1.gif", "2.GIF", "3.raw", "notes.txt", "Thumbs.db", ".hidden.gif", "4"):
+        (drop / name).write_bytes(b"GIF89a")
+    files = NewFiles(drop, list, AT_ONCE)  # type: ignore[arg-type]
+    for _ in range(3):
+        assert files.complete() == []
+    messages = sorted(record.getMessage().partition(", e.g.")[0] for record in caplog.records)
+    assert messages == [
+        "left out: files ending in .gif are not read (2 here",
+        "left out: files ending in .raw are not read (1 here",
+        "left out: files without an ending are not read (1 here",
+    ]

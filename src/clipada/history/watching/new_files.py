@@ -6,13 +6,14 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from clipada.config import WatchConfig
-from clipada.data.listing import is_image
+from clipada.data.listing import is_image, is_unread
 from clipada.history.watching.seen import Stamp
 from clipada.inspection.pictures import is_picture
 
@@ -62,6 +63,7 @@ class NewFiles:
         self._clock = clock
         self._settling: dict[Path, _Settling] = {}
         self._named: set[Path] = set()
+        self._endings: set[str] = set()
 
     @property
     def settling(self) -> int:
@@ -110,7 +112,7 @@ class NewFiles:
 
         Files that vanish meanwhile are skipped; FIFOs, sockets and devices are logged once and skipped.
         """
-        folders = [self.folder]
+        folders, unread = [self.folder], defaultdict[str, list[Path]](list)
         while folders:
             for entry in self._entries(folders.pop()):
                 path = Path(entry.path)
@@ -126,6 +128,18 @@ class NewFiles:
                         yield Stamp.of(path, status)
                     elif not stat.S_ISDIR(status.st_mode):
                         self._name(path, "left out: %s is not a regular file")
+                elif is_unread(path.name):
+                    unread[path.suffix.lower()].append(path)
+        self._name_unread(unread)
+
+    def _name_unread(self, found: Mapping[str, Sequence[Path]]) -> None:
+        """Log, once for each file name ending, the number of files that are not read, and one of them."""
+        for ending in found.keys() - self._endings:
+            self._endings.add(ending)
+            paths = found[ending]
+            named = f"ending in {ending}" if ending else "without an ending"
+            message = "left out: files %s are not read (%d here, e.g. %s)\n  remedy: save images as PNG"
+            log.warning(message, named, len(paths), paths[0])
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
         """Return the entries of a folder; log once if it cannot be read."""
