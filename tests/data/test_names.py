@@ -90,12 +90,36 @@ def test_good_and_defective_parts_in_one_folder_are_refused(plant, names, got):
         load_dataset(plant(*names))
 
 
-def test_several_masks_of_one_image_are_counted_not_passed_over(plant):
-    root = plant("a/train/good/0.png", "a/test/bent/1.png", *(f"a/ground_truth/bent/1/00{i}.png" for i in range(2)))
-    described = load_dataset(root).describe()
-    assert "a: 1 anomalous image without a mask" in described
-    assert "a: left out: 2 masks that belong to no image" in described
-    assert described[-1] == "not used: 2 images in a/ground_truth/bent/1 (2)"
+def test_several_masks_of_one_image_belong_to_it(plant):
+    kinds = ("logical_anomalies", "structural_anomalies")
+    root = plant(
+        "a/train/good/0.png", "a/validation/good/0.png", "a/test/good/0.png",
+        *(f"a/test/{kind}/000.png" for kind in kinds),
+        *(f"a/ground_truth/{kind}/000/00{i}.png" for kind in kinds for i in range(3)),
+        "a/test/numbered/1.png", "a/ground_truth/numbered/1_mask_0.png", "a/ground_truth/numbered/1_mask_1.png",
+    )  # fmt: skip
+    dataset = load_dataset(root)
+    assert dataset.describe() == (
+        "MVTec AD layout, 1 category",
+        "a: 1 train / 1 normal + 3 anomalous test",
+        "not used: 1 images in a/validation/good (1)",
+    )
+    assert {sample.defect: [mask.name for mask in sample.masks] for sample in dataset.test if sample.anomalous} == {
+        "logical_anomalies": ["000.png", "001.png", "002.png"],
+        "structural_anomalies": ["000.png", "001.png", "002.png"],
+        "numbered": ["1_mask_0.png", "1_mask_1.png"],
+    }
+
+
+def test_mvtec_3d_has_masks_and_depth_maps_beside_its_images(plant):
+    good = [f"bagel/train/good/{kind}" for kind in ("rgb/0.png", "xyz/0.tiff")]
+    tested = [
+        f"bagel/test/{label}/{kind}" for label in ("good", "hole") for kind in ("rgb/1.png", "xyz/1.tiff", "gt/1.png")
+    ]
+    dataset = load_dataset(plant(*good, *tested))
+    assert counts(dataset) == (1, 1, 1, 1)
+    assert {sample.path.parent.name for sample in dataset.samples} == {"rgb"}
+    assert dataset.describe()[-1].startswith("not used: 4 images in ")
 
 
 def test_decomposed_names_belong_to_composed_ones(plant):

@@ -1,15 +1,13 @@
-"""Files found by name, without opening one: images, subfolders, and the pairing of masks with images."""
+"""Files found by name, without opening one: images and subfolders."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from clipada.data.names import mask_owner, plain
 from clipada.errors import DatasetError, ImageError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".webp"})
@@ -29,8 +27,6 @@ COMPANION_SUFFIXES = frozenset(
 )
 """File name endings, in lower case, of files that are usual beside images. All other files that are no images are named
 and counted, since they may be images of a kind that is not read, e.g. ``.raw`` or ``.jp2``."""
-
-_PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe"})
 
 
 def is_image(path: Path | str) -> bool:
@@ -134,54 +130,6 @@ def images_in(folder: Path) -> list[Path]:
     return [path for path in _entries(folder, folders=False) if is_image(path)]
 
 
-def images_by_place(folder: Path) -> defaultdict[Path, list[Path]]:
-    """Group the images below ``folder`` by their parent folder relative to it; none if it does not exist."""
-    places: defaultdict[Path, list[Path]] = defaultdict(list)
-    for path in images_below(folder) if folder.is_dir() else []:
-        places[path.parent.relative_to(folder)].append(path)
-    return places
-
-
-def split_masks(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Split the image files of one folder into images and masks that are beside them.
-
-    A mask is named after its image (``000_GT.png`` beside ``000.png``), or has its name and another suffix, if that
-    holds for every image of the folder (``000.png`` beside ``000.jpg``, as in Real-IAD).
-    """
-    stems = {plain(path.stem) for path in files}
-    masks = {path for path in files if mask_owner(path.stem) in stems}
-    if not masks and len(files) == 2 * len(stems):
-        photos = {path for path in files if path.suffix.lower() in _PHOTO_SUFFIXES}
-        if {plain(path.stem) for path in photos} == stems and len(photos) == len(stems):
-            masks = set(files) - photos
-    return [path for path in files if path not in masks], [path for path in files if path in masks]
-
-
-def pair_masks(images: Sequence[Path], masks: Iterable[Path]) -> tuple[dict[Path, Path], list[Path]]:
-    """Match masks to images of one folder by name: ``000.png`` with ``000.png`` or ``000_mask.png``.
-
-    Returns:
-        The mask of each image, and the masks without an image.
-
-    Raises:
-        DatasetError: Two masks fit one image, or two images one mask.
-    """
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for image in images:
-        by_stem[plain(image.stem)].append(image)
-    paired: dict[Path, Path] = {}
-    strays = []
-    for mask in masks:
-        owners = by_stem.get(plain(mask.stem)) or by_stem.get(mask_owner(mask.stem) or "", [])
-        if not owners:
-            strays.append(mask)
-        elif len(owners) > 1 or owners[0] in paired:
-            raise _ambiguous(owners, [mask, *(paired[owner] for owner in owners if owner in paired)])
-        else:
-            paired[owners[0]] = mask
-    return paired, strays
-
-
 def folder_name(folder: Path) -> str:
     """Return a folder's name, also if it is given as ``.`` or ``..``; a link keeps its own name."""
     return folder.name if folder.name.strip(".") else folder.resolve().name
@@ -206,16 +154,6 @@ def _entries(folder: Path, *, folders: bool) -> list[Path]:
     except OSError as error:
         raise DatasetError(f"cannot list folder {folder}", expected="a folder", got=error.strerror) from error
     return [folder / name for name in names]
-
-
-def _ambiguous(images: Sequence[Path], masks: Sequence[Path]) -> DatasetError:
-    """Return the error for masks that fit several images, or the reverse."""
-    return DatasetError(
-        f"masks are ambiguous in {masks[0].parent}",
-        expected="one mask for each anomalous image",
-        got=f"{_some(masks, 4)} for {_some(images, 4)}",
-        remedy="remove or rename the one that is wrong",
-    )
 
 
 def _some(paths: Sequence[Path], limit: int = 6) -> str:
