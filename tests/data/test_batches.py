@@ -33,7 +33,7 @@ def shapes(batch: Batch) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_order_pixels_and_sizes(files, workers):
-    batches = list(read_batches(files, 16, 4, workers))
+    batches = list(read_batches(files, (16, 16), 4, workers))
     assert [shapes(batch) for batch in batches] == [(3,) * 4, (4,) * 4, (0,) * 4]
     assert [batch.images.shape for batch in batches] == [(3, 16, 16, 3), (4, 16, 16, 3), (0, 16, 16, 3)]
     assert [batch.positions for batch in batches] == [(0, 1, 3), (4, 5, 6, 7), ()]
@@ -47,7 +47,7 @@ def test_order_pixels_and_sizes(files, workers):
 
 
 def test_unreadable_files_are_reported_and_left_out(files):
-    first, _, last = read_batches(files, 16, 4, 2)
+    first, _, last = read_batches(files, (16, 16), 4, 2)
     assert [failure.path for failure in first.failures] == [files[2]]
     assert isinstance(first.failures[0].error, ImageError)
     assert "damaged" in str(first.failures[0].error)
@@ -55,19 +55,19 @@ def test_unreadable_files_are_reported_and_left_out(files):
 
 
 def test_originals_are_kept_when_asked_for(files):
-    batch = next(read_batches(files, 16, 4, 2, keep_originals=True))
+    batch = next(read_batches(files, (16, 16), 4, 2, keep_originals=True))
     assert [original.shape for original in batch.originals] == [(20, 30, 3), (21, 29, 3), (23, 27, 3)]
     np.testing.assert_array_equal(batch.originals[2], read_rgb(files[3]))
 
 
 def test_nothing_to_read():
-    assert list(read_batches([], 16, 4, 2)) == []
+    assert list(read_batches([], (16, 16), 4, 2)) == []
 
 
 @pytest.mark.parametrize("wrong", [{"size": 0}, {"batch_size": 0}, {"workers": -1}])
 def test_numbers_below_one_are_refused_at_once(wrong):
     with pytest.raises(ConfigError, match=r"expected: 1 or more\n  got: (0|-1)"):
-        read_batches([], **({"size": 16, "batch_size": 4, "workers": 2} | wrong))
+        read_batches([], **({"size": (16, 16), "batch_size": 4, "workers": 2} | wrong))
 
 
 def test_reading_never_runs_more_than_two_batches_ahead(monkeypatch):
@@ -85,7 +85,7 @@ def test_reading_never_runs_more_than_two_batches_ahead(monkeypatch):
         return np.zeros((4, 4, 3), np.uint8)
 
     monkeypatch.setattr("clipada.data.batches.read_rgb", read)
-    batches = read_batches(endless(), 8, 5, 3)
+    batches = read_batches(endless(), (8, 8), 5, 3)
     assert taken == 0
     for done in range(1, 20):
         next(batches)
@@ -109,7 +109,7 @@ def test_threads_work_at_the_same_time_and_end(monkeypatch):
 
 
 def test_an_unfinished_reading_leaves_no_thread(files):
-    batches = read_batches(files, 16, 2, 2)
+    batches = read_batches(files, (16, 16), 2, 2)
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("clipada-read")]
@@ -121,4 +121,4 @@ def test_errors_of_our_own_are_not_hidden(monkeypatch):
 
     monkeypatch.setattr("clipada.data.batches.read_rgb", read)
     with pytest.raises(RuntimeError, match="a bug"):
-        next(read_batches([Path("a.png")], 8, 1, 1))
+        next(read_batches([Path("a.png")], (8, 8), 1, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from clipada.config import DEFAULT_PRESET, Config, ContactSheetConfig
+from clipada.config import DEFAULT_PRESET, BatchConfig, Config, ContactSheetConfig
 from clipada.data import Dataset, load_dataset
 from clipada.files import ensure_folder
 from clipada.images import write_png
@@ -26,7 +26,7 @@ def synthesize(
     Args:
         data: A data set or its folder.
         out: The folder to write into.
-        config: All settings; ``synthesis``, ``model.image_size`` and ``training.seed`` matter here.
+        config: All settings; ``synthesis``, ``training.seed`` and the size and depth of images in ``model`` matter here.
         count: Number of samples to draw, spread over the categories.
 
     Returns:
@@ -37,11 +37,12 @@ def synthesize(
         RunError: ``out`` cannot be written to.
     """
     from clipada.synthesis import AnomalySynthesizer, contact_sheet, texture_source
-    from clipada.training.batches import TrainingBatches
+    from clipada.training.batches import TrainingBatches, with_image_depth
 
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_training()
     config = config or Config.preset(DEFAULT_PRESET)
+    config = with_image_depth(config, dataset.train, BatchConfig.workers)
     config = replace(config, training=replace(config.training, batch_size=count))
     synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     batch = TrainingBatches(dataset.train, config, synthesizer)[0]

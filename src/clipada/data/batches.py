@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -54,7 +55,13 @@ _Pending = tuple[int, Path, "Future[_Read]"]
 
 
 def read_batches(
-    paths: Iterable[Path], size: int, batch_size: int, workers: int, *, keep_originals: bool = False
+    paths: Iterable[Path],
+    size: tuple[int, int],
+    batch_size: int,
+    workers: int,
+    *,
+    depth: int | None = None,
+    keep_originals: bool = False,
 ) -> Iterator[Batch]:
     """Read and resize images in order, ``batch_size`` paths to a batch.
 
@@ -64,21 +71,25 @@ def read_batches(
 
     Args:
         paths: The image files.
-        size: Side of the square to resize to, in pixels.
+        size: Height and width to resize to, in pixels.
         batch_size: Number of paths in a batch.
         workers: Number of decoding threads.
+        depth: Bits of the camera's values in 16-bit files, as for ``read_rgb``.
         keep_originals: True to add the original pixels and the hashes to the batches.
 
     Raises:
         ConfigError: ``size``, ``batch_size`` or ``workers`` is less than 1.
     """
-    for name, value in (("size", size), ("batch_size", batch_size), ("workers", workers)):
+    for name, value in (("size", min(size)), ("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise ConfigError(f"cannot read batches with {name} {value}", expected="1 or more", got=str(value))
-    return _batches(paths, size, batch_size, workers, keep_originals)
+    read = partial(_read, size=size, depth=depth, keep_original=keep_originals)
+    return _batches(paths, read, size, batch_size, workers)
 
 
-def _batches(paths: Iterable[Path], size: int, batch_size: int, workers: int, keep_originals: bool) -> Iterator[Batch]:
+def _batches(
+    paths: Iterable[Path], read: Callable[[Path], _Read], size: tuple[int, int], batch_size: int, workers: int
+) -> Iterator[Batch]:
     """Yield batches; decoding of the next two batches is submitted before the first is awaited."""
     ahead: deque[_Pending] = deque()
     numbered = enumerate(paths)
@@ -86,7 +97,7 @@ def _batches(paths: Iterable[Path], size: int, batch_size: int, workers: int, ke
         try:
             while True:
                 for position, path in islice(numbered, 2 * batch_size - len(ahead)):
-                    ahead.append((position, path, pool.submit(_read, path, size, keep_originals)))
+                    ahead.append((position, path, pool.submit(read, path)))
                 if not ahead:
                     return
                 yield _collect([ahead.popleft() for _ in range(min(batch_size, len(ahead)))], size)
@@ -95,19 +106,19 @@ def _batches(paths: Iterable[Path], size: int, batch_size: int, workers: int, ke
                 future.cancel()
 
 
-def _read(path: Path, size: int, keep_original: bool) -> _Read:
+def _read(path: Path, size: tuple[int, int], depth: int | None, keep_original: bool) -> _Read:
     """Read and resize one image, in a worker thread."""
-    original = read_rgb(path)
+    original = read_rgb(path, depth)
     height, width, _ = original.shape
     return _Read(
-        resized=resize(original, (size, size)),
+        resized=resize(original, size),
         size=(width, height),
         original=original if keep_original else None,
         sha256=image_sha256(path) if keep_original else None,
     )
 
 
-def _collect(pending: Sequence[_Pending], size: int) -> Batch:
+def _collect(pending: Sequence[_Pending], size: tuple[int, int]) -> Batch:
     """Wait for the images of one batch and collect them."""
     reads: list[tuple[int, Path, _Read]] = []
     failures = []
@@ -116,7 +127,7 @@ def _collect(pending: Sequence[_Pending], size: int) -> Batch:
             reads.append((position, path, future.result()))
         except ImageError as error:
             failures.append(Failure(path=path, error=error))
-    images = np.empty((len(reads), size, size, 3), np.uint8)
+    images = np.empty((len(reads), *size, 3), np.uint8)
     for place, (_, _, read) in enumerate(reads):
         images[place] = read.resized
     return Batch(

@@ -31,33 +31,33 @@ class ReadImage:
     path: Path | None
 
 
-def read_image(given: Source, size: int) -> ReadImage:
-    """Read an image, and resize it to the model's square of ``size`` pixels.
+def read_image(given: Source, size: tuple[int, int], depth: int | None) -> ReadImage:
+    """Read an image, and resize it to the model's input of ``size`` (height, width) pixels.
 
     Raises:
         ImageError: It cannot be read, or the array is no RGB image.
     """
     if isinstance(given, PIL.Image.Image):
-        given = _converted(given)
+        given = _converted(given, depth)
     source = Path(given) if isinstance(given, str) else given
-    pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source)
+    pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source, depth)
     return ReadImage(
         image=pixels,
-        small=resize(pixels, (size, size)),
+        small=resize(pixels, size),
         sha256=image_sha256(source),
         path=source if isinstance(source, Path) else None,
     )
 
 
-def try_read(given: Source, size: int) -> ReadImage | ImageError:
+def try_read(given: Source, size: tuple[int, int], depth: int | None) -> ReadImage | ImageError:
     """Read an image as ``read_image`` does; return the error if it cannot be read."""
     try:
-        return read_image(given, size)
+        return read_image(given, size, depth)
     except ImageError as error:
         return error
 
 
-def _converted(image: PIL.Image.Image) -> Image:
+def _converted(image: PIL.Image.Image, depth: int | None) -> Image:
     """Return the RGB values of a Pillow image, as they are read from a file with the same pixels."""
     if image.mode == "F" or not image.width * image.height:
         raise ImageError(
@@ -79,7 +79,7 @@ def _converted(image: PIL.Image.Image) -> Image:
         upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     content = BytesIO()
     upright.save(content, "PNG", compress_level=0)
-    return read_rgb(content.getvalue())
+    return read_rgb(content.getvalue(), depth)
 
 
 def _checked(pixels: Image) -> Image:
