@@ -121,8 +121,6 @@ class Config:
         """Return the settings that determine the adapter, by dotted name: not backbone path and checkpoint interval."""
         free = ("backbone.name", "backbone.revision", "training.checkpoint_seconds")
         settings = {name: self.value(name) for name in setting_names() if name not in free}
-        if self.model.image_depth is None:  # as before there was this setting
-            del settings["model.image_depth"]
         return settings | {"backbone.blocks": self.backbone.read_blocks, "model.image_size": self.model.size}
 
     def value(self, name: str) -> Any:
