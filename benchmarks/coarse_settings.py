@@ -28,7 +28,7 @@ from clipada.data import load_dataset, read_batches
 from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps, mean_metrics
 from clipada.models.backbones import FrozenClip, load_clip
 from clipada.models.clip_ada import ClipAda, build_model, upsample
-from clipada.models.memory import Prototypes, find_prototypes
+from clipada.models.prototypes import Prototypes, find_prototypes
 from clipada.randomness import derived_generator
 from clipada.scoring import anomaly_map, image_score
 from clipada.synthesis import AnomalySynthesizer, texture_source

@@ -16,7 +16,7 @@ from clipada.engines.torch import TorchEngine
 from clipada.errors import BackboneError, RunError
 from clipada.models.backbones import FrozenClip
 from clipada.models.clip_ada import ClipAda, build_model
-from clipada.models.memory import Prototypes
+from clipada.models.prototypes import Prototypes
 from clipada.report import model_card
 from clipada.runs import ADAPTER, CARD, CONFIG, PROTOTYPES, Training, load_model, read_run, save_run
 from clipada.training.checkpoint import CHECKPOINT

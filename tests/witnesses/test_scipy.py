@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.spatial.distance import cdist
 
-from clipada.models.memory import Prototypes
+from clipada.models.prototypes import Prototypes
 from drawn import clusters, seeded
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from clipada.config import Config, ModelConfig
 from clipada.errors import ConfigError
 from clipada.models.backbones import Backbone, TextBackbone, load_backbone, with_defaults
-from clipada.models.memory import Prototypes
 from clipada.models.prompt import LearnedDirection, Prompt
+from clipada.models.prototypes import Prototypes
 from clipada.randomness import derived_generator
 
 BACKBONE, SAVED_BACKBONE = "backbone.", "clip."

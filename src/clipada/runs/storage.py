@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clipada.models.clip_ada import ClipAda
-    from clipada.models.memory import Prototypes
+    from clipada.models.prototypes import Prototypes
 
 
 def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
@@ -38,7 +38,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
 
     ``config.json`` is written last, because it marks a complete run.
     """
-    sha256 = model.clip.origin_sha256
+    sha256 = model.backbone.origin_sha256
     prototypes = {} if model.memory is None else model.memory.tensors()
     write_parameters(folder / ADAPTER, model.adapter_parameters(), backbone_sha256=sha256)
     beside: dict[str, Mapping[str, Tensor]] = {ENCODERS: model.encoder_parameters(), PROTOTYPES: prototypes}
@@ -90,12 +90,12 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
         BackboneError: The backbone cannot be loaded or has other weights.
         RunError: The adapter is missing, damaged, or does not fit.
     """
-    from clipada.models.backbones import load_clip
+    from clipada.models.backbones import load_backbone
     from clipada.models.clip_ada import build_model
 
     settings = run.config.backbone if backbone is None else replace(run.config.backbone, name=backbone)
     try:
-        clip = load_clip(settings)
+        loaded = load_backbone(settings)
     except BackboneError as error:
         if backbone is not None:
             raise
@@ -105,7 +105,7 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
             got=error.got,
             remedy=f"pass --backbone with the path of {run.backbone_label} on this machine",
         ) from error
-    found = clip.sha256()
+    found = loaded.sha256()
     if found != run.backbone_sha256:
         raise BackboneError(
             f"backbone {settings.name} is not the one this run was trained on",
@@ -113,7 +113,7 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
             got=f"sha256 {found[:12]}",
             remedy="pass --backbone with the right checkpoint",
         )
-    model = build_model(run.config, clip, _prototypes(run, clip.width))
+    model = build_model(run.config, loaded, _prototypes(run, loaded.width))
     load_parameters(run.folder / ADAPTER, model.adapter_parameters(), COPY_AGAIN)
     if run.encoders_sha256 is not None:
         load_parameters(_verified(run, ENCODERS, run.encoders_sha256), model.encoder_parameters(), COPY_AGAIN)
@@ -124,7 +124,7 @@ def _prototypes(run: Run, width: int) -> Prototypes | None:
     """Read the prototypes of patches of a width; ``None`` if the run has none."""
     if run.prototypes_sha256 is None:
         return None
-    from clipada.models.memory import Prototypes
+    from clipada.models.prototypes import Prototypes
 
     path = _verified(run, PROTOTYPES, run.prototypes_sha256)
     tensors = read_tensors(path, COPY_AGAIN)

@@ -1,6 +1,6 @@
 """The whole training on one page: split, fit, memory, validation, record.
 
-The fit is CLIP-ADA's (section 4.4.1). Around it: a validation split; prototypes of normal patches (``models.memory``),
+The fit is CLIP-ADA's (section 4.4.1). Around it: a validation split; prototypes of normal patches (``models.prototypes``),
 found after the fit or, with ``model.prototypes_first``, before it; and the level that the maps of normal images stay
 below.
 """
@@ -18,7 +18,7 @@ from clipada.evaluation.metrics import mean_metrics
 from clipada.files import ensure_folder
 from clipada.models.backbones import with_defaults
 from clipada.models.clip_ada import ClipAda, build_model
-from clipada.models.memory import find_prototypes
+from clipada.models.prototypes import find_prototypes
 from clipada.randomness import derived_generator
 from clipada.runs import Run, Training, read_run, save_run, write_training_sha256s
 from clipada.runs.inputs import write_input_check

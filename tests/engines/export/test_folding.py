@@ -17,7 +17,7 @@ from clipada.engines.torch import TorchEngine
 from clipada.models.backbones import load_clip
 from clipada.models.clip_ada import ClipAda, build_model
 from clipada.models.clip_ada import upsample as torch_upsample
-from clipada.models.memory import Prototypes
+from clipada.models.prototypes import Prototypes
 from tiny import make_clip
 
 SETTINGS = list(product(("dot", "cosine"), ("product", "residual"), ("normalised", "pixel"), (0, 1, 2)))

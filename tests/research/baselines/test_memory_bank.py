@@ -9,8 +9,8 @@ from scipy.spatial import KDTree
 from clipada.config import MemoryBankConfig
 from clipada.data import Dataset, read_batches
 from clipada.models.backbones import FrozenClip
+from clipada.models.coreset import greedy_coreset, nearest_neighbors, project
 from clipada.research.baselines import FitContext, fit_memory_bank
-from clipada.research.baselines.coreset import greedy_coreset, nearest_neighbors, project
 from clipada.research.baselines.memory_bank import MemoryBank, local_tokens, reweighted
 
 
@@ -33,8 +33,8 @@ def test_the_core_set_is_the_greedy_one_for_any_pool_size(
     pool: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against the definition, with all distances in memory."""
-    monkeypatch.setattr("clipada.research.baselines.coreset.POOL", pool)
-    monkeypatch.setattr("clipada.research.baselines.coreset.DISTANCES_AT_ONCE", at_once)
+    monkeypatch.setattr("clipada.models.coreset.POOL", pool)
+    monkeypatch.setattr("clipada.models.coreset.DISTANCES_AT_ONCE", at_once)
     features = torch.randn(300, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     chosen = greedy_coreset(features, 200, torch.Generator().manual_seed(1))
     distances = torch.cdist(features, features)
@@ -64,7 +64,7 @@ def test_a_projection_keeps_distances_nearly_as_they_are() -> None:
 def test_neighbors_are_those_of_a_tree_at_any_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     queries, bank = torch.randn(50, 4, generator=generator), torch.randn(30, 4, generator=generator)
-    monkeypatch.setattr("clipada.research.baselines.coreset.DISTANCES_AT_ONCE", 70)
+    monkeypatch.setattr("clipada.models.coreset.DISTANCES_AT_ONCE", 70)
     distances, positions = nearest_neighbors(queries, bank)
     expected, places = KDTree(bank.numpy()).query(queries.numpy())
     torch.testing.assert_close(distances.double(), torch.from_numpy(expected), rtol=0, atol=1e-5)

@@ -20,7 +20,7 @@ from clipada.engines.export.blocks import FoldedBlock, linear_layer
 from clipada.engines.passes import GraphShape
 from clipada.models.backbones import Backbone
 from clipada.models.clip_ada import ClipAda, CosineSimilarity
-from clipada.models.memory import Prototypes
+from clipada.models.prototypes import Prototypes
 from clipada.types import written_size
 
 

@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 from clipada.config import MemoryBankConfig
 from clipada.models.backbones import FrozenClip, load_clip
 from clipada.models.clip_ada import upsample
+from clipada.models.coreset import greedy_coreset, nearest_neighbors, project
 from clipada.randomness import derived_generator
-from clipada.research.baselines.coreset import greedy_coreset, nearest_neighbors, project
 from clipada.research.baselines.engine import BaselineEngine, Detector, DetectorOutput, to_unit
 from clipada.research.baselines.fitting import FitContext, image_batches
 from clipada.types import Progress

@@ -17,8 +17,8 @@ from clipada.config import BaselinesConfig, Config, RuntimeConfig
 from clipada.data import Dataset
 from clipada.engines.torch import TorchEngine
 from clipada.models.clip_ada import build_model
+from clipada.models.coreset import greedy_coreset
 from clipada.research.baselines import BaselineEngine
-from clipada.research.baselines.coreset import greedy_coreset
 from clipada.research.baselines.memory_bank import MemoryBank
 from clipada.research.paper.baselines import BaselineRun
 from clipada.training.loop import fit, launch

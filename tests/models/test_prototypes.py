@@ -15,7 +15,7 @@ from clipada.engines.torch import TorchEngine
 from clipada.errors import DatasetError, RunError
 from clipada.models.backbones import load_clip
 from clipada.models.clip_ada import build_model
-from clipada.models.memory import BATCH, LEAST_MEMBERS, ROUNDS, Prototypes, find_prototypes
+from clipada.models.prototypes import BATCH, LEAST_MEMBERS, ROUNDS, Prototypes, find_prototypes
 from clipada.runs import CONFIG, PROTOTYPES, load_model, read_run
 from clipada.types import Progress, Sample
 from drawn import clusters, seeded
