@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import create_engine, inspect
 
 from clipada.config import HistoryConfig
-from clipada.history.store import History
+from clipada.history.store import History, VerdictFilter
 from clipada.history.tables import MIGRATIONS
 from clipada.history.watching import seen
 from deliveries import verdict
@@ -46,12 +46,15 @@ def test_an_old_database_is_brought_up(tmp_path: Path) -> None:
     with History(HistoryConfig(database=old), create=False, sinks=["webhook"]) as history:
         (entry,) = history.entries()
         assert (entry.id, entry.score, entry.confirmed, entry.reason) == (7, 0.5, False, "dust")
+        assert (entry.decision, entry.input_reason) == ("defective", None)  # there was no input check
+        assert list(history.entries(VerdictFilter(decision="not_inspectable"))) == []
         assert history.waiting() == []  # what was there before the sink was is not for it
         assert history.store([verdict()]) == [8]
         assert [waiting.verdicts for waiting in history.waiting()] == [1]
     assert schema(old) == schema(new)
     with sqlite3.connect(tmp_path / "old.db") as connection:
-        assert connection.execute("select version from clipada_schema").fetchall() == [(1,), (len(MIGRATIONS),)]
+        versions = connection.execute("select version from clipada_schema").fetchall()
+        assert versions == [(number,) for number in range(1, len(MIGRATIONS) + 1)]
 
 
 def test_files_that_are_gone_are_forgotten_unless_their_folder_is(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from clipada.calibration.input_rate import InputRate
 from clipada.calibration.record import Calibration
 from clipada.calibration.tally import Tally
 from clipada.config import DriftConfig
@@ -129,7 +130,8 @@ class DriftMonitor:
     """Monitor that tests verdicts for drift, group by group.
 
     The probability that drift is ever reported in a stream without drift is at most ``false_alarm_chance``, over all
-    groups together, if good parts are exchangeable with those of the calibration.
+    groups together, if good parts are exchangeable with those of the calibration. Images that are not inspectable are
+    no part of it: ``inputs`` watches their share, with a false-alarm chance of its own.
 
     Args:
         calibration: The calibration that the verdicts used.
@@ -138,6 +140,7 @@ class DriftMonitor:
 
     def __init__(self, calibration: Calibration, settings: DriftConfig | None = None) -> None:
         self.settings = settings or DriftConfig()
+        self.inputs = InputRate(self.settings.false_alarm_chance)
         generator = np.random.default_rng(self.settings.seed)
         limit = (1 + len(calibration.groups)) / self.settings.false_alarm_chance  # Bonferroni: one test per group
         self._streams = {
@@ -153,11 +156,13 @@ class DriftMonitor:
     def watch(self, verdict: Verdict) -> None:
         """Add the next verdict; one without a calibration is ignored."""
         if verdict.calibration is not None:
-            self.add(verdict.score, verdict.group)
+            self.add(verdict.score, verdict.group, inspectable=verdict.inspectable is not False)
 
-    def add(self, score: float, group: str | None = None) -> None:
+    def add(self, score: float, group: str | None = None, *, inspectable: bool = True) -> None:
         """Add the next part's score; a group without its own thresholds counts as part of the pooled stream."""
-        self._streams[group if group in self._streams else None].add(score)
+        self.inputs.add(inspectable)
+        if inspectable:
+            self._streams[group if group in self._streams else None].add(score)
 
     def reports(self) -> tuple[DriftReport, ...]:
         """Return a report for each group with at least one part."""
@@ -170,7 +175,7 @@ class DriftMonitor:
     def state(self) -> dict[str, Any]:
         """Return the state of all streams as plain values for ``restore``."""
         streams = [stream.state() for stream in self._streams.values() if stream.parts]
-        return {"settings": asdict(self.settings), "streams": streams}
+        return {"settings": asdict(self.settings), "streams": streams, "inputs": self.inputs.state()}
 
     def restore(self, state: dict[str, Any]) -> bool:
         """Continue from the state of another monitor of the same calibration.
@@ -184,6 +189,8 @@ class DriftMonitor:
             return False
         for stream in state["streams"]:
             self._streams[stream["group"]].restore(stream)
+        if "inputs" in state:  # absent in states of versions without an input check
+            self.inputs.restore(state["inputs"])
         generator = np.random.default_rng((self.settings.seed, self.parts))
         for own in self._streams.values():
             own.generator = generator

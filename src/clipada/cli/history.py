@@ -11,6 +11,7 @@ import typer
 
 from clipada.config import HistoryConfig, Word
 from clipada.files import atomic_write
+from clipada.types import Decision
 
 if TYPE_CHECKING:
     from clipada.history.store import History
@@ -26,23 +27,30 @@ Reason = Annotated[str, typer.Option(help="The reason, in a few words.")]
 def list_entries(
     database: Database = HistoryConfig.database,
     defective: Annotated[bool | None, typer.Option("--defective/--good", help="Only these verdicts.")] = None,
+    not_inspectable: Annotated[
+        bool, typer.Option("--not-inspectable", help="Only images unlike all training images, with the reason.")
+    ] = False,
     word: Annotated[Word | None, typer.Option(help="Only those with this latest feedback.")] = None,
     group: Annotated[str | None, typer.Option(help="Only those of this group.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only those of this time or later, in local time.")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only those before this time, in local time.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Largest number of verdicts.")] = HistoryConfig.listed,
 ) -> None:
-    """Print the newest verdicts: id, time, verdict, score, p-value, feedback and its reason, image."""
+    """Print the newest verdicts: id, time, verdict, score, p-value, feedback, reason, image.
+
+    The reason is that of the feedback, else that of an image that is not inspectable.
+    """
     from clipada.commands import history as command
     from clipada.history.store import VerdictFilter
     from clipada.inspection.record import DISTRIBUTIONS
 
-    chosen = VerdictFilter(defective=defective, word=word, group=group, since=since, until=until)
+    decision: Decision | None = "not_inspectable" if not_inspectable else None
+    chosen = VerdictFilter(defective=defective, decision=decision, word=word, group=group, since=since, until=until)
     with command.open_history(database) as history:
         for entry in history.entries(chosen, limit=limit):
-            verdict = {True: "defective", False: "good", None: "-"}[entry.defective]
+            verdict = (entry.decision or "-").replace("_", " ")
             feedback = {True: "confirmed", False: "rejected", None: "-"}[entry.confirmed]
-            reason = " ".join((entry.reason or "-").split())
+            reason = " ".join((entry.reason or entry.input_reason or "-").split())
             values = (entry.columns[name] for name in DISTRIBUTIONS)
             shares = ("-" if value is None else f"{value:.4f}" for value in values)
             cells = (entry.id, entry.time, verdict, *shares, feedback, reason, entry.path or "-")
@@ -162,7 +170,9 @@ def _say_effect(history: History, number: int, *, confirmed: bool) -> None:
     if found is None or found[0].defective:
         return
     entry, _ = found
-    if entry.defective is None:
+    if entry.decision == "not_inspectable":
+        typer.echo(f"verdict {number} was no alarm: its image was not inspectable", err=True)
+    elif entry.defective is None:
         typer.echo(f"verdict {number} was no alarm: it has no decision, as its run was not calibrated", err=True)
     elif not confirmed:
         text = "good: it now counts as a missed defect, and `clipada calibrate --rejected` does not use it"

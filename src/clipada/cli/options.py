@@ -69,6 +69,16 @@ TrainingWorkers = Annotated[int | None, typer.Option(help="Processes that decode
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the model first: worth it for trainings of an hour or more on a GPU.")
 ]
+InputCheck = Annotated[
+    float,
+    typer.Option(
+        "--input-check",
+        metavar="RATE",
+        min=0.0,
+        max=0.99,
+        help="Share of good parts that may be not inspectable: unlike all training images. 0 switches the check off.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass.")]
 Database = Annotated[
     str | None, typer.Option(metavar="URL", help="Also store verdicts here, e.g. sqlite:///history.db.")

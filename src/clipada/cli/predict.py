@@ -14,6 +14,7 @@ from clipada.cli.errors import continuing, require_run_first
 from clipada.cli.options import (
     BatchSize,
     Database,
+    InputCheck,
     KeepImages,
     Mqtt,
     RunOrName,
@@ -23,7 +24,7 @@ from clipada.cli.options import (
     takes_engine_options,
 )
 from clipada.cli.terminal import Counts, print_record, progress, say
-from clipada.config import EngineOptions, HistoryConfig, Keep, PredictConfig, Shard, SinkConfig
+from clipada.config import EngineOptions, HistoryConfig, InputCheckConfig, Keep, PredictConfig, Shard, SinkConfig
 from clipada.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def predict(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region; the run's own by default."),
     ] = PredictConfig.threshold,
+    input_check: InputCheck = InputCheckConfig.rate,
     database: Database = None,
     keep_images: KeepImages = HistoryConfig.keep,
     webhook: Webhook = None,
@@ -67,6 +69,7 @@ def predict(
 
     settings = PredictConfig(
         threshold=threshold,
+        input_check=InputCheckConfig(rate=input_check),
         batch_size=batch_size,
         workers=workers,
         skip_done=skip_done,
@@ -92,7 +95,7 @@ def predict(
         with closing(outcomes):
             counts = _printed(outcomes, bar)
     say(f"{counts}; pictures in {out}" if out else str(counts))
-    if counts.unreadable and not counts.inspected:
+    if counts.futile:
         raise typer.Exit(1)
 
 

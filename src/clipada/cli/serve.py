@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from clipada.cli.options import Mqtt, Secret, Webhook, takes_engine_options
+from clipada.cli.options import InputCheck, Mqtt, Secret, Webhook, takes_engine_options
 from clipada.cli.terminal import say
-from clipada.config import EngineOptions, HistoryConfig, Keep, ServeConfig, SinkConfig
+from clipada.config import EngineOptions, HistoryConfig, InputCheckConfig, Keep, ServeConfig, SinkConfig
 
 TOKEN = "serve.token"  # noqa: S105 - the name of a file
 """File of a created token, in the user's settings folder."""
@@ -55,6 +55,7 @@ def serve(
     stop_seconds: Annotated[
         float, typer.Option(help="Time to answer accepted images when stopping.")
     ] = ServeConfig.stop_seconds,
+    input_check: InputCheck = InputCheckConfig.rate,
     webhook: Webhook = None,
     webhook_secret: Secret = None,
     mqtt: Mqtt = None,
@@ -79,6 +80,7 @@ def serve(
         upload_seconds=upload_seconds,
         answer_seconds=answer_seconds,
         stop_seconds=stop_seconds,
+        input_check=InputCheckConfig(rate=input_check),
     )
     command.serve(
         runs,

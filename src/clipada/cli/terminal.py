@@ -44,20 +44,27 @@ def say(text: str, style: str | None = None) -> None:
 
 @dataclass
 class Counts:
-    """Numbers of inspected images, of defective ones, and of files left out."""
+    """Numbers of inspected images, of defective ones, of those that are not inspectable, and of files left out."""
 
     inspected: int = 0
     defective: int = 0
+    not_inspectable: int = 0
     unreadable: int = 0
     calibrated: bool = False
 
     def __str__(self) -> str:
         found = f", {self.defective} defective" if self.calibrated else ""
+        found += f", {self.not_inspectable} not inspectable" if self.not_inspectable else ""
         return f"inspected {self.inspected} images{found}, left out {self.unreadable}"
+
+    @property
+    def futile(self) -> bool:
+        """True if there were images and none of them could be inspected."""
+        return self.inspected == self.not_inspectable and bool(self.unreadable + self.not_inspectable)
 
 
 def print_record(record: Record, counts: Counts) -> None:
-    """Print a record as a JSON line on standard output and count it; name a file that cannot be read."""
+    """Print a record as a JSON line on standard output and count it; name a file that says nothing on a part."""
     _print_line(json.dumps(record))
     if "error" in record:
         counts.unreadable += 1
@@ -66,6 +73,9 @@ def print_record(record: Record, counts: Counts) -> None:
         counts.inspected += 1
         counts.defective += bool(record["defective"])
         counts.calibrated = record["calibration"] is not None
+        if record["decision"] == "not_inspectable":
+            counts.not_inspectable += 1
+            say(f"not inspectable: {record['path']}: {record['input_reason']}", style="yellow")
 
 
 def read_dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:

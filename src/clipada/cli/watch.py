@@ -10,9 +10,17 @@ from typing import Annotated
 import typer
 
 from clipada.cli.errors import require_run_first
-from clipada.cli.options import BatchSize, KeepImages, RunOrName, Secret, Workers, takes_engine_options
+from clipada.cli.options import BatchSize, InputCheck, KeepImages, RunOrName, Secret, Workers, takes_engine_options
 from clipada.cli.terminal import Counts, print_record, say
-from clipada.config import BatchConfig, EngineOptions, HistoryConfig, PredictConfig, SinkConfig, WatchConfig
+from clipada.config import (
+    BatchConfig,
+    EngineOptions,
+    HistoryConfig,
+    InputCheckConfig,
+    PredictConfig,
+    SinkConfig,
+    WatchConfig,
+)
 
 
 @takes_engine_options
@@ -50,6 +58,7 @@ def watch(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Map value above which a pixel is in a region; the run's own by default."),
     ] = None,
+    input_check: InputCheck = InputCheckConfig.rate,
     batch_size: BatchSize = BatchConfig.batch_size,
     workers: Workers = BatchConfig.workers,
     *,
@@ -67,7 +76,12 @@ def watch(
         history=HistoryConfig(database=database, keep=keep_images),
         sinks=SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt),
         out=out,
-        inspection=PredictConfig(threshold=threshold, batch_size=batch_size, workers=workers),
+        inspection=PredictConfig(
+            threshold=threshold,
+            input_check=InputCheckConfig(rate=input_check),
+            batch_size=batch_size,
+            workers=workers,
+        ),
         once=once,
         stopped=lambda: stop.asked,
         on_start=lambda place: say(f"watching {folder}; verdicts in {place}"),
@@ -77,6 +91,8 @@ def watch(
         print_record(outcome.record, counts)
         sys.stdout.flush()
     say(f"{counts}; pictures in {out}" if out else str(counts))
+    if once and counts.futile:
+        raise typer.Exit(1)
 
 
 class _StopSignals:

@@ -72,6 +72,7 @@ def measure(
         batch_size=batch_size,
         workers=workers,
         training_sha256s=description.training_sha256s or (),
+        input_check=inspector.input_check,
         on_image=lambda _: report(Progress(stage="evaluating", done=next(done), total=len(dataset.test))),
     )
     return replace(

@@ -59,7 +59,7 @@ def predict(
         run: The run folder, or ``owner/name`` of a run on the Hugging Face hub.
         images: Image files or folders.
         out: The folder for pictures and JSON lines, if any.
-        settings: Batches, workers, threshold, shard, and resume.
+        settings: Batches, workers, threshold, input check, shard, and resume.
         engine: As for ``EngineKeywords``.
 
     Yields:
@@ -136,7 +136,9 @@ def predict_outcomes(
     with ExitStack() as resources:
         recorder = _open_recorder(history, sinks, _calibration(description), resources)
         if cluster is None:
-            inspector = Inspector.load(description, engine=engine, threshold=settings.threshold)
+            inspector = Inspector.load(
+                description, engine=engine, threshold=settings.threshold, input_check=settings.input_check
+            )
             folder = None if out is None else _locked(Path(out), settings, resources)
             journal = open_journal(folder, settings, _basis(inspector))
             found = outcomes(inspector, unfinished(sources, journal), folder, settings)

@@ -13,6 +13,7 @@ from clipada.config import EMBEDDED_BACKBONE
 from clipada.errors import RunError
 from clipada.files import ensure_folder, read_json, write_json, write_text
 from clipada.report import METRIC_COLUMNS, model_card
+from clipada.report.card import without_path
 from clipada.runs import CARD, CONFIG, METRICS, Run, read_run
 from clipada.runs.hub import EXPORTS, RUN_FILES, as_run_errors
 
@@ -166,5 +167,8 @@ def _config_without_paths(content: dict[str, Any]) -> dict[str, Any]:
 
 def _metrics_without_paths(content: dict[str, Any]) -> dict[str, Any]:
     """Replace the paths of skipped files in the content of ``metrics.json`` by their names."""
-    content["protocol"]["left_out"] = [Path(path).name for path in content["protocol"].get("left_out", [])]
+    protocol = content["protocol"]
+    for name in ("left_out", "trained_on", "not_inspectable"):
+        protocol[name] = [Path(path).name for path in protocol.get(name, [])]
+    protocol["notes"] = list(map(without_path, protocol.get("notes", [])))
     return content

@@ -65,7 +65,7 @@ def serve(
     settings = settings or ServeConfig()
     found = {name: read_run(folder) for name, folder in named_runs(runs).items()}  # before any file is written
     with Recorder(None, history, sinks) as recorder, _listening(settings) as listener:
-        models = {name: Inspector.load(run, **engine) for name, run in found.items()}
+        models = {name: Inspector.load(run, input_check=settings.input_check, **engine) for name, run in found.items()}
         app = create_app(models, settings, recorder.history, token=token)
         host, port = listener.getsockname()[:2]
         say(f"serving {', '.join(models)} on http://{f'[{host}]' if ':' in host else host}:{port}")

@@ -44,7 +44,7 @@ def watch(
         history: The database of verdicts and of the files seen.
         sinks: Receivers of each verdict.
         out: The folder for overlays and 16-bit maps, if any.
-        inspection: Images per forward pass, threads that decode, and threshold of regions.
+        inspection: Images per forward pass, threads that decode, threshold of regions, and input check.
         once: True to end when everything that is there was inspected.
         stopped: Asked after each batch if the watch is to end.
         on_start: Called with the database's place once the watch has started.
@@ -71,7 +71,9 @@ def watch(
             resources.enter_context(lock_folder(out))
         pictures = None if out is None else PictureFolder(out, folder)
         watched = FolderWatch(
-            Inspector.load(description, threshold=inspection.threshold, **engine),
+            Inspector.load(
+                description, threshold=inspection.threshold, input_check=inspection.input_check, **engine
+            ),
             recorder.history,
             folder,
             settings,

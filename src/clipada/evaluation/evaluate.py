@@ -6,20 +6,26 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clipada.calibration.input_check import InputCheck
 from clipada.config import BatchConfig, ScoringConfig
 from clipada.data import Dataset, load_mask, read_batches
 from clipada.errors import DatasetError, ImageError
+from clipada.evaluation.findings import Findings
 from clipada.evaluation.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, CategoryTest, mean_metrics
-from clipada.images import image_sha256
 from clipada.scoring import final_map, score_passes
-from clipada.types import Engine, Failure, Map, Mask, Sample
+from clipada.types import Engine, Failure, Localization, Map, Mask, Sample, written_size
 
 MASK_RULE = "masks resized by area to the model's input size; no region vanishes"
+
+OnBatch = Callable[[str, NDArray[np.uint8], Localization], None]
+"""Called with a category, images and what the engine has found in them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +36,13 @@ class ScoredImage:
         sample: The image.
         scores: Image score of each pass, coarse first; then that of the mean of the passes if it is the final one.
         maps: Anomaly maps at the model's input size, ``(S, S)`` each, in the same order. The last one is the final map.
+        input_reason: The reason why the image is not inspectable, if it is unlike all training images.
     """
 
     sample: Sample
     scores: tuple[float, ...]
     maps: tuple[Map, ...] = field(repr=False)
+    input_reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,37 +76,6 @@ class Evaluation:
         }
 
 
-class _Findings:
-    """What is found about the files of an evaluation: unusable ones, unusual masks, training images.
-
-    Args:
-        training_sha256s: Hashes of the training images.
-    """
-
-    def __init__(self, training_sha256s: Collection[str]) -> None:
-        self.failures: list[Failure] = []
-        self.trained_on: list[Path] = []
-        self._training = training_sha256s
-        self._notes: dict[str, list[Path]] = defaultdict(list)
-
-    def note(self, text: str, mask: Path) -> None:
-        """Take note of a rule that was applied to a mask."""
-        self._notes[text].append(mask)
-
-    def compare(self, path: Path) -> None:
-        """Take note of a test image that is a training image."""
-        if self._training and image_sha256(path) in self._training:
-            self.trained_on.append(path)
-
-    def describe(self) -> tuple[str, ...]:
-        """Describe the notes in a line each, the most serious first."""
-        lines = [f"{len(paths)} masks: {text} (first: {paths[0]})" for text, paths in self._notes.items()]
-        if self.trained_on:
-            count, first = len(self.trained_on), self.trained_on[0]
-            lines.insert(0, f"{count} test images are training images, so the metrics are too good (first: {first})")
-        return tuple(lines)
-
-
 def _table(categories: dict[str, CategoryMetrics]) -> dict[str, Any]:
     """Return metrics by category and their mean, as plain values."""
     return {
@@ -115,6 +92,7 @@ def evaluate_dataset(
     batch_size: int = BatchConfig.batch_size,
     workers: int = BatchConfig.workers,
     training_sha256s: Collection[str] = (),
+    input_check: InputCheck | None = None,
     on_image: Callable[[ScoredImage], None] = lambda _: None,
 ) -> Evaluation:
     """Score every test image of a data set and compute each category's metrics.
@@ -129,6 +107,7 @@ def evaluate_dataset(
         batch_size: Images at a time.
         workers: Threads that decode.
         training_sha256s: Hashes of the model's training images, which are looked for among the test images.
+        input_check: Finds test images that are not inspectable: they are counted, and the metrics include them.
         on_image: Called with every scored image.
 
     Raises:
@@ -137,7 +116,7 @@ def evaluate_dataset(
     dataset.require_test()
     views: dict[int, dict[str, CategoryMetrics]] = defaultdict(dict)
     scores: list[dict[str, Any]] = []
-    findings = _Findings(training_sha256s)
+    findings = Findings(training_sha256s, input_check)
     for category in dataset.categories:
         samples = [sample for sample in dataset.test if sample.category == category]
         tests: list[CategoryTest] = []
@@ -168,7 +147,11 @@ def evaluate_dataset(
 
 
 def normal_peaks(
-    engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int = BatchConfig.workers
+    engine: Engine,
+    samples: Sequence[Sample],
+    scoring: ScoringConfig,
+    workers: int = BatchConfig.workers,
+    on_batch: OnBatch = lambda *_: None,
 ) -> dict[str, list[float]]:
     """Return the peaks of normal images' anomaly maps, by category: see ``normal_level``.
 
@@ -177,13 +160,16 @@ def normal_peaks(
         samples: Normal images. About 200, evenly spaced, are scored, but at least 20 per category where it has so many.
         scoring: How maps are smoothed.
         workers: Threads that decode.
+        on_batch: Called with the category, the images ``(B, H, W, 3)`` and the engine's output of each batch.
     """
     by_category: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_category[sample.category].append(sample)
     share = max(20, 200 // len(by_category))
     return {
-        category: list(_peaks(engine, members[:: -(-len(members) // share)], scoring, workers))
+        category: list(
+            _peaks(engine, members[:: -(-len(members) // share)], scoring, workers, partial(on_batch, category))
+        )
         for category, members in by_category.items()
     }
 
@@ -199,11 +185,19 @@ def normal_level(peaks: Sequence[float]) -> float:
     return float(np.quantile(peaks, 0.95)) if len(peaks) else 0.5
 
 
-def _peaks(engine: Engine, samples: Sequence[Sample], scoring: ScoringConfig, workers: int) -> Iterator[float]:
-    for batch in read_batches([sample.path for sample in samples], engine.image_size, BatchConfig.batch_size, workers):
+def _peaks(
+    engine: Engine,
+    samples: Sequence[Sample],
+    scoring: ScoringConfig,
+    workers: int,
+    on_batch: Callable[[NDArray[np.uint8], Localization], None],
+) -> Iterator[float]:
+    paths = [sample.path for sample in samples]
+    for batch in read_batches(paths, engine.size, BatchConfig.batch_size, workers, depth=engine.depth):
         if batch.paths:
-            raw = engine.localize_passes(batch.images)
-            yield from (float(final_map(one, scoring).max()) for one in raw.swapaxes(0, 1))
+            found = engine.localize(batch.images)
+            on_batch(batch.images, found)
+            yield from (float(final_map(one, scoring).max()) for one in found.maps.swapaxes(0, 1))
 
 
 def _scored(
@@ -211,24 +205,26 @@ def _scored(
     samples: Sequence[Sample],
     scoring: ScoringConfig,
     batching: tuple[int, int],
-    findings: _Findings,
+    findings: Findings,
 ) -> Iterator[tuple[ScoredImage, Mask | None]]:
     """Yield every usable image, scored, with its mask; add the others to ``findings``."""
-    for batch in read_batches([sample.path for sample in samples], engine.image_size, *batching):
+    for batch in read_batches([sample.path for sample in samples], engine.size, *batching, depth=engine.depth):
         findings.failures += batch.failures
         if not batch.paths:
             continue
-        maps = engine.localize_passes(batch.images)
+        found = engine.localize(batch.images)
         for index, (position, size) in enumerate(zip(batch.positions, batch.sizes, strict=True)):
             sample = samples[position]
             try:
-                mask = load_mask(sample, engine.image_size, size, findings.note)
+                mask = load_mask(sample, engine.size, size, findings.note)
             except ImageError as error:
                 findings.failures.append(Failure(path=sample.path, error=error))
                 continue
             findings.compare(sample.path)
-            views, scores = score_passes(maps[:, index], scoring)
-            yield ScoredImage(sample=sample, scores=scores, maps=views), mask
+            descriptor = None if found.descriptors is None else found.descriptors[index]
+            reason = findings.check(sample, batch.images[index], descriptor)
+            views, scores = score_passes(found.maps[:, index], scoring)
+            yield ScoredImage(sample=sample, scores=scores, maps=views, input_reason=reason), mask
 
 
 def _record(image: ScoredImage) -> dict[str, Any]:
@@ -240,16 +236,17 @@ def _record(image: ScoredImage) -> dict[str, Any]:
         "category": sample.category,
         "defect": sample.defect,
         "anomalous": sample.anomalous,
+        **({} if image.input_reason is None else {"input_reason": image.input_reason}),
         "scores": [score if math.isfinite(score) else None for score in image.scores],
     }
 
 
-def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, findings: _Findings) -> dict[str, Any]:
+def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, findings: Findings) -> dict[str, Any]:
     return {
         "data": dataset.root.resolve().name,
         "layout": dataset.layout,
         "categories": list(dataset.categories),
-        "image_size": engine.image_size,
+        "image_size": written_size(engine.size),
         "masks": MASK_RULE,
         "mean": "plain mean over categories",
         "aupro_fpr_limit": AUPRO_FPR_LIMIT,
@@ -257,6 +254,7 @@ def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, findings
         "sigma": scoring.sigma,
         "top_pixels": scoring.top_pixels,
         "left_out": [str(failure.path) for failure in findings.failures],
+        "not_inspectable": [str(path) for path in findings.not_inspectable],
         "trained_on": [str(path) for path in findings.trained_on],
         "notes": list(findings.describe()),
     }

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select
 
 from clipada.calibration import Calibration, DriftMonitor, DriftReport
+from clipada.calibration.input_rate import InputReport
 from clipada.config import DriftConfig
 from clipada.history.store import History
 from clipada.history.tables import DRIFT, VERDICTS
@@ -36,24 +37,35 @@ class DriftWatch:
         self.settings = settings or DriftConfig()
         self._key = {"model_sha256": calibration.model_sha256, "calibration": calibration.id}
         self._beginning, self._upto, self._saved_parts = -1, 0, 0
+        self._inputs_reported = False
         self._lock = Lock()
         with history.transaction() as connection:
             self._load(connection)
 
-    def update(self) -> tuple[DriftReport, ...]:
-        """Add the verdicts stored since the last update; return each group that drifts, once."""
+    def update(self) -> tuple[DriftReport | InputReport, ...]:
+        """Add the verdicts stored since the last update; return each group that drifts once, and an alarm on images."""
         with self.history.transaction() as connection, self._lock:
             self._load(connection)
             if (connection.scalar(select(func.max(VERDICTS.c.id))) or 0) < self._upto:
                 self._upto = 0  # all verdicts were pruned, and SQLite starts again with id 1
-            for number, score, group in connection.execution_options(yield_per=1000).execute(self._new_verdicts()):
-                self.monitor.add(score, group)
+            rows = connection.execution_options(yield_per=1000).execute(self._new_verdicts())
+            for number, score, group, decision in rows:
+                self.monitor.add(score, group, inspectable=decision != "not_inspectable")
                 self._upto = number
         if self.monitor.parts - self._saved_parts >= max(SAVE_AFTER, self._saved_parts // 10):
             self.save()
         new = tuple(report for report in self.monitor.drifting() if report.group not in self._reported)
         self._reported |= {report.group for report in new}
+        inputs = self.monitor.inputs.report()
+        if inputs.alarming and not self._inputs_reported:
+            self._inputs_reported = True
+            return (*new, inputs)
         return new
+
+    def inputs(self) -> InputReport:
+        """Return the finding on images that are not inspectable, as of the last update. Any thread may call this."""
+        with self._lock:
+            return self.monitor.inputs.report()
 
     def reports(self) -> tuple[DriftReport, ...]:
         """Return the report of each group as of the last update. Any thread may call this."""
@@ -80,14 +92,15 @@ class DriftWatch:
             return
         self.monitor = DriftMonitor(self.calibration, self.settings)
         self._reported: set[str | None] = set()
+        self._inputs_reported = False
         self._beginning, self._upto = (0, 0) if row is None else (row.beginning, row.upto)
         if row is not None and row.state is not None and not self.monitor.restore(row.state):
             self._upto = 0  # saved with other settings: start again from the verdicts that are left
         self._saved_parts = self.monitor.parts
 
     def _new_verdicts(self) -> Select[Any]:
-        """Return a query for id, score and group of each verdict that was not added yet."""
-        columns = (VERDICTS.c.id, VERDICTS.c.score, VERDICTS.c.group_name)
+        """Return a query for id, score, group and decision of each verdict that was not added yet."""
+        columns = (VERDICTS.c.id, VERDICTS.c.score, VERDICTS.c.group_name, VERDICTS.c.decision)
         ours = (VERDICTS.c[name] == value for name, value in self._key.items())
         return select(*columns).where(*ours, VERDICTS.c.id > self._upto).order_by(VERDICTS.c.id)
 

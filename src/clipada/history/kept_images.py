@@ -44,7 +44,7 @@ class ImageFolder:
         new: list[Path] = []
 
         def keep(verdict: Verdict, content: bytes | None) -> str | None:
-            if self.settings.keep == "defective" and not verdict.defective:
+            if self.settings.keep == "defective" and verdict.decision in ("good", None):
                 return None
             folder = self.folder / verdict.image_sha256[:2]
             before = set(folder.glob(f"{verdict.image_sha256}.*"))

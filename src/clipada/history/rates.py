@@ -1,4 +1,4 @@
-"""Numbers of defective parts by minute, hour or day."""
+"""Numbers of defective parts, and of images that were not inspectable, by minute, hour or day."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ class Rate:
     Attributes:
         time: Start of the step, in UTC, ISO 8601.
         inspected: Number of parts.
-        judged: Number of parts with a decision, good or defective; the others had no calibration.
+        judged: Number of parts that were called good or defective; the others had no calibration, or their images were
+            not inspectable.
         defective: Number of defective parts.
+        not_inspectable: Number of images that were not inspectable; they have no decision.
     """
 
     time: str
     inspected: int
     judged: int
     defective: int
+    not_inspectable: int = 0
 
 
 def rates(history: History, step: Step, model_sha256: str | None = None, now: datetime | None = None) -> list[Rate]:
@@ -52,12 +55,17 @@ def rates(history: History, step: Step, model_sha256: str | None = None, now: da
     since = _prefix((now or datetime.now(UTC)) - SPANS[step], step)
     start = func.substr(VERDICTS.c.time, literal_column("1"), literal_column(str(_DIGITS[step]))).label("start")
     defective = func.sum(case((VERDICTS.c.defective.is_(True), 1), else_=0))
-    query = select(start, func.count(), func.count(VERDICTS.c.defective), defective).where(VERDICTS.c.time > since)
+    refused = func.sum(case((VERDICTS.c.decision == "not_inspectable", 1), else_=0))
+    columns = (start, func.count(), func.count(VERDICTS.c.defective), defective, refused)
+    query = select(*columns).where(VERDICTS.c.time > since)
     if model_sha256 is not None:
         query = query.where(VERDICTS.c.model_sha256 == model_sha256)
     with history.transaction() as connection:
         rows = connection.execute(query.group_by("start").order_by("start")).all()
-    return [Rate(time=_start(row[0]), inspected=row[1], judged=row[2], defective=int(row[3])) for row in rows]
+    return [
+        Rate(time=_start(time), inspected=all_, judged=judged, defective=int(bad), not_inspectable=int(other))
+        for time, all_, judged, bad, other in rows
+    ]
 
 
 def _prefix(time: datetime, step: Step) -> str:

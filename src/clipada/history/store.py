@@ -19,8 +19,8 @@ from clipada.history.database import Database
 from clipada.history.kept_images import ImageFolder, remove_image
 from clipada.history.tables import DELIVERIES, FEEDBACK, VERDICTS
 from clipada.history.watching import seen
-from clipada.inspection.record import COLUMNS, verdict_record
-from clipada.types import Verdict
+from clipada.inspection.record import COLUMNS, completed, verdict_record
+from clipada.types import Decision, Verdict
 
 ENTRY_COLUMNS = ("id", *(field.name for field in COLUMNS), "kept", "confirmed", "reason")
 """The columns of an ``Entry``, and of the CSV export."""
@@ -53,6 +53,7 @@ class VerdictFilter:
 
     Attributes:
         defective: Verdicts with, or without, a defect.
+        decision: Verdicts with this decision.
         word: Verdicts whose latest feedback confirms or rejects them, or that have none.
         group: Verdicts of this group.
         since: Verdicts of this time or later. A time without a zone is local.
@@ -61,6 +62,7 @@ class VerdictFilter:
     """
 
     defective: bool | None = None
+    decision: Decision | None = None
     word: Word | None = None
     group: str | None = None
     since: datetime | None = None
@@ -162,7 +164,7 @@ class History:
         with self.transaction() as connection:
             row = connection.execute(_latest().where(VERDICTS.c.id == verdict_id)).one_or_none()
             record = connection.scalar(select(VERDICTS.c.record).where(VERDICTS.c.id == verdict_id))
-            return None if row is None or record is None else (Entry(dict(row._mapping)), record)
+            return None if row is None or record is None else (Entry(dict(row._mapping)), completed(record))
 
     def count_of(self, paths: Sequence[Path], model_sha256: str) -> int:
         """Count those of some image files, at most a few hundred, that have a verdict of a model."""
@@ -247,6 +249,8 @@ def _conditions(chosen: VerdictFilter) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions of a filter on the rows of ``_latest``."""
     if chosen.defective is not None:
         yield VERDICTS.c.defective.is_(chosen.defective)
+    if chosen.decision is not None:
+        yield VERDICTS.c.decision == chosen.decision
     if chosen.word is not None:
         yield FEEDBACK.c.confirmed.is_({"confirmed": True, "rejected": False, "none": None}[chosen.word])
     if chosen.group is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
@@ -10,7 +11,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
-    Executable,
     Float,
     ForeignKey,
     Integer,
@@ -18,12 +18,15 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    case,
     func,
     insert,
     inspect,
     select,
+    text,
+    update,
 )
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 from sqlalchemy.types import TypeEngine
 
 from clipada.errors import HistoryError
@@ -111,21 +114,41 @@ DRIFT = Table(
 highest ``beginning`` is the valid one."""
 
 
-def _creation(*tables: Table) -> tuple[Executable, ...]:
-    """Return the statements that create tables and their indexes where they are missing."""
-    indexes = (index for table in tables for index in sorted(table.indexes, key=str))
-    return (
-        *(CreateTable(table, if_not_exists=True) for table in tables),
-        *(CreateIndex(index, if_not_exists=True) for index in indexes),
-    )
+Migration = Callable[[Connection], None]
+"""The step from one version of the schema to the next."""
 
 
-MIGRATIONS: tuple[tuple[Executable, ...], ...] = (
+def _creation(*tables: Table) -> Migration:
+    """Return the step that creates tables and their indexes where they are missing."""
+
+    def create(connection: Connection) -> None:
+        for table in tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+            for index in sorted(table.indexes, key=str):
+                connection.execute(CreateIndex(index, if_not_exists=True))
+
+    return create
+
+
+def _add_decisions(connection: Connection) -> None:
+    """Add the columns of the input check; older verdicts are good or defective, as there was no input check."""
+    known = {column["name"] for column in inspect(connection).get_columns(VERDICTS.name)}
+    for column in (VERDICTS.c.decision, VERDICTS.c.input_reason):
+        if column.name not in known:
+            definition = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.execute(text(f"ALTER TABLE {VERDICTS.name} ADD COLUMN {definition}"))
+    old = VERDICTS.c.decision.is_(None), VERDICTS.c.defective.is_not(None)
+    word = case((VERDICTS.c.defective.is_(True), "defective"), else_="good")
+    connection.execute(update(VERDICTS).where(*old).values(decision=word))
+
+
+MIGRATIONS: tuple[Migration, ...] = (
     _creation(VERDICTS, FEEDBACK),
     _creation(DELIVERIES, SINKS, WATCHED, DRIFT),
+    _add_decisions,
 )
-"""Statements from each version of the schema to the next, from an empty database on. A new column of ``VERDICTS`` needs
-one that adds it to older databases: the first migration creates the table as it is defined now."""
+"""Steps from each version of the schema to the next, from an empty database on. A new column of ``VERDICTS`` needs one
+that adds it to older databases: the first step creates the table as it is defined now."""
 
 
 _LOCK = 0x636C6970
@@ -158,9 +181,8 @@ def migrate(connection: Connection, place: str, *, create: bool = True) -> None:
     _lock(connection)
     connection.execute(CreateTable(SCHEMA, if_not_exists=True))
     found = _version(connection)
-    for version, statements in enumerate(MIGRATIONS[found:], start=found + 1):
-        for statement in statements:
-            connection.execute(statement)
+    for version, step in enumerate(MIGRATIONS[found:], start=found + 1):
+        step(connection)
         connection.execute(insert(SCHEMA).values(version=version))
 
 

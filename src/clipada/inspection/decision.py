@@ -1,4 +1,4 @@
-"""Decision of a verdict: finite maps, and p-value and threshold of a calibration that fits the model."""
+"""Decision of a verdict: finite maps, the input check, and a calibration that fits the model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clipada.calibration import Calibration
+from clipada.calibration import PRODUCT, Calibration, group_of
+from clipada.calibration.image_statistics import image_statistics
+from clipada.calibration.input_check import InputCheck
 from clipada.errors import CalibrationError, RunError
-from clipada.types import ModelIdentity, Verdict
+from clipada.inspection.reading import ReadImage
+from clipada.types import Localization, ModelIdentity, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +29,28 @@ def finite(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     return raw
 
 
+def input_reason(check: InputCheck, read: ReadImage, found: Localization, index: int, group: str | None) -> str | None:
+    """Return the reason why an image is not inspectable, or ``None``.
+
+    It is compared with the product that its group or its path names, if the run knows it, else with every product.
+    """
+    named = group if group in check.products or read.path is None else group_of(read.path, PRODUCT)
+    descriptor = None if found.descriptors is None else found.descriptors[index]
+    return check.reason(image_statistics(read.small), descriptor, named)
+
+
 def decided(verdict: Verdict, calibration: Calibration, group: str | None) -> Verdict:
-    """Add p-value, threshold and decision of a calibration to a verdict."""
-    limits = calibration.limits(group)
+    """Add p-value, threshold and decision of a calibration to a verdict.
+
+    An image that is not inspectable gets neither p-value nor decision: its score says nothing on a part.
+    """
+    limits, inspectable = calibration.limits(group), verdict.inspectable is not False
     return replace(
         verdict,
         calibration=calibration.id,
-        p_value=calibration.p_value(verdict.score, group),
+        p_value=calibration.p_value(verdict.score, group) if inspectable else None,
         score_threshold=limits.score,
-        defective=verdict.score > limits.score,
+        defective=verdict.score > limits.score if inspectable else None,
         group=calibration.threshold_group(group),
     )
 

@@ -11,27 +11,29 @@ from pathlib import Path
 from typing import Any, Self, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clipada.calibration import PRODUCT, Calibration, find_calibration, group_of
-from clipada.config import BatchConfig, EngineKeywords, EngineOptions, ScoringConfig
+from clipada.calibration.input_check import InputCheck
+from clipada.config import BatchConfig, EngineKeywords, EngineOptions, InputCheckConfig, ScoringConfig
 from clipada.data import Batch, read_batches
 from clipada.engines.selection import open_engine
 from clipada.errors import ConfigError, ImageError
 from clipada.images import restore_map
-from clipada.inspection.decision import decided, finite, matching
+from clipada.inspection.decision import decided, finite, input_reason, matching
 from clipada.inspection.reading import ReadImage, Source, read_image, try_read
 from clipada.runs import CALIBRATION, Run, read_run
 from clipada.runs.hub import fetch_run, find_run
+from clipada.runs.inputs import find_input_check
 from clipada.scoring import final_map, find_regions, image_score
-from clipada.types import Engine, Failure, Image, ModelIdentity, Verdict
+from clipada.types import Engine, Failure, Localization, ModelIdentity, Verdict
 
 DEFAULT_THRESHOLD = 0.5
 """Map value above which a pixel belongs to a region, for an engine without a run: an anomaly probability of 1/2."""
 
+_Inference = Future[tuple[Localization, float]]
+"""Future output of the engine for a batch, and the seconds that it took."""
 
-_Raw = Future[tuple[NDArray[np.float32], float]]
-"""Future raw maps of a batch, ``(passes, B, S, S)``, and the seconds that they took."""
+_NOTHING = Localization(maps=np.empty((0, 0), np.float32))
 
 
 class Inspector:
@@ -45,6 +47,7 @@ class Inspector:
         run: The run the engine was loaded from.
         model: The model that the verdicts name.
         calibration: Thresholds and p-values; without one, verdicts have a score alone.
+        input_check: Finds images that are unlike all training images; without one, ``inspectable`` is ``None``.
 
     Raises:
         ConfigError: The threshold is out of range.
@@ -60,7 +63,9 @@ class Inspector:
         *,
         model: ModelIdentity | None = None,
         calibration: Calibration | None = None,
+        input_check: InputCheck | None = None,
     ) -> None:
+        self.input_check = input_check
         self._own_level = threshold is not None
         self._normal_levels = {} if run is None or self._own_level else run.training.normal_levels
         if threshold is None:
@@ -86,6 +91,7 @@ class Inspector:
         *,
         threshold: float | None = None,
         calibrated: bool = True,
+        input_check: InputCheckConfig | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> Self:
         """Load a run folder, or a run on the Hugging Face hub.
@@ -96,6 +102,7 @@ class Inspector:
             threshold: Map value, 0..1, above which a pixel belongs to a region. By default the calibration's, else the
                 run's own: ``normal_levels``, ``normal_level``.
             calibrated: True to use the run's ``calibration.json``, if it has one.
+            input_check: Settings of the input check, which needs ``input-check.safetensors`` of the run.
             engine: As for ``EngineKeywords``: ``engine``, ``backbone``, ``device``, ``precision``, ...
 
         Raises:
@@ -113,7 +120,9 @@ class Inspector:
             engine=name,
         )
         calibration = find_calibration(found.folder / CALIBRATION) if calibrated else None
-        return cls(opened, found.config.scoring, threshold, found, model=identity, calibration=calibration)
+        check = find_input_check(found.folder, input_check)
+        scoring = found.config.scoring
+        return cls(opened, scoring, threshold, found, model=identity, calibration=calibration, input_check=check)
 
     @classmethod
     def from_pretrained(cls, name: str, *, revision: str | None = None, **options: Any) -> Self:
@@ -173,9 +182,9 @@ class Inspector:
             RunError: The run's training diverged: its maps are not finite.
         """
         started = time.perf_counter()
-        read = read_image(image, self.engine.image_size)
-        raw = self.engine.localize_passes(read.small[np.newaxis])[:, 0]
-        return self._verdict(raw, read.image, read.path, started, read.sha256, group or self._group(read.path))
+        read = read_image(image, self.engine.size, self.engine.depth)
+        found = self.engine.localize(read.small[np.newaxis])
+        return self._verdict(found, 0, read, started, group or self._group(read.path))
 
     def inspect_batch(
         self,
@@ -198,11 +207,11 @@ class Inspector:
             RunError: The run's training diverged: its maps are not finite.
         """
         with ThreadPoolExecutor(workers, thread_name_prefix="clipada-inspect") as pool:
-            reads = list(pool.map(lambda image: try_read(image, self.engine.image_size), images))
+            reads = list(pool.map(lambda image: try_read(image, self.engine.size, self.engine.depth), images))
             good = [index for index, read in enumerate(reads) if isinstance(read, ReadImage)]
             started = time.perf_counter()
             small = [read.small for read in reads if isinstance(read, ReadImage)]
-            raw = self.engine.localize_passes(np.stack(small)) if small else np.empty((0, 0), np.float32)
+            found = self.engine.localize(np.stack(small)) if small else _NOTHING
             inference = time.perf_counter() - started
 
             def judge(index: int, read: ReadImage | ImageError) -> Verdict | ImageError:
@@ -210,8 +219,7 @@ class Inspector:
                     return read
                 group = groups[index] if groups else None
                 began = time.perf_counter() - inference
-                maps = raw[:, good.index(index)]
-                return self._verdict(maps, read.image, read.path, began, read.sha256, group or self._group(read.path))
+                return self._verdict(found, good.index(index), read, began, group or self._group(read.path))
 
             return list(pool.map(judge, range(len(reads)), reads))
 
@@ -227,15 +235,16 @@ class Inspector:
         One batch is inferred while the one before is scored and the next ones are decoded by ``workers`` threads.
         """
         done = 0
-        for batch, raw in self._inferred(paths, batch_size, workers):
-            yield from self._results(batch, raw, done)
+        for batch, inferred in self._inferred(paths, batch_size, workers):
+            yield from self._results(batch, inferred, done)
             done += len(batch.paths) + len(batch.failures)
 
-    def _inferred(self, paths: Iterable[Path], batch_size: int, workers: int) -> Iterator[tuple[Batch, _Raw]]:
-        """Yield each batch with its future raw maps; the next batch is submitted before one is handed out."""
-        before: tuple[Batch, _Raw] | None = None
+    def _inferred(self, paths: Iterable[Path], batch_size: int, workers: int) -> Iterator[tuple[Batch, _Inference]]:
+        """Yield each batch with its future output; the next batch is submitted before one is handed out."""
+        before: tuple[Batch, _Inference] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="clipada-infer") as pool:
-            for batch in read_batches(paths, self.engine.image_size, batch_size, workers, keep_originals=True):
+            size, depth = self.engine.size, self.engine.depth
+            for batch in read_batches(paths, size, batch_size, workers, depth=depth, keep_originals=True):
                 now = batch, pool.submit(self._infer, batch)
                 if before is not None:
                     yield before
@@ -243,22 +252,22 @@ class Inspector:
             if before is not None:
                 yield before
 
-    def _infer(self, batch: Batch) -> tuple[NDArray[np.float32], float]:
-        """Compute the raw maps of a batch, ``(passes, B, S, S)``, and the seconds they took."""
+    def _infer(self, batch: Batch) -> tuple[Localization, float]:
+        """Run the engine on a batch; return its output and the seconds that it took."""
         started = time.perf_counter()
-        raw = self.engine.localize_passes(batch.images) if batch.paths else np.empty((0, 0), np.float32)
-        return raw, time.perf_counter() - started
+        found = self.engine.localize(batch.images) if batch.paths else _NOTHING
+        return found, time.perf_counter() - started
 
-    def _results(self, batch: Batch, inferred: _Raw, start: int) -> Iterator[Verdict | Failure]:
+    def _results(self, batch: Batch, inferred: _Inference, start: int) -> Iterator[Verdict | Failure]:
         """Yield the results of a batch whose first file was at position ``start``, in the order of its files."""
-        raw, inference = inferred.result()
+        found, inference = inferred.result()
         failures, places = iter(batch.failures), {position: index for index, position in enumerate(batch.positions)}
         for position in range(start, start + len(batch.paths) + len(batch.failures)):
             if position in places:
                 index = places[position]
                 path, sha256 = batch.paths[index], batch.sha256s[index]
-                started = time.perf_counter() - inference
-                yield self._verdict(raw[:, index], batch.originals[index], path, started, sha256, self._group(path))
+                read = ReadImage(image=batch.originals[index], small=batch.images[index], sha256=sha256, path=path)
+                yield self._verdict(found, index, read, time.perf_counter() - inference, self._group(path))
             else:
                 yield next(failures)
 
@@ -266,32 +275,25 @@ class Inspector:
         """Read the group from a path: the product, unless a calibration defines groups otherwise."""
         return group_of(path, self.calibration.settings.per if self.calibration else PRODUCT) if path else None
 
-    def _verdict(
-        self,
-        raw: NDArray[np.float32],
-        image: Image,
-        path: Path | None,
-        started: float,
-        sha256: str,
-        group: str | None,
-    ) -> Verdict:
-        """Make the verdict from an image's raw maps, ``(passes, S, S)``, in the image's own geometry."""
-        smooth = final_map(finite(raw), self.scoring)
-        restored = restore_map(smooth, image.shape[:2])
-        score = image_score(smooth, self.scoring)
+    def _verdict(self, found: Localization, index: int, read: ReadImage, started: float, group: str | None) -> Verdict:
+        """Make the verdict on an image from its maps and descriptor, in the image's own geometry."""
+        smooth = final_map(finite(found.maps[:, index]), self.scoring)
+        restored = restore_map(smooth, read.image.shape[:2])
         level = self.region_level(group)
-        regions = find_regions(restored, level)
+        reason = None if self.input_check is None else input_reason(self.input_check, read, found, index, group)
         verdict = Verdict(
-            score=score,
-            image=image,
+            score=image_score(smooth, self.scoring),
+            image=read.image,
             anomaly_map=restored,
-            regions=regions,
+            regions=find_regions(restored, level),
             threshold=level,
-            path=path,
-            image_sha256=sha256,
+            path=read.path,
+            image_sha256=read.sha256,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             latency_ms=round(1000 * (time.perf_counter() - started), 3),
             model=self.model,
             group=group if group in self._normal_levels else None,
+            inspectable=None if self.input_check is None else reason is None,
+            input_reason=reason,
         )
         return verdict if self.calibration is None else decided(verdict, self.calibration, group)

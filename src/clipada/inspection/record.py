@@ -74,6 +74,9 @@ FIELDS = (
     Field("p_value", float, optional=True, distribution=Distribution(symbol="p", help="P-values.")),
     Field("score_threshold", float, optional=True),
     Field("defective", bool, optional=True),
+    Field("decision", str, optional=True, length=16),
+    Field("inspectable", bool, optional=True),
+    Field("input_reason", str, optional=True),
     Field("group", str, optional=True),
     Field("width", int, lambda verdict: verdict.size[0]),
     Field("height", int, lambda verdict: verdict.size[1]),
@@ -102,11 +105,24 @@ COLUMNS = (
     _BY_NAME["calibration"],
     Field("model_sha256", str, lambda verdict: verdict.model and verdict.model.sha256, optional=True, length=64),
     _BY_NAME["image_sha256"],
+    _BY_NAME["decision"],
+    _BY_NAME["input_reason"],
 )
 """The fields that the history searches and lists, in the order of its columns; the full record is stored as well."""
 
 DISTRIBUTIONS = {field.name: field.distribution for field in FIELDS if field.distribution is not None}
 """The fields whose distribution is shown, by name."""
+
+
+def completed(record: Record) -> Record:
+    """Return a record with all ``FIELDS``: in one of an older version, those that came later are ``None``.
+
+    ``decision`` follows from ``defective`` there, as there was no input check.
+    """
+    known = {field.name: None for field in FIELDS if field.optional} | record
+    if known["decision"] is None and known["defective"] is not None:
+        known["decision"] = "defective" if known["defective"] else "good"
+    return known
 
 
 def verdict_record(result: Verdict | Failure) -> Record:

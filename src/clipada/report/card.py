@@ -13,7 +13,7 @@ from clipada.config import PRESETS, Config, setting_names
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.guarantee import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
-from clipada.runs import CALIBRATION, PROTOTYPES, Run
+from clipada.runs import CALIBRATION, INPUT_CHECK, PROTOTYPES, Run
 
 LIMITS = (
     "Scores are comparable within one category and camera set-up. The figures hold for the data named; a model trained "
@@ -29,8 +29,8 @@ def run_summary(run: Run) -> dict[str, str]:
     summary = {
         "run": str(run.folder),
         "clipada": run.clipada_version,
-        "backbone": f"{run.backbone_label}, block {run.config.backbone.patch_block}",
-        "input": f"{model.image_size} x {model.image_size} pixels",
+        "backbone": f"{run.backbone_label}, {run.config.backbone.blocks_label}",
+        "input": f"{model.size[1]} x {model.size[0]} pixels" + _depth(model.image_depth),
         "prompt": f"{prompt.length} learned vectors" if prompt.learnable else f"fixed, {prompt.word!r}",
         "refinement": f"{_counted(model.refinements)}, {model.attention} in {model.attention_space} space",
         "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items())
@@ -48,6 +48,8 @@ def run_summary(run: Run) -> dict[str, str]:
         summary["training data"] = f"{len(images)} different images, fingerprint {images_fingerprint(images)}"
     if run.encoders_sha256 is not None:
         summary["tuned encoders"] = f"{schedule.tune}, sha256 {run.encoders_sha256[:12]}"
+    checked = (run.folder / INPUT_CHECK).exists()
+    summary["input check"] = "against the training images" if checked else "none: trained by an older version"
     if (calibration := find_calibration(run.folder / CALIBRATION)) is not None:
         summary["calibration"] = "; ".join(calibration_summary(calibration))
     if run.metrics is not None:
@@ -56,6 +58,11 @@ def run_summary(run: Run) -> dict[str, str]:
         figures = (f"{head} {100 * share:.1f}" for head, share in shares.items())
         summary["mean metrics"] = ", ".join(figures) + f" (percent, on {run.metrics['protocol']['data']})"
     return summary
+
+
+def _depth(bits: int | None) -> str:
+    """Describe the depth by which 16-bit images are read, after their size."""
+    return "" if bits is None else f"; of 16-bit files, the lowest {bits} bits"
 
 
 def images_fingerprint(sha256s: Iterable[str]) -> str:
@@ -111,13 +118,18 @@ checked when the run is loaded.
 """
 
 
+def without_path(note: str) -> str:
+    """Return a remark on an evaluation without the path of its example: a card is published."""
+    return note.partition(" (first: ")[0]
+
+
 def _metrics_section(metrics: dict[str, Any] | None) -> str:
     """Return a Markdown table of the metrics; empty before an evaluation."""
     if metrics is None:
         return ""
     protocol = metrics["protocol"]
     categories = {name: CategoryMetrics(**values) for name, values in metrics["categories"].items()}
-    notes = "".join(f"\n- {note}" for note in protocol.get("notes", ()))
+    notes = "".join(f"\n- {note}" for note in map(without_path, protocol.get("notes", ())))
     return f"""
 ## Metrics on {protocol["data"]}
 

@@ -75,7 +75,8 @@ class Cases:
 
 def choose_cases(parts: Sequence[ScoredPart]) -> tuple[Cases, ...]:
     """Choose the best and the worst cases of one category; no part is chosen twice, and none without a file."""
-    ranked = sorted((part for part in parts if part.path), key=lambda part: -part.score)
+    shown = [part for part in parts if part.path]
+    ranked = sorted((part for part in shown if part.counts), key=lambda part: -part.score)
     anomalous = [part for part in ranked if part.kind == "anomalous"]
     good = [part for part in ranked if part.kind == "good"]
     inspected = [part for part in ranked if part.kind == "inspected"]
@@ -85,6 +86,7 @@ def choose_cases(parts: Sequence[ScoredPart]) -> tuple[Cases, ...]:
         "Defects with the lowest scores, the first to be missed": missed,
         "Good parts with the highest scores, the first false alarms": good[:LABELED_CASES],
         "Parts with the highest scores": inspected[:INSPECTED_CASES],
+        "Images that are not inspectable": [part for part in shown if not part.counts][:INSPECTED_CASES],
     }
     return tuple(Cases(title=title, parts=tuple(found)) for title, found in chosen.items() if found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,14 +53,29 @@ def write_chapters(
 def _chapter(name: str, parts: Sequence[ScoredPart], inspect: Inspect, image_threshold: ImageThreshold) -> Chapter:
     cases, failures = with_pictures(choose_cases(parts), inspect)
     limits = [image_threshold(part.path) if part.path and part.defect else part.score_threshold for part in parts]
-    scores = {kind: [part.score for part in parts if part.kind == kind] for kind in KINDS}
+    scores = {kind: [part.score for part in parts if part.kind == kind and part.counts] for kind in KINDS}
     return Chapter(
         name=name,
-        findings=(*_ranges(scores), *_order(scores), *_regions(parts), *_decisions(parts, limits)),
+        findings=(
+            *_refused(parts),
+            *_ranges(scores),
+            *_order(scores),
+            *_regions([part for part in parts if part.counts]),
+            *_decisions(parts, limits),
+        ),
         histogram=histogram(scores, [limit for limit in limits if limit is not None]),
         cases=cases,
         failures=failures,
     )
+
+
+def _refused(parts: Sequence[ScoredPart]) -> list[str]:
+    """Count the images that are not inspectable, by the first words of their reasons."""
+    reasons = Counter(part.input_reason.partition(":")[0] for part in parts if part.input_reason is not None)
+    if not reasons:
+        return []
+    words = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return [f"{reasons.total()} of {len(parts)} images are not inspectable: {words}."]
 
 
 def _ranges(scores: _Scores) -> list[str]:
@@ -90,7 +106,8 @@ def _regions(parts: Sequence[ScoredPart]) -> list[str]:
 
 def _decisions(parts: Sequence[ScoredPart], limits: Sequence[float | None]) -> list[str]:
     """Count the parts of each kind with a score above their threshold."""
-    decided = [(part, part.score > limit) for part, limit in zip(parts, limits, strict=True) if limit is not None]
+    judged = ((part, limit) for part, limit in zip(parts, limits, strict=True) if part.counts)
+    decided = [(part, part.score > limit) for part, limit in judged if limit is not None]
     counts = {kind: [above for part, above in decided if part.kind == kind] for kind in KINDS}
     return [
         f"{sum(hits)} of {len(hits)} {kind} parts score above the threshold." for kind, hits in counts.items() if hits

@@ -83,7 +83,7 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
         thresholds: Scores to mark.
     """
     scores = {kind: values for kind, values in scores.items() if len(values)}
-    ticks = round_ticks([*thresholds, *(score for values in scores.values() for score in values)])
+    ticks = round_ticks([*thresholds, *(score for values in scores.values() for score in values)] or [0.0, 1.0])
     low, high = ticks[0], ticks[-1]
 
     def place(score: float) -> float:

@@ -37,6 +37,7 @@ class ScoredPart:
         shares: Further shares of its verdict, such as the p-value, by their symbols.
         calibration: Id of the calibration of its verdict.
         engine: Engine and precision of its verdict, if known.
+        input_reason: The reason why its image is not inspectable, if it is unlike all training images.
     """
 
     path: Path | None
@@ -50,6 +51,12 @@ class ScoredPart:
     shares: Mapping[str, float] = field(default_factory=dict)
     calibration: str | None = None
     engine: str | None = None
+    input_reason: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """True if the score says something on the part: it is labeled, or its image was inspectable."""
+        return self.input_reason is None or self.defect is not None
 
     @property
     def kind(self) -> Kind:
@@ -168,6 +175,7 @@ class _TestLine:
     scores: tuple[float | None, ...]
     mask: Path | None = None
     more_masks: tuple[Path, ...] = ()
+    input_reason: str | None = None
 
     def __post_init__(self) -> None:
         require(bool(self.scores), "scores", "a score or more", self.scores, "field")
@@ -191,6 +199,8 @@ class _PredictedLine:
     score_threshold: float | None = None
     calibration: str | None = None
     model: dict[str, Any] | None = None
+    decision: str | None = None
+    input_reason: str | None = None
 
     def __post_init__(self) -> None:
         _require_share("score", self.score if math.isfinite(self.score) else None)
@@ -218,6 +228,7 @@ def _scored(record: Any) -> ScoredPart:
         score=math.nan if score is None else score,
         defect=line.defect,
         masks=line.more_masks if line.mask is None else (line.mask, *line.more_masks),
+        input_reason=line.input_reason,
     )
 
 
@@ -238,6 +249,7 @@ def _inspected(record: Any) -> ScoredPart:
         score_threshold=line.score_threshold,
         shares={symbol: share for symbol, share in shares.items() if share is not None},
         calibration=line.calibration,
+        input_reason=(line.input_reason or "no reason given") if line.decision == "not_inspectable" else None,
         engine=None if line.model is None else build_known(_EngineLine, line.model, "model.").engine,
     )
 

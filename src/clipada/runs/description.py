@@ -25,6 +25,7 @@ CARD = "README.md"
 PLAN = "training.json"
 CALIBRATION = "calibration.json"
 TRAINED_ON = "training-images.sha256"
+INPUT_CHECK = "input-check.safetensors"
 FORMAT = 1
 
 BESIDE = {"encoders_sha256": ENCODERS, "prototypes_sha256": PROTOTYPES}
@@ -119,7 +120,9 @@ class Run:
     def model_sha256(self) -> str:
         """Hash of everything that determines scores: adapter, backbone, and the settings as they were written."""
         deciding = {name: self.settings.get(name) for name in ("model", "prompt", "scoring")}
-        deciding |= {"block": self.config.backbone.patch_block, "backbone": self.backbone_sha256}
+        blocks, tokens = self.config.backbone.read_blocks, self.config.backbone.tokens
+        deciding |= {"block": blocks[0] if len(blocks) == 1 else blocks, "backbone": self.backbone_sha256}
+        deciding |= {} if tokens == "raw" else {"tokens": tokens}  # absent before there was a choice
         deciding |= {"adapter": self.trained_sha256}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 

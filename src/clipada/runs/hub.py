@@ -9,12 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipada.errors import RunError
-from clipada.runs import ADAPTER, CALIBRATION, CARD, CONFIG, ENCODERS, METRICS, PROTOTYPES, TRAINED_ON, Run, read_run
+from clipada.runs import (
+    ADAPTER,
+    CALIBRATION,
+    CARD,
+    CONFIG,
+    ENCODERS,
+    INPUT_CHECK,
+    METRICS,
+    PROTOTYPES,
+    TRAINED_ON,
+    Run,
+    read_run,
+)
 
 PATIENCE = 5.0
 """Timeout of the hub's first answer, in seconds."""
 
-RUN_FILES = (CONFIG, ADAPTER, ENCODERS, PROTOTYPES, CALIBRATION, METRICS, CARD, TRAINED_ON)
+RUN_FILES = (CONFIG, ADAPTER, ENCODERS, PROTOTYPES, CALIBRATION, METRICS, CARD, TRAINED_ON, INPUT_CHECK)
 """Files of a run that are uploaded and downloaded; exports are optional."""
 
 EXPORTS = "exports"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clipada.config import ImageSize
 from clipada.config.schema import build_known
 from clipada.errors import ConfigError
 from clipada.evaluation.metrics import CategoryMetrics
@@ -32,7 +33,7 @@ class MetricsProtocol:
 
     Attributes:
         data: Name of the data set.
-        image_size: Side of the input, in pixels.
+        image_size: Side of the square input, or its height and width, in pixels.
         masks: Rule for the ground-truth masks.
         aupro_fpr_limit: Largest false-positive rate of the AUPRO.
         engine: Engine of the evaluation.
@@ -43,7 +44,7 @@ class MetricsProtocol:
     """
 
     data: str
-    image_size: int
+    image_size: ImageSize
     masks: str
     aupro_fpr_limit: float
     engine: str = ""

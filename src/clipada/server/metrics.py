@@ -48,9 +48,10 @@ class ServerMetrics:
         self._storing.labels(model).observe(storing)
 
     def verdict(self, model: str, verdict: Verdict) -> None:
-        """Count a stored verdict."""
-        result = {True: "defective", False: "good", None: "uncalibrated"}[verdict.defective]
-        self._images.labels(model, result).inc()
+        """Count a stored verdict; the score of an image that is not inspectable says nothing on a part."""
+        self._images.labels(model, verdict.decision or "uncalibrated").inc()
+        if verdict.decision == "not_inspectable":
+            return
         for name, histogram in self._distributions.items():
             if (value := getattr(verdict, name)) is not None:
                 histogram.labels(model).observe(value)

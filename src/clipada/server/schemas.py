@@ -13,7 +13,7 @@ from pydantic import Field as JsonField
 
 from clipada.inspection.record import COLUMNS, FIELDS, Field
 from clipada.server.errors import Problem
-from clipada.types import ModelIdentity, Region
+from clipada.types import Decision, ModelIdentity, Region
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -97,7 +97,10 @@ class Identity(BaseModel):
     """The model and the engine behind a verdict."""
 
 
-@_with_fields(_annotations(FIELDS, {"map": MapStatistics, "regions": list[RegionAnswer], "model": Identity}))
+_NESTED = {"map": MapStatistics, "regions": list[RegionAnswer], "model": Identity, "decision": Decision}
+
+
+@_with_fields(_annotations(FIELDS, _NESTED))
 class Record(BaseModel):
     """A verdict, as `clipada predict` prints it; `path` is the name that the caller gave the image."""
 
@@ -118,7 +121,7 @@ class BatchAnswer(BaseModel):
     results: list[Inspected | Problem]
 
 
-@_with_fields({"id": int} | _annotations(COLUMNS, {}))
+@_with_fields({"id": int} | _annotations(COLUMNS, _NESTED))
 class _Stored(BaseModel):
     """The columns of a verdict in the history."""
 
@@ -221,8 +224,17 @@ class DriftAnswer(BaseModel):
     description: str
 
 
+class InputsAnswer(BaseModel):
+    """Images that are not inspectable; alarming if their share is too high."""
+
+    images: int
+    not_inspectable: int
+    alarming: bool
+    description: str
+
+
 class ModelStatus(BaseModel):
-    """State of a model."""
+    """State of a model; `input_check` is false for a model without one, whose verdicts say `inspectable: null`."""
 
     name: str
     ready: bool
@@ -232,6 +244,8 @@ class ModelStatus(BaseModel):
     model_sha256: str | None
     calibration: str | None
     drift: list[DriftAnswer]
+    input_check: bool
+    inputs: InputsAnswer | None
 
 
 class Status(BaseModel):
@@ -243,12 +257,16 @@ class Status(BaseModel):
 
 
 class RateAnswer(BaseModel):
-    """Numbers of parts in the minute, hour or day from `time` on: all, those with a decision, the defective ones."""
+    """Numbers of images in the minute, hour or day from `time` on.
+
+    All; those called good or defective; the defective ones; those that are not inspectable.
+    """
 
     time: str
     inspected: int
     judged: int
     defective: int
+    not_inspectable: int
 
 
 class Rates(BaseModel):
@@ -265,7 +283,7 @@ class ModelAnswer(BaseModel):
     name: str
     run: str | None
     model: Identity | None
-    image_size: int
+    image_size: int | tuple[int, int]
     threshold: float
     calibration: CalibrationAnswer | None
     card: str | None

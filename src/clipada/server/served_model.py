@@ -11,6 +11,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from clipada.calibration import DriftReport, read_calibration
+from clipada.calibration.input_rate import InputReport
 from clipada.config import ServeConfig, cores
 from clipada.errors import CalibrationError, ClipAdaError, HistoryError
 from clipada.history.drift import DriftWatch
@@ -74,8 +75,7 @@ class ServedModel:
 
     def prepare(self) -> None:
         """Run one forward pass, as the first takes longer than later ones, and read the verdicts stored before."""
-        side = self.inspector.engine.image_size
-        self.inspector.engine.localize_passes(np.zeros((1, side, side, 3), np.uint8))
+        self.inspector.engine.localize(np.zeros((1, *self.inspector.engine.size, 3), np.uint8))
         self._watch_drift()
 
     def refresh(self) -> None:
@@ -92,6 +92,10 @@ class ServedModel:
     def drift(self) -> tuple[DriftReport, ...]:
         """Return a report for each group with parts, as of the last update."""
         return () if self._drift is None else self._drift.reports()
+
+    def inputs(self) -> InputReport | None:
+        """Return the finding on images that are not inspectable, as of the last update."""
+        return None if self._drift is None else self._drift.inputs()
 
     def _recalibrate(self) -> None:
         """Load ``calibration.json`` if it has changed; keep the present calibration if the new one is invalid."""

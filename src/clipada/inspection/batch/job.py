@@ -38,13 +38,19 @@ class DriftLog:
 
     def record(self, outcome: Outcome) -> None:
         """Take an outcome into account; failures and verdicts without a calibration do not count."""
-        if self._monitor is not None and outcome.record.get("calibration"):
-            self._monitor.add(outcome.record["score"], outcome.record["group"])
+        record = outcome.record
+        if self._monitor is not None and record.get("calibration"):
+            inspectable = record.get("decision") != "not_inspectable"
+            self._monitor.add(record["score"], record["group"], inspectable=inspectable)
 
     def end(self) -> None:
-        """Log a warning for each group that drifted."""
-        for report in () if self._monitor is None else self._monitor.drifting():
+        """Log a warning for each group that drifted, and if too many images were not inspectable."""
+        if self._monitor is None:
+            return
+        for report in self._monitor.drifting():
             log.warning(report.describe())
+        if (inputs := self._monitor.inputs.report()).alarming:
+            log.warning(inputs.describe())
 
 
 def run_job(

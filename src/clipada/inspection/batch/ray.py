@@ -83,7 +83,12 @@ class Actor:
         sources = (Source(self._job.here / path, name) for path, name in zip(paths, names, strict=True))
         if self._inspector is None:  # not in __init__: Ray retries that without end, and hides what was raised
             settings = self._job.settings
-            self._inspector = Inspector.load(self._job.run, engine=self._job.engine, threshold=settings.threshold)
+            self._inspector = Inspector.load(
+                self._job.run,
+                engine=self._job.engine,
+                threshold=settings.threshold,
+                input_check=settings.input_check,
+            )
         found = outcomes(self._inspector, sources, self._job.out, self._job.settings)
         lines = [json.dumps(outcome.record | {"path": path}) for path, outcome in zip(paths, found, strict=True)]
         return pa.table({"line": lines})

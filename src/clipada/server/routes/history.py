@@ -19,6 +19,7 @@ from clipada.server.routes.inspect import inspect_one
 from clipada.server.schemas import Feedback, MapKind, Page, ShortText, Time, VerdictAnswer
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Served, Service
+from clipada.types import Decision
 
 router = APIRouter(prefix="/v1/verdicts", tags=["verdicts"], responses=documented(404, 413, 422, 503))
 
@@ -34,6 +35,7 @@ _MAP: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}, **
 def verdicts(
     service: Served,
     defective: Annotated[bool | None, Query(description="Only those with a defect, or only those without.")] = None,
+    decision: Annotated[Decision | None, Query(description="Only those with this decision.")] = None,
     word: Annotated[Word | None, Query(description="Only those with this latest feedback of an operator.")] = None,
     group: Annotated[ShortText | None, Query(description="Only those of this group.")] = None,
     since: Annotated[Time | None, Query(description="Only those of this time or later.")] = None,
@@ -42,7 +44,9 @@ def verdicts(
     limit: Annotated[int, Query(ge=1, le=500, description="Largest number of verdicts.")] = ServeConfig.page_length,
 ) -> Any:
     """List verdicts, newest first."""
-    chosen = VerdictFilter(defective=defective, word=word, group=group, since=since, until=until, before=before)
+    chosen = VerdictFilter(
+        defective=defective, decision=decision, word=word, group=group, since=since, until=until, before=before
+    )
     found = list(service.history.entries(chosen, limit=limit))
     return {
         "verdicts": [_shown(entry) for entry in found],
@@ -67,11 +71,13 @@ def feedback(service: Served, number: Number, word: Feedback) -> Any:
 
 @router.get("/{number}/image", response_class=Response, responses=_IMAGE)
 def image(service: Served, number: Number) -> Response:
-    """Return the kept image; a TIFF is converted to PNG, which browsers can display."""
-    content = _kept(_found(service, number)[0])
-    kind = read_header(content).media_type
-    if kind not in _SHOWN:
-        content, kind = png(read_rgb(content)), "image/png"
+    """Return the kept image; a TIFF or a 16-bit image is converted to 8-bit PNG, which browsers can display."""
+    entry, _ = _found(service, number)
+    content = _kept(entry)
+    header = read_header(content)
+    kind = header.media_type
+    if header.deep or kind not in _SHOWN:
+        content, kind = png(read_rgb(content, _depth_of(service, entry))), "image/png"
     return _file(content, kind)
 
 
@@ -121,6 +127,12 @@ def _model_of(service: Service, entry: Entry) -> ServedModel:
         if served.inspector.model is not None and served.inspector.model.sha256 == entry.model_sha256:
             return served
     raise RefusedError(404, f"the model of verdict {entry.id} is not served here", got=entry.run)
+
+
+def _depth_of(service: Service, entry: Entry) -> int | None:
+    """Return the depth by which a verdict's image was read, if its model is served here."""
+    models = [served.inspector for served in service.models.values()]
+    return next((one.engine.depth for one in models if one.model and one.model.sha256 == entry.model_sha256), None)
 
 
 def _file(content: bytes, kind: str) -> Response:

@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from clipada.calibration import QUANTILES as DRIFT_QUANTILES
 from clipada.calibration import Calibration, DriftReport, rate_bound, threshold
+from clipada.calibration.input_rate import InputReport
 from clipada.devices import package_version
 from clipada.history.rates import Step, rates
 from clipada.inspection import Inspector
@@ -25,6 +26,7 @@ from clipada.server.errors import RefusedError, documented
 from clipada.server.schemas import ModelAnswer, ModelName, Rates, Ready, Status
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Served, Service
+from clipada.types import written_size
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +110,7 @@ def model(service: Served, name: str) -> Any:
         "name": name,
         "run": None if run is None else run.folder.resolve().name,
         "model": inspector.model and asdict(inspector.model),
-        "image_size": inspector.engine.image_size,
+        "image_size": written_size(inspector.engine.size),
         "threshold": inspector.threshold,
         "calibration": inspector.calibration and _calibration(inspector.calibration, inspector.caveat),
         "card": card,
@@ -164,7 +166,15 @@ def _status(service: Service, served: ServedModel) -> dict[str, Any]:
         "model_sha256": identity and identity.sha256,
         "calibration": calibration and calibration.id,
         "drift": [_drift_answer(report) for report in served.drift()],
+        "input_check": served.inspector.input_check is not None,
+        "inputs": _inputs_answer(served.inputs()),
     }
+
+
+def _inputs_answer(report: InputReport | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    return asdict(report) | {"alarming": report.alarming, "description": report.describe()}
 
 
 def _drift_answer(report: DriftReport) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 // Charts of data from the API: scores, the share of defective parts over time, and drift.
 
 const SPANS = { minute: 60, hour: 48, day: 60 };
+const COLORS = { good: "var(--good)", defective: "var(--bad)", not_inspectable: "var(--unknown)" };
 const SECONDS = { minute: 60, hour: 3600, day: 86400 };
 
 function mark(name, attributes, title) {
@@ -24,7 +25,7 @@ export function drawScores(svg, listed) {
   const width = 600 / Math.max(1, entries.length);
   const level = (score) => 95 - (90 * score) / top;
   const marks = entries.flatMap((entry, index) => {
-    const fill = { true: "var(--bad)", false: "var(--good)" }[entry.defective] ?? "var(--faint)";
+    const fill = COLORS[entry.decision] ?? "var(--faint)";
     const name = `${entry.path ?? `verdict ${entry.id}`}: ${entry.score.toFixed(3)}`;
     const place = { x: width * (index + 0.5) - 3, y: level(entry.score) - 3, width: 6, height: 6, fill };
     const limit = { x: width * index, y: level(entry.score_threshold ?? -1), height: 1, width, fill: "var(--faint)" };
@@ -55,7 +56,9 @@ export function drawRates(svg, { by, rates, promised }) {
   svg.replaceChildren(...bars, ...line);
   const [all, bad] = ["judged", "defective"].map((name) => judged.reduce((sum, one) => sum + one[name], 0));
   const span = { minute: "the last hour", hour: "the last two days", day: "the last 60 days" }[by];
-  const text = all ? `${bad} of ${all} parts defective in ${span} (${percent(bad / all)})` : `No decision in ${span}`;
+  const refused = rates.reduce((sum, one) => sum + one.not_inspectable, 0);
+  const text = (all ? `${bad} of ${all} parts defective in ${span} (${percent(bad / all)})` : `No decision in ${span}`) +
+    (refused ? `; ${refused} more images not inspectable` : "");
   svg.setAttribute("aria-label", text);
   const rate = promised === null ? "" : ` The line: the rate guaranteed for good parts, ${percent(promised)}.`;
   return `${text}; top of the chart ${percent(top)}.${rate}`;

@@ -19,8 +19,10 @@ async function attempt(work) {
   }
 }
 
-const mean = (verdict) => (verdict.defective === null ? "not calibrated" : verdict.defective ? "defective" : "good");
-const tone = (verdict) => (verdict.defective === null ? "" : verdict.defective ? "bad" : "good");
+const WORDS = { good: "good", defective: "defective", not_inspectable: "not inspectable" };
+const TONES = { good: "good", defective: "bad", not_inspectable: "unknown" };
+const mean = (verdict) => WORDS[verdict.decision] ?? "not calibrated";
+const tone = (verdict) => TONES[verdict.decision] ?? "";
 
 // --- models
 
@@ -71,7 +73,7 @@ function showThreshold() {
   const point = curve.reduce((best, one) => (best && best.threshold >= one.threshold ? best : one), null);
   const bound = point ? `at most ${percent(point.rate_bound)} of good parts would be called defective, ` +
     `with ${percent(confidence)} confidence` : "any good part may be called defective";
-  const ours = state.shown && state.shown.model?.sha256 === state.model.model?.sha256;
+  const ours = state.shown && state.shown.decision !== "not_inspectable" && state.shown.model?.sha256 === state.model.model?.sha256;
   const now = ours ? ` This image would be ${state.shown.score > asked() ? "defective" : "good"}.` : "";
   const basis = caveat ?? `${bound} (${own.thresholds.images} images)`;
   $("implied").textContent = `Above ${asked().toFixed(3)} defective: ${basis}.${now}`;
@@ -132,7 +134,9 @@ function show({ record, image, map, missing }) {
   $("verdict").className = tone(record);
   const against = record.score_threshold === null ? "" : `, threshold ${record.score_threshold.toFixed(3)}`;
   const likes = record.p_value === null ? "" : ` Of good parts, about ${percent(record.p_value)} look at least as anomalous.`;
-  $("words").textContent = `Score ${record.score.toFixed(3)}${against}.${likes}`;
+  const score = `Score ${record.score.toFixed(3)}${against}.${likes}`;
+  const refused = `This image says nothing on a part: ${record.input_reason}. Check camera, lens, light and product.`;
+  $("words").textContent = record.decision === "not_inspectable" ? refused : score;
   $("regions").replaceChildren(...record.regions.map(region));
   $("image").alt = record.path ? `inspected image ${record.path}` : "inspected image";
   $("image").hidden = !image;
@@ -158,7 +162,7 @@ const fade = () => { $("heat").style.opacity = Number($("opacity").value) / 100;
 
 // --- history
 
-const FILTERS = ["defective", "word", "group-wanted", "since", "until"];
+const FILTERS = ["decision", "word", "group-wanted", "since", "until"];
 
 // One page of the verdicts that match the filters.
 function page(asked) {
@@ -207,7 +211,7 @@ function row(entry) {
     button.append(cell);
   }
   button.firstChild.className = tone(entry);
-  button.title = new Date(entry.time).toLocaleString();
+  button.title = [new Date(entry.time).toLocaleString(), entry.input_reason].filter(Boolean).join(": ");
   button.addEventListener("click", () => attempt(() => recall(entry)));
   item.append(button);
   return item;
@@ -246,8 +250,10 @@ async function showStatus() {
   const own = models.find((one) => one.name === $("model").value);
   $("state").textContent = own ? `${own.ready ? "ready" : "not ready"}, ${own.waiting} waiting` : "";
   const drift = own?.drift ?? [];
-  $("drift").textContent = drift.length ? drift.map((one) => `${one.description}.`).join("\n") : "No part seen yet.";
-  $("drift").className = drift.some((one) => one.drifting) ? "bad" : "";
+  const inputs = own?.inputs?.not_inspectable ? [own.inputs] : [];
+  const findings = [...inputs, ...drift].map((one) => `${one.description}.`);
+  $("drift").textContent = findings.length ? findings.join("\n") : "No part seen yet.";
+  $("drift").className = drift.some((one) => one.drifting) || inputs.some((one) => one.alarming) ? "bad" : "";
   drawDrift($("bands"), drift);
   if (own && state.model.calibration?.id !== (own.calibration ?? undefined)) await chooseModel();
 }

@@ -1,0 +1,62 @@
+"""Findings on the files of an evaluation, for its protocol and for the user."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipada.calibration.image_statistics import image_statistics
+from clipada.calibration.input_check import InputCheck
+from clipada.images import image_sha256
+from clipada.types import Failure, Image, Sample
+
+
+class Findings:
+    """Findings on the files of an evaluation: unusable ones, unusual masks, training images, images of no part.
+
+    Args:
+        training_sha256s: Hashes of the training images.
+        input_check: Finds images that are not inspectable.
+    """
+
+    def __init__(self, training_sha256s: Collection[str], input_check: InputCheck | None) -> None:
+        self.failures: list[Failure] = []
+        self.trained_on: list[Path] = []
+        self.not_inspectable: dict[Path, str] = {}
+        self._training = training_sha256s
+        self._check = input_check
+        self._notes: dict[str, list[Path]] = defaultdict(list)
+
+    def note(self, text: str, mask: Path) -> None:
+        """Take note of a rule that was applied to a mask."""
+        self._notes[text].append(mask)
+
+    def compare(self, path: Path) -> None:
+        """Take note of a test image that is a training image."""
+        if self._training and image_sha256(path) in self._training:
+            self.trained_on.append(path)
+
+    def check(self, sample: Sample, image: Image, descriptor: NDArray[np.float32] | None) -> str | None:
+        """Take note of a test image ``(H, W, 3)`` that is not inspectable; return the reason."""
+        if self._check is None:
+            return None
+        reason = self._check.reason(image_statistics(image), descriptor, sample.category)
+        if reason is not None:
+            self.not_inspectable[sample.path] = reason
+        return reason
+
+    def describe(self) -> tuple[str, ...]:
+        """Describe the notes in a line each, the most serious first."""
+        lines = [f"{len(paths)} masks: {text} (first: {paths[0]})" for text, paths in self._notes.items()]
+        if self.not_inspectable:
+            path, reason = next(iter(self.not_inspectable.items()))
+            found = f"{len(self.not_inspectable)} test images are not inspectable, and the metrics include them"
+            lines.insert(0, f"{found} (first: {path}: {reason})")
+        if self.trained_on:
+            count, first = len(self.trained_on), self.trained_on[0]
+            lines.insert(0, f"{count} test images are training images, so the metrics are too good (first: {first})")
+        return tuple(lines)
