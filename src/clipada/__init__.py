@@ -13,7 +13,7 @@ from clipada import errors
 
 if TYPE_CHECKING:
     from clipada.calibration import Calibration, DriftMonitor
-    from clipada.commands.calibrate import CalibrationReport, calibrate
+    from clipada.commands.calibrate import CalibrationReport, calibrate, undo_calibration
     from clipada.commands.demo import Demo, demo
     from clipada.commands.evaluate import evaluate
     from clipada.commands.export import export
@@ -99,6 +99,7 @@ __all__ = [
     "serve",
     "synthesize",
     "train",
+    "undo_calibration",
     "watch",
 ]
 
@@ -136,6 +137,7 @@ _HOMES = {
     "serve": "commands.serve",
     "synthesize": "commands.synthesize",
     "train": "commands.train",
+    "undo_calibration": "commands.calibrate",
     "watch": "commands.watch",
 }
 """The module below ``clipada`` that defines each name; it is imported when the name is first used."""

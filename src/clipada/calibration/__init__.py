@@ -1,5 +1,6 @@
 """Calibration: thresholds and p-values with a stated guarantee, computed from scores of good parts."""
 
+from clipada.calibration.change import CalibrationChange
 from clipada.calibration.conformal import (
     needed_images,
     p_values,
@@ -8,14 +9,18 @@ from clipada.calibration.conformal import (
     threshold_rank,
 )
 from clipada.calibration.drift import QUANTILES, DriftMonitor, DriftReport, JumperMartingale
-from clipada.calibration.groups import PRODUCT, group_of
+from clipada.calibration.groups import PRODUCT, group_of, product_by_split
 from clipada.calibration.record import (
     Calibration,
     CalibrationImage,
     Limits,
-    find_calibration,
-    read_calibration,
     require_images,
+)
+from clipada.calibration.storage import (
+    find_calibration,
+    previous_path,
+    read_calibration,
+    swap_calibrations,
     write_calibration,
 )
 
@@ -23,6 +28,7 @@ __all__ = [
     "PRODUCT",
     "QUANTILES",
     "Calibration",
+    "CalibrationChange",
     "CalibrationImage",
     "DriftMonitor",
     "DriftReport",
@@ -32,9 +38,12 @@ __all__ = [
     "group_of",
     "needed_images",
     "p_values",
+    "previous_path",
+    "product_by_split",
     "rate_bound",
     "read_calibration",
     "require_images",
+    "swap_calibrations",
     "threshold",
     "threshold_rank",
     "write_calibration",

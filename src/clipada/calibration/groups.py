@@ -34,13 +34,18 @@ def group_of(path: Path, rule: str | None) -> str | None:
     if rule == FOLDER:
         return folders[-1] if folders else None
     if rule == PRODUCT:
-        return _product(folders)
+        return product_by_split(path) or _nearest(folders)
     match = re.search(rule, path.absolute().as_posix())
     return match and match[1 if match.re.groups else 0]
 
 
-def _product(folders: tuple[str, ...]) -> str | None:
+def product_by_split(path: Path) -> str | None:
+    """Return the folder that holds ``train`` or ``test``, as in the MVTec AD layout, or ``None`` without these."""
+    folders = path.absolute().parts[1:-1]
     splits = [place for place, name in enumerate(folders) if name in _SPLITS and place > 0]
-    if splits:
-        return folders[splits[-1] - 1]
+    return folders[splits[-1] - 1] if splits else None
+
+
+def _nearest(folders: tuple[str, ...]) -> str | None:
+    """Return the nearest folder above the image that is not one of good or anomalous images."""
     return next((name for name in reversed(folders) if name not in _GOOD), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
@@ -9,20 +10,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from clipada.calibration.conformal import Scores, needed_images, p_values, rate_bound, threshold, threshold_rank
 from clipada.config import CalibrationConfig
-from clipada.config.schema import build, shown
-from clipada.errors import CalibrationError, ConfigError, RunError
-from clipada.files import read_json, write_json
+from clipada.config.schema import build
+from clipada.errors import CalibrationError
 
 FORMAT = 1
 
-_AGAIN = "run `clipada calibrate` again"
+AGAIN = "run `clipada calibrate` again"
+"""Remedy for a calibration that cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +91,9 @@ class Calibration:
         require_images(len(self.images), self.settings)
         known = (*self.images, *self.rejected)
         if len({image.sha256 for image in known}) < len(known):
-            raise CalibrationError("an image is in the calibration twice", remedy=_AGAIN)
+            raise CalibrationError("an image is in the calibration twice", remedy=AGAIN)
         if not all(math.isfinite(image.score) and math.isfinite(image.peak) for image in known):
-            raise CalibrationError("a calibration score is not finite", remedy=_AGAIN)
+            raise CalibrationError("a calibration score is not finite", remedy=AGAIN)
 
     @cached_property
     def pooled(self) -> Limits:
@@ -119,6 +119,23 @@ class Calibration:
     def threshold_group(self, group: str | None) -> str | None:
         """Return the group if it has its own thresholds, else ``None``: the pooled ones are applied."""
         return group if group is not None and group in self.groups else None
+
+    def require_group(self, group: str | None) -> None:
+        """Check a group that a caller names: a misspelled one would be judged by the thresholds of all images.
+
+        Raises:
+            CalibrationError: The calibration has groups, but not this one.
+        """
+        if group is None or not self.group_sizes or group in self.group_sizes:
+            return
+        folded = {name.casefold(): name for name in self.group_sizes}
+        close = [folded[name] for name in difflib.get_close_matches(group.casefold(), folded, n=1)]
+        raise CalibrationError(
+            "the calibration has no such group",
+            expected=", ".join(self.group_sizes)[:1000],
+            got=group[:1000],
+            remedy=f"did you mean {close[0]}?" if close else "name one of these, or none",
+        )
 
     def limits(self, group: str | None) -> Limits:
         """Return the thresholds that are applied to a group."""
@@ -218,45 +235,3 @@ def require_images(count: int, settings: CalibrationConfig, left_out: str = "") 
             remedy="add images, or ask for a higher --false-alarm-rate"
             + (" or a lower --confidence" if settings.mode == "conditional" else ""),
         )
-
-
-def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write a calibration atomically."""
-    write_json(path, calibration.to_dict())
-
-
-def find_calibration(path: Path) -> Calibration | None:
-    """Read the calibration in ``path`` strictly, if there is one.
-
-    Raises:
-        CalibrationError: As for ``read_calibration``, or ``path`` is a link to a file that is missing: without this
-            error a guarantee would be lost unnoticed.
-    """
-    if path.is_symlink() and not path.exists():
-        raise CalibrationError(
-            f"{path} is a link to a file that is missing",
-            expected="a calibration, or no such file",
-            got=f"a link to {path.readlink()}",
-            remedy=f"restore that file, or delete the link; then {_AGAIN}",
-        )
-    return read_calibration(path) if path.exists() else None
-
-
-def read_calibration(path: Path) -> Calibration:
-    """Read a calibration strictly.
-
-    Raises:
-        CalibrationError: The file is damaged or of another format, or its thresholds do not follow from its scores.
-    """
-    remedy = f"delete it, then {_AGAIN}"
-    try:
-        content = read_json(path, remedy)
-        if content.get("format") != FORMAT:
-            expected = f"a JSON object of format {FORMAT}"
-            raise ConfigError("it is of another format", expected=expected, got=shown(content.get("format")))
-        return Calibration.from_dict(content)
-    except RunError as error:
-        raise CalibrationError(error.what, expected=error.expected, got=error.got, remedy=error.remedy) from error
-    except (ConfigError, CalibrationError) as error:
-        what = f"{path} cannot be used: {error.what}"
-        raise CalibrationError(what, expected=error.expected, got=error.got, remedy=error.remedy or remedy) from error

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipada.cli.errors import require_run_first
 from clipada.cli.options import BatchSize, RunFolder, Workers, takes_engine_options
-from clipada.cli.terminal import say, stages
+from clipada.cli.terminal import console, say, stages
 from clipada.config import BatchConfig, CalibrationConfig, CalibrationMode, EngineOptions
+
+if TYPE_CHECKING:
+    from clipada.calibration import CalibrationChange
+    from clipada.commands.calibrate import CalibrationReport
 
 _DEFAULT = CalibrationConfig()
 _PRESENT = "without IMAGES the present calibration's by default, else "
@@ -52,6 +56,15 @@ def calibrate(
             help="Also use the kept images of this run's alarms that operators rejected, from this history database.",
         ),
     ] = None,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Restore the calibration that the latest one replaced; again: take it back.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Calibrate although groups lose their thresholds, or no defect could reach the new ones."
+        ),
+    ] = False,
     batch_size: BatchSize = BatchConfig.batch_size,
     workers: Workers = BatchConfig.workers,
     *,
@@ -60,10 +73,13 @@ def calibrate(
     """Set thresholds that keep a false-alarm rate, from good parts alone."""
     from clipada.calibration import find_calibration
     from clipada.commands import calibrate as command
-    from clipada.report import calibration_summary
     from clipada.runs import CALIBRATION
 
     require_run_first(run, images or (), "calibrate RUN IMAGES")
+    if undo:
+        _require_alone(images, false_alarm_rate, confidence, mode, per, rejected)
+        _print_report(command.undo_calibration(run, review=_print_change), run)
+        return
     present = None if images else find_calibration(run / CALIBRATION)
     base = _DEFAULT if present is None else present.settings
     settings = CalibrationConfig(
@@ -78,11 +94,37 @@ def calibrate(
             images or (),
             settings,
             rejected=None if rejected is None else _false_alarms(rejected, run),
+            force=force,
+            review=_print_change,
             batch_size=batch_size,
             workers=workers,
             report=show,
             engine=engine,
         )
+    _print_report(report, run)
+
+
+def _require_alone(*others: object) -> None:
+    """Refuse ``--undo`` together with what makes a new calibration."""
+    if any(other is not None and other != [] for other in others):
+        raise typer.BadParameter("it takes neither IMAGES nor another guarantee", param_hint="--undo")
+
+
+def _print_change(change: CalibrationChange) -> None:
+    """Print old and new thresholds, and how many verdicts change."""
+    from clipada.report import change_summary, change_table
+
+    console.print(change_table(change))
+    for line in change_summary(change):
+        say(line)
+
+
+def _print_report(report: CalibrationReport, run: Path) -> None:
+    """Print what was left out, the thresholds with their guarantee, and the files."""
+    from clipada.calibration import previous_path
+    from clipada.report import calibration_summary
+    from clipada.runs import CALIBRATION
+
     for failure in report.failures:
         say(f"left out: {failure.error}", style="yellow")
     for reason, paths in (("trained on", report.trained_on), ("a copy of another", report.copies)):
@@ -91,7 +133,10 @@ def calibrate(
             say(f"left out, {reason}: {', '.join(map(str, paths[:3]))}{more}", style="yellow")
     for line in calibration_summary(report.calibration):
         say(line)
-    say(f"kept in {run / CALIBRATION}")
+    path = run / CALIBRATION
+    say(f"kept in {path}")
+    if report.change is not None and report.change.old.id != report.calibration.id:
+        say(f"the one before is kept in {previous_path(path)}; `clipada calibrate {run} --undo` restores it")
 
 
 def _false_alarms(database: str, run: Path) -> dict[Path, str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,24 +13,37 @@ from typing import Unpack
 
 from clipada.calibration import (
     Calibration,
-    CalibrationImage,
+    CalibrationChange,
     find_calibration,
     group_of,
+    previous_path,
+    read_calibration,
     require_images,
+    swap_calibrations,
     write_calibration,
 )
-from clipada.config import BatchConfig, CalibrationConfig, EngineKeywords
+from clipada.calibration.conformal import Scores
+from clipada.calibration.objections import alarms_before, lost_groups, out_of_reach, unreached
+from clipada.config import BatchConfig, CalibrationCheckConfig, CalibrationConfig, EngineKeywords, EngineOptions
+from clipada.data.labels import refuse_defects
 from clipada.data.listing import find_images
-from clipada.data.names import BAD, MASKS, is_good, plain
-from clipada.errors import CalibrationError, DatasetError, ImageError
+from clipada.errors import CalibrationError
 from clipada.files import write_text
-from clipada.images import image_sha256
 from clipada.inspection import Inspector
+from clipada.inspection.good_parts import scored_images, sort_out, warn_of_other_products
+from clipada.inspection.synthetic import can_draw_defects, synthetic_scores
 from clipada.report import model_card
-from clipada.runs import CALIBRATION, CARD, TRAINED_ON, Run, read_run, writes_into_run
+from clipada.runs import CALIBRATION, CARD, Run, read_run, writes_into_run
 from clipada.types import Failure, Progress, ProgressReport, Verdict, unreported
 
 log = logging.getLogger(__name__)
+
+Review = Callable[[CalibrationChange], None]
+"""Called with the change that a new calibration makes, before anything is written."""
+
+
+def unreviewed(_: CalibrationChange) -> None:
+    """Ignore a change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +52,14 @@ class CalibrationReport:
 
     Attributes:
         calibration: As written into the run folder.
+        change: Difference to the calibration that it replaced; ``None`` if there was none that can be used.
         failures: Images that could not be read.
         trained_on: Images that the model was trained on.
         copies: Images of the same content as another one.
     """
 
     calibration: Calibration
+    change: CalibrationChange | None = None
     failures: tuple[Failure, ...] = ()
     trained_on: tuple[Path, ...] = ()
     copies: tuple[Path, ...] = ()
@@ -57,12 +72,16 @@ def calibrate(
     settings: CalibrationConfig | None = None,
     *,
     rejected: Mapping[Path, str | None] | None = None,
+    force: bool = False,
+    review: Review = unreviewed,
     batch_size: int = BatchConfig.batch_size,
     workers: int = BatchConfig.workers,
     report: ProgressReport = unreported,
     **engine: Unpack[EngineKeywords],
 ) -> CalibrationReport:
     """Set a run's thresholds from images of good parts and write its ``calibration.json``.
+
+    The calibration that it replaces is kept beside it, for ``undo_calibration``.
 
     Args:
         run: The run folder.
@@ -72,13 +91,16 @@ def calibrate(
         rejected: Images of false alarms, and the group of each, which their paths do not name. They may raise
             thresholds, so that such parts pass, and lower none. P-values and group sizes ignore them, because they are
             no random sample of good parts.
+        force: True to write the calibration although it loses groups of the present one, or has a threshold that no
+            synthetic defect reaches.
+        review: Called with the change before anything is written, if there is a calibration already; it may raise.
         batch_size: Images per forward pass.
         workers: Threads that decode.
         report: Called after every image.
         engine: As for ``EngineKeywords``. The guarantee holds for verdicts of the same engine and precision.
 
     Raises:
-        CalibrationError: There are too few images for the guarantee, or only rejected ones.
+        CalibrationError: There are too few images for the guarantee, or only rejected ones; or ``force`` is needed.
         ImageError: A path does not exist, or no image is found.
         RunError: The run folder is incomplete.
         BackboneError: The backbone is missing or another one.
@@ -86,44 +108,61 @@ def calibrate(
     settings = settings or CalibrationConfig()
     description = read_run(Path(run))
     given = [Path(image) for image in ([images] if isinstance(images, Path | str) else images)]
-    joining = rejected or {}
-    if not given and joining:
+    if given:
+        options = EngineOptions.of(**engine)
+        batches = BatchConfig(batch_size=batch_size, workers=workers)
+        proposed, defects = _from_images(given, rejected or {}, description, settings, force, batches, options, report)
+    elif rejected:
         raise CalibrationError(
             "rejected alarms alone are no calibration",
             expected="IMAGES of good parts, which they join",
             remedy="name the images of the present calibration too",
         )
-    if not given:
-        return _with_guarantee(description, settings)
-    paths = find_images(given)
-    _refuse_defects(paths)
-    fresh, trained_on, copies = _sorted_out([*paths, *joining], description)
-    late = (joining.keys() - set(paths)) & set(fresh)
-    left_out = f"; {len(trained_on)} more were trained on, {len(copies)} are copies" if trained_on or copies else ""
-    require_images(len(fresh) - len(late), settings, left_out)
-    inspector = Inspector.load(description, calibrated=False, **engine)
-    results = _reported(inspector.inspect_files(fresh, batch_size=batch_size, workers=workers), len(fresh), report)
-    scored, rejects, failures = _scored(results, settings.per, {path: joining[path] for path in late})
-    calibration = Calibration(
-        settings=settings,
-        images=scored,
-        rejected=rejects,
-        model_sha256=description.model_sha256,
-        engine=inspector.engine_name,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    )
-    _write(calibration, description)
-    return CalibrationReport(calibration=calibration, failures=failures, trained_on=trained_on, copies=copies)
+    else:
+        proposed, defects = CalibrationReport(calibration=_with_guarantee(description, settings)), {}
+    return _written(proposed, defects, description, force, review)
 
 
-def _with_guarantee(run: Run, settings: CalibrationConfig) -> CalibrationReport:
-    """Put the run's calibration under another guarantee."""
-    present = find_calibration(run.folder / CALIBRATION)
+@writes_into_run
+def undo_calibration(run: Path | str, *, review: Review = unreviewed) -> CalibrationReport:
+    """Restore the calibration that the latest ``calibrate`` replaced; a second call takes that back.
+
+    Args:
+        run: The run folder.
+        review: Called with the change before anything is written; it may raise.
+
+    Raises:
+        CalibrationError: There is no previous calibration, or it is damaged or of another model.
+        RunError: The run folder is incomplete.
+    """
+    description = read_run(Path(run))
+    path = description.folder / CALIBRATION
+    kept = previous_path(path)
+    if not kept.exists():
+        raise CalibrationError(
+            f"run {run} has no previous calibration",
+            expected=f"{kept.name}, which `clipada calibrate` leaves when it replaces a calibration",
+            remedy="calibrate again, with the images of the calibration that you want back",
+        )
+    previous, present = read_calibration(kept), _present(description)
+    _require_same_model(previous, kept, description)
+    change = None if present is None else CalibrationChange(old=present, new=previous)
+    if change is not None:
+        review(change)
+    swap_calibrations(path, previous, present)
+    write_text(description.folder / CARD, model_card(description))
+    return CalibrationReport(calibration=previous, change=change)
+
+
+def _with_guarantee(run: Run, settings: CalibrationConfig) -> Calibration:
+    """Return the run's calibration under another guarantee."""
+    path = run.folder / CALIBRATION
+    present = find_calibration(path)
     if present is None:
         raise CalibrationError(
             f"run {run.folder} has no calibration yet", expected="IMAGES of good parts", remedy="name some"
         )
+    _require_same_model(present, path, run)
     if settings.per not in (None, present.settings.per):
         raise CalibrationError(
             "groups cannot change without images",
@@ -131,70 +170,116 @@ def _with_guarantee(run: Run, settings: CalibrationConfig) -> CalibrationReport:
             got=f"--per {settings.per}",
             remedy="leave --per out, or name the IMAGES again",
         )
-    calibration = present.with_guarantee(settings)
-    _write(calibration, run)
-    return CalibrationReport(calibration=calibration)
+    return present.with_guarantee(settings)
 
 
-def _write(calibration: Calibration, run: Run) -> None:
-    """Write the calibration into the run folder, and update its model card."""
-    write_calibration(run.folder / CALIBRATION, calibration)
-    write_text(run.folder / CARD, model_card(run))
+def _from_images(
+    given: Sequence[Path],
+    rejected: Mapping[Path, str | None],
+    run: Run,
+    settings: CalibrationConfig,
+    force: bool,
+    batches: BatchConfig,
+    engine: EngineOptions,
+    report: ProgressReport,
+) -> tuple[CalibrationReport, dict[str | None, Scores]]:
+    """Return the calibration from images of good parts, and scores of synthetic defects in them unless forced."""
+    paths = find_images(given)
+    refuse_defects(paths)
+    fresh, trained_on, copies = sort_out([*paths, *rejected], run)
+    late = (rejected.keys() - set(paths)) & set(fresh)
+    left_out = f"; {len(trained_on)} more were trained on, {len(copies)} are copies" if trained_on or copies else ""
+    require_images(len(fresh) - len(late), settings, left_out)
+    warn_of_other_products((path for path in fresh if path not in late), settings.per, run)
+    inspector = Inspector.load(run, calibrated=False, engine=engine)
+    results = inspector.inspect_files(fresh, batch_size=batches.batch_size, workers=batches.workers)
+    scored, rejects, failures = scored_images(
+        _reported(results, len(fresh), report), settings.per, {path: rejected[path] for path in late}
+    )
+    calibration = Calibration(
+        settings=settings,
+        images=scored,
+        rejected=rejects,
+        model_sha256=run.model_sha256,
+        engine=inspector.engine_name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    )
+    good = [path for path in fresh if path not in late]
+    defects = {} if force else _defect_scores(inspector, good, calibration, batches.batch_size)
+    return CalibrationReport(calibration=calibration, failures=failures, trained_on=trained_on, copies=copies), defects
 
 
-def _refuse_defects(paths: Iterable[Path]) -> None:
-    """Refuse images in folders where the known layouts keep defects and masks."""
-    for path in paths:
-        if any(_holds_defects(folder) for folder in path.absolute().parents[:2]):
-            raise DatasetError(
-                f"{path} does not seem to show a good part",
-                expected="images of good parts alone",
-                got=f"folder {path.parent}",
-                remedy="name the folders of good parts, e.g. part/test/good",
-            )
+def _defect_scores(
+    inspector: Inspector, paths: Iterable[Path], calibration: Calibration, batch_size: int
+) -> dict[str | None, Scores]:
+    """Score synthetic defects in the images of each group with thresholds of its own, and in all others."""
+    groups: dict[str | None, list[Path]] = {}
+    for path in paths if can_draw_defects() else ():
+        group = calibration.threshold_group(group_of(path, calibration.settings.per))
+        groups.setdefault(group, []).append(path)
+    checks = CalibrationCheckConfig()
+    return {name: synthetic_scores(inspector, images, checks, batch_size) for name, images in groups.items()}
 
 
-def _holds_defects(folder: Path) -> bool:
-    """Return True for a folder of defects or masks: by its name, or because it is beside ``good`` in ``test``."""
-    name, around = plain(folder.name), folder.parent
-    tested = plain(around.name) == "test" and not is_good(name) and any(map(is_good, _folders(around)))
-    return tested or name in BAD or name in MASKS
+def _written(
+    proposed: CalibrationReport, defects: Mapping[str | None, Scores], run: Run, force: bool, review: Review
+) -> CalibrationReport:
+    """Write a proposed calibration into the run folder, and update its model card.
 
-
-def _folders(folder: Path) -> list[str]:
-    """List the names of the folders in a folder."""
-    return [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-
-
-def _sorted_out(paths: Iterable[Path], run: Run) -> tuple[list[Path], tuple[Path, ...], tuple[Path, ...]]:
-    """Sort images into usable ones, those that the run was trained on, and copies of others."""
-    trained = run.training_sha256s
-    if trained is None:
-        log.warning(
-            "run %s does not record which images it was trained on (no %s): make sure that none is among these, "
-            "or the false-alarm rate will not be kept",
-            run.folder,
-            TRAINED_ON,
+    Args:
+        proposed: The report of the new calibration.
+        defects: Scores of synthetic defects by group; empty if none were drawn.
+        run: The run.
+        force: True to write it despite objections.
+        review: Called with the change before.
+    """
+    present = _present(run)
+    calibration = proposed.calibration
+    change = None if present is None else CalibrationChange(old=present, new=calibration)
+    if change is not None:
+        review(change)
+    checks = CalibrationCheckConfig()
+    objections = [] if change is None else [*lost_groups(change), *alarms_before(change, checks.alarm_share)]
+    if defects:
+        objections += unreached(calibration, defects)
+    else:
+        objections += out_of_reach(calibration, checks.ceiling)
+    if objections and not force:
+        raise CalibrationError(
+            "the new calibration is not written: " + "; ".join(objections),
+            expected="good parts of the same products, without defects and with the same camera and light",
+            remedy="check the images; use --force (Python: force=True) to write it nevertheless",
         )
-    fresh: dict[str, Path] = {}
-    trained_on, copies = [], []
-    for path in paths:
-        sha256 = _sha256(path)
-        if sha256 in (trained or ()):
-            trained_on.append(path)
-        elif sha256 in fresh:
-            copies.append(path)
-        else:
-            fresh[sha256] = path
-    return list(fresh.values()), tuple(trained_on), tuple(copies)
+    for objection in objections:
+        log.warning("written nevertheless: %s", objection)
+    write_calibration(run.folder / CALIBRATION, calibration, present)
+    write_text(run.folder / CARD, model_card(run))
+    return replace(proposed, change=change)
 
 
-def _sha256(path: Path) -> str:
-    """Hash an image; or its name if it cannot be read, so that the inspection reports the error."""
+def _present(run: Run) -> Calibration | None:
+    """Return the run's calibration if it can be used, else log the reason."""
+    path = run.folder / CALIBRATION
     try:
-        return image_sha256(path)
-    except ImageError:
-        return str(path)
+        present = find_calibration(path)
+        if present is not None:
+            _require_same_model(present, path, run)
+    except CalibrationError as error:
+        log.warning("the present calibration is not kept: %s", error.what)
+        return None
+    return present
+
+
+def _require_same_model(calibration: Calibration, path: Path, run: Run) -> None:
+    """Raise ``CalibrationError`` if a calibration is of another model."""
+    if calibration.model_sha256 != run.model_sha256:
+        raise CalibrationError(
+            f"{path} is not of run {run.label}",
+            expected=f"model sha256 {run.model_sha256[:12]}",
+            got=f"model sha256 {calibration.model_sha256[:12]}",
+            remedy="name IMAGES of good parts to calibrate again",
+        )
 
 
 def _reported(results: Iterable[Verdict | Failure], total: int, report: ProgressReport) -> Iterator[Verdict | Failure]:
@@ -202,36 +287,3 @@ def _reported(results: Iterable[Verdict | Failure], total: int, report: Progress
     for done, result in enumerate(results, start=1):
         yield result
         report(Progress(stage="calibrating", done=done, total=total))
-
-
-def _scored(
-    results: Iterable[Verdict | Failure],
-    per: str | None,
-    rejected: Mapping[Path, str | None],
-) -> tuple[tuple[CalibrationImage, ...], tuple[CalibrationImage, ...], tuple[Failure, ...]]:
-    """Return what the calibration keeps of each image, of each rejected image, and the images that cannot be read."""
-    scored: list[CalibrationImage] = []
-    late: list[CalibrationImage] = []
-    failures: list[Failure] = []
-    for result in results:
-        if isinstance(result, Failure):
-            failures.append(result)
-        elif result.path is not None and result.path in rejected:
-            late.append(_image(result, rejected[result.path]))
-        else:
-            scored.append(_image(result, group_of(result.path, per) if result.path else None))
-    groups = {image.group for image in scored}
-    if per is not None and not any(groups):
-        raise CalibrationError(f"no image's path names a group by {per!r}", remedy="correct --per, or leave it out")
-    late = [image if image.group in groups else replace(image, group=None) for image in late]
-    return _ordered(scored), _ordered(late), tuple(failures)
-
-
-def _ordered(images: Iterable[CalibrationImage]) -> tuple[CalibrationImage, ...]:
-    """Sort images by group and rising score."""
-    return tuple(sorted(images, key=lambda image: (image.group or "", image.score, image.sha256)))
-
-
-def _image(verdict: Verdict, group: str | None) -> CalibrationImage:
-    peak = float(verdict.anomaly_map.max())
-    return CalibrationImage(sha256=verdict.image_sha256, score=verdict.score, peak=peak, group=group)

@@ -101,7 +101,9 @@ def _demo(
     run = train(dataset, folder / RUN, config, runtime=runtime, resume=True, report=report)
     device, workers = runtime.device, runtime.decoders
     write_demo_held_out(folder / HELD_OUT, parts, report)
-    calibrated = calibrate(run.folder, folder / HELD_OUT, guarantee, report=report, device=device, workers=workers)
+    calibrated = calibrate(  # forced, as a short training is a demo, too; it replaces no thresholds but its own
+        run.folder, folder / HELD_OUT, guarantee, force=True, report=report, device=device, workers=workers
+    )
     evaluation = evaluate(run.folder, dataset, report=report, device=device, workers=workers)
     predictions = _predicted(run, dataset, folder / PICTURES, device, workers, report)
     page = report_run(run.folder, out=folder / PAGE, device=device, workers=workers).path

@@ -2,7 +2,7 @@
 
 from clipada.inspection.overlays import blend_heat, draw_outlines, heat_colors, map_to_16bit, overlay
 from clipada.report.card import model_card, run_summary
-from clipada.report.guarantee import calibration_summary
+from clipada.report.guarantee import calibration_summary, change_summary, change_table
 from clipada.report.html import Report, write_report
 from clipada.report.parts import Parts, read_scores, read_verdicts
 from clipada.report.tables import COLUMNS as METRIC_COLUMNS
@@ -14,6 +14,8 @@ __all__ = [
     "Report",
     "blend_heat",
     "calibration_summary",
+    "change_summary",
+    "change_table",
     "draw_outlines",
     "heat_colors",
     "map_to_16bit",

@@ -1,8 +1,12 @@
-"""The guarantee of a calibration in words."""
+"""The guarantee of a calibration in words, and the change from one calibration to another."""
 
 from __future__ import annotations
 
-from clipada.calibration import Calibration, Limits, needed_images
+import rich.box
+from rich.table import Table
+from rich.text import Text
+
+from clipada.calibration import Calibration, CalibrationChange, Limits, needed_images
 
 
 def calibration_summary(calibration: Calibration) -> list[str]:
@@ -40,3 +44,29 @@ def _guarantee(calibration: Calibration) -> str:
     return (
         f"of further good parts, {asked} or less are called defective, with {100 * settings.confidence:g} % confidence"
     )
+
+
+def change_table(change: CalibrationChange) -> Table:
+    """Return old and new thresholds as a table for the terminal: of all images, then of each group."""
+    table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("thresholds of", overflow="fold")
+    for head in ("score old", "new", "map old", "new", "images old", "new"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for name, (old, new) in change.limits.items():
+        numbers = (old.score, new.score, old.pixel, new.pixel)
+        cells = (*(f"{number:.6g}" for number in numbers), str(old.images), str(new.images))
+        table.add_row(Text("all images" if name is None else name), *cells)
+    return table
+
+
+def change_summary(change: CalibrationChange) -> list[str]:
+    """State how many verdicts on the old calibration's images change, and on the new one's images by the old."""
+    old, new = len(change.old.images), len(change.new.images)
+    lines = [
+        f"of the old calibration's {old} images, {100 * change.changed_share:.3g} % get another verdict: "
+        f"{change.now_defective} become defective, {change.now_good} good",
+        f"the old thresholds call {change.old_alarms} of the new calibration's {new} images of good parts defective",
+    ]
+    if change.old.engine != change.new.engine:
+        lines.append(f"scores are of different engines: {change.old.engine}, now {change.new.engine}")
+    return lines
