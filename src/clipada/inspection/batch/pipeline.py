@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipada.config import PredictConfig
+from clipada.data.labels import mask_error
 from clipada.inspection import Inspector
 from clipada.inspection.batch.sources import Source
 from clipada.inspection.pictures import write_pictures
@@ -68,6 +69,8 @@ def outcomes(
 
 def _finished(result: Verdict | Failure, name: str, out: Path | None) -> Outcome:
     """Draw and write a result's pictures and describe it; runs in a thread."""
+    if isinstance(result, Verdict) and result.path is not None and (error := mask_error(result)) is not None:
+        result = Failure(path=result.path, error=error)
     if out is not None and isinstance(result, Verdict):
         write_pictures(out, name, result)
     return Outcome(result, verdict_record(result))
