@@ -71,9 +71,7 @@ def watch(
             resources.enter_context(lock_folder(out))
         pictures = None if out is None else PictureFolder(out, folder)
         watched = FolderWatch(
-            Inspector.load(
-                description, threshold=inspection.threshold, input_check=inspection.input_check, **engine
-            ),
+            Inspector.load(description, threshold=inspection.threshold, input_check=inspection.input_check, **engine),
             recorder.history,
             folder,
             settings,
