@@ -1,11 +1,14 @@
 """`evaluate` with a run: metrics, scores and card in its folder."""
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from clipada.commands.evaluate import evaluate
@@ -17,6 +20,7 @@ from clipada.files import read_json
 from clipada.inspection import Inspector
 from clipada.runs import CARD, CONFIG, METRICS, SCORES, read_run
 from clipada.types import Progress
+from tiny import save
 
 
 def reversed_order(dataset: Dataset) -> Dataset:
@@ -87,3 +91,41 @@ def test_a_failed_evaluation_leaves_the_last_one_as_it_was(run_folder: Path, pro
     with pytest.raises(DatasetError):
         evaluate(run_folder, products, device="cpu")
     assert {name: (run_folder / name).read_bytes() for name in before} == before
+
+
+def test_training_images_among_the_test_images_are_counted_and_written_down(
+    run_folder: Path, products: Path, clipada: Callable[..., tuple[int, str, str]]
+) -> None:
+    """A data set that was split after the training flatters the model."""
+    assert evaluate(run_folder, products, device="cpu").trained_on == ()
+    copies = [products / "plate" / "test" / "good" / f"copy{index}.png" for index in range(2)]
+    for index, copy in enumerate(copies):
+        shutil.copy(products / "plate" / "train" / "good" / f"{index:03}.png", copy)
+    code, _, err = clipada("evaluate", run_folder, products, "--device", "cpu")
+    assert code == 0, err
+    said = f"2 test images are training images, so the metrics are too good (first: {copies[0]})"
+    assert f"note: {said}" in err
+    protocol = json.loads((run_folder / METRICS).read_text())["protocol"]
+    assert protocol["trained_on"] == [str(copy) for copy in copies]
+    assert said in protocol["notes"]
+    card = (run_folder / CARD).read_text()
+    assert said.partition(" (first")[0] in card
+    assert str(products) not in card  # the card may be published
+    assert clipada("report", run_folder)[0] == 0
+    assert said in (run_folder / "report.html").read_text()
+
+
+def test_rules_applied_to_masks_are_counted_and_written_down(run_folder: Path, products: Path) -> None:
+    truth = evaluate(run_folder, products, device="cpu")
+    masks = sorted((products / "plate" / "ground_truth" / "scratch").iterdir())
+    for mask in masks:
+        save(mask, ~(np.asarray(PIL.Image.open(mask)) > 0))
+    inverted = evaluate(run_folder, products, device="cpu")
+    assert inverted.categories == truth.categories
+    assert (len(truth.notes), len(inverted.notes)) == (0, 1)
+    assert inverted.notes[0].startswith("2 masks: inverted")
+    assert str(masks[0]) in inverted.notes[0]
+    for mask in masks:
+        save(mask, np.zeros((40, 48), bool))
+    empty = evaluate(run_folder, products, device="cpu").categories["plate"]
+    assert (empty.pixel_ap, empty.image_auroc) == (None, truth.categories["plate"].image_auroc)
