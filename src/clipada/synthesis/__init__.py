@@ -1,19 +1,26 @@
-"""Synthetic anomalies: a batch of normal images and a ``torch.Generator`` in, images and masks out."""
+"""Synthetic anomalies: normal images and a source of randomness in, images and masks out.
+
+`AnomalySynthesizer` draws those of DRAEM into a batch, `draw_anomaly` one of ten ``KINDS`` into an image.
+"""
 
 from clipada.synthesis.augmenters import AUGMENTERS, augment
 from clipada.synthesis.contact_sheet import contact_sheet
 from clipada.synthesis.draem import AnomalySynthesizer
+from clipada.synthesis.kinds import KINDS, AnomalyKind, draw_anomaly
 from clipada.synthesis.perlin import perlin_noise
 from clipada.synthesis.textures import FolderTextures, ProceduralTextures, TextureSource, texture_source
 
 __all__ = [
     "AUGMENTERS",
+    "KINDS",
+    "AnomalyKind",
     "AnomalySynthesizer",
     "FolderTextures",
     "ProceduralTextures",
     "TextureSource",
     "augment",
     "contact_sheet",
+    "draw_anomaly",
     "perlin_noise",
     "texture_source",
 ]

@@ -74,6 +74,22 @@ def _draw_motions(count: int, aspect: float, generator: Generator) -> Tensor:
     zoom = log_uniform(0.5, 1.25, (count,), generator)
     flip = 1 - 2 * chance(0.5, (count,), generator).float()
     shift = uniform(0.25, 0.75, (count, 2), generator) * (1 - 2 * chance(0.5, (count, 2), generator).float())
+    return motions(angle, zoom, flip, shift, aspect)
+
+
+def motions(angle: Tensor, zoom: Tensor, flip: Tensor, shift: Tensor, aspect: float) -> Tensor:
+    """Return affine maps from target to source that turn, zoom, flip and shift, in coordinates of ``affine_grid``.
+
+    Args:
+        angle: ``(N,)`` radians.
+        zoom: ``(N,)``: pixels of the source for each pixel of the target.
+        flip: ``(N,)``: -1 to flip the source, 1 to keep it.
+        shift: ``(N, 2)``: across and down, in halves of the sides.
+        aspect: Height over width of the images, so that rotations keep shapes.
+
+    Returns:
+        ``(N, 2, 3)``.
+    """
     across = torch.stack((zoom * flip * angle.cos(), -zoom * angle.sin() * aspect, shift[:, 0]), dim=1)
     down = torch.stack((zoom * flip * angle.sin() / aspect, zoom * angle.cos(), shift[:, 1]), dim=1)
     return torch.stack((across, down), dim=1)
