@@ -107,9 +107,10 @@ def write_products(root: Path) -> Path:
 
 
 def write_good_parts(folder: Path, count: int, seed: int = 1) -> Path:
-    """Good parts like those of ``write_products``, each its own."""
+    """Good parts like those of ``write_products``, each its own: discs in a folder ``disc``, else plates."""
     rng = np.random.default_rng(seed)
+    base = 170 if "disc" in folder.parts else 90
     for index in range(count):
-        image = np.clip(rng.integers(60, 200) + rng.normal(0, 12, (40, 48, 3)), 0, 255)
+        image = np.clip(base + rng.normal(0, 4, (40, 48, 3)), 0, 255)
         save(folder / f"{index:03}.png", image.astype(np.uint8))
     return folder

@@ -70,6 +70,7 @@ def test_images_of_another_product_change_nothing(
         "of the old calibration's 24 images",
         "the old thresholds call 12 of the new calibration's 12 images of good parts defective",
         "error: the new calibration is not written: groups disc, plate of the present calibration are lost",
+        "12 of 12 images are unlike the training images, e.g. ",
         "the present thresholds call 12 of the 12 images of good parts defective",
         "--force",
     ):
@@ -83,6 +84,23 @@ def test_images_of_another_product_change_nothing(
     assert "written nevertheless: groups disc, plate" in caplog.text
     assert not read_calibration(calibrated / CALIBRATION).groups
     assert f"`clipada calibrate {calibrated} --undo` restores it" in " ".join(err.split())
+
+
+def test_a_first_calibration_from_another_product_is_refused(run_folder: Path, others: Path) -> None:
+    with pytest.raises(CalibrationError, match="12 of 12 images are unlike the training images") as caught:
+        calibrate(run_folder, others, HALF, device="cpu")
+    assert str(others / "nut" / "test" / "good") in caught.value.what
+    assert content(run_folder) == {}
+    assert len(calibrate(run_folder, others, HALF, force=True, device="cpu").calibration.images) == 12
+
+
+def test_a_single_dead_frame_is_left_out_and_named(clipada: Clipada, run_folder: Path, parts: Path) -> None:
+    dead = parts / "plate" / "good" / "dead.png"
+    save(dead, np.zeros((40, 48, 3), np.uint8))
+    code, _, err = clipada("calibrate", run_folder, parts, "--false-alarm-rate", 0.2, "--confidence", 0.8)
+    assert code == 0, err
+    assert f"left out, not inspectable: {dead}: " in err.replace("\n", "")
+    assert len(read_calibration(run_folder / CALIBRATION).images) == 24
 
 
 def test_a_threshold_that_no_synthetic_defect_reaches_is_refused(run_folder: Path, parts: Path, others: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +25,20 @@ def lost_groups(change: CalibrationChange) -> list[str]:
     needed, sizes = needed_images(change.new.settings), change.new.group_sizes
     counts = [f"{name} ({sizes.get(name, 0)} of the {needed} images needed)" for name in lost]
     return [f"groups lose the thresholds of their own: {shown(counts)}"]
+
+
+def unlike_training(unlike: Mapping[Path, str], images: int, share: float) -> list[str]:
+    """Object if more than a ``share``, 0..1, of the images is unlike all training images.
+
+    Args:
+        unlike: The images that the input check finds not inspectable, and the reason of each.
+        images: Number of all images.
+        share: The largest share.
+    """
+    if len(unlike) <= share * images:
+        return []
+    examples = [f"{path} ({reason})" for path, reason in list(unlike.items())[:3]]
+    return [f"{len(unlike)} of {images} images are unlike the training images, e.g. {', '.join(examples)}"]
 
 
 def alarms_before(change: CalibrationChange, share: float) -> list[str]:

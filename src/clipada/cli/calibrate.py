@@ -131,6 +131,8 @@ def _print_report(report: CalibrationReport, run: Path) -> None:
         if paths:
             more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
             say(f"left out, {reason}: {', '.join(map(str, paths[:3]))}{more}", style="yellow")
+    for path, reason in report.not_inspectable.items():
+        say(f"left out, not inspectable: {path}: {reason}", style="yellow")
     for line in calibration_summary(report.calibration):
         say(line)
     path = run / CALIBRATION

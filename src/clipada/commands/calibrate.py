@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack
@@ -23,14 +23,14 @@ from clipada.calibration import (
     write_calibration,
 )
 from clipada.calibration.conformal import Scores
-from clipada.calibration.objections import alarms_before, lost_groups, out_of_reach, unreached
+from clipada.calibration.objections import alarms_before, lost_groups, out_of_reach, unlike_training, unreached
 from clipada.config import BatchConfig, CalibrationCheckConfig, CalibrationConfig, EngineKeywords, EngineOptions
 from clipada.data.labels import refuse_defects
 from clipada.data.listing import find_images
 from clipada.errors import CalibrationError
 from clipada.files import write_text
 from clipada.inspection import Inspector
-from clipada.inspection.good_parts import scored_images, sort_out, warn_of_other_products
+from clipada.inspection.good_parts import scored_parts, sort_out, warn_of_other_products
 from clipada.inspection.synthetic import can_draw_defects, synthetic_scores
 from clipada.report import model_card
 from clipada.runs import CALIBRATION, CARD, Run, read_run, writes_into_run
@@ -56,6 +56,7 @@ class CalibrationReport:
         failures: Images that could not be read.
         trained_on: Images that the model was trained on.
         copies: Images of the same content as another one.
+        not_inspectable: Images that are unlike the training images, and the reason of each.
     """
 
     calibration: Calibration
@@ -63,6 +64,7 @@ class CalibrationReport:
     failures: tuple[Failure, ...] = ()
     trained_on: tuple[Path, ...] = ()
     copies: tuple[Path, ...] = ()
+    not_inspectable: Mapping[Path, str] = field(default_factory=dict)
 
 
 @writes_into_run
@@ -91,8 +93,8 @@ def calibrate(
         rejected: Images of false alarms, and the group of each, which their paths do not name. They may raise
             thresholds, so that such parts pass, and lower none. P-values and group sizes ignore them, because they are
             no random sample of good parts.
-        force: True to write the calibration although it loses groups of the present one, or has a threshold that no
-            synthetic defect reaches.
+        force: True to write the calibration although the images are unlike the training images, it loses groups of
+            the present one, or has a threshold that no synthetic defect reaches.
         review: Called with the change before anything is written, if there is a calibration already; it may raise.
         batch_size: Images per forward pass.
         workers: Threads that decode.
@@ -111,7 +113,9 @@ def calibrate(
     if given:
         options = EngineOptions.of(**engine)
         batches = BatchConfig(batch_size=batch_size, workers=workers)
-        proposed, defects = _from_images(given, rejected or {}, description, settings, force, batches, options, report)
+        proposed, objections = _from_images(
+            given, rejected or {}, description, settings, force, batches, options, report
+        )
     elif rejected:
         raise CalibrationError(
             "rejected alarms alone are no calibration",
@@ -119,8 +123,9 @@ def calibrate(
             remedy="name the images of the present calibration too",
         )
     else:
-        proposed, defects = CalibrationReport(calibration=_with_guarantee(description, settings)), {}
-    return _written(proposed, defects, description, force, review)
+        proposed = CalibrationReport(calibration=_with_guarantee(description, settings))
+        objections = out_of_reach(proposed.calibration, CalibrationCheckConfig.ceiling)
+    return _written(proposed, objections, description, force, review)
 
 
 @writes_into_run
@@ -182,69 +187,74 @@ def _from_images(
     batches: BatchConfig,
     engine: EngineOptions,
     report: ProgressReport,
-) -> tuple[CalibrationReport, dict[str | None, Scores]]:
-    """Return the calibration from images of good parts, and scores of synthetic defects in them unless forced."""
-    paths = find_images(given)
+) -> tuple[CalibrationReport, list[str]]:
+    """Return the calibration from images of good parts, and the objections to it by these images."""
+    paths, checks = find_images(given), CalibrationCheckConfig()
     refuse_defects(paths)
     fresh, trained_on, copies = sort_out([*paths, *rejected], run)
-    late = (rejected.keys() - set(paths)) & set(fresh)
+    late = {path: rejected[path] for path in (rejected.keys() - set(paths)) & set(fresh)}
     left_out = f"; {len(trained_on)} more were trained on, {len(copies)} are copies" if trained_on or copies else ""
     require_images(len(fresh) - len(late), settings, left_out)
-    warn_of_other_products((path for path in fresh if path not in late), settings.per, run)
+    good = [path for path in fresh if path not in late]
+    warn_of_other_products(good, settings.per, run)
     inspector = Inspector.load(run, calibrated=False, engine=engine)
     results = inspector.inspect_files(fresh, batch_size=batches.batch_size, workers=batches.workers)
-    scored, rejects, failures = scored_images(
-        _reported(results, len(fresh), report), settings.per, {path: rejected[path] for path in late}
-    )
+    parts = scored_parts(_reported(results, len(fresh), report), settings.per, late, checks.unlike_share)
     calibration = Calibration(
         settings=settings,
-        images=scored,
-        rejected=rejects,
+        images=parts.images,
+        rejected=parts.rejected,
         model_sha256=run.model_sha256,
         engine=inspector.engine_name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
-    good = [path for path in fresh if path not in late]
-    defects = {} if force else _defect_scores(inspector, good, calibration, batches.batch_size)
-    return CalibrationReport(calibration=calibration, failures=failures, trained_on=trained_on, copies=copies), defects
+    objections = unlike_training(parts.unlike, len(good), checks.unlike_share)
+    proposed = CalibrationReport(
+        calibration=calibration,
+        failures=parts.failures,
+        trained_on=trained_on,
+        copies=copies,
+        not_inspectable={} if objections else parts.unlike,
+    )
+    if not can_draw_defects():
+        objections += out_of_reach(calibration, checks.ceiling)
+    elif not force:
+        objections += unreached(calibration, _defect_scores(inspector, good, calibration, checks, batches.batch_size))
+    return proposed, objections
 
 
 def _defect_scores(
-    inspector: Inspector, paths: Iterable[Path], calibration: Calibration, batch_size: int
+    inspector: Inspector,
+    paths: Iterable[Path],
+    calibration: Calibration,
+    checks: CalibrationCheckConfig,
+    batch_size: int,
 ) -> dict[str | None, Scores]:
     """Score synthetic defects in the images of each group with thresholds of its own, and in all others."""
     groups: dict[str | None, list[Path]] = {}
-    for path in paths if can_draw_defects() else ():
-        group = calibration.threshold_group(group_of(path, calibration.settings.per))
-        groups.setdefault(group, []).append(path)
-    checks = CalibrationCheckConfig()
+    for path in paths:
+        groups.setdefault(calibration.threshold_group(group_of(path, calibration.settings.per)), []).append(path)
     return {name: synthetic_scores(inspector, images, checks, batch_size) for name, images in groups.items()}
 
 
 def _written(
-    proposed: CalibrationReport, defects: Mapping[str | None, Scores], run: Run, force: bool, review: Review
+    proposed: CalibrationReport, objections: Sequence[str], run: Run, force: bool, review: Review
 ) -> CalibrationReport:
     """Write a proposed calibration into the run folder, and update its model card.
 
     Args:
         proposed: The report of the new calibration.
-        defects: Scores of synthetic defects by group; empty if none were drawn.
+        objections: Those to the calibration itself; the ones to the change are added.
         run: The run.
         force: True to write it despite objections.
         review: Called with the change before.
     """
     present = _present(run)
-    calibration = proposed.calibration
-    change = None if present is None else CalibrationChange(old=present, new=calibration)
+    change = None if present is None else CalibrationChange(old=present, new=proposed.calibration)
     if change is not None:
         review(change)
-    checks = CalibrationCheckConfig()
-    objections = [] if change is None else [*lost_groups(change), *alarms_before(change, checks.alarm_share)]
-    if defects:
-        objections += unreached(calibration, defects)
-    else:
-        objections += out_of_reach(calibration, checks.ceiling)
+        objections = [*lost_groups(change), *objections, *alarms_before(change, CalibrationCheckConfig.alarm_share)]
     if objections and not force:
         raise CalibrationError(
             "the new calibration is not written: " + "; ".join(objections),
@@ -253,7 +263,7 @@ def _written(
         )
     for objection in objections:
         log.warning("written nevertheless: %s", objection)
-    write_calibration(run.folder / CALIBRATION, calibration, present)
+    write_calibration(run.folder / CALIBRATION, proposed.calibration, present)
     write_text(run.folder / CARD, model_card(run))
     return replace(proposed, change=change)
 

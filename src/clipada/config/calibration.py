@@ -49,6 +49,10 @@ class CalibrationCheckConfig:
     seed: int = 0
     """Seed of the synthetic defects."""
 
+    unlike_share: float = 0.05
+    """The largest share of the images, 0..1, that the input check may find unlike the training images: it is far above
+    the share of good parts that the check refuses."""
+
     alarm_share: float = 0.5
     """The largest share of the new images, 0..1, that the present thresholds call defective: good parts of the same
     products exceed them no more often than guaranteed."""
@@ -61,7 +65,7 @@ class CalibrationCheckConfig:
     def __post_init__(self) -> None:
         require(self.synthetic >= 1, "synthetic", "1 or more", self.synthetic)
         require(self.seed >= 0, "seed", "0 or more", self.seed)
-        for name in ("alarm_share", "ceiling"):
+        for name in ("unlike_share", "alarm_share", "ceiling"):
             require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
 
 

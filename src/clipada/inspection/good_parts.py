@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clipada.calibration import PRODUCT, CalibrationImage, group_of, product_by_split
@@ -16,6 +16,23 @@ from clipada.runs import TRAINED_ON, Run
 from clipada.types import Failure, Verdict
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredParts:
+    """Scores of images of good parts.
+
+    Attributes:
+        images: What the calibration keeps of each.
+        rejected: The same of rejected false alarms.
+        failures: Images that could not be read.
+        unlike: Images that are not inspectable, and the reason of each.
+    """
+
+    images: tuple[CalibrationImage, ...]
+    rejected: tuple[CalibrationImage, ...]
+    failures: tuple[Failure, ...]
+    unlike: Mapping[Path, str]
 
 
 def sort_out(paths: Iterable[Path], run: Run) -> tuple[list[Path], tuple[Path, ...], tuple[Path, ...]]:
@@ -64,15 +81,25 @@ def _sha256(path: Path) -> str:
         return str(path)
 
 
-def scored_images(
-    results: Iterable[Verdict | Failure],
-    per: str | None,
-    rejected: Mapping[Path, str | None],
-) -> tuple[tuple[CalibrationImage, ...], tuple[CalibrationImage, ...], tuple[Failure, ...]]:
-    """Return what the calibration keeps of each image, of each rejected image, and the images that cannot be read."""
-    scored: list[CalibrationImage] = []
+def scored_parts(
+    results: Iterable[Verdict | Failure], per: str | None, rejected: Mapping[Path, str | None], unlike_share: float
+) -> ScoredParts:
+    """Return what the calibration keeps of each image.
+
+    Args:
+        results: One for each image.
+        per: The rule of groups.
+        rejected: Images of false alarms and their groups.
+        unlike_share: Images that are not inspectable are left out if they are at most this share of all, 0..1.
+
+    Raises:
+        CalibrationError: No image has a group.
+        DatasetError: An image is a mask.
+    """
+    scored: dict[Path, CalibrationImage] = {}
     late: list[CalibrationImage] = []
     failures: list[Failure] = []
+    unlike: dict[Path, str] = {}
     for result in results:
         if isinstance(result, Failure):
             failures.append(result)
@@ -80,13 +107,16 @@ def scored_images(
             raise DatasetError(error.what, expected="images of good parts alone", got=error.got, remedy=error.remedy)
         elif result.path is not None and result.path in rejected:
             late.append(_image(result, rejected[result.path]))
-        else:
-            scored.append(_image(result, group_of(result.path, per) if result.path else None))
-    groups = {image.group for image in scored}
+        elif result.path is not None:
+            scored[result.path] = _image(result, group_of(result.path, per))
+            if result.input_reason is not None:
+                unlike[result.path] = result.input_reason
+    kept = [one for path, one in scored.items() if path not in unlike or len(unlike) > unlike_share * len(scored)]
+    groups = {image.group for image in kept}
     if per is not None and not any(groups):
         raise CalibrationError(f"no image's path names a group by {per!r}", remedy="correct --per, or leave it out")
     late = [image if image.group in groups else replace(image, group=None) for image in late]
-    return _ordered(scored), _ordered(late), tuple(failures)
+    return ScoredParts(images=_ordered(kept), rejected=_ordered(late), failures=tuple(failures), unlike=unlike)
 
 
 def _ordered(images: Iterable[CalibrationImage]) -> tuple[CalibrationImage, ...]:
