@@ -64,7 +64,7 @@ def test_nothing_to_read():
     assert list(read_batches([], (16, 16), 4, 2)) == []
 
 
-@pytest.mark.parametrize("wrong", [{"size": 0}, {"batch_size": 0}, {"workers": -1}])
+@pytest.mark.parametrize("wrong", [{"size": (16, 0)}, {"batch_size": 0}, {"workers": -1}])
 def test_numbers_below_one_are_refused_at_once(wrong):
     with pytest.raises(ConfigError, match=r"expected: 1 or more\n  got: (0|-1)"):
         read_batches([], **({"size": (16, 16), "batch_size": 4, "workers": 2} | wrong))
@@ -80,7 +80,7 @@ def test_reading_never_runs_more_than_two_batches_ahead(monkeypatch):
             taken += 1
             yield Path("part.png")
 
-    def read(_path):
+    def read(_path, _depth):
         next(opened)
         return np.zeros((4, 4, 3), np.uint8)
 
@@ -98,12 +98,12 @@ def test_reading_never_runs_more_than_two_batches_ahead(monkeypatch):
 def test_threads_work_at_the_same_time_and_end(monkeypatch):
     meeting = threading.Barrier(3, timeout=10)
 
-    def read(_path):
+    def read(_path, _depth):
         meeting.wait()
         return np.zeros((4, 4, 3), np.uint8)
 
     monkeypatch.setattr("clipada.data.batches.read_rgb", read)
-    batches = list(read_batches([Path("a.png")] * 6, 8, 3, 3))
+    batches = list(read_batches([Path("a.png")] * 6, (8, 8), 3, 3))
     assert [len(batch.images) for batch in batches] == [3, 3]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("clipada-read")]
 
@@ -116,7 +116,7 @@ def test_an_unfinished_reading_leaves_no_thread(files):
 
 
 def test_errors_of_our_own_are_not_hidden(monkeypatch):
-    def read(_path):
+    def read(_path, _depth):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("clipada.data.batches.read_rgb", read)

@@ -122,6 +122,28 @@ def test_mvtec_3d_has_masks_and_depth_maps_beside_its_images(plant):
     assert dataset.describe()[-1].startswith("not used: 4 images in ")
 
 
+def test_links_to_folders_that_are_not_followed_are_named(plant, caplog):
+    root = plant("a/train/good/0.png", "elsewhere/week2/1.png")
+    (root / "a/train/good/week2").symlink_to(root / "elsewhere/week2")
+    (root / "b").symlink_to(root / "a")
+    dataset = load_dataset(root)
+    assert dataset.categories == ("a", "b")
+    assert dataset.describe()[-2:] == (
+        "not used: 1 images in elsewhere/week2 (1)",
+        "not followed: a/train/good/week2, which is a link to a folder",
+    )
+    with caplog.at_level(logging.WARNING, "clipada"):
+        assert [path.name for path in find_images([root / "a"])] == ["0.png"]
+        find_images([root / "a"])
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"left out: 1 links to folders, which are not followed: {root}/a/train/good/week2\n")
+
+
+def test_masks_beside_good_images_are_no_images(plant):
+    root = plant("good/0.png", "good/0_GT.png", "good/1.png", "good/1_GT.png", "ng/2.png", "ng/2_GT.png")
+    assert counts(load_dataset(root)) == (1, 1, 1, 1)
+
+
 def test_decomposed_names_belong_to_composed_ones(plant):
     name = "größe"
     mask = unicodedata.normalize("NFD", name)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clipada.data.categories import category_folders, choose_held_out, read_categories
 from clipada.data.dataset import Dataset, Note
-from clipada.data.listing import folder_name, images_below, images_in, subfolders
+from clipada.data.listing import folder_name, images_in, subfolders
 from clipada.data.names import BAD, GOOD, MASKS, SPLITS, is_good, plain
 from clipada.data.pairing import match_masks, split_masks
 from clipada.errors import DatasetError
@@ -88,7 +88,7 @@ def _good_images(folder: Path, remarks: list[str]) -> list[Path]:
         return direct
     if direct:
         remarks.append(f"left out: {len(direct)} images beside the folder {named[0].name}")
-    return [path for good in named for path in images_below(good)]
+    return [matched.path for matched in match_masks(named).images]
 
 
 def _anomalous(folder: Path, category: str, remarks: list[str]) -> Iterator[Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,12 +63,13 @@ def load_dataset(
 
 
 def _left_out(dataset: Dataset) -> list[Note]:
-    """Return a note that counts the images below the data set's folder that are no part of it, by folder."""
+    """Return notes on what is below the data set's folder and no part of it: images by folder, and links."""
     used = {str(path) for sample in dataset.samples for path in (sample.path, *sample.masks)}
     used |= set(map(str, dataset.label_files))
     unused: dict[Path, int] = {}
+    links: list[Path] = []
     try:
-        for where, names in image_folders(dataset.root):
+        for where, names in image_folders(dataset.root, links):
             folder = Path(where)
             prefix = str(folder / "x")[:-1]
             if count := sum(prefix + name not in used for name in names):
@@ -77,7 +79,10 @@ def _left_out(dataset: Dataset) -> list[Note]:
     places = [f"{place} ({count:,})" for place, count in unused.items()]
     total = sum(unused.values())
     more = f", and {len(places) - 6:,} more folders" if len(places) > 6 else ""
-    return [Note(text=f"not used: {total:,} images in {', '.join(places[:6])}{more}")] if total else []
+    notes = [Note(text=f"not used: {total:,} images in {', '.join(places[:6])}{more}")] if total else []
+    loose = [link for link in links if not any(path.startswith(f"{link}{os.sep}") for path in used)]
+    named = (link.relative_to(dataset.root) for link in loose)
+    return notes + [Note(text=f"not followed: {link}, which is a link to a folder") for link in named]
 
 
 def _not_a_dataset(root: Path, layout: str) -> DatasetError:

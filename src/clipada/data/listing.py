@@ -80,31 +80,35 @@ def no_images(paths: Sequence[Path]) -> ImageError:
     )
 
 
-def images_below(folder: Path) -> Iterator[Path]:
+def images_below(folder: Path, links: list[Path] | None = None) -> Iterator[Path]:
     """Yield the image files at any depth below ``folder``, in the order of ``image_folders``."""
-    return (Path(where, name) for where, names in image_folders(folder) for name in names)
+    return (Path(where, name) for where, names in image_folders(folder, links) for name in names)
 
 
-def image_folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
+def image_folders(folder: Path, links: list[Path] | None = None) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder from ``folder`` downward with the names of the image files directly inside.
 
     A folder comes before its subfolders; all are sorted by name. Hidden files and folders are skipped, and links to
     folders are not followed. Folders are listed lazily, one at a time. After the last one, a warning names and counts
-    files of kinds that are not read.
+    files of kinds that are not read, and one the links, unless the caller takes them in ``links``.
 
     Raises:
         ImageError: A folder cannot be listed.
     """
     unread: list[str] = []
     count = 0
+    found = [] if links is None else links
     for where, folders, files in os.walk(folder, onerror=_cannot_list):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [path for path in (Path(where, name) for name in folders) if path.is_symlink()]
         others = sorted(name for name in files if is_unread(name))
         unread += others[: _SHOWN - len(unread)]
         count += len(others)
         yield where, sorted(name for name in files if not name.startswith(".") and is_image(name))
     if count:
         _warn_of_unread(folder, unread, count)
+    if links is None and found:
+        _warn_of_links(found)
 
 
 def _warn_of_unread(folder: Path, names: Sequence[str], count: int) -> None:
@@ -117,6 +121,19 @@ def _warn_of_unread(folder: Path, names: Sequence[str], count: int) -> None:
             count,
             ", ".join(names),
             ", ..." if count > len(names) else "",
+        )
+
+
+def _warn_of_links(links: Sequence[Path]) -> None:
+    """Warn, once per process, of each link to a folder that is not followed."""
+    fresh = [link for link in links if link not in _warned_of]
+    _warned_of.update(fresh)
+    if fresh:
+        log.warning(
+            "left out: %d links to folders, which are not followed: %s%s\n  remedy: name the folders themselves too",
+            len(fresh),
+            ", ".join(map(str, fresh[:_SHOWN])),
+            ", ..." if len(fresh) > _SHOWN else "",
         )
 
 

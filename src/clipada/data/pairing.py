@@ -38,7 +38,7 @@ class Matches(NamedTuple):
     strays: list[Path]
 
 
-def match_masks(image_folders: Sequence[Path], mask_folders: Sequence[Path] = ()) -> Matches:
+def match_masks(folders: Sequence[Path], mask_folders: Sequence[Path] = ()) -> Matches:
     """Match the images below some folders with masks beside them, in folders of masks among them, and in others.
 
     A mask is called as its image (``000.png``, ``000_mask.png``, ``000_mask_0.png``) and in the same place below its
@@ -47,7 +47,7 @@ def match_masks(image_folders: Sequence[Path], mask_folders: Sequence[Path] = ()
     Raises:
         DatasetError: Two masks fit one image and are not numbered, or one mask fits two images.
     """
-    photos, masks = _sorted_out(image_folders)
+    photos, masks = _sorted_out(folders)
     for place, files in _by_place(mask_folders).items():
         masks[place] += files
     return _matched(photos, masks)
@@ -115,7 +115,7 @@ def _by_place(folders: Sequence[Path]) -> Places:
     """Group the images below some folders by their place below them; none if a folder does not exist."""
     places = Places(list)
     for folder in folders:
-        for where, names in image_folders(folder) if folder.is_dir() else ():
+        for where, names in image_folders(folder, []) if folder.is_dir() else ():
             if names:
                 places[Path(where).relative_to(folder)] += [Path(where, name) for name in names]
     return places
