@@ -34,7 +34,7 @@ LIGHT_LIMIT = 0.03
 """The same for light and contrast."""
 
 BLUR_LIMIT = 0.025
-"""The same for blur and noise, whose changes cancel out in the eye of a wider window."""
+"""The same for blur and noise, which change the texture more than the mean."""
 
 COVERED = 0.3
 """Share of a pixel that a line covers where the pixel belongs to the mask."""
