@@ -19,6 +19,7 @@ from tiff_files import (
     BAYER,
     BLACK_IS_ZERO,
     CMYK,
+    COMPRESSED,
     FLOAT,
     HEIGHT,
     LAB,
@@ -231,6 +232,23 @@ def test_strips_tags_and_pages_are_bounded_before_they_are_parsed():
             with pytest.raises(ImageSizeError, match=f"too large\n  expected: a TIFF of at most {limit}"):
                 read(content)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773, 50000])
+def test_a_tile_that_claims_far_more_than_the_image_is_damage(compression):
+    tags, strips = page(gray(scaled(12)), 12, BLACK_IS_ZERO, compression=compression)
+    content = bytearray(tiff((tags | {322: [1 << 19], 323: [1 << 19], 324: [8], 325: [len(strips[0])]}, strips)))
+    with pytest.raises(ImageError, match="damaged: strips or tiles of 524288 x 524288 pixels"):
+        read_rgb(bytes(content))
+
+
+@pytest.mark.parametrize("compression", [5, 8, 32773, 34925, 50000])
+def test_a_strip_that_decompresses_to_more_than_its_pixels_is_cut_off(compression):
+    tags, _ = page(gray(scaled(12)), 12, BLACK_IS_ZERO, compression=compression)
+    slow = compression == 32773  # the encoder, not the decoder
+    content = tiff((tags, [b"\x81\x00" * 400_000 if slow else COMPRESSED[compression](bytes(50_000_000))]))
+    with suppress(ImageError):
+        assert not read_rgb(content).any()
 
 
 def test_a_chain_of_pages_that_returns_to_its_start_ends():

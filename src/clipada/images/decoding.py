@@ -65,8 +65,10 @@ class DecodedImage:
                 got="16-bit colors of which only the upper 8 bits can be decoded",
                 remedy=EIGHT_BIT_REMEDY,
             )
-        high, low = (np.asarray(part)[..., :3].astype(np.uint16) for part in (self.image, self.low))
-        return high << 8 | low
+        values = np.asarray(self.image)[..., :3].astype(np.uint16)
+        values <<= 8
+        values |= np.asarray(self.low)[..., :3]
+        return values
 
 
 def has_16_bits(image: PIL.ImageFile.ImageFile) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import IO
 
@@ -20,6 +21,9 @@ _WITHOUT_PREDICTOR = frozenset({1, 32773})
 """Compressions whose readers, libtiff for one, ignore the predictor."""
 
 _LOWEST_BIT_FIRST = 2
+LARGEST_TILE = 2**22
+"""Largest number of pixels of a tile that is larger than its image."""
+
 _NO_STRIP_LIMIT = 2**32 - 1
 _ORIENTATION = 274
 
@@ -49,10 +53,17 @@ def decode(file: IO[bytes], page: TiffPage) -> DecodedImage:
             block = (block.astype(np.uint32) * top + full // 2) // full
         height, width, depth = block.shape
         pixels[row : row + height, column : column + width, first : first + depth] = block
-    images = [pixels[..., 0]] if channels == 1 else [pixels >> 8, pixels & 0xFF] if deep else [pixels]
-    image, *low = (_upright(one if channels == 1 else one.astype(np.uint8), page) for one in images)
+    planes = [pixels[..., 0]] if channels == 1 else _bytes_of(pixels) if deep else [pixels]
+    image, *low = (_upright(plane, page) for plane in planes)
     negative = page.photometric == WHITE_IS_ZERO
     return DecodedImage(image=image, low=low[0] if low else None, deep=deep, negative=negative, stated=page.depth)
+
+
+def _bytes_of(values: NDArray[np.uint16]) -> list[NDArray[np.uint8]]:
+    """Return the upper and the lower byte of each value, without a copy."""
+    pairs = values.view(np.uint8).reshape(*values.shape, 2)
+    upper = 1 if sys.byteorder == "little" else 0
+    return [pairs[..., upper], pairs[..., 1 - upper]]
 
 
 def _upright(pixels: NDArray[np.integer], page: TiffPage) -> PIL.Image.Image:
@@ -67,7 +78,7 @@ def _chunks(file: IO[bytes], page: TiffPage) -> Iterator[tuple[int, int, int, ND
     tiled = 322 in page.tags
     width = page.tag(322) if tiled else page.width
     height = page.tag(323) if tiled else min(page.tag(278, _NO_STRIP_LIMIT), page.height)
-    if not (0 < width < 2**20 and 0 < height < 2**20):
+    if min(width, height) < 1 or width * height > max(page.width * page.height, LARGEST_TILE):
         raise ValueError(f"strips or tiles of {width} x {height} pixels")
     offsets, counts = page.tags.get(324 if tiled else 273, ()), page.tags.get(325 if tiled else 279, ())
     across, down = -(-page.width // width), -(-page.height // height)
