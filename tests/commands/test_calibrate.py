@@ -146,11 +146,17 @@ def test_a_group_with_too_few_images_falls_back(run_folder: Path, parts: Path) -
     for verdict in (
         inspector.inspect(parts / "disc" / "good" / "000.png"),
         inspector.inspect(plate.read_bytes()),
-        inspector.inspect(plate, group="nut"),
+        inspector.inspect(plate, group="disc"),
     ):
         assert verdict.group is None
         assert verdict.score_threshold == calibration.pooled.score
     assert inspector.inspect(plate.read_bytes(), group="plate").group == "plate"
+    with pytest.raises(
+        CalibrationError, match=r"no such group\n  expected: disc, plate\n.*\n  remedy: did you mean plate"
+    ):
+        inspector.inspect(plate, group="Plat")
+    (error,) = inspector.inspect_batch([plate], ["nut"])
+    assert isinstance(error, CalibrationError)
 
 
 def test_rejected_alarms_raise_thresholds_in_their_groups(

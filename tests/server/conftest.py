@@ -33,7 +33,7 @@ def served(
     """The address of a server with a calibrated run, and its database."""
     folder = tmp_path_factory.mktemp("served")
     run = shutil.copytree(finished_run, folder / "line3")
-    calibrate(run, parts[:8], CalibrationConfig(false_alarm_rate=0.4, confidence=0.9), device="cpu")
+    calibrate(run, parts[:8], CalibrationConfig(false_alarm_rate=0.4, confidence=0.9), force=True, device="cpu")
     database = f"sqlite:///{folder / 'history.db'}"
     with serving(run, database, "--keep-images", "all") as (_, address):
         yield address, database

@@ -6,7 +6,8 @@ import pytest
 from clipada import Inspector
 from clipada.calibration import Calibration, CalibrationImage
 from clipada.config import CalibrationConfig, ScoringConfig
-from clipada.types import ModelIdentity
+from clipada.errors import CalibrationError
+from clipada.types import ModelIdentity, Verdict
 from stand_in import StandIn, Started, encoded
 
 MODEL = ModelIdentity(run="line3", sha256="a" * 64, backbone_sha256="b" * 64, engine="torch fp32")
@@ -36,6 +37,7 @@ def test_a_misspelled_group_is_refused(started: Started, engine: StandIn, group:
     assert (single.status_code, batch.status_code) == (status, status)
     if status == 422:
         assert (single.json()["expected"], single.json()["got"]) == ("bottle, nut", group)
+        assert single.json()["remedy"] == "did you mean bottle?"
         assert client.get("/v1/verdicts").json()["verdicts"] == []
     else:
         assert single.json()["group"] == group
@@ -45,3 +47,23 @@ def test_without_groups_all_parts_have_the_same_thresholds(started: Started, eng
     inspector = Inspector(engine, ScoringConfig(sigma=1.0), model=MODEL, calibration=calibration())
     answer = started(models={"line3": inspector}).post("/v1/inspect", params={"group": "nut"}, files={"file": PART})
     assert (answer.status_code, answer.json()["group"]) == (200, None)
+
+
+def test_a_group_that_a_new_calibration_lost_spoils_no_other_image(engine: StandIn) -> None:
+    """Accepted under one calibration, inspected under the next: that image is refused."""
+    inspector = Inspector(engine, ScoringConfig(sigma=1.0), model=MODEL, calibration=calibration("bottle", "nut"))
+    results = inspector.inspect_batch([encoded(), encoded()], ["bottle", "nut"])
+    assert [result.group for result in results if isinstance(result, Verdict)] == ["bottle", "nut"]
+    inspector.recalibrate(calibration("bottle"))
+    kept, refused = inspector.inspect_batch([encoded(), encoded()], ["bottle", "nut"])
+    assert isinstance(kept, Verdict)
+    assert isinstance(refused, CalibrationError)
+    assert (refused.expected, refused.got) == ("bottle", "nut")
+
+
+def test_the_map_of_a_group_that_was_lost_is_shown(started: Started, engine: StandIn) -> None:
+    inspector = Inspector(engine, ScoringConfig(sigma=1.0), model=MODEL, calibration=calibration("bottle", "nut"))
+    client = started(models={"line3": inspector})
+    number = client.post("/v1/inspect", params={"group": "nut"}, files={"file": PART}).json()["id"]
+    inspector.recalibrate(calibration("bottle"))
+    assert client.get(f"/v1/verdicts/{number}/map").status_code == 200

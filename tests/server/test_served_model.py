@@ -11,23 +11,20 @@ import pytest
 from starlette.testclient import TestClient
 
 from callers import send, until
-from clipada import Inspector, calibrate
+from clipada import Inspector, calibrate, undo_calibration
 from clipada.calibration import Calibration, CalibrationImage, read_calibration, write_calibration
 from clipada.config import CalibrationConfig, ScoringConfig
 from clipada.errors import HistoryError
 from clipada.runs import CALIBRATION
 from clipada.types import ModelIdentity
 from stand_in import StandIn, Started, encoded
-from tiny import save
+from tiny import write_good_parts
 
 
 @pytest.fixture
 def calibrated(run_folder: Path, tmp_path: Path) -> Path:
     """A run with a calibration on twelve parts."""
-    rng = np.random.default_rng(1)
-    for index in range(12):
-        pixels = np.clip(rng.integers(60, 200) + rng.normal(0, 12, (40, 48, 3)), 0, 255)
-        save(tmp_path / "parts" / f"{index:03}.png", pixels.astype(np.uint8))
+    write_good_parts(tmp_path / "parts", 12)
     calibrate(run_folder, tmp_path / "parts", CalibrationConfig(false_alarm_rate=0.2, confidence=0.8), device="cpu")
     return run_folder
 
@@ -83,6 +80,17 @@ def test_a_new_calibration_counts_without_a_restart(started: Started, calibrated
     assert (after["calibration"], after["score_threshold"]) == (new.id, new.pooled.score)
     assert after["threshold"] == new.pooled.pixel
     until(lambda: client.get("/v1/models/line3").json()["calibration"]["id"] == new.id)
+
+
+def test_an_undone_calibration_counts_without_a_restart(started: Started, calibrated: Path, tmp_path: Path) -> None:
+    first = read_calibration(calibrated / CALIBRATION)
+    calibrate(calibrated, settings=CalibrationConfig(false_alarm_rate=0.5, confidence=0.8))
+    client = started(models={"line3": Inspector.load(calibrated, device="cpu")})
+    content = (tmp_path / "parts" / "003.png").read_bytes()
+    assert send(client, content).json()["calibration"] != first.id
+    undo_calibration(calibrated)
+    after = send(client, content).json()
+    assert (after["calibration"], after["score_threshold"]) == (first.id, first.pooled.score)
 
 
 def test_thresholds_of_another_engine_have_no_guarantee(started: Started, calibrated: Path) -> None:

@@ -11,11 +11,33 @@ from numpy.typing import NDArray
 from clipada.calibration import PRODUCT, Calibration, group_of
 from clipada.calibration.image_statistics import image_statistics
 from clipada.calibration.input_check import InputCheck
-from clipada.errors import CalibrationError, RunError
-from clipada.inspection.reading import ReadImage
-from clipada.types import Localization, ModelIdentity, Verdict
+from clipada.errors import CalibrationError, ClipAdaError, ImageError, RunError
+from clipada.inspection.reading import ReadImage, Source, read_image
+from clipada.types import Engine, Localization, ModelIdentity, Verdict
 
 log = logging.getLogger(__name__)
+
+
+def read_for(image: Source, group: str | None, engine: Engine, calibration: Calibration | None) -> ReadImage:
+    """Read an image for an engine, and check the group that a caller names.
+
+    Raises:
+        ImageError: The image cannot be read.
+        CalibrationError: The calibration has groups, but not this one.
+    """
+    if calibration is not None:
+        calibration.require_group(group)
+    return read_image(image, engine.size, engine.depth)
+
+
+def try_read_for(
+    image: Source, group: str | None, engine: Engine, calibration: Calibration | None
+) -> ReadImage | ClipAdaError:
+    """Read an image as ``read_for`` does; return the error if it cannot be read or the group is unknown."""
+    try:
+        return read_for(image, group, engine, calibration)
+    except (ImageError, CalibrationError) as error:
+        return error
 
 
 def finite(raw: NDArray[np.float32]) -> NDArray[np.float32]:

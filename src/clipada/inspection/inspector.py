@@ -17,10 +17,10 @@ from clipada.calibration.input_check import InputCheck
 from clipada.config import BatchConfig, EngineKeywords, EngineOptions, InputCheckConfig, ScoringConfig
 from clipada.data import Batch, read_batches
 from clipada.engines.selection import open_engine
-from clipada.errors import ConfigError, ImageError
+from clipada.errors import ClipAdaError, ConfigError
 from clipada.images import restore_map
-from clipada.inspection.decision import decided, finite, input_reason, matching
-from clipada.inspection.reading import ReadImage, Source, read_image, try_read
+from clipada.inspection.decision import decided, finite, input_reason, matching, read_for, try_read_for
+from clipada.inspection.reading import ReadImage, Source
 from clipada.runs import CALIBRATION, Run, read_run
 from clipada.runs.hub import fetch_run, find_run
 from clipada.runs.inputs import find_input_check
@@ -172,17 +172,18 @@ class Inspector:
 
         Args:
             image: A file, its bytes, or RGB values ``(H, W, 3)`` uint8.
-            group: The group whose thresholds apply; by default the one that the file's path names.
+            group: The group whose thresholds apply; by default the one that the file's path names, if it is known.
 
         Returns:
             Score, anomaly map and regions in the image's own geometry; with a calibration, p-value and decision.
 
         Raises:
             ImageError: The image cannot be read, or the array is no RGB image.
+            CalibrationError: The calibration has groups, but not this one.
             RunError: The run's training diverged: its maps are not finite.
         """
         started = time.perf_counter()
-        read = read_image(image, self.engine.size, self.engine.depth)
+        read = read_for(image, group, self.engine, self.calibration)
         found = self.engine.localize(read.small[np.newaxis])
         return self._verdict(found, 0, read, started, group or self._group(read.path))
 
@@ -192,7 +193,7 @@ class Inspector:
         groups: Sequence[str | None] | None = None,
         *,
         workers: int = BatchConfig.workers,
-    ) -> list[Verdict | ImageError]:
+    ) -> list[Verdict | ClipAdaError]:
         """Inspect several images at once.
 
         Args:
@@ -201,25 +202,25 @@ class Inspector:
             workers: Threads that decode and score.
 
         Returns:
-            One result each, in order; for an image that cannot be read, its error.
+            One result each, in order; its error for an image that cannot be read, or whose group is unknown.
 
         Raises:
             RunError: The run's training diverged: its maps are not finite.
         """
+        pairs = list(zip(images, groups or [None] * len(images), strict=True))
         with ThreadPoolExecutor(workers, thread_name_prefix="clipada-inspect") as pool:
-            reads = list(pool.map(lambda image: try_read(image, self.engine.size, self.engine.depth), images))
+            reads = list(pool.map(lambda one: try_read_for(one[0], one[1], self.engine, self.calibration), pairs))
             good = [index for index, read in enumerate(reads) if isinstance(read, ReadImage)]
             started = time.perf_counter()
             small = [read.small for read in reads if isinstance(read, ReadImage)]
             found = self.engine.localize(np.stack(small)) if small else _NOTHING
             inference = time.perf_counter() - started
 
-            def judge(index: int, read: ReadImage | ImageError) -> Verdict | ImageError:
-                if isinstance(read, ImageError):
+            def judge(index: int, read: ReadImage | ClipAdaError) -> Verdict | ClipAdaError:
+                if isinstance(read, ClipAdaError):
                     return read
-                group = groups[index] if groups else None
-                began = time.perf_counter() - inference
-                return self._verdict(found, good.index(index), read, began, group or self._group(read.path))
+                group = pairs[index][1] or self._group(read.path)
+                return self._verdict(found, good.index(index), read, time.perf_counter() - inference, group)
 
             return list(pool.map(judge, range(len(reads)), reads))
 

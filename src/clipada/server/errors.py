@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from clipada.errors import (
+    CalibrationError,
     ClipAdaError,
     ConfigError,
     HistoryError,
@@ -28,6 +29,7 @@ _STATUSES: tuple[tuple[type[ClipAdaError], int], ...] = (
     (ImageKindError, 415),
     (ImageError, 422),
     (ConfigError, 422),
+    (CalibrationError, 422),
     (HistoryError, 503),
 )
 

@@ -67,11 +67,17 @@ class ServedModel:
         Raises:
             RefusedError: The calibration has groups, but not this one (422).
         """
+        if self.inspector.calibration is None:
+            return
+        try:
+            self.inspector.calibration.require_group(group)
+        except CalibrationError as error:
+            raise RefusedError(422, error.what, expected=error.expected, got=error.got, remedy=error.remedy) from error
+
+    def known_group(self, group: str | None) -> str | None:
+        """Return the group of a stored verdict if the present calibration knows it, else ``None``."""
         calibration = self.inspector.calibration
-        known = [] if calibration is None else list(calibration.group_sizes)
-        if group is not None and known and group not in known:
-            expected = ", ".join(known)[:1000]
-            raise RefusedError(422, "the calibration has no such group", expected=expected, got=group)
+        return group if calibration is not None and group in calibration.group_sizes else None
 
     def prepare(self) -> None:
         """Run one forward pass, as the first takes longer than later ones, and read the verdicts stored before."""

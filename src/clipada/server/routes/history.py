@@ -91,8 +91,10 @@ async def anomaly_map(
     entry, _ = await run_in_threadpool(_found, service, number)
     content = await run_in_threadpool(_kept, entry)
     header = await run_in_threadpool(read_header, content, service.settings.max_pixels)
-    queued = QueuedImage(content=content, pixels=header.width * header.height, group=entry.group_name, store=False)
-    answer = await inspect_one(service, _model_of(service, entry), queued)
+    served = _model_of(service, entry)
+    group = served.known_group(entry.group_name)  # the calibration may have lost it; the map is the same
+    queued = QueuedImage(content=content, pixels=header.width * header.height, group=group, store=False)
+    answer = await inspect_one(service, served, queued)
     return _file(await run_in_threadpool(map_png, answer.verdict, kind), "image/png")
 
 
