@@ -91,19 +91,22 @@ def image_score(scored: Map, config: ScoringConfig) -> float:
     return float(np.partition(pixels, first)[first:].mean(dtype=np.float64))
 
 
-def score_passes(raw: NDArray[np.float32], config: ScoringConfig) -> tuple[tuple[Map, ...], tuple[float, ...]]:
+def score_passes(
+    raw: NDArray[np.float32], config: ScoringConfig, own: float | None = None
+) -> tuple[tuple[Map, ...], tuple[float, ...]]:
     """Smooth and score every pass.
 
     Args:
         raw: ``(P, H, W)``, 0..1, coarse pass first: one image's maps at the model's input size.
         config: All settings of scoring.
+        own: The image score of an engine that computes its own, which then is that of every pass.
 
     Returns:
         maps: Anomaly maps ``(H, W)`` of each pass and, if they are fused, of their mean. The last is the final map.
         scores: Their image scores, 0..1.
     """
     maps = tuple(anomaly_map(one, config) for one in append_fused_map(raw, config))
-    return maps, tuple(image_score(one, config) for one in maps)
+    return maps, tuple(image_score(one, config) if own is None else own for one in maps)
 
 
 def final_map(raw: NDArray[np.float32], config: ScoringConfig) -> Map:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -216,10 +216,18 @@ class Localization:
         maps: Raw maps of every pass, ``(passes, B, H, W)`` float32, values 0..1, coarse pass first.
         descriptors: One vector of unit length for each image, ``(B, D)`` float32, by which it is compared with the
             training images; ``None`` for an engine that has none.
+        scores: Image scores, ``(B,)``, 0..1, of an engine that has its own; else they are computed from the maps.
+        products: Numbers of the products whose memory was searched, ``(B,)``; ``None`` without a memory.
     """
 
     maps: NDArray[np.float32]
     descriptors: NDArray[np.float32] | None = None
+    scores: NDArray[np.float64] | None = None
+    products: NDArray[np.int64] | None = None
+
+    def score(self, index: int) -> float | None:
+        """Return the engine's own score of an image; ``None`` if its score is that of its final map."""
+        return None if self.scores is None else float(self.scores[index])
 
 
 class Engine(Protocol):
@@ -241,6 +249,11 @@ class Engine(Protocol):
             images: RGB, ``(B, H, W, 3)``.
         """
         ...
+
+
+def product_numbers(known: Sequence[str], products: Sequence[str | None]) -> NDArray[np.int64]:
+    """Return the position of each product among those ``known``; -1 for others, which are to be found, ``(B,)``."""
+    return np.array([known.index(one) if one in known else -1 for one in products], np.int64)
 
 
 def written_size(size: tuple[int, int]) -> int | tuple[int, int]:

@@ -22,6 +22,7 @@ from clipada.config.engine import (
 )
 from clipada.config.history import HistoryConfig, Keep, SinkConfig, WatchConfig, Word
 from clipada.config.input_check import InputCheckConfig
+from clipada.config.memory import FilterConfig, MemoryConfig, Selection
 from clipada.config.method import Config, Fusion, ScoringConfig, SynthesisConfig, setting_names
 from clipada.config.model import (
     DEFAULT_IMAGE_SIZE,
@@ -72,6 +73,7 @@ __all__ = [
     "EngineOptions",
     "EnginePrecision",
     "ExportConfig",
+    "FilterConfig",
     "Fusion",
     "HistoryConfig",
     "ImageSize",
@@ -79,6 +81,7 @@ __all__ = [
     "Keep",
     "LossResolution",
     "MemoryBankConfig",
+    "MemoryConfig",
     "ModelConfig",
     "Precision",
     "PredictConfig",
@@ -89,6 +92,7 @@ __all__ = [
     "RuntimeName",
     "ScheduleConfig",
     "ScoringConfig",
+    "Selection",
     "ServeConfig",
     "Shard",
     "Similarity",

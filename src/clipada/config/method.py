@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_type_hints
 
+from clipada.config.memory import FilterConfig, MemoryConfig
 from clipada.config.model import BackboneConfig, ModelConfig, PromptConfig
 from clipada.config.presets import PRESETS, Preset
 from clipada.config.schema import build, checked, parse, require
@@ -89,10 +90,20 @@ class Config:
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
 
     def __post_init__(self) -> None:
         together = self.model.prototypes_first and self.training.tunes_images
         require(not together, "model.prototypes_first", "an untuned image encoder", "true")
+        if self.memory.rows:
+            refined = self.model.refinements
+            require(not refined, "model.refinements", "0 with a memory, whose map is the only one", refined)
+            require(not self.model.prototypes, "model.prototypes", "0 with memory.rows", self.model.prototypes)
+            require(self.training.tune == "none", "training.tune", "none with memory.rows", self.training.tune)
+        require(bool(self.memory.rows) or not self.filter.images, "filter.images", "0 without memory.rows", "more")
+        learns = self.training.epochs or (self.memory.rows and not self.filter.logits)
+        require(bool(learns), "training.epochs", "1 or more, unless only a memory detects", 0)
 
     @classmethod
     def preset(cls, name: Preset) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Preset = Literal["quick", "demo", "mvtec", "visa"]
+Preset = Literal["quick", "accurate", "demo", "mvtec", "visa"]
 
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "quick": {
@@ -16,6 +16,15 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "training.epochs": 8,
         "training.batch_size": 16,
         "training.milestones": (4, 7),
+    },
+    "accurate": {
+        "backbone.blocks": (4, 6, 8),
+        "model.refinements": 0,
+        "model.similarity": "cosine",
+        "training.epochs": 0,
+        "training.milestones": (),
+        "memory.rows": 13_000,
+        "filter.images": 600,
     },
     "demo": {
         "backbone.name": "nano",

@@ -33,7 +33,12 @@ class RuntimeConfig:
     """True for the channels-last memory format of images and convolutions, which the matrix units of GPUs take; the
     same result but for rounding. ``None``: on a GPU."""
 
+    cache_gigabytes: float = 8.0
+    """Size of the cache on disk of a frozen backbone's tokens, which makes a second training of the same images fast;
+    0 for none. Only a memory uses it (``memory.rows``)."""
+
     def __post_init__(self) -> None:
+        require(self.cache_gigabytes >= 0, "cache_gigabytes", "0 or more", self.cache_gigabytes)
         require(self.devices >= 1, "devices", "1 or more", self.devices)
         require(self.nodes >= 1, "nodes", "1 or more", self.nodes)
         require(self.devices == 1 or ":" not in self.device, "devices", f"1 with {self.device}", self.devices)

@@ -18,7 +18,8 @@ class TrainingConfig:
     """Objective and optimizer (section 4.4.1, equations 4 and 6; section 5.1.3)."""
 
     epochs: int = 800
-    """An epoch draws as many samples as there are training images."""
+    """An epoch draws as many samples as there are training images. 0: prompt and projections are not trained, and only
+    a memory detects (``memory.rows``)."""
 
     batch_size: int = 16
     """Images per step, over all devices together."""
@@ -72,8 +73,8 @@ class TrainingConfig:
         return self.tune in ("image", "both")
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            require(getattr(self, name) >= 1, f"training.{name}", "1 or more", getattr(self, name))
+        require(self.epochs >= 0, "training.epochs", "0 or more", self.epochs)
+        require(self.batch_size >= 1, "training.batch_size", "1 or more", self.batch_size)
         require(self.learning_rate > 0, "training.learning_rate", "more than 0", self.learning_rate)
         require(self.decay > 0, "training.decay", "more than 0", self.decay)
         require(self.tune_learning_rate > 0, "training.tune_learning_rate", "more than 0", self.tune_learning_rate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,8 +11,8 @@ from numpy.typing import NDArray
 from clipada.config import EngineOptions, EnginePrecision
 from clipada.devices import find_device, to_tensor
 from clipada.errors import ConfigError
-from clipada.models.clip_ada import ClipAda, upsample
-from clipada.types import Localization
+from clipada.models.clip_ada import ClipAda
+from clipada.types import Localization, product_numbers
 
 PRECISIONS: tuple[EnginePrecision, ...] = ("fp32", "bf16")
 """Arithmetic that this engine offers, the default first."""
@@ -42,19 +44,32 @@ class TorchEngine:
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
         self.size, self.depth = model.config.size, model.config.image_depth
-        self.passes = model.config.refinements + 1
+        self.passes = model.passes
+        self.products = () if model.head is None else model.head.bank.products
         with torch.inference_mode():
             self.text = self.model.text_vector()
 
     @torch.inference_mode()
-    def localize(self, images: NDArray[np.uint8]) -> Localization:
+    def localize(self, images: NDArray[np.uint8], products: Sequence[str | None] | None = None) -> Localization:
         """Compute the raw anomaly maps of every pass, ``up(M_i)``, and descriptors.
 
         Args:
             images: RGB, ``(B, H, W, 3)`` uint8, of the model's input size.
+            products: Names of the products they show, where they are known; for a model with a memory.
         """
         pixels = to_tensor(images, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            found = self.model.run(pixels, self.text)
-        maps = torch.stack([upsample(logits.float().sigmoid(), pixels.shape[-2:]) for logits in found.logits])
-        return Localization(maps=maps.cpu().numpy(), descriptors=found.descriptors.float().cpu().numpy())
+            found = self.model.run(pixels, self.text, self._numbers(products))
+        detection = found.detection
+        return Localization(
+            maps=found.maps(pixels.shape[-2:]).cpu().numpy(),
+            descriptors=found.descriptors.float().cpu().numpy(),
+            scores=None if detection is None else detection.scores.double().cpu().numpy(),
+            products=None if detection is None else detection.products.cpu().numpy(),
+        )
+
+    def _numbers(self, products: Sequence[str | None] | None) -> torch.Tensor | None:
+        """Return the memory's numbers of products, -1 for those it does not know; ``None`` to find them all."""
+        if not self.products or products is None:
+            return None
+        return torch.from_numpy(product_numbers(self.products, products)).to(self.device)

@@ -223,7 +223,7 @@ def _scored(
             findings.compare(sample.path)
             descriptor = None if found.descriptors is None else found.descriptors[index]
             reason = findings.check(sample, batch.images[index], descriptor)
-            views, scores = score_passes(found.maps[:, index], scoring)
+            views, scores = score_passes(found.maps[:, index], scoring, found.score(index))
             yield ScoredImage(sample=sample, scores=scores, maps=views, input_reason=reason), mask
 
 

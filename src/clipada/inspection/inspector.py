@@ -278,12 +278,12 @@ class Inspector:
 
     def _verdict(self, found: Localization, index: int, read: ReadImage, started: float, group: str | None) -> Verdict:
         """Make the verdict on an image from its maps and descriptor, in the image's own geometry."""
-        smooth = final_map(finite(found.maps[:, index]), self.scoring)
+        smooth, own = final_map(finite(found.maps[:, index]), self.scoring), found.score(index)
         restored = restore_map(smooth, read.image.shape[:2])
         level = self.region_level(group)
         reason = None if self.input_check is None else input_reason(self.input_check, read, found, index, group)
         verdict = Verdict(
-            score=image_score(smooth, self.scoring),
+            score=image_score(smooth, self.scoring) if own is None else own,
             image=read.image,
             anomaly_map=restored,
             regions=find_regions(restored, level),

@@ -12,12 +12,16 @@ from torch import Tensor, nn
 from clipada.config import Config, ModelConfig
 from clipada.errors import ConfigError
 from clipada.models.backbones import Backbone, TextBackbone, load_backbone, with_defaults
+from clipada.models.memory_head import Detection, MemoryHead
 from clipada.models.prompt import LearnedDirection, Prompt
 from clipada.models.prototypes import Prototypes
 from clipada.randomness import derived_generator
 
 BACKBONE, SAVED_BACKBONE = "backbone.", "clip."
 """Prefix of the names of the backbone's own parameters, in the model and in files."""
+
+HEAD = "head."
+"""Prefix of the names of the parameters of the detector over a memory."""
 
 
 class ForwardPass(NamedTuple):
@@ -27,10 +31,18 @@ class ForwardPass(NamedTuple):
         logits: ``R + 1`` tensors ``S_i``, ``(B, h, w)``, coarse first; ``sigmoid(S_i)`` is the anomaly probability
             ``M_i``. With a memory, its offset ``w u(F_0)`` is added to each at the end, so that it weights no pass.
         descriptors: One vector of unit length for each image, as ``Backbone.read`` computes them, ``(B, 2 W)``.
+        detection: The output of the memory's detector, if the model has one; then it counts instead of the logits.
     """
 
     logits: list[Tensor]
     descriptors: Tensor
+    detection: Detection | None = None
+
+    def maps(self, size: tuple[int, ...] | torch.Size) -> Tensor:
+        """Return the raw anomaly maps of every pass at a size ``(H, W)``, ``(P, B, H, W)``, values 0..1."""
+        if self.detection is not None:
+            return upsample(self.detection.maps.float(), size).unsqueeze(0)
+        return torch.stack([upsample(logits.float().sigmoid(), size) for logits in self.logits])
 
 
 class ClipAda(nn.Module):
@@ -45,6 +57,7 @@ class ClipAda(nn.Module):
         similarity: Projected tokens and text vector to logits.
         config: Passes, attention, and the memory's weight.
         memory: Typical patches of normal images, if the model has any.
+        head: The detector over a memory of good parts, if the model has one.
     """
 
     def __init__(
@@ -55,6 +68,7 @@ class ClipAda(nn.Module):
         similarity: DotSimilarity | CosineSimilarity,
         config: ModelConfig,
         memory: Prototypes | None = None,
+        head: MemoryHead | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -63,6 +77,7 @@ class ClipAda(nn.Module):
         self.similarity = similarity
         self.config = config
         self.memory = memory
+        self.head = head
 
     def forward(self, images: Tensor, text: Tensor | None = None) -> list[Tensor]:
         """Compute the logits of every pass, coarse first; see ``ForwardPass``.
@@ -73,8 +88,14 @@ class ClipAda(nn.Module):
         """
         return self.run(images, text).logits
 
-    def run(self, images: Tensor, text: Tensor | None = None) -> ForwardPass:
-        """Compute the logits of every pass as ``forward`` does, and a descriptor of each image."""
+    def run(self, images: Tensor, text: Tensor | None = None, products: Tensor | None = None) -> ForwardPass:
+        """Compute the logits of every pass as ``forward`` does, descriptors, and with a head its detection.
+
+        Args:
+            images: As for ``forward``.
+            text: As for ``forward``.
+            products: The product of each image, as for ``MemoryHead``.
+        """
         text = self.text_vector() if text is None else text
         height, width = self.backbone.grid(images.shape[-2:])
         coarse = self.backbone.read(self.backbone.normalize(images))
@@ -88,7 +109,8 @@ class ClipAda(nn.Module):
         if self.memory is not None:
             offset = self.config.prototype_weight * self.memory(coarse.patches).reshape(-1, height, width)
             passes = [logits + offset for logits in passes]
-        return ForwardPass(passes, coarse.descriptors)
+        detection = None if self.head is None else self.head(coarse, passes[0], (height, width), products)
+        return ForwardPass(passes, coarse.descriptors, detection)
 
     def text_vector(self) -> Tensor:
         """Compute the anomaly direction, the embedded prompt, at unit length: ``t_hat = t / |t|``, ``(E,)``."""
@@ -112,7 +134,16 @@ class ClipAda(nn.Module):
 
     def with_memory(self, memory: Prototypes) -> ClipAda:
         """Return the same model with a memory; all other parts are shared."""
-        return ClipAda(self.backbone, self.prompt, self.projections, self.similarity, self.config, memory)
+        return ClipAda(self.backbone, self.prompt, self.projections, self.similarity, self.config, memory, self.head)
+
+    def with_head(self, head: MemoryHead) -> ClipAda:
+        """Return the same model with a detector over a memory of good parts; all other parts are shared."""
+        return ClipAda(self.backbone, self.prompt, self.projections, self.similarity, self.config, self.memory, head)
+
+    @property
+    def passes(self) -> int:
+        """Number of maps: the coarse one and the refined ones; one for a model with a head."""
+        return 1 if self.head is not None else len(self.projections)
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """Return the learned parameters by their names in files: all of the adapter, and the tuned encoders."""
@@ -123,8 +154,9 @@ class ClipAda(nn.Module):
         }
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
-        """Return the learned parameters outside the backbone, by name."""
-        return {name: value for name, value in self.trained_parameters().items() if not name.startswith(SAVED_BACKBONE)}
+        """Return the learned parameters of prompt, projections and similarity, by name."""
+        others = (SAVED_BACKBONE, HEAD)
+        return {name: value for name, value in self.trained_parameters().items() if not name.startswith(others)}
 
     def encoder_parameters(self) -> dict[str, nn.Parameter]:
         """Return the learned parameters of the backbone by name; none unless ``training.tune`` names an encoder."""

@@ -19,6 +19,8 @@ CONFIG = "config.json"
 ADAPTER = "adapter.safetensors"
 ENCODERS = "encoders.safetensors"
 PROTOTYPES = "prototypes.safetensors"
+MEMORY = "memory.safetensors"
+FILTER = "filter.safetensors"
 METRICS = "metrics.json"
 SCORES = "evaluation/scores.jsonl"
 CARD = "README.md"
@@ -28,7 +30,12 @@ TRAINED_ON = "training-images.sha256"
 INPUT_CHECK = "input-check.safetensors"
 FORMAT = 1
 
-BESIDE = {"encoders_sha256": ENCODERS, "prototypes_sha256": PROTOTYPES}
+BESIDE = {
+    "encoders_sha256": ENCODERS,
+    "prototypes_sha256": PROTOTYPES,
+    "memory_sha256": MEMORY,
+    "filter_sha256": FILTER,
+}
 """Optional files beside the adapter, by the name of their hash in ``config.json``."""
 
 COPY_AGAIN = "copy the whole run folder again, or train again"
@@ -79,6 +86,8 @@ class Run:
         settings: ``config`` as it was written, without settings that later versions added.
         encoders_sha256: Hash of the file of the tuned encoders; ``None`` if CLIP stayed frozen.
         prototypes_sha256: Hash of the file of the normal prototypes; ``None`` without any.
+        memory_sha256: Hash of the file of the memory of good parts; ``None`` without one.
+        filter_sha256: Hash of the file of the memory's filter; ``None`` without one.
         name: Its name on the hub; empty for a local run, which is named by its folder.
     """
 
@@ -90,6 +99,8 @@ class Run:
     settings: Mapping[str, Any] = field(repr=False, compare=False)
     encoders_sha256: str | None = None
     prototypes_sha256: str | None = None
+    memory_sha256: str | None = None
+    filter_sha256: str | None = None
     name: str = ""
 
     @property
@@ -113,7 +124,7 @@ class Run:
     def trained_sha256(self) -> str:
         """Hash of all trained parameters: the adapter's file, and the files of tuned encoders and prototypes if any."""
         adapter = sha256_of(self.folder / ADAPTER)
-        others = [sha256 for sha256 in (self.encoders_sha256, self.prototypes_sha256) if sha256 is not None]
+        others = [sha256 for key in BESIDE if (sha256 := getattr(self, key)) is not None]
         return hashlib.sha256(" ".join([adapter, *others]).encode()).hexdigest() if others else adapter
 
     @property
@@ -124,6 +135,8 @@ class Run:
         deciding |= {"block": blocks[0] if len(blocks) == 1 else blocks, "backbone": self.backbone_sha256}
         deciding |= {} if tokens == "raw" else {"tokens": tokens}  # absent before there was a choice
         deciding |= {"adapter": self.trained_sha256}
+        if self.memory_sha256 is not None:
+            deciding |= {name: self.settings.get(name) for name in ("memory", "filter")}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -159,6 +172,8 @@ class _Facts:
     clipada_version: str
     encoders_sha256: str | None = None
     prototypes_sha256: str | None = None
+    memory_sha256: str | None = None
+    filter_sha256: str | None = None
 
 
 def read_run(folder: Path) -> Run:
@@ -198,6 +213,8 @@ def read_run(folder: Path) -> Run:
         settings=facts.config,
         encoders_sha256=facts.encoders_sha256,
         prototypes_sha256=facts.prototypes_sha256,
+        memory_sha256=facts.memory_sha256,
+        filter_sha256=facts.filter_sha256,
     )
 
 

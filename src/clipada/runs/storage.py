@@ -18,18 +18,23 @@ from clipada.runs.description import (
     CONFIG,
     COPY_AGAIN,
     ENCODERS,
+    FILTER,
     FORMAT,
+    MEMORY,
     PROTOTYPES,
     TRAINED_ON,
     Run,
     Training,
 )
+from clipada.runs.memory import read_head, write_head
 from clipada.runs.tensors import load_parameters, read_tensors, write_parameters
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from clipada.models.backbones import Backbone
     from clipada.models.clip_ada import ClipAda
+    from clipada.models.memory_head import MemoryHead
     from clipada.models.prototypes import Prototypes
 
 
@@ -45,6 +50,9 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
     for name, tensors in beside.items():
         if tensors:
             write_parameters(folder / name, tensors, backbone_sha256=sha256)
+    if model.head is not None:
+        write_head(folder / MEMORY, folder / FILTER, model.head, sha256)
+    filtered = model.head is not None and model.head.filter is not None
     run = Run(
         folder=folder,
         config=config,
@@ -54,6 +62,8 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
         settings=config.to_dict(),
         encoders_sha256=sha256_of(folder / ENCODERS) if beside[ENCODERS] else None,
         prototypes_sha256=sha256_of(folder / PROTOTYPES) if prototypes else None,
+        memory_sha256=sha256_of(folder / MEMORY) if model.head is not None else None,
+        filter_sha256=sha256_of(folder / FILTER) if filtered else None,
     )
     others = {key: getattr(run, key) for key in BESIDE if getattr(run, key) is not None}
     write_json(
@@ -117,7 +127,14 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
     load_parameters(run.folder / ADAPTER, model.adapter_parameters(), COPY_AGAIN)
     if run.encoders_sha256 is not None:
         load_parameters(_verified(run, ENCODERS, run.encoders_sha256), model.encoder_parameters(), COPY_AGAIN)
-    return model
+    return model if run.memory_sha256 is None else model.with_head(_head(run, loaded))
+
+
+def _head(run: Run, backbone: Backbone) -> MemoryHead:
+    """Read the detector over a memory after checking that its files have not changed."""
+    memory = _verified(run, MEMORY, run.memory_sha256 or "")
+    filter_file = None if run.filter_sha256 is None else _verified(run, FILTER, run.filter_sha256)
+    return read_head(memory, filter_file, run.config, len(backbone.blocks), backbone.block_width)
 
 
 def _prototypes(run: Run, width: int) -> Prototypes | None:

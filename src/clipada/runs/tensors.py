@@ -72,6 +72,18 @@ def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
     return tensors
 
 
+def read_metadata(path: Path, remedy: str) -> dict[str, str]:
+    """Read the texts in a safetensors file's header.
+
+    Raises:
+        RunError: The file is damaged (then with ``remedy``).
+    """
+    from safetensors import safe_open
+
+    with _naming(path, remedy), safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
+
+
 def count_values(path: Path, remedy: str) -> int:
     """Count the numbers in a safetensors file without loading them.
 

@@ -1,8 +1,8 @@
 """The whole training on one page: split, fit, memory, validation, record.
 
-The fit is CLIP-ADA's (section 4.4.1). Around it: a validation split; prototypes of normal patches (``models.prototypes``),
-found after the fit or, with ``model.prototypes_first``, before it; and the level that the maps of normal images stay
-below.
+The fit is CLIP-ADA's (section 4.4.1). Around it: a validation split; prototypes of normal patches
+(``models.prototypes``), found after the fit or, with ``model.prototypes_first``, before it; or a memory of good parts
+with its filter (``training.memory``); and the level that the maps of normal images stay below.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from clipada.runs.inputs import write_input_check
 from clipada.training.batches import with_image_depth
 from clipada.training.inputs import InputRecorder
 from clipada.training.loop import FitResult, fit, launch, with_precision
+from clipada.training.memory import MemoryBuilder
 from clipada.training.resume import TrainingJob
 from clipada.training.split import select_share, split_validation
+from clipada.training.tokens import TokenReader
 from clipada.training.validation import validate
 from clipada.types import ProgressReport, Sample, unreported
 
@@ -73,12 +75,13 @@ class Recipe:
 
         if config.model.prototypes_first:
             model = self.add_prototypes(model)
-        fitted = fit(fabric, model, self.samples, config, folder, runtime=self.runtime, report=self.report)
+        fitted = FitResult(losses=(), images_per_second=0.0, failures=())
+        if config.training.epochs:
+            fitted = fit(fabric, model, self.samples, config, folder, runtime=self.runtime, report=self.report)
 
         if fabric.is_global_zero:
-            if model.memory is None:
-                model = self.add_prototypes(model)
-            validation, peaks = self.validate(model), self.normal_peaks(model)
+            model, peaks = self.completed(model)
+            validation = self.validate(model)
             record = self.record(fitted, validation, peaks, time.monotonic() - started, fabric.device.type)
             write_training_sha256s(folder, (sample.path for sample in chosen))
             save_run(folder, model, config, record)
@@ -89,6 +92,17 @@ class Recipe:
         """Return the settings with those decided that were left open: by backbone, device and images."""
         config = with_precision(with_defaults(self.config), find_device(self.runtime.device))
         return with_image_depth(config, self.job.dataset.train, self.runtime.decoders)
+
+    def completed(self, model: ClipAda) -> tuple[ClipAda, dict[str, list[float]]]:
+        """Return the trained model with its memory, and the peaks of the maps of normal images by category."""
+        if not self.config.memory.rows:
+            model = self.add_prototypes(model) if model.memory is None else model
+            return model, self.normal_peaks(model)
+        reader = TokenReader(model.backbone, self.runtime.cache_gigabytes)
+        builder = MemoryBuilder(model, self.config, reader, self.runtime.decoders, self.report)
+        model = model.with_head(builder.build(self.samples))
+        write_input_check(self.job.folder, builder.inputs.products(TorchEngine(model)))
+        return model, builder.peaks
 
     def add_prototypes(self, model: ClipAda) -> ClipAda:
         """Return the model with prototypes of the training images, if the settings ask for any."""

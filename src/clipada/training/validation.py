@@ -11,7 +11,7 @@ from clipada.config import Config
 from clipada.data import read_batches
 from clipada.devices import to_tensor
 from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps
-from clipada.models.clip_ada import ClipAda, upsample
+from clipada.models.clip_ada import ClipAda
 from clipada.randomness import derived_generator
 from clipada.scoring import score_passes
 from clipada.synthesis import AnomalySynthesizer, texture_source
@@ -40,7 +40,7 @@ def validate(
     """
     records = list(_score(model.eval(), samples, config, workers))
     categories = list(dict.fromkeys(sample.category for sample in samples))
-    views = [*map(str, range(config.model.refinements + 1)), "mean"][: len(records[0][2])]
+    views = [*map(str, range(model.passes)), "mean"][: len(records[0][2])]
     return {
         name: {category: _metrics([r for r in records if r[0] == category], index) for category in categories}
         for index, name in enumerate(views)
@@ -61,13 +61,12 @@ def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: i
             clean = to_tensor(batch.images)
             images, masks = synthesizer(clean, generator)
             with torch.inference_mode():
-                passes = [
-                    upsample(s.sigmoid(), images.shape[-2:]).float().cpu() for s in model(images.to(device), text)
-                ]
+                found = model.run(images.to(device), text)
+                maps = found.maps(images.shape[-2:]).cpu().numpy()
             for i, position in enumerate(batch.positions):
-                raw = np.stack([one[i].numpy() for one in passes])
                 mask: Mask = masks[i, 0].numpy() > 0
-                yield samples[position].category, mask, *score_passes(raw, config.scoring)
+                own = None if found.detection is None else float(found.detection.scores[i])
+                yield samples[position].category, mask, *score_passes(maps[:, i], config.scoring, own)
 
 
 def _metrics(records: Sequence[ScoredDraw], index: int) -> CategoryMetrics:

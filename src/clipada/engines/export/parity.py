@@ -26,7 +26,7 @@ from clipada.errors import RunError
 from clipada.evaluation.evaluate import evaluate_dataset
 from clipada.evaluation.metrics import mean_metrics
 from clipada.files import read_json, write_json
-from clipada.scoring import final_map, image_score
+from clipada.scoring import score_passes
 from clipada.types import Engine
 
 PARITY = "exports/parity.json"
@@ -144,10 +144,10 @@ def compare(reference: Engine, exported: Engine, images: Images, scoring: Scorin
     worst, means = (np.zeros((len(images), reference.passes)) for _ in range(2))
     scores = np.zeros((2, len(images)))
     for index in range(len(images)):
-        both = [engine.localize(images[index : index + 1]).maps[:, 0] for engine in (reference, exported)]
-        error = np.nan_to_num(np.abs(both[0] - both[1]), nan=1.0)
+        both = [engine.localize(images[index : index + 1]) for engine in (reference, exported)]
+        error = np.nan_to_num(np.abs(both[0].maps[:, 0] - both[1].maps[:, 0]), nan=1.0)
         worst[index], means[index] = error.max(axis=(1, 2)), error.mean(axis=(1, 2))
-        scores[:, index] = [image_score(final_map(raw, scoring), scoring) for raw in both]
+        scores[:, index] = [score_passes(found.maps[:, 0], scoring, found.score(0))[1][-1] for found in both]
     return Differences(
         images=len(images),
         max_map_error=tuple(worst.max(axis=0).tolist()),

@@ -1,0 +1,72 @@
+"""Settings of the memory of good parts and of the filter over it. Beyond the paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clipada.config.schema import require
+
+Selection = Literal["sampled", "greedy", "random"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """The memory: normal patches of every product, whose distance says how unusual a patch is."""
+
+    rows: int = 0
+    """Patches kept of each product in each block that is read; 0 for no memory. A row of 384 channels takes 386 bytes:
+    13,000 rows in two blocks are 10 MB a product."""
+
+    selection: Selection = "sampled"
+    """Choice of the rows. ``sampled``: in rounds, each with a probability that grows with the third power of the
+    distance to those chosen before. ``greedy``: the farthest one each time (the core-set of PatchCore). ``random``."""
+
+    neighbors: int = 8
+    """Rows that are compared with each patch: the nearest, and those nearest in parts of the memory."""
+
+    weight: float = 1.0
+    """Weight of the distance, in standard deviations of normal patches, beside the filter's logit."""
+
+    share: float = 0.01
+    """The image score is the mean of this share of the map's highest cells, before any smoothing."""
+
+    def __post_init__(self) -> None:
+        require(self.rows >= 0, "memory.rows", "0 or more", self.rows)
+        require(self.neighbors >= 1, "memory.neighbors", "1 or more", self.neighbors)
+        require(self.weight >= 0, "memory.weight", "0 or more", self.weight)
+        require(0 < self.share <= 1, "memory.share", "more than 0, at most 1", self.share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterConfig:
+    """The filter: a small network that learns from synthetic anomalies which distances are defects."""
+
+    images: int = 0
+    """Synthetic anomalies that are drawn on each product's images; 0 for no filter."""
+
+    steps: int = 400
+    """Optimizer steps."""
+
+    batch_size: int = 16
+    """Images in a step."""
+
+    normal_share: float = 0.25
+    """Share of a step's images that are good parts without an anomaly."""
+
+    learning_rate: float = 2e-3
+    """Highest learning rate of AdamW, on a one-cycle schedule."""
+
+    width: int = 48
+    """Hidden channels."""
+
+    logits: bool = False
+    """True if the filter also sees the logits of the prompt and the projection, which are then trained with it."""
+
+    def __post_init__(self) -> None:
+        for name in ("images",):
+            require(getattr(self, name) >= 0, f"filter.{name}", "0 or more", getattr(self, name))
+        for name in ("steps", "batch_size", "width"):
+            require(getattr(self, name) >= 1, f"filter.{name}", "1 or more", getattr(self, name))
+        require(0 <= self.normal_share < 1, "filter.normal_share", "0 to less than 1", self.normal_share)
+        require(self.learning_rate > 0, "filter.learning_rate", "more than 0", self.learning_rate)

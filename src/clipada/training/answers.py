@@ -1,0 +1,96 @@
+"""A memory's answers for training images, whose own rows are left out, and for images with synthetic anomalies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clipada.config import MemoryConfig
+from clipada.models.memory import nearest_rows, quantize
+from clipada.models.selection import select_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Distances of the patches of ``n`` images, as a memory of ``L`` blocks finds them.
+
+    Attributes:
+        distances: Cosine distances of ``K`` neighbors, ``(n, N, L, K)`` float16, ascending.
+        nearest: Position of the nearest row, ``(n, N, L)`` int32.
+    """
+
+    distances: Tensor
+    nearest: Tensor
+
+
+class ProductRows:
+    """The rows of one product, with the image that each comes from.
+
+    Args:
+        tokens: Tokens of its training images, ``(n, N, L W)``, unit length in each block.
+        blocks: ``L``.
+        count: Rows of each block, a multiple of the number of neighbors.
+        config: Choice of rows, and number of neighbors.
+        generator: Source of all draws.
+    """
+
+    def __init__(
+        self, tokens: Tensor, blocks: int, count: int, config: MemoryConfig, generator: torch.Generator
+    ) -> None:
+        self.neighbors = config.neighbors
+        images = torch.arange(len(tokens)).repeat_interleave(tokens.shape[1])
+        flat = tokens.reshape(len(images), blocks, -1)
+        chosen = [select_rows(flat[:, block], count, config.selection, generator) for block in range(blocks)]
+        repeated = [places.repeat(-(-count // len(places)))[:count] for places in chosen]
+        self.rows = torch.stack([quantize(flat[places, block].float()) for block, places in enumerate(repeated)])
+        self.images = torch.stack([images[places] for places in repeated])
+        self.units = F.normalize(self.rows.float(), dim=-1)
+
+    def search(self, tokens: Tensor, own: Tensor | None = None) -> Answers:
+        """Search for the tokens ``(n, N, L W)`` of images, without the rows of the training image ``own``, ``(n,)``."""
+        found = [self._search_one(one, None if own is None else int(own[index])) for index, one in enumerate(tokens)]
+        distances, nearest = (torch.stack(parts) for parts in zip(*found, strict=True))
+        return Answers(distances=distances, nearest=nearest)
+
+    def _search_one(self, tokens: Tensor, own: int | None) -> tuple[Tensor, Tensor]:
+        blocks = F.normalize(tokens.float().reshape(len(tokens), len(self.rows), -1), dim=-1)
+        found = []
+        for block, (units, images) in enumerate(zip(self.units, self.images, strict=True)):
+            similarity = blocks[:, block] @ units.T
+            if own is not None:
+                similarity[:, images == own] = -1
+            found.append(nearest_rows(similarity.unsqueeze(0), self.neighbors))
+        distances, nearest = zip(*found, strict=True)
+        return torch.stack(distances, dim=3)[0].transpose(1, 2).half(), torch.stack(nearest, dim=2)[0].int()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalDistances:
+    """Distances of normal patches to the nearest row, in each block.
+
+    Attributes:
+        mean: ``(L,)``.
+        std: ``(L,)``, more than 0.
+        usual: Mean distance of the patches nearest to each row, ``(L, M)``; two patches at the mean are added, so that
+            a row that few are near to has the mean.
+    """
+
+    mean: Tensor
+    std: Tensor
+    usual: Tensor
+
+    @classmethod
+    def of(cls, answers: Answers, rows: int) -> NormalDistances:
+        """Measure the answers for training images."""
+        first = answers.distances[..., 0].float().flatten(0, 1)
+        places = answers.nearest.flatten(0, 1).long()
+        mean, std = first.mean(dim=0), first.std(dim=0).clamp_min(1e-6)
+        usual = []
+        for distances, nearest, usually in zip(first.T, places.T, mean, strict=True):
+            count = torch.bincount(nearest, minlength=rows)
+            total = torch.zeros(rows).index_add_(0, nearest, distances)
+            usual.append((total + 2 * usually) / (count + 2))
+        return cls(mean=mean, std=std, usual=torch.stack(usual))

@@ -1,0 +1,146 @@
+"""Training of the filter on a memory's answers: good parts, and parts with synthetic anomalies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from clipada.config import FilterConfig
+from clipada.errors import RunError
+from clipada.models.filter import Filter
+from clipada.types import Progress, ProgressReport
+
+STAGE = "training the filter"
+
+_FOCUS = 2.0
+"""Gamma of the focal loss (Lin et al., ICCV 2017)."""
+
+_ANOMALOUS, _NORMAL = 0.75, 0.25
+"""Weights of anomalous and normal cells in it."""
+
+_FOCAL_WEIGHT, _DICE_WEIGHT = 10.0, 0.5
+
+_GAIN, _SHIFT = 0.1, 0.1
+"""Standard deviations of the factor and the shift of an image's channels, drawn in every step."""
+
+_WARM_UP = 0.1
+"""Share of the steps in which the learning rate rises."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductPool:
+    """What the filter learns from one product.
+
+    Attributes:
+        anomalous: Input channels of images with synthetic anomalies, ``(n, N, C)`` float16.
+        masks: Their masks at the resolution of the filter's map, ``(n, 4 h, 4 w)`` bool.
+        normal: Input channels of good images, ``(m, N, C)`` float16.
+    """
+
+    anomalous: Tensor
+    masks: Tensor
+    normal: Tensor
+
+
+def fit_filter(
+    filter_net: Filter,
+    pools: Sequence[ProductPool],
+    grid: tuple[int, int],
+    config: FilterConfig,
+    generator: Generator,
+    report: ProgressReport,
+) -> None:
+    """Train a filter in place: all products in equal parts in every step.
+
+    Args:
+        filter_net: Filter with its first values.
+        pools: One for each product.
+        grid: Token grid ``(h, w)``.
+        config: Steps, batch size and learning rate.
+        generator: Source of all draws, on the CPU.
+        report: Called after every step.
+
+    Raises:
+        RunError: The loss is not finite.
+    """
+    optimizer = torch.optim.AdamW(filter_net.parameters(), config.learning_rate, weight_decay=0.01)
+    filter_net.train()
+    for step, (channels, masks) in enumerate(_batches(pools, grid, config, generator)):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * one_cycle(step / config.steps)
+        loss = filter_loss(filter_net(channels, grid), masks)
+        if not torch.isfinite(loss):
+            remedy = "set a lower filter.learning_rate"
+            raise RunError("the training of the filter diverged", got=f"loss {loss}", remedy=remedy)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        report(Progress(stage=STAGE, done=step + 1, total=config.steps, losses=(float(loss),)))
+    filter_net.eval()
+
+
+def filter_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Compute the focal loss of all cells plus the dice loss of images with an anomaly.
+
+    Args:
+        logits: ``(B, H, W)``.
+        masks: ``(B, H, W)``, 0 or 1.
+    """
+    chances = logits.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+    wrong = torch.where(masks > 0, 1 - chances, chances)
+    focal = (entropy * wrong.pow(_FOCUS) * (_NORMAL + (_ANOMALOUS - _NORMAL) * masks)).mean()
+    shows = masks.amax(dim=(1, 2))
+    both, all_cells = (chances * masks).sum(dim=(1, 2)), (chances + masks).sum(dim=(1, 2))
+    dice = 1 - (2 * both + 1) / (all_cells + 1)
+    return _FOCAL_WEIGHT * focal + _DICE_WEIGHT * (dice * shows).sum() / shows.sum().clamp_min(1)
+
+
+def one_cycle(progress: float) -> float:
+    """Return the share of the highest learning rate after a share of the steps: up, then down, along cosines."""
+    if progress < _WARM_UP:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / _WARM_UP)) / 2
+    return (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP))) / 2
+
+
+def _batches(
+    pools: Sequence[ProductPool], grid: tuple[int, int], config: FilterConfig, generator: Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield channels and masks of every step."""
+    normal = round(config.normal_share * config.batch_size)
+    for step in range(config.steps):
+        channels, masks = [], []
+        for number, pool in enumerate(pools):
+            some = _drawn(pool.anomalous, config.batch_size - normal, len(pools), number + step, generator)
+            good = _drawn(pool.normal, normal, len(pools), number + step, generator)
+            channels += [pool.anomalous[some].float(), pool.normal[good].float()]
+            masks += [pool.masks[some].float(), torch.zeros(len(good), *pool.masks.shape[1:])]
+        yield _augmented(torch.cat(channels), torch.cat(masks), grid, generator)
+
+
+def _drawn(values: Tensor, count: int, products: int, turn: int, generator: Generator) -> Tensor:
+    """Draw a product's part of ``count`` places; the rest of the division goes round."""
+    share = count // products + (turn % products < count % products)
+    return torch.randint(len(values), (share,), generator=generator)
+
+
+def _augmented(channels: Tensor, masks: Tensor, grid: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
+    """Turn and flip a batch on the token grid, and scale and shift the channels of each image a little."""
+    square = grid[0] == grid[1]
+    turns = int(torch.randint(4, (), generator=generator))
+    flips = bool(torch.randint(2, (), generator=generator))
+
+    def moved(fields: Tensor) -> Tensor:
+        fields = torch.rot90(fields, turns if square else 2 * (turns % 2), (1, 2))
+        return fields.flip(1) if flips else fields
+
+    count = len(channels)
+    placed = moved(channels.reshape(count, *grid, -1)).reshape(channels.shape)
+    gain = 1 + _GAIN * torch.randn(count, 1, 1, generator=generator)
+    shift = _SHIFT * torch.randn(count, 1, 1, generator=generator)
+    return placed * gain + shift, moved(masks)

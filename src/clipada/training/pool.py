@@ -1,0 +1,78 @@
+"""Pool of images with synthetic anomalies of every kind, drawn on a product's good images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipada.models.filter import SCALE
+from clipada.synthesis import KINDS, draw_anomaly
+
+AT_ONCE = 16
+"""Images of a batch."""
+
+MASK_SHARE = 0.5
+"""Share of a cell's pixels from which the cell counts as anomalous; the most covered cell always does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnImages:
+    """Images with synthetic anomalies.
+
+    Attributes:
+        images: ``(b, H, W, 3)`` uint8.
+        sources: Position of the good image that each was drawn on, ``(b,)`` int64.
+        masks: ``(b, 4 h, 4 w)`` bool: anomalous cells of the filter's map.
+    """
+
+    images: NDArray[np.uint8]
+    sources: Tensor
+    masks: Tensor
+
+
+def draw_pool(
+    own: NDArray[np.uint8],
+    products: Mapping[str, NDArray[np.uint8]],
+    count: int,
+    grid: tuple[int, int],
+    rng: np.random.Generator,
+) -> Iterator[DrawnImages]:
+    """Draw ``count`` images with one anomaly each, all kinds in turn.
+
+    Args:
+        own: Good images of the product, ``(n, H, W, 3)``.
+        products: Good images of all products, whose parts and textures are pasted.
+        count: Number of images.
+        grid: Token grid ``(h, w)``.
+        rng: Source of all draws.
+    """
+    kinds, names = list(KINDS), list(products)
+    for start in range(0, count, AT_ONCE):
+        images, sources, masks = [], [], []
+        for number in range(start, min(count, start + AT_ONCE)):
+            source = int(rng.integers(len(own)))
+            others = products[names[int(rng.integers(len(names)))]]
+            other = others[int(rng.integers(len(others)))]
+            image, mask = draw_anomaly(kinds[number % len(kinds)], _unit(own[source]), _unit(other), rng)
+            images.append(np.rint(255 * image).astype(np.uint8).transpose(1, 2, 0))
+            sources.append(source)
+            masks.append(cell_mask(torch.from_numpy(mask), grid))
+        yield DrawnImages(images=np.stack(images), sources=torch.tensor(sources), masks=torch.stack(masks))
+
+
+def cell_mask(mask: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Reduce a mask ``(H, W)`` to the cells of the filter's map, ``(4 h, 4 w)`` bool; no anomaly vanishes."""
+    shares = F.adaptive_avg_pool2d(mask[None, None].float(), (SCALE * grid[0], SCALE * grid[1]))[0, 0]
+    limit = min(MASK_SHARE, float(shares.max()))
+    return (shares >= limit) & (shares > 0)
+
+
+def _unit(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Convert ``(H, W, 3)`` uint8 to ``(3, H, W)`` float32 of range 0..1."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
