@@ -138,5 +138,5 @@ def test_distances_are_cosines_to_the_nearest_other_image() -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_impossible_rates_are_refused(rate: float) -> None:
-    with pytest.raises(ConfigError, match="input_check.rate"):
+    with pytest.raises(ConfigError, match=r"input_check\.rate"):
         InputCheckConfig(rate=rate)

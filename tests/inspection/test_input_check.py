@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from clipada.calibration import Calibration, CalibrationImage
 from clipada.calibration.image_statistics import image_statistics
 from clipada.calibration.input_check import InputCheck
 from clipada.config import BatchConfig, CalibrationConfig, Config, InputCheckConfig
-from clipada.data import read_batches
+from clipada.data import Batch, read_batches
 from clipada.data.dataset import Dataset
 from clipada.engines.torch import TorchEngine
 from clipada.evaluation.evaluate import normal_peaks
@@ -148,7 +148,7 @@ def test_evaluate_counts_refused_images_and_measures_all(
 
 @pytest.mark.slow
 def test_real_frames_parts_and_defects(shared: Path) -> None:
-    """The embedded backbone on three real products: no broken frame passes, no good part and hardly a defect is refused."""
+    """The embedded backbone on three products: no broken frame passes, no good part and hardly a defect is refused."""
     from clipada.data import load_dataset
 
     dataset = load_dataset(shared / "data" / "mvtec-mini")
@@ -178,7 +178,7 @@ def reasons(
     return [reason(check, engine, image, name) for batch in batches(engine, samples) for image in batch.images]
 
 
-def batches(engine: TorchEngine, samples: list[Sample]):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def batches(engine: TorchEngine, samples: list[Sample]) -> Iterator[Batch]:
     return read_batches([sample.path for sample in samples], engine.size, 16, BatchConfig.workers)
 
 
