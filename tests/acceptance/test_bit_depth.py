@@ -81,7 +81,7 @@ def test_evaluation_calibration_and_verdicts_agree(data, runs, tmp_path, clipada
     assert thresholds[0] == thresholds[1]
     lines = []
     for name, folder in folders.items():
-        outcome = clipada("predict", folder, data / name, "--device", "cpu")
+        outcome = clipada("predict", folder, *sorted((data / name).glob("*/test")), "--device", "cpu")
         assert "is read as" not in outcome.err
         lines.append([record["score"] for record in outcome.records])
     assert lines[0] == lines[1]

@@ -1,7 +1,7 @@
 """Bit depth of a camera that writes its values into 16-bit files: measured on training images, applied to all images.
 
 A camera of 12 bits, say, stores 0..4095 in a file that states 16 bits, so its images are almost black if the file is
-taken at its word. No single image tells its depth reliably (a part may be dark), but the images of a training together
+taken at its word. No single image shows its depth reliably (a part may be dark), but the images of a training together
 do. The depth is recorded in the run and applied to every later image.
 """
 
