@@ -289,3 +289,20 @@ def test_nothing_sticks_out_at_the_width_of_a_screen(evaluated: Path, tmp_path: 
         [*command, *options, (tmp_path / "frame.html").as_uri()], capture_output=True, text=True, timeout=60, check=True
     )
     assert "<title>0,0,0</title>" in done.stdout
+
+
+def test_images_that_are_not_inspectable_are_shown_with_their_reason_and_do_not_count(
+    finished_run: Path, parts: Path, tmp_path: Path
+) -> None:
+    lane = shutil.copytree(parts / "plate" / "test" / "good", tmp_path / "plate")
+    PIL.Image.new("RGB", (48, 40)).save(lane / "black.png")
+    list(predict(finished_run, lane, tmp_path / "out", device="cpu"))
+    page = read(report_run(finished_run, tmp_path / "out", device="cpu").path)
+    assert "1 of 3 images are not inspectable: 1 dark." in page.text
+    assert "not inspectable: dark: black pixels 100 %, training images at most 0 %" in page.text
+    assert "2 inspected: scores " in page.text
+    (lane / "000.png").unlink()
+    (lane / "001.png").unlink()
+    list(predict(finished_run, lane, tmp_path / "black", device="cpu"))
+    black = read(report_run(finished_run, tmp_path / "black", device="cpu").path)
+    assert "1 of 1 images are not inspectable: 1 dark." in black.text
