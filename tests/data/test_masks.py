@@ -11,6 +11,7 @@ import pytest
 
 from clipada.data import load_mask, masks, read_mask
 from clipada.errors import ImageError
+from clipada.images import read_rgb
 from clipada.types import Sample
 
 SIZE = 64
@@ -203,6 +204,30 @@ def test_masks_of_another_aspect_ratio_are_refused(tmp_path, size):
     )
     with pytest.raises(ImageError, match=message):
         load_mask(sample(tmp_path / "mask.png"), 16, size)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_masks_of_images_with_an_exif_orientation(tmp_path, orientation):
+    """A label tool that ignores the orientation draws on the stored pixels: clear where width and height differ."""
+    stored = np.zeros((32, 48), np.uint8)
+    stored[4:9, 6:30] = 255
+    exif = PIL.Image.Exif()
+    exif[0x112] = orientation
+    part = tmp_path / "part.png"
+    gray(stored).save(part, exif=exif)
+    gray(stored).save(tmp_path / "mask.png")
+    shown = read_rgb(part)
+    height, width, _ = shown.shape
+    notes: list[str] = []
+    mask = read_mask([tmp_path / "mask.png"], part, (width, height), lambda text, _: notes.append(text))
+    on_side = orientation >= 5
+    np.testing.assert_array_equal(mask, (shown[..., 0] if on_side else stored) > 0)
+    assert notes == [masks.TURNED if on_side else masks.NOT_TURNED]
+    notes.clear()
+    gray(stored).save(tmp_path / "mask.png", exif=exif)
+    mask = read_mask([tmp_path / "mask.png"], part, (width, height), lambda text, _: notes.append(text))
+    np.testing.assert_array_equal(mask, shown[..., 0] > 0)
+    assert notes == []
 
 
 # --- files

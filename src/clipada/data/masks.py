@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.errors import ImageError
-from clipada.images import read_levels, resize_mask
+from clipada.images import UPRIGHT, read_levels, read_orientation, resize_mask, turn_on_side
 from clipada.types import Mask, Sample
 
 Levels = NDArray[np.generic]
@@ -20,6 +20,8 @@ LABELS = "several labels: all but the background are anomalous"
 NO_BLACK = "no black: the value of the border is the background"
 INVERTED = "inverted, by border and most of the area: the rest is anomalous"
 SCALED = "of another size than the image: scaled to it"
+TURNED = "drawn on the stored pixels of an image with an EXIF orientation: turned as the image"
+NOT_TURNED = "of images with an EXIF orientation: taken as drawn on the upright image"
 EMPTY = "empty although the image is anomalous: its pixels do not count"
 
 MOST_LABELS = 16
@@ -94,8 +96,13 @@ def read_mask(
     Raises:
         ImageError: A mask cannot be read or understood, or has another aspect ratio than the image.
     """
-    read = [read_marked(mask, on_note) for mask in masks]
-    for path, mask in zip(masks, read, strict=True):
+    orientation = read_orientation(image)
+    read: list[Mask] = []
+    for path in masks:
+        mask = read_marked(path, on_note)
+        if orientation != UPRIGHT and read_orientation(path) == UPRIGHT:
+            mask = _turned(mask, path, image_size, orientation, on_note)
+        read.append(mask)
         height, width = mask.shape
         if (width, height) != image_size:
             _require_fit(path, (width, height), image, image_size)
@@ -129,6 +136,16 @@ class _Found(NamedTuple):
 
     mask: Mask
     notes: tuple[str, ...]
+
+
+def _turned(mask: Mask, path: Path, image_size: tuple[int, int], orientation: int, on_note: OnNote) -> Mask:
+    """Turn a mask as its image is turned if only then their sizes agree."""
+    turned = turn_on_side(mask, orientation)
+    if turned is None or mask.shape[::-1] == image_size or turned.shape[::-1] != image_size:
+        on_note(NOT_TURNED, path)
+        return mask
+    on_note(TURNED, path)
+    return turned
 
 
 def _are_labels(levels: Levels, values: Levels) -> bool:

@@ -2,20 +2,24 @@
 
 from clipada.images.geometry import resize, resize_mask, restore_map
 from clipada.images.measuring import find_depth
+from clipada.images.orientation import UPRIGHT, read_orientation, turn_on_side
 from clipada.images.png import COMPRESSION, write_png
 from clipada.images.reading import MAX_PIXELS, Header, image_sha256, read_header, read_levels, read_rgb
 
 __all__ = [
     "COMPRESSION",
     "MAX_PIXELS",
+    "UPRIGHT",
     "Header",
     "find_depth",
     "image_sha256",
     "read_header",
     "read_levels",
+    "read_orientation",
     "read_rgb",
     "resize",
     "resize_mask",
     "restore_map",
+    "turn_on_side",
     "write_png",
 ]
