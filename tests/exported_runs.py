@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clipada.cli import app
+from run_folders import unseal
 from tiny import save
 
 
@@ -24,8 +25,8 @@ def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def changed(exported: Path, tmp_path: Path) -> Path:
-    """A copy of the exported run, to be changed."""
-    return shutil.copytree(exported, tmp_path / "line3")
+    """A copy of the exported run that is not sealed, to be changed."""
+    return unseal(shutil.copytree(exported, tmp_path / "line3"))
 
 
 @pytest.fixture

@@ -21,9 +21,15 @@ class FolderHub:
         self.made[repo_id] = private
         return f"https://hub.test/{repo_id}"
 
-    def upload_folder(self, *, repo_id: str, folder_path: Path, revision: str | None, commit_message: str) -> None:
+    def upload_folder(
+        self, *, repo_id: str, folder_path: Path, revision: str | None, commit_message: str, delete_patterns: list[str]
+    ) -> None:
         self.messages.append(commit_message)
-        shutil.copytree(folder_path, self.root / repo_id / (revision or "main"), dirs_exist_ok=True)
+        folder = self.root / repo_id / (revision or "main")
+        for pattern in delete_patterns:
+            for path in list(folder.glob(pattern)):
+                path.unlink()
+        shutil.copytree(folder_path, folder, dirs_exist_ok=True)
 
     def snapshot_download(self, repo_id: str, *, revision: str | None, allow_patterns: list[str], **_: object) -> str:
         assert "adapter.safetensors" in allow_patterns

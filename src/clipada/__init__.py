@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clipada.commands.serve import serve
     from clipada.commands.synthesize import synthesize
     from clipada.commands.train import train
+    from clipada.commands.verify import Verification, verify
     from clipada.commands.watch import watch
     from clipada.config import Config
     from clipada.engines.export.parity import Parity
@@ -83,6 +84,7 @@ __all__ = [
     "RunError",
     "SinkError",
     "Verdict",
+    "Verification",
     "__version__",
     "calibrate",
     "demo",
@@ -100,6 +102,7 @@ __all__ = [
     "synthesize",
     "train",
     "undo_calibration",
+    "verify",
     "watch",
 ]
 
@@ -122,6 +125,7 @@ _HOMES = {
     "Reproduction": "commands.reproduce",
     "Run": "runs",
     "Verdict": "types",
+    "Verification": "commands.verify",
     "calibrate": "commands.calibrate",
     "demo": "commands.demo",
     "evaluate": "commands.evaluate",
@@ -138,6 +142,7 @@ _HOMES = {
     "synthesize": "commands.synthesize",
     "train": "commands.train",
     "undo_calibration": "commands.calibrate",
+    "verify": "commands.verify",
     "watch": "commands.watch",
 }
 """The module below ``clipada`` that defines each name; it is imported when the name is first used."""

@@ -193,8 +193,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` as indented JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write ``value`` to ``path`` as ``json_text`` formats it."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return ``value`` as indented JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

@@ -141,12 +141,15 @@ class ModelIdentity:
         sha256: Hash of the adapter, its settings and the backbone's hash.
         backbone_sha256: Hash of the frozen backbone's weights.
         engine: Engine and precision that computed the maps, e.g. ``"torch fp32"``.
+        manifest_sha256: Hash of the run's manifest, which lists the hash of every file that decided; ``None`` for a run
+            that is not sealed.
     """
 
     run: str
     sha256: str
     backbone_sha256: str
     engine: str
+    manifest_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

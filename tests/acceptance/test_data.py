@@ -75,7 +75,7 @@ def test_a_run_that_is_none_is_named(
             assert outcome.code == 2
             assert outcome.out == ""
     (run_folder / ADAPTER).write_bytes((run_folder / ADAPTER).read_bytes()[:500])
-    clipada("predict", run_folder, image).refused(f"adapter {run_folder / ADAPTER} cannot be read", "copy the whole")
+    clipada("predict", run_folder, image).refused(f"{run_folder / ADAPTER} is not the file", "copy the whole")
     (run_folder / ADAPTER).unlink()
     clipada("info", run_folder).refused(f"run {run_folder} is incomplete", ADAPTER)
     (run_folder / CONFIG).write_text("{")

@@ -10,7 +10,7 @@ import pytest
 
 from clipada import Inspector, predict
 from clipada.errors import RunError
-from clipada.runs import CONFIG
+from clipada.runs import CONFIG, seal
 from clipada.types import Failure
 from command_line import Command, noise, process
 from file_kinds import READABLE, UNREADABLE
@@ -163,6 +163,7 @@ def test_another_backbone_is_refused_with_both_hashes(clipada: Command, run_fold
     content = json.loads((run_folder / CONFIG).read_text())
     found, content["backbone_sha256"] = content["backbone_sha256"], "0123456789ab" * 5 + "cdef"
     (run_folder / CONFIG).write_text(json.dumps(content))
+    seal(run_folder)
     clipada("predict", run_folder, parts).refused("0123456789ab", found[:12], "--backbone")
 
 

@@ -16,6 +16,7 @@ from clipada.errors import CalibrationError, DatasetError
 from clipada.history.store import History
 from clipada.runs import CALIBRATION, CARD, TRAINED_ON, read_run
 from clipada.types import Failure, Verdict
+from run_folders import unseal
 from tiny import write_good_parts
 
 HALF = CalibrationConfig(false_alarm_rate=0.2, confidence=0.8)
@@ -260,7 +261,7 @@ def test_too_few_images_are_refused_with_the_number_needed(
 def test_an_older_run_cannot_tell_what_it_was_trained_on(
     run_folder: Path, parts: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (run_folder / TRAINED_ON).unlink()
+    (unseal(run_folder) / TRAINED_ON).unlink()
     calibrate(run_folder, parts, HALF, device="cpu")
     assert "trained on (no training-images.sha256)" in caplog.text
 

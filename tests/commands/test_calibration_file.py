@@ -11,7 +11,7 @@ from clipada import Inspector, calibrate
 from clipada.calibration import read_calibration
 from clipada.config import CalibrationConfig
 from clipada.errors import CalibrationError, ConfigError
-from clipada.runs import CALIBRATION
+from clipada.runs import CALIBRATION, seal
 from tiny import write_good_parts
 
 HALF = CalibrationConfig(false_alarm_rate=0.2, confidence=0.8)
@@ -31,6 +31,7 @@ def test_the_calibration_of_another_model_is_refused(run_folder: Path, parts: Pa
     content = json.loads((run_folder / "config.json").read_text())
     content["config"]["scoring"]["top_pixels"] = 7
     (run_folder / "config.json").write_text(json.dumps(content))
+    seal(run_folder)
     with pytest.raises(CalibrationError, match="not of run line3"):
         Inspector.load(run_folder, device="cpu")
     calibrate(run_folder, parts, HALF, device="cpu")  # the way out

@@ -18,7 +18,7 @@ from clipada.data import load_dataset
 from clipada.engines.export.parity import PARITY
 from clipada.engines.exports import DESCRIPTION, EXPORTS
 from clipada.errors import DatasetError, RunError
-from clipada.runs import ADAPTER
+from clipada.runs import ADAPTER, seal
 from tiny import save
 
 FEW = ExportConfig(images=6, shortcut_images=6, shortcut_least=4, calibration_images=4)
@@ -180,6 +180,7 @@ def test_without_images_nothing_is_exported(run_folder: Path) -> None:
     content = json.loads(config.read_text())
     content["training"]["data"] = "/nowhere"
     config.write_text(json.dumps(content))
+    seal(run_folder)
     with pytest.raises(DatasetError, match="no images to compare") as caught:
         export(run_folder, "onnx")
     assert "--data" in str(caught.value.remedy)

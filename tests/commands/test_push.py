@@ -11,14 +11,14 @@ from huggingface_hub import HfApi, ModelCard
 from clipada import Inspector, calibrate, evaluate, push_to_hub, save_pretrained
 from clipada.config import CalibrationConfig
 from clipada.errors import BackboneError, RunError
-from clipada.runs import ENCODERS, read_run
+from clipada.runs import ENCODERS, read_run, seal
 from clipada.runs.hub import is_hub_name
 from folder_hub import FolderHub
 from tiny import write_good_parts
 
 PUBLISHED = {
     *("config.json", "adapter.safetensors", "prototypes.safetensors", "README.md", "metrics.json"),
-    "training-images.sha256",
+    *("training-images.sha256", "input-check.safetensors", "manifest.json"),
 }
 
 
@@ -71,6 +71,9 @@ def test_only_the_run_is_uploaded_without_paths_of_this_machine(
     (evaluated / "exports" / "onnx-fp32").mkdir(parents=True)
     (evaluated / "exports" / "onnx-fp32" / "model.onnx").write_bytes(b"graph")
     assert not (save_pretrained(evaluated, tmp_path / "without") / "exports").exists()
+    with pytest.raises(RunError, match=r"model.onnx was added after the run was sealed"):
+        save_pretrained(evaluated, tmp_path / "added", exports=True)
+    seal(evaluated)
     whole = save_pretrained(evaluated, tmp_path / "with", exports=True)
     assert (whole / "exports" / "onnx-fp32" / "model.onnx").read_bytes() == b"graph"
     with pytest.raises(RunError, match="in the way"):

@@ -17,6 +17,7 @@ from clipada.errors import ClipAdaError, RunError
 from clipada.files import sha256_of
 from clipada.runs import ADAPTER, CONFIG, read_run
 from damaged import DEEP, json_bytes
+from run_folders import unseal
 
 WHOLE = {
     "format": 3,
@@ -40,6 +41,7 @@ def described(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("described")
     for name in (ADAPTER, CONFIG, "prototypes.safetensors"):
         (folder / name).write_bytes((finished_run / name).read_bytes())
+    unseal(folder)
     (folder / EXPORTS / "onnx-fp32").mkdir(parents=True)
     (folder / EXPORTS / "onnx-fp32" / GRAPH).write_bytes(b"a graph")
     return folder

@@ -17,7 +17,7 @@ from clipada.evaluation.metrics import CategoryMetrics
 from clipada.files import read_json, sha256_of
 from clipada.report import model_card
 from clipada.report.tables import metrics_markdown
-from clipada.runs import ADAPTER, CONFIG, METRICS, PROTOTYPES, TRAINED_ON, Run, load_model, read_run
+from clipada.runs import ADAPTER, CONFIG, METRICS, PROTOTYPES, TRAINED_ON, Run, load_model, read_run, seal
 from clipada.runs.metrics import read_metrics
 from clipada.runs.tensors import count_values, load_parameters, read_tensors
 from damaged import DEEP, damaged_bytes, json_bytes
@@ -170,6 +170,7 @@ def test_prototypes_that_do_not_fit_are_an_error(
     save_file(change(read_tensors(path, "train again")), path)
     content = json.loads((run_folder / CONFIG).read_text())
     (run_folder / CONFIG).write_text(json.dumps(content | {"prototypes_sha256": sha256_of(path)}))
+    seal(run_folder)
     with pytest.raises(RunError, match=r"prototypes .* does not fit"):
         load_model(read_run(run_folder))
 

@@ -3,6 +3,7 @@
 import io
 import os
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from clipada import Inspector, calibrate, undo_calibration
 from clipada.calibration import Calibration, CalibrationImage, read_calibration, write_calibration
 from clipada.config import CalibrationConfig, ScoringConfig
 from clipada.errors import HistoryError
-from clipada.runs import CALIBRATION
+from clipada.runs import CALIBRATION, MANIFEST, SealedFile, changing, seal
 from clipada.types import ModelIdentity
 from stand_in import StandIn, Started, encoded
 from tiny import write_good_parts
@@ -58,7 +59,9 @@ def test_a_real_run_with_its_calibration(started: Started, calibrated: Path, tmp
     assert 'clipada_drift{group="",model="line3"} 0.0' in metrics
 
 
-def test_a_new_calibration_counts_without_a_restart(started: Started, calibrated: Path, tmp_path: Path) -> None:
+def test_a_new_calibration_counts_without_a_restart(
+    started: Started, calibrated: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     client = started(models={"line3": Inspector.load(calibrated, device="cpu")})
     content = (tmp_path / "parts" / "003.png").read_bytes()
     before = send(client, content).json()
@@ -75,8 +78,17 @@ def test_a_new_calibration_counts_without_a_restart(started: Started, calibrated
     old = read_calibration(path)
     new = old.with_guarantee(CalibrationConfig(false_alarm_rate=0.5, confidence=0.8))
     write_calibration(path, new)
+    assert send(client, content).json()["calibration"] == before["calibration"]  # nobody sealed it
+    assert f"{path} is not the file that the run was sealed with" in caplog.text
+
+    write_calibration(path, old)
+    with changing(calibrated, {CALIBRATION: SealedFile.of_json(new.to_dict())}):
+        write_calibration(path, new)
     os.utime(path, ns=(1, 1))  # a clock that went back is no reason to miss it
     after = send(client, content).json()
+    manifest = sha256((calibrated / MANIFEST).read_bytes()).hexdigest()
+    assert after["model"] == before["model"] | {"manifest_sha256": manifest}
+    assert before["model"]["manifest_sha256"] != manifest
     assert (after["calibration"], after["score_threshold"]) == (new.id, new.pooled.score)
     assert after["threshold"] == new.pooled.pixel
     until(lambda: client.get("/v1/models/line3").json()["calibration"]["id"] == new.id)
@@ -96,6 +108,7 @@ def test_an_undone_calibration_counts_without_a_restart(started: Started, calibr
 def test_thresholds_of_another_engine_have_no_guarantee(started: Started, calibrated: Path) -> None:
     path = calibrated / CALIBRATION
     write_calibration(path, replace(read_calibration(path), engine="onnx int8"))
+    seal(calibrated)
     client = started(models={"line3": Inspector.load(calibrated, device="cpu")})
     caveat = client.get("/v1/models/line3").json()["calibration"]["caveat"]
     assert (

@@ -21,10 +21,11 @@ from clipada.engines.torch import TorchEngine
 from clipada.errors import ConfigError, RunError
 from clipada.inspection import Inspector
 from clipada.models.clip_ada import build_model
-from clipada.runs import ADAPTER, CONFIG, ENCODERS, load_model, read_run
+from clipada.runs import ADAPTER, CONFIG, ENCODERS, load_model, read_run, seal
 from clipada.training.objective import adamw, objective, pass_losses, set_learning_rates
 from clipada.training.split import select_share
 from clipada.types import Progress, Sample
+from run_folders import unseal
 
 CPU = RuntimeConfig(device="cpu", workers=0)
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
@@ -107,7 +108,7 @@ def test_killed_and_resumed_tuning_gives_the_same_encoders(tuned: Path, config: 
 
 
 def test_other_encoders_do_not_pass_for_those_tuned(tuned: Path) -> None:
-    before = read_run(tuned).model_sha256
+    before = read_run(unseal(tuned)).model_sha256
     content = bytearray((tuned / ENCODERS).read_bytes())
     content[-1] ^= 1
     (tuned / ENCODERS).write_bytes(content)
@@ -127,6 +128,7 @@ def test_an_export_carries_the_tuned_encoders(tuned: Path) -> None:
     maps = exported.localize(IMAGES).maps
     np.testing.assert_allclose(maps, TorchEngine(load_model(run), "cpu").localize(IMAGES).maps, atol=1e-4)
     (tuned / CONFIG).write_text((tuned / CONFIG).read_text().replace('"encoders_sha256": "', '"encoders_sha256": "0'))
+    seal(tuned)
     with pytest.raises(RunError, match="made from another adapter"):
         Inspector.load(tuned, engine="onnx")
 

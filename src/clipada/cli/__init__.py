@@ -29,6 +29,7 @@ from clipada.cli.serve import serve
 from clipada.cli.synthesize import synthesize
 from clipada.cli.terminal import console, error_console
 from clipada.cli.train import train
+from clipada.cli.verify import verify
 from clipada.cli.watch import watch
 from clipada.devices import package_version
 
@@ -88,6 +89,7 @@ GROUPS: dict[str, dict[Callable[..., None], str]] = {
         serve: "clipada serve runs/line3 --port 8000",
         export: "clipada export runs/line3 --engine openvino --precision int8",
         push: "clipada push runs/line3 OWNER/line3",
+        verify: "clipada verify runs/line3",
     },
     "Research": {
         reproduce: "clipada reproduce mvtec mvtec_anomaly_detection/ --out runs/paper --plan",

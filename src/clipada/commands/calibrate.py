@@ -33,7 +33,7 @@ from clipada.inspection import Inspector
 from clipada.inspection.good_parts import scored_parts, sort_out, warn_of_other_products
 from clipada.inspection.synthetic import can_draw_defects, synthetic_scores
 from clipada.report import model_card
-from clipada.runs import CALIBRATION, CARD, Run, read_run, writes_into_run
+from clipada.runs import CALIBRATION, CARD, Run, SealedFile, changing, read_run, writes_into_run
 from clipada.types import Failure, Progress, ProgressReport, Verdict, unreported
 
 log = logging.getLogger(__name__)
@@ -141,8 +141,7 @@ def undo_calibration(run: Path | str, *, review: Review = unreviewed) -> Calibra
         RunError: The run folder is incomplete.
     """
     description = read_run(Path(run))
-    path = description.folder / CALIBRATION
-    kept = previous_path(path)
+    kept = previous_path(description.folder / CALIBRATION)
     if not kept.exists():
         raise CalibrationError(
             f"run {run} has no previous calibration",
@@ -154,7 +153,8 @@ def undo_calibration(run: Path | str, *, review: Review = unreviewed) -> Calibra
     change = None if present is None else CalibrationChange(old=present, new=previous)
     if change is not None:
         review(change)
-    swap_calibrations(path, previous, present)
+    with changing(description.folder, {CALIBRATION: SealedFile.of_json(previous.to_dict())}):
+        swap_calibrations(description.folder / CALIBRATION, previous, present)
     write_text(description.folder / CARD, model_card(description))
     return CalibrationReport(calibration=previous, change=change)
 
@@ -263,18 +263,18 @@ def _written(
         )
     for objection in objections:
         log.warning("written nevertheless: %s", objection)
-    write_calibration(run.folder / CALIBRATION, proposed.calibration, present)
+    with changing(run.folder, {CALIBRATION: SealedFile.of_json(proposed.calibration.to_dict())}):
+        write_calibration(run.folder / CALIBRATION, proposed.calibration, present)
     write_text(run.folder / CARD, model_card(run))
     return replace(proposed, change=change)
 
 
 def _present(run: Run) -> Calibration | None:
     """Return the run's calibration if it can be used, else log the reason."""
-    path = run.folder / CALIBRATION
     try:
-        present = find_calibration(path)
+        present = find_calibration(run.folder / CALIBRATION)
         if present is not None:
-            _require_same_model(present, path, run)
+            _require_same_model(present, run.folder / CALIBRATION, run)
     except CalibrationError as error:
         log.warning("the present calibration is not kept: %s", error.what)
         return None

@@ -15,12 +15,12 @@ from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import check_precision, write_graph
 from clipada.engines.export.images import calibration_inputs
 from clipada.engines.export.parity import PARITY, Parity, judge, record_parity
-from clipada.engines.exports import EXPORTS, Export, hashes, write_export
+from clipada.engines.exports import Export, hashes, write_export
 from clipada.engines.torch import TorchEngine
 from clipada.errors import DatasetError, RunError
 from clipada.files import ensure_folder, require_writable
 from clipada.models.clip_ada import ClipAda
-from clipada.runs import Run, load_model, read_run, writes_into_run
+from clipada.runs import EXPORTS, Run, load_model, read_run, replace_folder, writes_into_run
 
 __all__ = ["export"]
 
@@ -64,7 +64,7 @@ def export(
     final, record = described.folder / EXPORTS / f"{engine}-{precision}", described.folder / PARITY
     require_writable(ensure_folder(final.parent))
     reference = TorchEngine(load_model(described, backbone), "cpu")
-    with _written_aside(final) as folder:
+    with _written_aside(described.folder, final) as folder:
         calibration = calibration_inputs(reference, dataset, config.calibration_images) if precision == "int8" else []
         write_graph(reference.model, folder, engine, precision, calibration)
         made = _describe(described, reference.model, folder, engine, precision)
@@ -126,14 +126,13 @@ def _refusal(made: Export, parity: Parity) -> RunError:
 
 
 @contextmanager
-def _written_aside(final: Path) -> Iterator[Path]:
-    """Give a temporary folder; rename it to ``final`` when the block ends without an error."""
+def _written_aside(run: Path, final: Path) -> Iterator[Path]:
+    """Give a temporary folder; move it to ``final``, and seal the run, when the block ends without an error."""
     aside = final.with_name(f".{final.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         yield aside
-        shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
+        replace_folder(run, aside, final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

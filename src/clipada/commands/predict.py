@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Unpack
 
-from clipada.calibration import Calibration, find_calibration
+from clipada.calibration import Calibration
 from clipada.config import EngineKeywords, EngineOptions, HistoryConfig, PredictConfig, SinkConfig
 from clipada.errors import ClipAdaError, ConfigError
 from clipada.files import lock_folder
@@ -29,7 +29,7 @@ from clipada.inspection.batch import (
 from clipada.inspection.batch.journal import Journal
 from clipada.inspection.batch.sources import Source, Sources
 from clipada.inspection.record import Record
-from clipada.runs import CALIBRATION, Run
+from clipada.runs import Run, load_calibration
 from clipada.runs.hub import find_run, is_hub_name
 from clipada.types import Failure, Verdict
 
@@ -221,7 +221,7 @@ def _earlier(sources: Sources, journal: Journal | None, recorder: OutcomeRecorde
 
 def _calibration(run: Run) -> Calibration | None:
     """Return the run's calibration, if it has one."""
-    return find_calibration(run.folder / CALIBRATION)
+    return load_calibration(run)[0]
 
 
 def _count(sources: Sources, journal: Journal | None, on_count: OnCount) -> None:

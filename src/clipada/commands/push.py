@@ -14,8 +14,9 @@ from clipada.errors import RunError
 from clipada.files import ensure_folder, read_json, write_json, write_text
 from clipada.report import METRIC_COLUMNS, model_card
 from clipada.report.card import without_path
-from clipada.runs import CARD, CONFIG, METRICS, Run, read_run
-from clipada.runs.hub import EXPORTS, RUN_FILES, as_run_errors
+from clipada.runs import CARD, CONFIG, EXPORTS, METRICS, Run, read_run, require_all_sealed, seal
+from clipada.runs.contents import DECIDING, PUBLISHED
+from clipada.runs.hub import as_run_errors, find_run
 
 TASK = ("anomaly-detection", "Anomaly detection and localization")
 """Type and name of the card's task."""
@@ -37,9 +38,11 @@ def save_pretrained(run: Path | str | Run, folder: Path | str, *, exports: bool 
         The folder: a usable run without paths of this machine.
 
     Raises:
-        RunError: The run folder is incomplete, or ``folder`` is not empty.
+        RunError: The run folder is incomplete or not as it was sealed, or ``folder`` is not empty.
     """
-    description, target = run if isinstance(run, Run) else read_run(Path(run)), ensure_folder(Path(folder))
+    description = find_run(run) if isinstance(run, Run) else read_run(Path(run))
+    require_all_sealed(description, exports=exports)
+    target = ensure_folder(Path(folder))
     if any(target.iterdir()):
         raise RunError(f"folder {target} is in the way", expected="a new or empty folder", got="one with files")
     source = description.folder
@@ -47,12 +50,13 @@ def save_pretrained(run: Path | str | Run, folder: Path | str, *, exports: bool 
         if path.is_file():
             ensure_folder((target / path.relative_to(source)).parent)
             shutil.copyfile(path, target / path.relative_to(source))
-    for name in RUN_FILES:
+    for name in PUBLISHED:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     for name, without_paths in ((CONFIG, _config_without_paths), (METRICS, _metrics_without_paths)):
         if (target / name).exists():
             write_json(target / name, without_paths(read_json(target / name, "")))
+    seal(target)
     data = card_data(description, **card)
     write_text(target / CARD, f"---\n{data.to_yaml()}\n---\n\n{model_card(description, card.get('name'))}")
     return target
@@ -102,7 +106,13 @@ def push_to_hub(
             if revision is not None:
                 api.create_branch(name, branch=revision, exist_ok=True)
             subject = message or f"Upload {name.rpartition('/')[2]}, trained with clipada {description.clipada_version}"
-            api.upload_folder(repo_id=name, folder_path=folder, revision=revision, commit_message=subject)
+            api.upload_folder(
+                repo_id=name,
+                folder_path=folder,
+                revision=revision,
+                commit_message=subject,
+                delete_patterns=list(DECIDING),  # files of an earlier push that this run has not been sealed with
+            )
     return url
 
 

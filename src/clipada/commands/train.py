@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from clipada.config import Config, RuntimeConfig
@@ -11,7 +12,7 @@ from clipada.data import Dataset
 from clipada.errors import RunError
 from clipada.files import write_text
 from clipada.report import model_card
-from clipada.runs import CARD, PLAN, Run, writing_into
+from clipada.runs import CARD, CHECKPOINT, PLAN, Run, seal, writing_into
 from clipada.training.resume import Configure, TrainingJob, prepare_training
 from clipada.types import ProgressReport, unreported
 
@@ -61,28 +62,42 @@ def _train_job(
     report: ProgressReport,
     on_start: Callable[[TrainingJob | Run], object],
 ) -> Run:
-    """Train what was prepared, write the model card, and delete what only a resume needs.
-
-    A kill in between is repaired by the next call with ``resume``: finishing a finished run changes nothing.
-    """
-    from clipada.training.checkpoint import CHECKPOINT
-    from clipada.training.recipe import Recipe
-
+    """Train what was prepared, or finish a training that was killed after its last step."""
     on_start(job)
-    with _locked(job):
-        run = Recipe(job, runtime, report).train() if isinstance(job, TrainingJob) else job
-        leftovers = [run.folder / name for name in (CHECKPOINT, PLAN)]
-        if RuntimeConfig.is_rank_zero() and (any(map(Path.exists, leftovers)) or not (run.folder / CARD).exists()):
-            write_text(run.folder / CARD, model_card(run))
-            for path in leftovers:
-                path.unlink(missing_ok=True)
+    if isinstance(job, TrainingJob):
+        from clipada.training.recipe import Recipe
+
+        with _locked(job):
+            run = Recipe(job, runtime, report).train()
+            return _finish(run) if RuntimeConfig.is_rank_zero() else run
+    if not RuntimeConfig.is_rank_zero() or _nothing_left(job.folder):
+        return job
+    with writing_into(job.folder):
+        return _finish(job)
+
+
+def _finish(run: Run) -> Run:
+    """Seal a trained run, write its model card, and delete what only a resume needs; the plan last.
+
+    A kill in between is repaired by the next call with ``resume``: what is done already may be done again.
+    """
+    if run.manifest is None and (run.folder / PLAN).exists():
+        run = replace(run, manifest=seal(run.folder))
+    write_text(run.folder / CARD, model_card(run))
+    for name in (CHECKPOINT, PLAN):
+        (run.folder / name).unlink(missing_ok=True)
     return run
 
 
+def _nothing_left(folder: Path) -> bool:
+    """Return True if a finished run has its model card, and nothing that only a resume needs."""
+    return (folder / CARD).exists() and not any((folder / name).exists() for name in (CHECKPOINT, PLAN))
+
+
 @contextmanager
-def _locked(job: TrainingJob | Run) -> Iterator[None]:
+def _locked(job: TrainingJob) -> Iterator[None]:
     """Keep other programs out of the run folder while it is written; a folder that stays empty is removed."""
-    if isinstance(job, Run) or not RuntimeConfig.is_rank_zero():
+    if not RuntimeConfig.is_rank_zero():
         yield
         return
     created = not job.folder.exists()

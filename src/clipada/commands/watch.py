@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Unpack
 
-from clipada.calibration import find_calibration
 from clipada.config import EngineKeywords, HistoryConfig, PredictConfig, SinkConfig, WatchConfig
 from clipada.files import lock_folder
 from clipada.history.recorder import Recorder
@@ -17,7 +16,7 @@ from clipada.history.watching.watch import FolderWatch, require_folder
 from clipada.inspection import Inspector
 from clipada.inspection.batch import Outcome, run_job
 from clipada.inspection.record import verdict_record
-from clipada.runs import CALIBRATION
+from clipada.runs import load_calibration
 from clipada.runs.hub import find_run
 
 
@@ -63,7 +62,7 @@ def watch(
     folder, history, inspection = Path(folder), history or HistoryConfig(), inspection or PredictConfig()
     require_folder(folder)
     description = find_run(run)
-    calibration = find_calibration(description.folder / CALIBRATION)
+    calibration, _ = load_calibration(description)
     with ExitStack() as resources:
         recorder = resources.enter_context(Recorder(calibration, history, sinks))
         resources.enter_context(hold_watch(recorder.history, folder))

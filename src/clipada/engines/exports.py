@@ -13,12 +13,12 @@ from clipada.engines.passes import GraphShape, GraphSizes, RuntimePass
 from clipada.engines.refinement import GraphEngine
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of, write_json
-from clipada.runs import ADAPTER, Run
+from clipada.runs import ADAPTER, EXPORTS, Run, require_sealed
+from clipada.runs.manifest import Manifest
 from clipada.runs.records import damaged
 
 log = logging.getLogger(__name__)
 
-EXPORTS = "exports"
 DESCRIPTION = "export.json"
 FORMAT = 3
 
@@ -171,13 +171,20 @@ def _verified(run: Run, folder: Path) -> Export:
     export = _read(folder)
     if export.adapter_sha256 != run.trained_sha256:
         raise RunError(f"export {folder} was made from another adapter than {ADAPTER}", remedy=_REMEDY)
-    found = hashes(folder)
+    where = folder.relative_to(run.folder).as_posix()
+    require_sealed(run, ADAPTER, *(f"{where}/{path.name}" for path in sorted(folder.iterdir())))
+    found = hashes(folder) if run.manifest is None else _sealed_hashes(run.manifest, where)
     differing = [name for name, digest in export.files.items() if found.get(name) != digest]
     if differing:
         raise RunError(f"export {folder} is damaged or was changed", got=", ".join(differing), remedy=_REMEDY)
     if export.beyond_tolerance:
         log.warning("export %s was kept by force: %s", folder, "; ".join(export.beyond_tolerance))
     return export
+
+
+def _sealed_hashes(manifest: Manifest, where: str) -> dict[str, str]:
+    """Return the SHA-256 of every file of an export by its name, as the run was sealed."""
+    return {Path(name).name: file.sha256 for name, file in manifest.files.items() if name.startswith(f"{where}/")}
 
 
 def _read(folder: Path) -> Export:

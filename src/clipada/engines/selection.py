@@ -5,7 +5,7 @@ from __future__ import annotations
 from clipada.config import EngineOptions
 from clipada.engines.exports import find_export, installed, open_export
 from clipada.errors import ConfigError
-from clipada.runs import Run, load_model
+from clipada.runs import Run, load_model, require_complete
 from clipada.types import Engine
 
 
@@ -20,11 +20,13 @@ def open_engine(run: Run, options: EngineOptions) -> tuple[Engine, str]:
         The engine, and its description: name, precision, shortcut and cascade.
 
     Raises:
-        RunError: There is no such export, or it is damaged.
+        RunError: There is no such export, it is damaged, or a file is not the one that the run was sealed with.
         BackboneError: The backbone is missing or is not the one that the run was trained on.
         ConfigError: There is no such device or precision, or the engine has no such setting.
         ModuleNotFoundError: The engine is not installed.
     """
+    run = run.present()  # exports may have been added since it was read
+    require_complete(run)
     if options.name == "torch" or (options.name is None and installed("torch") and installed("transformers")):
         from clipada.engines.torch import TorchEngine
 

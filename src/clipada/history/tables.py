@@ -130,13 +130,22 @@ def _creation(*tables: Table) -> Migration:
     return create
 
 
+def _addition(*columns: Column[Any]) -> Migration:
+    """Return the step that adds columns to ``VERDICTS`` where they are missing."""
+
+    def add(connection: Connection) -> None:
+        known = {column["name"] for column in inspect(connection).get_columns(VERDICTS.name)}
+        for column in columns:
+            if column.name not in known:
+                definition = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(text(f"ALTER TABLE {VERDICTS.name} ADD COLUMN {definition}"))
+
+    return add
+
+
 def _add_decisions(connection: Connection) -> None:
     """Add the columns of the input check; older verdicts are good or defective, as there was no input check."""
-    known = {column["name"] for column in inspect(connection).get_columns(VERDICTS.name)}
-    for column in (VERDICTS.c.decision, VERDICTS.c.input_reason):
-        if column.name not in known:
-            definition = CreateColumn(column).compile(dialect=connection.dialect)
-            connection.execute(text(f"ALTER TABLE {VERDICTS.name} ADD COLUMN {definition}"))
+    _addition(VERDICTS.c.decision, VERDICTS.c.input_reason)(connection)
     old = VERDICTS.c.decision.is_(None), VERDICTS.c.defective.is_not(None)
     word = case((VERDICTS.c.defective.is_(True), "defective"), else_="good")
     connection.execute(update(VERDICTS).where(*old).values(decision=word))
@@ -146,6 +155,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _creation(VERDICTS, FEEDBACK),
     _creation(DELIVERIES, SINKS, WATCHED, DRIFT),
     _add_decisions,
+    _addition(VERDICTS.c.manifest_sha256),
 )
 """Steps from each version of the schema to the next, from an empty database on. A new column of ``VERDICTS`` needs one
 that adds it to older databases: the first step creates the table as it is defined now."""

@@ -86,7 +86,7 @@ def matching(calibration: Calibration | None, model: ModelIdentity | None) -> Ca
             f"the calibration is not of run {model.run}",
             expected=f"model sha256 {model.sha256[:12]}",
             got=f"model sha256 {calibration.model_sha256[:12]}",
-            remedy="run `clipada calibrate` again, or delete the run's calibration.json",
+            remedy="run `clipada calibrate` again",
         )
     if (caveat := calibration.caveat(model.engine)) is not None:
         log.warning("%s", caveat)

@@ -12,7 +12,7 @@ from typing import Any, Self, Unpack
 
 import numpy as np
 
-from clipada.calibration import PRODUCT, Calibration, find_calibration, group_of
+from clipada.calibration import PRODUCT, Calibration, group_of
 from clipada.calibration.input_check import InputCheck
 from clipada.config import BatchConfig, EngineKeywords, EngineOptions, InputCheckConfig, ScoringConfig
 from clipada.data import Batch, read_batches
@@ -21,7 +21,7 @@ from clipada.errors import ClipAdaError, ConfigError
 from clipada.images import restore_map
 from clipada.inspection.decision import decided, finite, input_reason, matching, read_for, try_read_for
 from clipada.inspection.reading import ReadImage, Source
-from clipada.runs import CALIBRATION, Run, read_run
+from clipada.runs import Run, load_calibration, read_run
 from clipada.runs.hub import fetch_run, find_run
 from clipada.runs.inputs import find_input_check
 from clipada.scoring import final_map, find_regions, image_score
@@ -106,20 +106,15 @@ class Inspector:
             engine: As for ``EngineKeywords``: ``engine``, ``backbone``, ``device``, ``precision``, ...
 
         Raises:
-            RunError: The folder holds no whole run, or no such export.
+            RunError: The folder holds no whole run, no such export, or not the files that it was sealed with.
             BackboneError: The backbone is missing or not the one the run was trained on.
             ConfigError: There is no such device or precision, or the threshold is out of range.
             CalibrationError: The run's ``calibration.json`` is damaged or of another model.
         """
         found = find_run(run)
         opened, name = open_engine(found, EngineOptions.of(**engine))
-        identity = ModelIdentity(
-            run=found.label,
-            sha256=found.model_sha256,
-            backbone_sha256=found.backbone_sha256,
-            engine=name,
-        )
-        calibration = find_calibration(found.folder / CALIBRATION) if calibrated else None
+        calibration, found = load_calibration(found) if calibrated else (None, found)
+        identity = found.identity(name)
         check = find_input_check(found.folder, input_check)
         scoring = found.config.scoring
         return cls(opened, scoring, threshold, found, model=identity, calibration=calibration, input_check=check)
@@ -147,13 +142,15 @@ class Inspector:
         """Reason why the calibration guarantees nothing for these verdicts, if there is one."""
         return None if self.calibration is None or self.model is None else self.calibration.caveat(self.model.engine)
 
-    def recalibrate(self, calibration: Calibration) -> None:
-        """Use another calibration from the next image on.
+    def recalibrate(self, calibration: Calibration, run: Run | None = None) -> None:
+        """Use another calibration from the next image on, and the run whose manifest names its file.
 
         Raises:
             CalibrationError: It is of another model.
         """
         self.calibration = matching(calibration, self.model)
+        if run is not None and self.model is not None:
+            self.run, self.model = run, replace(self.model, manifest_sha256=run.manifest_sha256)
 
     def score_threshold(self, path: Path) -> float | None:
         """Return the image score above which the image at ``path`` is defective; ``None`` without a calibration."""

@@ -61,6 +61,10 @@ def _path(verdict: Verdict) -> str | None:
     return None if verdict.path is None else str(verdict.path)
 
 
+def _manifest(verdict: Verdict) -> str | None:
+    return None if verdict.model is None else verdict.model.manifest_sha256
+
+
 def _regions(verdict: Verdict) -> list[Record]:
     return [
         {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(region).items()}
@@ -107,6 +111,7 @@ COLUMNS = (
     _BY_NAME["image_sha256"],
     _BY_NAME["decision"],
     _BY_NAME["input_reason"],
+    Field("manifest_sha256", str, _manifest, optional=True, length=64),
 )
 """The fields that the history searches and lists, in the order of its columns; the full record is stored as well."""
 

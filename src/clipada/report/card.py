@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from clipada.calibration import find_calibration
 from clipada.config import PRESETS, Config, setting_names
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.guarantee import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
-from clipada.runs import CALIBRATION, INPUT_CHECK, PROTOTYPES, Run
+from clipada.runs import INPUT_CHECK, PROTOTYPES, Run, load_calibration
 
 LIMITS = (
     "Scores are comparable within one category and camera set-up. The figures hold for the data named; a model trained "
@@ -50,7 +49,7 @@ def run_summary(run: Run) -> dict[str, str]:
         summary["tuned encoders"] = f"{schedule.tune}, sha256 {run.encoders_sha256[:12]}"
     checked = (run.folder / INPUT_CHECK).exists()
     summary["input check"] = "against the training images" if checked else "none: trained by an older version"
-    if (calibration := find_calibration(run.folder / CALIBRATION)) is not None:
+    if (calibration := load_calibration(run)[0]) is not None:
         summary["calibration"] = "; ".join(calibration_summary(calibration))
     if run.metrics is not None:
         mean = run.metrics["mean"]

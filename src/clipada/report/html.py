@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from clipada.calibration import find_calibration
 from clipada.config import setting_names
 from clipada.errors import RunError
 from clipada.evaluation.metrics import CategoryMetrics
@@ -22,7 +21,7 @@ from clipada.report.cases import Inspect
 from clipada.report.chapters import ImageThreshold, write_chapters
 from clipada.report.parts import Parts
 from clipada.report.tables import COLUMNS, metrics_rows
-from clipada.runs import CALIBRATION, METRICS, Run
+from clipada.runs import METRICS, Run, load_calibration
 from clipada.types import Failure
 
 TEMPLATE = "report.html"
@@ -151,7 +150,7 @@ def _facts(run: Run, parts: Parts) -> dict[str, str]:
 
 def _basis(run: Run, parts: Parts) -> dict[str, str]:
     """Name the calibration of the verdicts, if it is not the run's present one or its guarantee does not hold."""
-    present = find_calibration(run.folder / CALIBRATION)
+    present, _ = load_calibration(run)
     calibrations = {part.calibration for part in parts.scored}
     if calibrations == {None}:
         return {"calibration": "none: the parts have no decision"}

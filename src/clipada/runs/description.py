@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +13,13 @@ from clipada.config import Config
 from clipada.config.schema import build, build_known, shown
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of
+from clipada.runs.contents import ADAPTER, BESIDE, CONFIG, MANIFEST, METRICS, PLAN, TRAINED_ON
+from clipada.runs.manifest import Manifest, find_manifest
 from clipada.runs.records import damaged, read_hashes
+from clipada.runs.verification import require_sealed
+from clipada.types import ModelIdentity
 
-CONFIG = "config.json"
-ADAPTER = "adapter.safetensors"
-ENCODERS = "encoders.safetensors"
-PROTOTYPES = "prototypes.safetensors"
-MEMORY = "memory.safetensors"
-FILTER = "filter.safetensors"
-METRICS = "metrics.json"
-SCORES = "evaluation/scores.jsonl"
-CARD = "README.md"
-PLAN = "training.json"
-CALIBRATION = "calibration.json"
-TRAINED_ON = "training-images.sha256"
-INPUT_CHECK = "input-check.safetensors"
 FORMAT = 1
-
-BESIDE = {
-    "encoders_sha256": ENCODERS,
-    "prototypes_sha256": PROTOTYPES,
-    "memory_sha256": MEMORY,
-    "filter_sha256": FILTER,
-}
-"""Optional files beside the adapter, by the name of their hash in ``config.json``."""
 
 COPY_AGAIN = "copy the whole run folder again, or train again"
 """Remedy for a damaged run."""
@@ -80,15 +63,16 @@ class Run:
     Attributes:
         folder: Its path.
         config: All settings of the training.
-        backbone_sha256: Hash of the frozen CLIP's weights it was trained on.
+        backbone_sha256: Hash of the frozen backbone's weights it was trained on.
         training: Record of the training.
         clipada_version: The version that trained it.
         settings: ``config`` as it was written, without settings that later versions added.
-        encoders_sha256: Hash of the file of the tuned encoders; ``None`` if CLIP stayed frozen.
+        encoders_sha256: Hash of the file of the tuned encoders; ``None`` if the backbone stayed frozen.
         prototypes_sha256: Hash of the file of the normal prototypes; ``None`` without any.
         memory_sha256: Hash of the file of the memory of good parts; ``None`` without one.
         filter_sha256: Hash of the file of the memory's filter; ``None`` without one.
         name: Its name on the hub; empty for a local run, which is named by its folder.
+        manifest: The files that it is sealed with; ``None`` for a run of a version that did not seal it.
     """
 
     folder: Path
@@ -102,11 +86,35 @@ class Run:
     memory_sha256: str | None = None
     filter_sha256: str | None = None
     name: str = ""
+    manifest: Manifest | None = field(default=None, repr=False, compare=False)
 
     @property
     def label(self) -> str:
         """Name of the run: on the hub, else that of its folder."""
         return self.name or self.folder.resolve().name
+
+    def present(self) -> Run:
+        """Return the run with the manifest that is now in its folder.
+
+        Raises:
+            RunError: The manifest is damaged.
+        """
+        return replace(self, manifest=find_manifest(self.folder))
+
+    @property
+    def manifest_sha256(self) -> str | None:
+        """Hash of the manifest, which names the files that decide a verdict; ``None`` for a run that is not sealed."""
+        return None if self.manifest is None else self.manifest.sha256
+
+    def identity(self, engine: str) -> ModelIdentity:
+        """Return what a verdict says of its model, computed by an engine such as ``"torch fp32"``."""
+        return ModelIdentity(
+            run=self.label,
+            sha256=self.model_sha256,
+            backbone_sha256=self.backbone_sha256,
+            engine=engine,
+            manifest_sha256=self.manifest_sha256,
+        )
 
     @property
     def backbone_label(self) -> str:
@@ -122,8 +130,12 @@ class Run:
 
     @property
     def trained_sha256(self) -> str:
-        """Hash of all trained parameters: the adapter's file, and the files of tuned encoders and prototypes if any."""
-        adapter = sha256_of(self.folder / ADAPTER)
+        """Hash of all trained parameters: the adapter's file, and the files of tuned encoders and prototypes if any.
+
+        For a sealed run it is that of the sealed files: whoever reads them compares them with the manifest.
+        """
+        sealed = None if self.manifest is None else self.manifest.files.get(ADAPTER)
+        adapter = sha256_of(self.folder / ADAPTER) if sealed is None else sealed.sha256
         others = [sha256 for key in BESIDE if (sha256 := getattr(self, key)) is not None]
         return hashlib.sha256(" ".join([adapter, *others]).encode()).hexdigest() if others else adapter
 
@@ -144,10 +156,12 @@ class Run:
         """Hashes of the training images; ``None`` for a run of a version that did not record them.
 
         Raises:
-            RunError: The file is damaged.
+            RunError: The file is damaged, or is not the one that the run was sealed with.
         """
         path = self.folder / TRAINED_ON
-        return read_hashes(path, COPY_AGAIN) if path.exists() else None
+        hashes = read_hashes(path, COPY_AGAIN) if path.exists() else None
+        require_sealed(self, TRAINED_ON)
+        return hashes
 
     @property
     def metrics(self) -> dict[str, Any] | None:
@@ -174,14 +188,47 @@ class _Facts:
     prototypes_sha256: str | None = None
     memory_sha256: str | None = None
     filter_sha256: str | None = None
+    sealed: bool = False
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, *, finished: bool = True) -> Run:
     """Read a run folder's description; no weights are loaded.
 
+    Args:
+        folder: The run folder.
+        finished: False to accept also a run whose manifest is missing, because its training was killed before the end.
+
     Raises:
-        RunError: The folder is missing, contains no finished run, or is damaged.
+        RunError: The folder is missing, contains no finished run, or is damaged, or ``config.json`` is not the one that
+            the run was sealed with.
     """
+    found, sealed = _described(folder)
+    run = replace(found, manifest=find_manifest(folder))
+    unfinished = run.manifest is None and (folder / PLAN).is_file()
+    if sealed and run.manifest is None and (finished or not unfinished):
+        raise _no_manifest(folder, unfinished)
+    require_sealed(run, CONFIG)
+    return run
+
+
+def require_readable(folder: Path) -> None:
+    """Check that a folder contains a run, whatever its manifest says.
+
+    Raises:
+        RunError: As for ``read_run``.
+    """
+    _described(folder)
+
+
+def is_finished(folder: Path) -> bool:
+    """Return True if a folder contains a finished run, which may be damaged: its last file is there."""
+    if not ((folder / CONFIG).exists() and (folder / ADAPTER).exists()):
+        return False
+    return (folder / MANIFEST).exists() or not (folder / PLAN).exists()
+
+
+def _described(folder: Path) -> tuple[Run, bool]:
+    """Read a run folder's description without its manifest; return also whether it was written to be sealed."""
     path = folder / CONFIG
     if not path.exists():
         raise _no_run(folder)
@@ -204,7 +251,7 @@ def read_run(folder: Path) -> Run:
     except ConfigError as error:
         what = f"{path} cannot be used: {error.what}"
         raise RunError(what, expected=error.expected, got=error.got, remedy=its_version) from error
-    return Run(
+    run = Run(
         folder=folder,
         config=config,
         backbone_sha256=facts.backbone_sha256,
@@ -216,6 +263,17 @@ def read_run(folder: Path) -> Run:
         memory_sha256=facts.memory_sha256,
         filter_sha256=facts.filter_sha256,
     )
+    return run, facts.sealed
+
+
+def _no_manifest(folder: Path, unfinished: bool) -> RunError:
+    """Make the error for a run that was sealed, or was about to be, and has no manifest."""
+    if unfinished:
+        got, remedy = "an unfinished training", f"finish it with `clipada train --resume --out {folder}`"
+    else:
+        got = f"no {MANIFEST}"
+        remedy = f"{COPY_AGAIN}; or accept the files as they are with `clipada verify {folder} --seal`"
+    return RunError(f"run {folder} is incomplete", expected=MANIFEST, got=got, remedy=remedy)
 
 
 def _no_run(folder: Path) -> RunError:

@@ -9,27 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipada.errors import RunError
-from clipada.runs import (
-    ADAPTER,
-    CALIBRATION,
-    CARD,
-    CONFIG,
-    ENCODERS,
-    INPUT_CHECK,
-    METRICS,
-    PROTOTYPES,
-    TRAINED_ON,
-    Run,
-    read_run,
-)
+from clipada.runs import EXPORTS, Run, read_run
+from clipada.runs.contents import PUBLISHED
 
 PATIENCE = 5.0
 """Timeout of the hub's first answer, in seconds."""
-
-RUN_FILES = (CONFIG, ADAPTER, ENCODERS, PROTOTYPES, CALIBRATION, METRICS, CARD, TRAINED_ON, INPUT_CHECK)
-"""Files of a run that are uploaded and downloaded; exports are optional."""
-
-EXPORTS = "exports"
 
 _NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
@@ -47,14 +31,15 @@ def find_run(run: Path | str | Run, revision: str | None = None) -> Run:
     """Read a run folder, or a run on the Hugging Face hub.
 
     Args:
-        run: A run folder, or a run already read; if there is no such folder, ``owner/name`` of a run on the hub.
+        run: A run folder, or a run already read, whose manifest is read again; if there is no such folder,
+            ``owner/name`` of a run on the hub.
         revision: A branch, a tag or a commit on the hub; the newest by default.
 
     Raises:
         RunError: There is no such run, or it is incomplete.
     """
     if isinstance(run, Run):
-        return run
+        return run.present()
     if is_hub_name(run):
         return replace(read_run(fetch_run(str(run), revision)), name=str(run))
     return read_run(Path(run))
@@ -82,7 +67,7 @@ def fetch_run(name: str, revision: str | None = None) -> Path:
         f"`hf download {name} --local-dir FOLDER` on a machine that has one, copy FOLDER here and name it instead",
     ):
         folder = snapshot_download(
-            name, revision=revision, allow_patterns=[*RUN_FILES, f"{EXPORTS}/*"], etag_timeout=PATIENCE
+            name, revision=revision, allow_patterns=[*PUBLISHED, f"{EXPORTS}/*"], etag_timeout=PATIENCE
         )
     return Path(folder)
 

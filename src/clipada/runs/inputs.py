@@ -15,7 +15,8 @@ from clipada.calibration.input_check import InputCheck, ProductInputs
 from clipada.config import InputCheckConfig
 from clipada.errors import RunError
 from clipada.files import atomic_write
-from clipada.runs.description import COPY_AGAIN, INPUT_CHECK
+from clipada.runs.contents import INPUT_CHECK
+from clipada.runs.description import COPY_AGAIN
 
 _PRODUCTS = "products"
 

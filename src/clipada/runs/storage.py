@@ -12,22 +12,21 @@ from clipada.config import Config
 from clipada.devices import package_version
 from clipada.errors import BackboneError, RunError
 from clipada.files import sha256_of, write_json, write_text
-from clipada.runs.description import (
+from clipada.runs.contents import (
     ADAPTER,
     BESIDE,
     CONFIG,
-    COPY_AGAIN,
     ENCODERS,
     FILTER,
-    FORMAT,
     MEMORY,
     PROTOTYPES,
     TRAINED_ON,
-    Run,
-    Training,
 )
+from clipada.runs.description import COPY_AGAIN, FORMAT, Run, Training
 from clipada.runs.memory import read_head, write_head
+from clipada.runs.sealing import seal
 from clipada.runs.tensors import load_parameters, read_tensors, write_parameters
+from clipada.runs.verification import require_sealed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,9 +38,9 @@ if TYPE_CHECKING:
 
 
 def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
-    """Write the adapter, the tuned encoders and the prototypes if any, and the settings into ``folder``.
+    """Write the adapter, the tuned encoders and the prototypes if any, and the settings into ``folder``, and seal it.
 
-    ``config.json`` is written last, because it marks a complete run.
+    ``config.json`` is written last but for the manifest, which marks a complete run.
     """
     sha256 = model.backbone.origin_sha256
     prototypes = {} if model.memory is None else model.memory.tensors()
@@ -75,9 +74,10 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
             "config": run.settings,
             "training": asdict(training),
             **others,
+            "sealed": True,
         },
     )
-    return run
+    return replace(run, manifest=seal(folder))
 
 
 def write_training_sha256s(folder: Path, paths: Iterable[Path]) -> None:
@@ -98,7 +98,7 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
 
     Raises:
         BackboneError: The backbone cannot be loaded or has other weights.
-        RunError: The adapter is missing, damaged, or does not fit.
+        RunError: The adapter is missing, damaged, does not fit, or is not the one that the run was sealed with.
     """
     from clipada.models.backbones import load_backbone
     from clipada.models.clip_ada import build_model
@@ -125,6 +125,7 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
         )
     model = build_model(run.config, loaded, _prototypes(run, loaded.width))
     load_parameters(run.folder / ADAPTER, model.adapter_parameters(), COPY_AGAIN)
+    require_sealed(run, ADAPTER)
     if run.encoders_sha256 is not None:
         load_parameters(_verified(run, ENCODERS, run.encoders_sha256), model.encoder_parameters(), COPY_AGAIN)
     return model if run.memory_sha256 is None else model.with_head(_head(run, loaded))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from fastapi import Query
@@ -59,11 +60,18 @@ MapChoice = Annotated[
 ]
 
 
-def _with_fields(annotations: Mapping[str, Any]) -> Callable[[type[_Model]], type[_Model]]:
-    """Return a class decorator that adds required fields to a model, so that each field is defined in one place."""
+def _with_fields(
+    annotations: Mapping[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[[type[_Model]], type[_Model]]:
+    """Return a class decorator that adds fields to a model, so that each field is defined in one place.
+
+    Fields are required, but for those with a default: verdicts stored by earlier versions lack them.
+    """
 
     def decorate(model: type[_Model]) -> type[_Model]:
-        fields: dict[str, Any] = {name: (annotation, ...) for name, annotation in annotations.items()}
+        fields: dict[str, Any] = {
+            name: (annotation, defaults.get(name, ...)) for name, annotation in annotations.items()
+        }
         return create_model(
             model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
         )
@@ -92,7 +100,7 @@ class MapStatistics(BaseModel):
     max: float
 
 
-@_with_fields(get_type_hints(ModelIdentity))
+@_with_fields(get_type_hints(ModelIdentity), {"manifest_sha256": None})
 class Identity(BaseModel):
     """The model and the engine behind a verdict."""
 

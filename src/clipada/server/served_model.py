@@ -10,14 +10,14 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from clipada.calibration import DriftReport, read_calibration
+from clipada.calibration import DriftReport
 from clipada.calibration.input_rate import InputReport
 from clipada.config import ServeConfig, cores
-from clipada.errors import CalibrationError, ClipAdaError, HistoryError
+from clipada.errors import CalibrationError, ClipAdaError, HistoryError, RunError
 from clipada.history.drift import DriftWatch
 from clipada.history.store import History
 from clipada.inspection import Inspector
-from clipada.runs import CALIBRATION
+from clipada.runs import CALIBRATION, MANIFEST, load_calibration
 from clipada.server.batching import Answer, Batcher, QueuedImage
 from clipada.server.errors import RefusedError
 from clipada.server.metrics import ServerMetrics
@@ -56,8 +56,9 @@ class ServedModel:
         self._history = history
         self._metrics = metrics
         self._storage = storage
-        self._path = None if inspector.run is None else inspector.run.folder / CALIBRATION
-        self._seen = _file_stamp(self._path)
+        folder = None if inspector.run is None else inspector.run.folder
+        self._paths = [] if folder is None else [folder / CALIBRATION, folder / MANIFEST]
+        self._seen = list(map(_file_stamp, self._paths))
         self._drift: DriftWatch | None = None
         self._drift_unavailable = False
 
@@ -104,20 +105,20 @@ class ServedModel:
         return None if self._drift is None else self._drift.inputs()
 
     def _recalibrate(self) -> None:
-        """Load ``calibration.json`` if it has changed; keep the present calibration if the new one is invalid."""
-        stamp = _file_stamp(self._path)
-        if self._path is None or stamp == self._seen:
+        """Load ``calibration.json`` if it or its seal has changed; keep the present one if the new one is invalid."""
+        stamps = list(map(_file_stamp, self._paths))
+        if self.inspector.run is None or stamps == self._seen:
             return
-        self._seen = stamp
-        if stamp is None:
-            log.warning("%s was removed; model %s keeps its present calibration", self._path, self.name)
-            return
+        self._seen = stamps
         try:
-            calibration = read_calibration(self._path)
+            calibration, run = load_calibration(self.inspector.run)
+            if calibration is None:
+                log.warning("%s was removed; model %s keeps its present calibration", self._paths[0], self.name)
+                return
             if self.inspector.calibration is not None and calibration.id == self.inspector.calibration.id:
                 return
-            self.inspector.recalibrate(calibration)
-        except CalibrationError as error:
+            self.inspector.recalibrate(calibration, run)
+        except (CalibrationError, RunError) as error:
             log.error("model %s keeps its present calibration: %s", self.name, error)
             return
         self._drift = None
@@ -182,10 +183,10 @@ def _named(result: Verdict | ClipAdaError, image: QueuedImage) -> Verdict | Clip
     return replace(result, path=Path(image.name)) if isinstance(result, Verdict) and image.name else result
 
 
-def _file_stamp(path: Path | None) -> tuple[int, int, int] | None:
+def _file_stamp(path: Path) -> tuple[int, int, int] | None:
     """Return values that change when a file is replaced."""
     try:
-        status = path.stat() if path else None
+        status = path.stat()
     except OSError:
         return None
-    return status and (status.st_mtime_ns, status.st_size, status.st_ino)
+    return status.st_mtime_ns, status.st_size, status.st_ino

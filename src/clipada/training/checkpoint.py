@@ -15,8 +15,7 @@ from torch import Tensor
 
 from clipada.errors import RunError
 from clipada.files import atomic_write
-
-CHECKPOINT = "checkpoint.safetensors"
+from clipada.runs import CHECKPOINT
 
 
 def fingerprint(*parts: object) -> str:

@@ -12,7 +12,7 @@ from clipada.config.schema import build_known
 from clipada.data import Dataset, Layout, load_dataset
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.files import LOCK, read_json, write_json
-from clipada.runs import ADAPTER, CONFIG, PLAN, Run, read_run
+from clipada.runs import ADAPTER, CONFIG, PLAN, Run, is_finished, read_run
 from clipada.runs.records import damaged
 
 Configure = Callable[[Config | None], Config]
@@ -216,7 +216,7 @@ def _finished(folder: Path, resume: bool) -> Run | None:
     """Return the finished run in a folder, if it may be returned; raise ``RunError`` if the folder is in the way."""
     whole = _is_whole(folder)
     if not folder.exists() or (folder.is_dir() and (resume or not _used(folder))):
-        return read_run(folder) if whole else None
+        return read_run(folder, finished=False) if whole else None
     if not RuntimeConfig.is_rank_zero():  # rank zero has already started to write there
         return None
     raise RunError(
@@ -233,13 +233,13 @@ def _used(folder: Path) -> bool:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return True if a folder holds a finished run: ``config.json`` is written last."""
+    """Return True if a folder holds a trained model: of its files, ``config.json`` is written last."""
     return (folder / CONFIG).exists() and (folder / ADAPTER).exists()
 
 
 def _content(folder: Path) -> str:
     """Name what is in a folder, for an error."""
-    if _is_whole(folder):
+    if is_finished(folder):
         return "a finished run"
     if (folder / PLAN).exists():
         return "an unfinished training"

@@ -12,6 +12,7 @@ from clipada.errors import RunError
 from clipada.research.paper.speed import SPEED, Speed, run_speed
 from clipada.runs import CONFIG, Run, read_run
 from damaged import json_bytes
+from run_folders import unseal
 
 WHOLE = {"rates": {"1": 20.0, "2": 30.0}, "machine": machine("cpu"), "engine": "torch fp32", "how": "in calls"}
 
@@ -22,7 +23,7 @@ def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("measured")
     for name in (CONFIG, "adapter.safetensors", "prototypes.safetensors"):
         (folder / name).write_bytes((finished_run / name).read_bytes())
-    return read_run(folder)
+    return read_run(unseal(folder))
 
 
 def read(run: Run) -> Speed:

@@ -20,9 +20,9 @@ from clipada.images import find_depth
 from clipada.research.baselines import BaselineEngine, FitContext, baseline_fits
 from clipada.research.paper.experiments import listing_sha256, seeds_of
 from clipada.research.paper.results import MeasuredMethod, categories_of, described_schedule
-from clipada.runs import METRICS
+from clipada.runs import CHECKPOINT, METRICS
 from clipada.runs.metrics import read_metrics
-from clipada.training.checkpoint import CHECKPOINT, fingerprint
+from clipada.training.checkpoint import fingerprint
 from clipada.types import Progress, ProgressReport
 
 BASELINES_FOLDER = "baselines"

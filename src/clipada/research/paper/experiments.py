@@ -14,7 +14,7 @@ from clipada.config import Config
 from clipada.data import Dataset
 from clipada.errors import ConfigError
 from clipada.research.paper.published import DatasetName
-from clipada.runs import ADAPTER, CONFIG, read_run
+from clipada.runs import is_finished, read_run
 from clipada.training.checkpoint import fingerprint
 from clipada.types import written_size
 
@@ -98,7 +98,7 @@ class Experiment:
     @property
     def trained(self) -> bool:
         """True if the training is finished."""
-        return (self.folder / CONFIG).exists() and (self.folder / ADAPTER).exists()
+        return is_finished(self.folder)
 
     @property
     def finished(self) -> bool:

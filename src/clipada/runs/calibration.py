@@ -1,0 +1,42 @@
+"""The calibration of a run, checked against its manifest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from clipada.calibration import Calibration, find_calibration
+from clipada.errors import RunError
+from clipada.runs.contents import CALIBRATION
+from clipada.runs.description import Run
+from clipada.runs.manifest import find_manifest
+from clipada.runs.verification import require_sealed
+
+_ATTEMPTS = 3
+"""Number of times that a calibration is read if others replace it meanwhile."""
+
+
+def load_calibration(run: Run) -> tuple[Calibration | None, Run]:
+    """Read the calibration that is now in a run's folder, if there is one.
+
+    Returns:
+        The calibration, and the run whose manifest names its file. The manifest's other entries stay those of ``run``:
+        they name the files that a loaded model was read from.
+
+    Raises:
+        CalibrationError: The calibration is damaged.
+        RunError: It is not the one that the run is sealed with, or the manifest is damaged.
+    """
+    for attempt in range(_ATTEMPTS):
+        present = run.present()
+        calibration = find_calibration(run.folder / CALIBRATION)
+        try:
+            require_sealed(present, CALIBRATION)
+        except RunError:
+            if attempt == _ATTEMPTS - 1 or present.manifest == find_manifest(run.folder):
+                raise
+        else:
+            break
+    if run.manifest is None or present.manifest is None:
+        return calibration, run
+    entry = {CALIBRATION: present.manifest.files.get(CALIBRATION)}
+    return calibration, replace(run, manifest=run.manifest.changed(entry))

@@ -1,0 +1,54 @@
+"""Names of the files in a run folder, and the table of those that decide its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+CONFIG = "config.json"
+ADAPTER = "adapter.safetensors"
+ENCODERS = "encoders.safetensors"
+PROTOTYPES = "prototypes.safetensors"
+MEMORY = "memory.safetensors"
+FILTER = "filter.safetensors"
+METRICS = "metrics.json"
+SCORES = "evaluation/scores.jsonl"
+CARD = "README.md"
+PLAN = "training.json"
+CHECKPOINT = "checkpoint.safetensors"
+CALIBRATION = "calibration.json"
+TRAINED_ON = "training-images.sha256"
+INPUT_CHECK = "input-check.safetensors"
+EXPORTS = "exports"
+MANIFEST = "manifest.json"
+
+BESIDE = {
+    "encoders_sha256": ENCODERS,
+    "prototypes_sha256": PROTOTYPES,
+    "memory_sha256": MEMORY,
+    "filter_sha256": FILTER,
+}
+"""Optional files beside the adapter, by the name of their hash in ``config.json``."""
+
+CHECKED_BY_READER = (CONFIG, ADAPTER, *BESIDE.values(), TRAINED_ON, CALIBRATION, f"{EXPORTS}/*/*")
+"""Deciding files whose hash is compared with the manifest by whoever reads them."""
+
+DECIDING = (*CHECKED_BY_READER, INPUT_CHECK)
+"""All files that decide a verdict, as patterns below the run folder: the manifest lists their hashes.
+
+A new kind of file is one entry here. It is then sealed by each writer, uploaded and downloaded, checked by ``clipada
+verify``, and its hash is checked whenever a model is loaded, unless it is in ``CHECKED_BY_READER``.
+"""
+
+PUBLISHED = (*(name for name in DECIDING if not name.startswith(EXPORTS)), MANIFEST, METRICS, CARD)
+"""Files of a run that are uploaded and downloaded; exports are optional."""
+
+
+def deciding_files(folder: Path, patterns: tuple[str, ...] = DECIDING) -> Iterator[str]:
+    """Yield the names below a run folder of the files there that decide a verdict, dangling links included."""
+    for pattern in patterns:
+        for path in sorted(folder.glob(pattern)):
+            name = path.relative_to(folder)
+            unfinished = any(part.startswith(".") for part in name.parts)  # e.g. an export that is being written
+            if not unfinished and not path.is_dir():
+                yield name.as_posix()
