@@ -142,13 +142,14 @@ def test_several_writers_lose_nothing(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "kept"), [("none", [False] * 3), ("defective", [True, False, False]), ("all", [True] * 3)]
+    ("keep", "kept"), [("none", [False] * 4), ("defective", [True, True, False, False]), ("all", [True] * 4)]
 )
 def test_images_are_kept_by_policy(tmp_path: Path, url: str, keep: str, kept: list[bool]) -> None:
     write_png(tmp_path / "part.JPG", np.full((5, 5, 3), 90, np.uint8))
     settings = HistoryConfig(database=url, keep=keep, images=str(tmp_path / "kept"))  # type: ignore[arg-type]
     with History(settings) as history:
         history.store([verdict(0.1), verdict(0.2, tmp_path / "part.JPG"), verdict(0.5, tmp_path / "part.JPG")])
+        history.store([verdict(0.1, defective=None, inspectable=False, input_reason="dark")])
         entries = all_of(history)
         assert [entry.kept is not None for entry in entries] == kept
         for entry in entries:
