@@ -40,7 +40,7 @@ from clipada.devices import machine
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import write_graph
 from clipada.engines.exports import open_graph
-from clipada.engines.passes import GraphShape, PassInput, PassOutput, full_pass_input
+from clipada.engines.passes import GraphShape, PassInput, PassOutput, as_pass, full_pass_input
 from clipada.engines.refinement import GraphEngine
 from clipada.engines.torch import TorchEngine
 from clipada.images import write_png
@@ -136,8 +136,8 @@ def exported(model: ClipAda, name: str, work: Path, threads: int, inputs: list[P
     if not folder.exists():
         folder.mkdir(parents=True)
         write_graph(model, folder, engine, precision, inputs)
-    run_pass, _ = open_graph(folder, engine, precision, EngineOptions(threads=threads))
-    return GraphEngine(run_pass, graph_shape(model), attention="residual")
+    graph, _ = open_graph(folder, engine, precision, EngineOptions(threads=threads))
+    return GraphEngine(as_pass(graph), graph_shape(model), attention="residual")
 
 
 class PartlyActive(GraphEngine):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from clipada.config import Attention, EngineOptions, EnginePrecision, RuntimeName
 from clipada.config.schema import build, require, shown
-from clipada.engines.passes import GraphShape, GraphSizes, RuntimePass
+from clipada.engines.detector import DetectorEngine
+from clipada.engines.passes import GraphShape, GraphSizes, RuntimeGraph, as_pass
 from clipada.engines.refinement import GraphEngine
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of, write_json
@@ -49,6 +50,7 @@ class Export:
         clipada_version: The version that wrote it.
         beyond_tolerance: Descriptions of differences from PyTorch beyond tolerance, for an export kept with
             ``--force``; otherwise empty.
+        products: Names of the products in the graph's memory; empty for a graph without one.
     """
 
     engine: RuntimeName
@@ -61,6 +63,7 @@ class Export:
     files: dict[str, str]
     clipada_version: str
     beyond_tolerance: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self.shape, name) for name in ("blocks", "width", "passes")}
@@ -107,7 +110,9 @@ def find_export(run: Run, config: EngineOptions) -> tuple[Path, Export]:
     )
 
 
-def open_export(folder: Path, export: Export, config: EngineOptions, depth: int | None = None) -> GraphEngine:
+def open_export(
+    folder: Path, export: Export, config: EngineOptions, depth: int | None = None
+) -> GraphEngine | DetectorEngine:
     """Open the export in ``folder``, ready to localize anomalies in images of a depth, as the run recorded it.
 
     Raises:
@@ -125,10 +130,12 @@ def open_export(folder: Path, export: Export, config: EngineOptions, depth: int 
                 got="none was found when it was exported",
                 remedy=f"leave out --{name}",
             )
-    run_pass, sizes = open_graph(folder, export.engine, export.precision, config)
-    _require_sizes(folder, export.shape, sizes)
+    graph, sizes = open_graph(folder, export.engine, export.precision, config)
+    _require_sizes(folder, _detector_sizes(export) if export.products else _pass_sizes(export.shape), sizes)
+    if export.products:
+        return DetectorEngine(graph, export.shape, export.products, config.streams, depth)
     return GraphEngine(
-        run_pass,
+        as_pass(graph),
         export.shape,
         attention=export.attention,
         streams=config.streams,
@@ -140,7 +147,7 @@ def open_export(folder: Path, export: Export, config: EngineOptions, depth: int 
 
 def open_graph(
     folder: Path, engine: RuntimeName, precision: EnginePrecision, config: EngineOptions
-) -> tuple[RuntimePass, GraphSizes]:
+) -> tuple[RuntimeGraph, GraphSizes]:
     """Open the graph in ``folder`` in its runtime, which is imported here and nowhere else.
 
     Returns:
@@ -201,15 +208,24 @@ def _read(folder: Path) -> Export:
     return export
 
 
-def _require_sizes(folder: Path, shape: GraphShape, sizes: GraphSizes) -> None:
-    """Raise ``RunError`` unless a graph has the sizes of its description, as far as it declares them."""
+def _pass_sizes(shape: GraphShape) -> GraphSizes:
+    """Return the sizes of a graph of passes."""
     maps, caches = shape.passes + shape.prototypes, 2 * shape.blocks
-    described: GraphSizes = {
+    return {
         "images": (None, *shape.size, 3),
         "gain": (None, *shape.size),
         "memory": (caches, None, None, shape.width),
         "maps": (None, maps, None),
     }
+
+
+def _detector_sizes(export: Export) -> GraphSizes:
+    """Return the sizes of a graph that contains a memory."""
+    return {"images": (None, *export.shape.size, 3), "products": (None,), "scores": (None,)}
+
+
+def _require_sizes(folder: Path, described: GraphSizes, sizes: GraphSizes) -> None:
+    """Raise ``RunError`` unless a graph has the sizes of its description, as far as it declares them."""
     for name, expected in described.items():
         found = sizes.get(name, ())
         same = len(found) == len(expected) and all(

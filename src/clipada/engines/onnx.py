@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from clipada.config import EngineOptions, cores
-from clipada.engines.passes import OUTPUTS, GraphSizes, PassInput, PassOutput, RuntimePass
+from clipada.engines.passes import GraphSizes, RuntimeGraph
 from clipada.errors import ConfigError, RunError
 
 GRAPH = "graph.onnx"
@@ -17,8 +19,8 @@ GRAPH = "graph.onnx"
 _PROVIDERS = {"auto": "CPU", "cpu": "CPU", "cuda": "CUDA", "tensorrt": "Tensorrt"}
 
 
-def open_onnx(path: Path, config: EngineOptions) -> tuple[RuntimePass, GraphSizes]:
-    """Open a graph, ready to run a pass.
+def open_onnx(path: Path, config: EngineOptions) -> tuple[RuntimeGraph, GraphSizes]:
+    """Open a graph, ready to run.
 
     Args:
         path: The ONNX file.
@@ -26,7 +28,7 @@ def open_onnx(path: Path, config: EngineOptions) -> tuple[RuntimePass, GraphSize
             with ``:index``) name an execution provider, e.g. ``OpenVINOExecutionProvider``.
 
     Returns:
-        The graph, whose passes raise ``RunError`` if ONNX Runtime refuses them, and the shapes it declares.
+        The graph, which raises ``RunError`` if ONNX Runtime refuses them, and the shapes it declares.
 
     Raises:
         ConfigError: This ONNX Runtime has no such device.
@@ -41,11 +43,11 @@ def open_onnx(path: Path, config: EngineOptions) -> tuple[RuntimePass, GraphSize
         session = ort.InferenceSession(path, options, providers=[provider])
     outputs = [one.name for one in session.get_outputs()]
 
-    def run_pass(inputs: PassInput) -> PassOutput:
+    def run(inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         with _naming(path):
-            return PassOutput(*session.run([name for name in OUTPUTS if name in outputs], inputs))
+            return dict(zip(outputs, session.run(outputs, inputs), strict=True))
 
-    return run_pass, {one.name: _sizes(one.shape) for one in (*session.get_inputs(), *session.get_outputs())}
+    return run, {one.name: _sizes(one.shape) for one in (*session.get_inputs(), *session.get_outputs())}
 
 
 @contextmanager

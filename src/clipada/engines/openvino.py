@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import local
+from typing import Any
 
 import openvino as ov
+from numpy.typing import NDArray
 
 from clipada.config import EngineOptions, EnginePrecision
-from clipada.engines.passes import OUTPUTS, GraphSizes, PassInput, PassOutput, RuntimePass
+from clipada.engines.passes import GraphSizes, RuntimeGraph
 from clipada.errors import ConfigError, RunError
 
 GRAPH = "graph.xml"
@@ -33,7 +35,7 @@ def core() -> ov.Core:
     return shared
 
 
-def open_openvino(path: Path, precision: EnginePrecision, config: EngineOptions) -> tuple[RuntimePass, GraphSizes]:
+def open_openvino(path: Path, precision: EnginePrecision, config: EngineOptions) -> tuple[RuntimeGraph, GraphSizes]:
     """Open a graph, ready to run a pass.
 
     Args:
@@ -42,7 +44,7 @@ def open_openvino(path: Path, precision: EnginePrecision, config: EngineOptions)
         config: Device, threads and streams. Devices are OpenVINO's: ``cpu``, ``gpu``, ``gpu.1``, ``npu``, ...
 
     Returns:
-        The graph, whose passes raise ``RunError`` if OpenVINO refuses them, and the shapes it declares.
+        The graph, which raises ``RunError`` if OpenVINO refuses them, and the shapes it declares.
 
     Raises:
         ConfigError: There is no such device.
@@ -62,18 +64,17 @@ def open_openvino(path: Path, precision: EnginePrecision, config: EngineOptions)
         settings |= {"INFERENCE_NUM_THREADS": str(config.threads)} if config.threads else {}
     with _naming(path):
         model = core().compile_model(str(path), device, settings)
-    outputs = {port.any_name for port in model.outputs}
-    names = [name for name in OUTPUTS if name in outputs]
+    names = [port.any_name for port in model.outputs]
     requests = local()
 
-    def run_pass(inputs: PassInput) -> PassOutput:
+    def run(inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         if not hasattr(requests, "own"):
             requests.own = model.create_infer_request()  # an infer request is not thread-safe
         with _naming(path):
             found = requests.own.infer(inputs, share_inputs=True, share_outputs=True)
-        return PassOutput(*(found[name].copy() for name in names))  # the next request overwrites its buffers
+        return {name: found[name].copy() for name in names}  # the next request overwrites its buffers
 
-    return run_pass, {port.any_name: _sizes(port.partial_shape) for port in (*model.inputs, *model.outputs)}
+    return run, {port.any_name: _sizes(port.partial_shape) for port in (*model.inputs, *model.outputs)}
 
 
 @contextmanager

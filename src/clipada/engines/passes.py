@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,9 @@ class PassOutput(NamedTuple):
 RuntimePass = Callable[[PassInput], PassOutput]
 """A graph in its runtime, ready to run one pass."""
 
+RuntimeGraph = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
+"""A graph in its runtime: from its inputs to its outputs by name."""
+
 GraphSizes = dict[str, tuple[int | None, ...]]
 """Shapes of a graph's inputs and outputs by name; ``None`` for an axis of any size."""
 
@@ -97,6 +100,16 @@ class GraphShape:
     def tokens(self) -> int:
         """Number of tokens, including those of the prefix."""
         return self.prefix + self.grid[0] * self.grid[1]
+
+
+def as_pass(graph: RuntimeGraph) -> RuntimePass:
+    """Return a graph with the inputs and outputs of a pass."""
+
+    def run_pass(inputs: PassInput) -> PassOutput:
+        found = graph(cast("Mapping[str, NDArray[Any]]", inputs))
+        return PassOutput(*(found[name] for name in OUTPUTS if name in found))
+
+    return run_pass
 
 
 def full_pass_input(images: NDArray[np.uint8], factor: NDArray[np.float32], shape: GraphShape) -> PassInput:

@@ -51,7 +51,7 @@ class Filter(nn.Module):
 
     def forward(self, answers: Tensor, grid: tuple[int, int]) -> Tensor:
         """Compute logits ``(B, 4 h, 4 w)`` of answers ``(B, N, channels)``, as ``channels`` prepares them."""
-        hidden = F.gelu(self.enter(answers.transpose(1, 2).reshape(len(answers), -1, *grid)))
+        hidden = F.gelu(self.enter(answers.transpose(1, 2).reshape(answers.shape[0], -1, *grid)))
         hidden = hidden + F.gelu(self.first(hidden))
         hidden = hidden + F.gelu(self.second(hidden))
         coarse, fine = self.leave(hidden).split((1, SCALE**2), dim=1)

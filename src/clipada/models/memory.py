@@ -41,7 +41,7 @@ class Retrieval(NamedTuple):
     products: Tensor
 
 
-class MemoryBank(nn.Module):
+class PatchMemory(nn.Module):
     """Normal patches of every product.
 
     Shapes: ``P`` products, ``M`` rows of each in each of ``L`` blocks of width ``W``. A product with fewer rows repeats

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clipada.models.backbones import Reading
 from clipada.models.filter import Filter, enlarged
-from clipada.models.memory import MemoryBank, Retrieval
+from clipada.models.memory import PatchMemory, Retrieval
 
 
 class Detection(NamedTuple):
@@ -48,7 +48,7 @@ class MemoryHead(nn.Module):
 
     def __init__(
         self,
-        bank: MemoryBank,
+        bank: PatchMemory,
         filter_net: Filter | None,
         *,
         weight: float,

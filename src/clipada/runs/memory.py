@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
     from clipada.models.memory_head import MemoryHead
 
-PRODUCTS = "products"
-"""Name in a memory's header under which its products are listed."""
+DESCRIPTION = "memory"
+"""Name in a memory's header under which its backbone and its products are, in one text: the file writes several in an
+order that changes, and with it its hash."""
 
 
 def write_head(memory: Path, filter_file: Path, head: MemoryHead, backbone_sha256: str) -> None:
     """Write the memory, its scale and the products' names; and the filter, if there is one."""
-    products = json.dumps(head.bank.products)
-    write_parameters(memory, head.memory_tensors(), backbone_sha256=backbone_sha256, products=products)
+    description = {"backbone_sha256": backbone_sha256, "products": head.bank.products}
+    write_parameters(memory, head.memory_tensors(), **{DESCRIPTION: json.dumps(description)})
     if head.filter is not None:
         write_parameters(filter_file, head.filter.state_dict(), backbone_sha256=backbone_sha256)
 
@@ -45,7 +46,7 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, blocks: in
     import torch
 
     from clipada.models.filter import Filter
-    from clipada.models.memory import MemoryBank
+    from clipada.models.memory import PatchMemory
     from clipada.models.memory_head import MemoryHead
 
     tensors, settings = read_tensors(memory, COPY_AGAIN), config.memory
@@ -58,7 +59,7 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, blocks: in
         load_parameters(filter_file, dict(filter_net.named_parameters()), COPY_AGAIN)
         filter_net.requires_grad_(False)
     return MemoryHead(
-        MemoryBank.from_tensors(products, tensors, settings.neighbors),
+        PatchMemory.from_tensors(products, tensors, settings.neighbors),
         filter_net,
         weight=settings.weight,
         share=settings.share,
@@ -69,11 +70,12 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, blocks: in
 
 def _products(path: Path) -> list[str]:
     """Read the products' names from a memory's header."""
-    text = read_metadata(path, COPY_AGAIN).get(PRODUCTS, "")
+    text = read_metadata(path, COPY_AGAIN).get(DESCRIPTION, "")
     try:
-        names = json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):
-        names = None
+        found = None
+    names = found.get("products") if isinstance(found, dict) else None
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise RunError(f"{path} is damaged", expected="the names of its products", got="none", remedy=COPY_AGAIN)
     return names

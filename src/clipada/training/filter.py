@@ -34,7 +34,7 @@ _WARM_UP = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class ProductPool:
-    """What the filter learns from one product.
+    """Images that the filter learns from, of one product.
 
     Attributes:
         anomalous: Input channels of images with synthetic anomalies, ``(n, N, C)`` float16.
@@ -80,7 +80,7 @@ def fit_filter(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        report(Progress(stage=STAGE, done=step + 1, total=config.steps, losses=(float(loss),)))
+        report(Progress(stage=STAGE, done=step + 1, total=config.steps, losses=(float(loss.detach()),)))
     filter_net.eval()
 
 

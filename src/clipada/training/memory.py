@@ -19,7 +19,7 @@ from clipada.errors import DatasetError
 from clipada.models.backbones import Reading
 from clipada.models.clip_ada import ClipAda, upsample
 from clipada.models.filter import Filter
-from clipada.models.memory import MemoryBank, Retrieval
+from clipada.models.memory import PatchMemory, Retrieval
 from clipada.models.memory_head import MemoryHead
 from clipada.randomness import derived_generator, derived_rng
 from clipada.scoring import final_map
@@ -162,9 +162,9 @@ class MemoryBuilder:
         )
         return whole, torch.cat(logits), torch.cat(masks)
 
-    def bank(self, products: Sequence[_Product]) -> MemoryBank:
+    def bank(self, products: Sequence[_Product]) -> PatchMemory:
         """Join the products' rows and statistics."""
-        return MemoryBank(
+        return PatchMemory(
             [product.name for product in products],
             rows=torch.stack([product.rows.rows for product in products], dim=1),
             usual=torch.stack([product.distances.usual for product in products], dim=1).half(),
@@ -174,7 +174,7 @@ class MemoryBuilder:
             neighbors=self.config.memory.neighbors,
         )
 
-    def head(self, bank: MemoryBank, products: Sequence[_Product]) -> MemoryHead:
+    def head(self, bank: PatchMemory, products: Sequence[_Product]) -> MemoryHead:
         """Make the detector, and train its filter if the settings ask for one."""
         settings, memory, seed = self.config.filter, self.config.memory, self.config.training.seed
         filter_net = None
@@ -186,7 +186,7 @@ class MemoryBuilder:
             fit_filter(filter_net, pools, self.grid, settings, generator, self.report)
         return MemoryHead(bank, filter_net, weight=memory.weight, share=memory.share)
 
-    def product_pool(self, filter_net: Filter, bank: MemoryBank, number: int, product: _Product) -> ProductPool:
+    def product_pool(self, filter_net: Filter, bank: PatchMemory, number: int, product: _Product) -> ProductPool:
         """Prepare what the filter learns from one product."""
         normal, normal_logits = product.normal
         answers, logits, masks = product.pool or (normal, normal_logits, torch.zeros(0))
@@ -238,7 +238,7 @@ class MemoryBuilder:
         return torch.cat([self.model.similarity(part, self.text).cpu() for part in parts])
 
 
-def retrieval(bank: MemoryBank, product: int, answers: Answers) -> Retrieval:
+def retrieval(bank: PatchMemory, product: int, answers: Answers) -> Retrieval:
     """Compare a product's answers with its normal distances, as the memory itself does."""
     products = torch.full((len(answers.distances),), product)
     parts = [

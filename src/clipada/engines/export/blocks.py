@@ -37,12 +37,12 @@ class FoldedBlock(nn.Module):
     def forward(
         self,
         tokens: Tensor,
-        cached_keys: Tensor,
-        cached_values: Tensor,
-        bias: Tensor,
+        cached_keys: Tensor | None = None,
+        cached_values: Tensor | None = None,
+        bias: Tensor | None = None,
         turn: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the block's output for its query tokens, which attend to the KV cache and to one another.
+        """Compute the block's output for its query tokens, which attend to the KV cache, if any, and to one another.
 
         Args:
             tokens: ``(B, K, D)``.
@@ -58,9 +58,12 @@ class FoldedBlock(nn.Module):
         own_queries, own_keys, own_values = self.query(normal), self.key(normal), self.value(normal)
         if turn is not None:
             own_queries, own_keys = (self._turned(part, *turn) for part in (own_queries, own_keys))
-        parts = own_queries, torch.cat((cached_keys, own_keys), dim=1), torch.cat((cached_values, own_values), dim=1)
+        keys = own_keys if cached_keys is None else torch.cat((cached_keys, own_keys), dim=1)
+        values = own_values if cached_values is None else torch.cat((cached_values, own_values), dim=1)
+        parts = (own_queries, keys, values)
         query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
-        attended = (query @ key.transpose(-1, -2) + bias).softmax(dim=-1) @ value
+        scores = query @ key.transpose(-1, -2)
+        attended = (scores if bias is None else scores + bias).softmax(dim=-1) @ value
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.norm2(tokens)), own_keys, own_values
 

@@ -10,31 +10,24 @@ scale of attention into the queries.
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipada.engines.export.blocks import FoldedBlock, linear_layer
+from clipada.engines.export.blocks import FoldedBlock
+from clipada.engines.export.heads import FoldedHeads
 from clipada.engines.passes import GraphShape
 from clipada.models.backbones import Backbone
-from clipada.models.clip_ada import ClipAda, CosineSimilarity
-from clipada.models.prototypes import Prototypes
+from clipada.models.clip_ada import ClipAda
 from clipada.types import written_size
 
 
-class FoldedPass(nn.Module):
-    """One pass over a batch of images, read by the heads of all passes.
+class FoldedTower(nn.Module):
+    """The vision tower folded: pixels to the tokens of the blocks that are read.
 
-    Every pass runs the same vision tower over ``X * gain`` and differs only in ``gain`` (1 in the coarse pass; ``A`` or
-    ``1 + A`` in a refinement) and in its head. So one graph computes them all and stores the weights once; the caller
-    reads the row of the pass's own head. Not every token needs to be a query: the others contribute the keys and values
-    of an earlier pass, the KV cache.
-
-    Shapes: ``B`` images of ``H x W`` pixels, token grid ``h x w``, ``T`` tokens with those of the prefix, ``K`` query
-    tokens, ``M`` tokens in the KV cache, ``L`` blocks of width ``D``, ``P = R + 1`` passes. Names of attributes are
-    names of weights in the graph's file.
+    Shapes: ``B`` images of ``H x W`` pixels, token grid ``h x w``, ``T`` tokens with those of the prefix, ``L`` blocks
+    of width ``D``. Names of attributes are names of weights in the graph's file.
 
     Args:
         model: A trained model. It is not changed; unchanged parts are shared.
@@ -46,7 +39,6 @@ class FoldedPass(nn.Module):
     positions: Tensor
     rows: Tensor
     columns: Tensor
-    patch_weights: Tensor
     cosine: Tensor
     sine: Tensor
 
@@ -57,14 +49,12 @@ class FoldedPass(nn.Module):
             backbone = deepcopy(backbone)
         size, grid = self.shape.size, self.shape.grid
         whole = (grid[0] * backbone.patch_size, grid[1] * backbone.patch_size)
-        self.pixel_space = model.config.attention_space == "pixel"
         self.whole = whole == size
         self.register_buffer("scale", 1 / (255 * backbone.std))
         self.register_buffer("shift", -backbone.mean / backbone.std)
         self.register_buffer("rows", _resize_matrix(size[0], whole[0]))
         self.register_buffer("columns", _resize_matrix(size[1], whole[1]))
         self.register_buffer("positions", _positions(backbone, whole).to(dtype))
-        self.register_buffer("patch_weights", (torch.arange(self.shape.tokens) >= self.shape.prefix).float())
         self.rotary = _register_rotary(self, backbone, whole, dtype)
         self.patches = _without_bias(backbone.patch_embedding()).to(dtype)
         self.norm = backbone.first_norm.to(dtype) if backbone.first_norm is not None else nn.Identity()
@@ -72,6 +62,45 @@ class FoldedPass(nn.Module):
         self.read = backbone.blocks
         self.form = backbone.tokens
         self.last_norm = backbone.last_norm.to(dtype) if self.form == "norm" else nn.Identity()
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Embed normalized inputs ``(B, 3, H, W)`` as tokens before the first block, ``(B, T, D)``."""
+        if not self.whole:
+            inputs = self.rows @ inputs @ self.columns.T
+        patches = self.patches(inputs.to(self.positions.dtype)).flatten(2).transpose(1, 2)
+        hidden: Tensor = self.norm(F.pad(patches, (0, 0, self.shape.prefix, 0)) + self.positions)
+        return hidden
+
+    def output(self, hidden: Tensor) -> Tensor:
+        """Return a block's output in the form that the heads read, in float32."""
+        if self.form == "unit":
+            unit: Tensor = F.normalize(hidden, dim=-1) * hidden.shape[-1] ** 0.5
+            return unit.float()
+        normed: Tensor = self.last_norm(hidden)
+        return normed.float()
+
+
+class FoldedPass(FoldedTower):
+    """One pass over a batch of images, read by the heads of all passes.
+
+    Every pass runs the same vision tower over ``X * gain`` and differs only in ``gain`` (1 in the coarse pass; ``A`` or
+    ``1 + A`` in a refinement) and in its head. So one graph computes them all and stores the weights once; the caller
+    reads the row of the pass's own head. Not every token needs to be a query: the others contribute the keys and values
+    of an earlier pass, the KV cache.
+
+    Shapes: as ``FoldedTower``, and ``K`` query tokens, ``M`` tokens in the KV cache, ``P = R + 1`` passes.
+
+    Args:
+        model: As for ``FoldedTower``.
+        dtype: As for ``FoldedTower``.
+    """
+
+    patch_weights: Tensor
+
+    def __init__(self, model: ClipAda, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(model, dtype)
+        self.pixel_space = model.config.attention_space == "pixel"
+        self.register_buffer("patch_weights", (torch.arange(self.shape.tokens) >= self.shape.prefix).float())
         self.heads = FoldedHeads(model)
 
     def forward(
@@ -93,8 +122,9 @@ class FoldedPass(nn.Module):
             descriptors: ``(B, 2 D)``, of unit length; those of the image if every token is a query.
         """
         dtype = self.positions.dtype
-        hidden = self._embed(images, gain.unsqueeze(1), tokens)
-        turn = self._turn(tokens)
+        hidden = self.embed(self._weighted(images, gain.unsqueeze(1)))
+        hidden = hidden.gather(1, tokens.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
+        turn = (self.cosine[tokens].unsqueeze(1), self.sine[tokens].unsqueeze(1)) if self.rotary else None
         own_cache: list[Tensor] = []
         found: list[Tensor] = []
         score_bias, cached = bias[:, None, None].to(dtype), kv_cache.to(dtype).unbind(0)
@@ -102,109 +132,23 @@ class FoldedPass(nn.Module):
             hidden, *own = block(hidden, *pair, score_bias, turn)
             own_cache += own
             if number in self.read:
-                found.append(self._output(hidden).float())
+                found.append(self.output(hidden))
         maps = self.heads(torch.cat(found, dim=2)).transpose(1, 2)
         present = self.patch_weights[tokens] * (bias[:, kv_cache.shape[2] :] == 0)
         return maps, torch.stack(own_cache).float(), self._describe(hidden.float(), present)
 
-    def _embed(self, images: Tensor, gain: Tensor, tokens: Tensor) -> Tensor:
-        """Embed images, weighted by ``gain`` ``(B, 1, H, W)``, as the query tokens before the first block."""
+    def _weighted(self, images: Tensor, gain: Tensor) -> Tensor:
+        """Normalize images, weighted by ``gain`` ``(B, 1, H, W)``, ``(B, 3, H, W)``."""
         pixels = images.permute(0, 3, 1, 2).float()
         if self.pixel_space:
-            inputs = pixels * gain * self.scale + self.shift
-        else:
-            inputs = (pixels * self.scale + self.shift) * gain
-        if not self.whole:
-            inputs = self.rows @ inputs @ self.columns.T
-        patches = self.patches(inputs.to(self.positions.dtype)).flatten(2).transpose(1, 2)
-        hidden: Tensor = self.norm(F.pad(patches, (0, 0, self.shape.prefix, 0)) + self.positions)
-        return hidden.gather(1, tokens.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
-
-    def _turn(self, tokens: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return the rotary positions of the query tokens, ``(B, 1, K, head width)`` each, if the family has them."""
-        return (self.cosine[tokens].unsqueeze(1), self.sine[tokens].unsqueeze(1)) if self.rotary else None
-
-    def _output(self, hidden: Tensor) -> Tensor:
-        """Return a block's output in the form that the heads read."""
-        if self.form == "unit":
-            unit: Tensor = F.normalize(hidden, dim=-1) * hidden.shape[-1] ** 0.5
-            return unit
-        normed: Tensor = self.last_norm(hidden)
-        return normed
+            return pixels * gain * self.scale + self.shift
+        return (pixels * self.scale + self.shift) * gain
 
     def _describe(self, hidden: Tensor, present: Tensor) -> Tensor:
         """Compute descriptors as ``Backbone.describe``; ``present`` ``(B, K)`` is 1 for patches, else 0."""
         mean = F.normalize((present.unsqueeze(1) @ hidden).squeeze(1), dim=-1)
         first = F.normalize(hidden[:, 0], dim=-1) if self.shape.prefix else mean
         return torch.cat([first, mean], dim=-1) / 2**0.5
-
-
-class FoldedHeads(nn.Module):
-    """The projection of every pass and the prompt, folded: ``S_i = F_i (W_i t_hat) + b_i . t_hat``.
-
-    Cosine similarity divides by ``|V_i|``, which the folded vector no longer gives. With the QR decomposition
-    ``[W_i b_i] = Q_i R_i``, ``Q_i`` is orthogonal and changes no length, so ``|V_i| = |R_i [F_i 1]|``: exact, and with
-    no more rows than the projection had.
-
-    Args:
-        model: A trained model.
-    """
-
-    bias: Tensor
-
-    def __init__(self, model: ClipAda) -> None:
-        super().__init__()
-        with torch.no_grad():
-            text = model.text_vector().double()
-            projections = [_affine(projection) for projection in model.projections]
-            folded = torch.stack([text @ projection for projection in projections])
-            self.cosine = isinstance(model.similarity, CosineSimilarity)
-            bias = torch.zeros(())
-            if isinstance(model.similarity, CosineSimilarity):
-                folded *= model.similarity.log_scale.double().exp()
-                bias = model.similarity.bias.detach().clone()
-                factors = torch.stack([torch.linalg.qr(projection, mode="r").R for projection in projections])
-                self.factors = _linear_of(factors.flatten(0, 1))
-        self.passes = len(projections)
-        self.register_buffer("bias", bias)
-        self.vectors = _linear_of(folded)
-        self.prototypes = None if model.memory is None else FoldedPrototypes(model.memory)
-        self.prototype_weight = model.config.prototype_weight
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Compute maps ``(B, N, P)`` of tokens ``(B, N, D)``; with prototypes one more column, the memory offset."""
-        maps = self._logits(tokens).sigmoid()
-        if self.prototypes is None:
-            return maps
-        return torch.cat((maps, self.prototype_weight * self.prototypes(tokens).unsqueeze(2)), dim=2)
-
-    def _logits(self, tokens: Tensor) -> Tensor:
-        products: Tensor = self.vectors(tokens)
-        if not self.cosine:
-            return products
-        values: Tensor = self.factors(tokens)
-        lengths = values.reshape(*values.shape[:2], self.passes, -1).square().sum(-1).sqrt()
-        logits: Tensor = products / lengths.clamp_min(1e-12) + self.bias
-        return logits
-
-
-class FoldedPrototypes(Prototypes):
-    """Prototypes as the weights of a linear layer, where quantizers expect constants.
-
-    ``min_k |F - C_k|^2 = |F|^2 + min_k (|C_k|^2 - 2 F . C_k)``.
-
-    Args:
-        prototypes: The prototypes of a trained model.
-    """
-
-    def __init__(self, prototypes: Prototypes) -> None:
-        super().__init__(**prototypes.tensors())
-        self.products = linear_layer(-2 * self.centres, self.centres.square().sum(1))
-
-    def nearest_squared(self, scaled: Tensor) -> Tensor:
-        """Compute the same as ``Prototypes``, to rounding."""
-        squared: Tensor = scaled.square().sum(-1) + self.products(scaled).amin(-1)
-        return squared
 
 
 def graph_shape(model: ClipAda) -> GraphShape:
@@ -219,16 +163,6 @@ def graph_shape(model: ClipAda) -> GraphShape:
         prototypes=model.memory is not None,
         prefix=backbone.prefix,
     )
-
-
-def _affine(layer: Any) -> Tensor:
-    """Join a linear layer's parameters to ``[W b]``, ``(E, D + 1)``, in float64."""
-    return torch.cat([layer.weight, layer.bias[:, None]], dim=1).double()
-
-
-def _linear_of(affine: Tensor) -> nn.Linear:
-    """Make a linear layer from ``(K, D + 1)`` coefficients, the constant last."""
-    return linear_layer(affine[:, :-1].float(), affine[:, -1].float())
 
 
 def _positions(backbone: Backbone, whole: tuple[int, int]) -> Tensor:

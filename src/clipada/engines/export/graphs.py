@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ import torch
 from torch.export import Dim
 
 from clipada.config import EnginePrecision, RuntimeName
-from clipada.engines.export.folding import FoldedPass
+from clipada.engines import detector
+from clipada.engines.export.detector import FoldedDetector
+from clipada.engines.export.folding import FoldedPass, FoldedTower
 from clipada.engines.onnx import GRAPH as ONNX_GRAPH
-from clipada.engines.passes import OUTPUTS, PassInput, partial_pass_input
+from clipada.engines.passes import OUTPUTS, partial_pass_input
 from clipada.errors import ConfigError
 from clipada.models.clip_ada import ClipAda
 
@@ -45,7 +47,11 @@ def check_precision(engine: RuntimeName, precision: EnginePrecision) -> None:
 
 
 def write_graph(
-    model: ClipAda, folder: Path, engine: RuntimeName, precision: EnginePrecision, calibration: Sequence[PassInput]
+    model: ClipAda,
+    folder: Path,
+    engine: RuntimeName,
+    precision: EnginePrecision,
+    calibration: Sequence[Mapping[str, Any]],
 ) -> None:
     """Fold the model and write its graph into ``folder``.
 
@@ -56,9 +62,11 @@ def write_graph(
         precision: Its arithmetic.
         calibration: Inputs that calibrate int8, one image each; otherwise not used.
     """
-    half = engine == "onnx" and precision == "fp16"
-    folded = FoldedPass(model, torch.float16 if half else torch.float32)
-    write_onnx(folded, folder / ONNX_GRAPH)
+    dtype = torch.float16 if engine == "onnx" and precision == "fp16" else torch.float32
+    if model.head is None:
+        write_onnx(FoldedPass(model, dtype), folder / ONNX_GRAPH)
+    else:
+        write_detector(FoldedDetector(model, dtype), folder / ONNX_GRAPH)
     if engine == "openvino":
         _write_openvino(folder, precision, calibration)
     elif precision == "int8":
@@ -79,19 +87,34 @@ def write_onnx(folded: FoldedPass, path: Path) -> None:
         shape,
     )
     batch, queries, cached = Dim("batch", min=1), Dim("looking", min=1), Dim("known", min=1)  # names in the file
+    shapes: dict[str, Any] = {
+        "images": {0: batch},
+        "gain": {0: batch},
+        "tokens": {0: batch, 1: queries},
+        "kv_cache": {1: batch, 2: cached},
+        "bias": {0: batch, 1: Dim.DYNAMIC},
+    }
+    _write(folded, examples, OUTPUTS, shapes, path)
+
+
+def write_detector(folded: FoldedDetector, path: Path) -> None:
+    """Write the folded model with a memory as ONNX with a dynamic number of images."""
+    examples = {"images": np.zeros((2, *folded.shape.size, 3), np.uint8), "products": np.array([-1, 0], np.int64)}
+    batch = Dim("batch", min=1)
+    _write(folded, examples, detector.OUTPUTS, {"images": {0: batch}, "products": {0: batch}}, path)
+
+
+def _write(
+    folded: FoldedTower, examples: Mapping[str, Any], outputs: list[str], shapes: dict[str, Any], path: Path
+) -> None:
+    """Write a folded model as ONNX."""
     with _quiet():
         program: Any = torch.onnx.export(
             folded.eval(),
             tuple(map(torch.from_numpy, examples.values())),
             input_names=list(examples),
-            output_names=OUTPUTS,
-            dynamic_shapes={
-                "images": {0: batch},
-                "gain": {0: batch},
-                "tokens": {0: batch, 1: queries},
-                "kv_cache": {1: batch, 2: cached},
-                "bias": {0: batch, 1: Dim.DYNAMIC},
-            },
+            output_names=outputs,
+            dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -117,7 +140,7 @@ def _remove_source_notes(model: Any) -> None:
                 node.metadata_props[NAME_SCOPES] = place
 
 
-def _write_openvino(folder: Path, precision: EnginePrecision, calibration: Sequence[PassInput]) -> None:
+def _write_openvino(folder: Path, precision: EnginePrecision, calibration: Sequence[Mapping[str, Any]]) -> None:
     """Convert the ONNX graph in ``folder`` to OpenVINO's own files."""
     import openvino as ov
 
@@ -132,14 +155,14 @@ def _write_openvino(folder: Path, precision: EnginePrecision, calibration: Seque
         file.unlink()
 
 
-def _quantize_onnx(path: Path, calibration: Sequence[PassInput]) -> None:
+def _quantize_onnx(path: Path, calibration: Sequence[Mapping[str, Any]]) -> None:
     """Replace the ONNX graph by its int8 version."""
     import onnx
 
     onnx.save(_quantized(onnx.load(path), path, calibration), path)
 
 
-def _quantized(model: Any, source: Path, calibration: Sequence[PassInput]) -> Any:
+def _quantized(model: Any, source: Path, calibration: Sequence[Mapping[str, Any]]) -> Any:
     """Convert the graph to int8 by NNCF's post-training quantization.
 
     The patch embedding and the heads stay in float32: they cost little time, and the maps are sensitive to them.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ def read_images(samples: Sequence[Sample], size: tuple[int, int], count: int, de
     return np.stack(found)
 
 
-def calibration_inputs(reference: TorchEngine, dataset: Dataset, count: int) -> list[PassInput]:
+def calibration_inputs(reference: TorchEngine, dataset: Dataset, count: int) -> Sequence[Mapping[str, Any]]:
     """Build the inputs that calibrate int8: every pass over ``count`` training images.
 
     Every pass is included because the activations' ranges depend on ``gain``.
@@ -49,6 +50,9 @@ def calibration_inputs(reference: TorchEngine, dataset: Dataset, count: int) -> 
         DatasetError: There are no training images, or none of them can be read.
     """
     dataset.require_training()
+    if reference.model.head is not None:
+        images = read_images(dataset.train, reference.size, count, reference.depth)
+        return [{"images": one[np.newaxis], "products": np.array([-1], np.int64)} for one in images]
     inputs: list[PassInput] = []
     shape, attention = graph_shape(reference.model), reference.model.config.attention
     for image in read_images(dataset.train, reference.size, count, reference.depth):

@@ -18,6 +18,7 @@ from clipada.data import Dataset
 from clipada.engines.export.images import Images, read_images, with_anomalies
 from clipada.engines.refinement import GraphEngine
 from clipada.scoring import final_map, image_score
+from clipada.types import Engine
 
 INACTIVE_LEVELS = (0.32, 0.16, 0.08, 0.04, 0.02, 0.01, 0.005, 0.0025)
 """Candidates of the attention below which a patch is inactive, the one that saves most first."""
@@ -116,7 +117,7 @@ def exceeding_share(checked: int) -> float:
 
 
 def find_shortcuts(
-    exported: GraphEngine, dataset: Dataset, settings: Config, config: ExportConfig
+    exported: Engine, dataset: Dataset, settings: Config, config: ExportConfig
 ) -> tuple[Shortcut, Cascade] | None:
     """Measure the shortcuts of an export on normal images of a data set, and on the same with synthetic anomalies.
 
@@ -124,7 +125,7 @@ def find_shortcuts(
         ``None`` without refinement passes, or with fewer normal images than ``config.shortcut_least``.
     """
     samples = dataset.train or [sample for sample in dataset.test if not sample.anomalous]
-    if exported.passes == 1 or len(samples) < config.shortcut_least:
+    if not isinstance(exported, GraphEngine) or exported.passes == 1 or len(samples) < config.shortcut_least:
         return None
     normal = read_images(samples, exported.size, config.shortcut_images, exported.depth)
     if len(normal) < config.shortcut_least:

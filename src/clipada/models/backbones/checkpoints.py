@@ -30,7 +30,7 @@ EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED_BACKBONE
 """Folder of the embedded backbone; its README.md is its model card."""
 
 
-class Source(NamedTuple):
+class CheckpointSource(NamedTuple):
     """Place of a checkpoint: a folder's absolute path or a hub name, and the revision on the hub."""
 
     name: str
@@ -59,7 +59,7 @@ def resolved(name: str) -> str:
     return name
 
 
-def load_part(part: str, kind: Any, source: Source, **options: Any) -> Any:
+def load_part(part: str, kind: Any, source: CheckpointSource, **options: Any) -> Any:
     """Load one part with ``transformers``: from the cache if it is there, else from the hub."""
     failure: Exception | None = None
     name = source.name
@@ -81,7 +81,7 @@ def load_part(part: str, kind: Any, source: Source, **options: Any) -> Any:
     ) from failure
 
 
-def _remedy(source: Source, failure: Exception | None) -> str:
+def _remedy(source: CheckpointSource, failure: Exception | None) -> str:
     """Return the way out of a failed load."""
     if source.is_folder:
         return "the folder needs config.json, model.safetensors, preprocessor_config.json and, with a text tower, " + (
@@ -102,7 +102,7 @@ def _remedy(source: Source, failure: Exception | None) -> str:
     )
 
 
-def read_normalization(source: Source) -> Normalization:
+def read_normalization(source: CheckpointSource) -> Normalization:
     """Read the checkpoint's mean and standard deviation; OpenAI CLIP's if it has none.
 
     Raises:
@@ -146,7 +146,7 @@ def _damaged(file: Path, expected: str, got: str) -> BackboneError:
     return BackboneError(f"{file} is damaged", expected=expected, got=got, remedy="copy the backbone's folder again")
 
 
-def _require_hub(source: Source) -> None:
+def _require_hub(source: CheckpointSource) -> None:
     """Check once that the hub has a model: ``transformers`` retries for half a minute without a network.
 
     Raises:

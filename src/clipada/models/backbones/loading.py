@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, CLIPVisionModelWithProjectio
 from clipada.config import BackboneConfig, Config
 from clipada.errors import BackboneError, ConfigError
 from clipada.models.backbones.base import Backbone
-from clipada.models.backbones.checkpoints import Source, load_part, read_normalization, resolved
+from clipada.models.backbones.checkpoints import CheckpointSource, load_part, read_normalization, resolved
 from clipada.models.backbones.clip import FrozenClip
 from clipada.models.backbones.defaults import default_blocks, default_image_size
 from clipada.models.backbones.dinov2 import Dinov2, Dinov2WithRegisters
@@ -42,7 +42,7 @@ def load_backbone(config: BackboneConfig) -> Backbone:
         BackboneError: The checkpoint cannot be found or read, or is of a family that is not known.
         ConfigError: The vision tower has fewer blocks than requested.
     """
-    source = Source(resolved(config.name), config.revision)
+    source = CheckpointSource(resolved(config.name), config.revision)
     configuration, family = _read_family(source)
     tower = family.vision_config(configuration)
     block, blocks = config.read_blocks[-1], tower.num_hidden_layers
@@ -77,7 +77,7 @@ def load_whole_clip(name: str) -> tuple[FrozenClip, nn.Linear]:
     Raises:
         BackboneError: As ``load_clip``.
     """
-    source = Source(resolved(name), None)
+    source = CheckpointSource(resolved(name), None)
     configuration, family = _read_family(source)
     if family is not FrozenClip:
         got = f"model_type {configuration.model_type!r}"
@@ -98,7 +98,7 @@ def load_whole_clip(name: str) -> tuple[FrozenClip, nn.Linear]:
 
 def read_configuration(name: str, revision: str | None = None) -> Any:
     """Read a checkpoint's ``transformers`` configuration; raise ``BackboneError`` if its family is not known."""
-    return _read_family(Source(resolved(name), revision))[0]
+    return _read_family(CheckpointSource(resolved(name), revision))[0]
 
 
 def with_defaults(config: Config) -> Config:
@@ -111,7 +111,7 @@ def with_defaults(config: Config) -> Config:
     """
     if config.backbone.blocks is not None and config.model.image_size is not None:
         return config
-    configuration, family = _read_family(Source(resolved(config.backbone.name), config.backbone.revision))
+    configuration, family = _read_family(CheckpointSource(resolved(config.backbone.name), config.backbone.revision))
     if family is FrozenClip:
         return config
     tower = family.vision_config(configuration)
@@ -123,7 +123,7 @@ def with_defaults(config: Config) -> Config:
     return config.updated(changes)
 
 
-def _read_family(source: Source) -> tuple[Any, type[Any]]:
+def _read_family(source: CheckpointSource) -> tuple[Any, type[Any]]:
     """Read a checkpoint's configuration and find its family."""
     configuration = load_part("configuration", AutoConfig, source)
     if configuration.model_type not in FAMILIES:
@@ -135,7 +135,7 @@ def _read_family(source: Source) -> tuple[Any, type[Any]]:
     return configuration, FAMILIES[configuration.model_type]
 
 
-def _text_parts(family: type[Any], configuration: Any, source: Source) -> tuple[Any, ...]:
+def _text_parts(family: type[Any], configuration: Any, source: CheckpointSource) -> tuple[Any, ...]:
     """Load the text tower and the tokenizer of a family that has them."""
     if not issubclass(family, TextBackbone):
         return ()

@@ -1,0 +1,71 @@
+"""A graph that contains memory and filter, in any runtime: one pass per image. No PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipada.config import EngineOptions
+from clipada.engines.passes import GraphShape, RuntimeGraph
+from clipada.engines.refinement import upsample
+from clipada.types import Localization, product_numbers
+
+INPUTS = ["images", "products"]
+"""Names of the graph's inputs: RGB ``(B, H, W, 3)`` uint8, and numbers of products ``(B,)`` int64, -1 to find them."""
+
+OUTPUTS = ["maps", "scores", "descriptors", "found"]
+"""Names of its outputs: ``(B, 4 h, 4 w)``, ``(B,)``, ``(B, D)`` float32, and the products' numbers ``(B,)`` int64."""
+
+
+class DetectorEngine:
+    """Localizes anomalies with one graph of vision tower, memory and filter.
+
+    Args:
+        graph: The exported graph in a runtime.
+        shape: Its sizes.
+        products: Names of the products in its memory.
+        streams: Number of parts of a batch that run in parallel.
+        depth: Bits of the camera's values in 16-bit files; ``None`` for all 16.
+    """
+
+    passes = 1
+
+    def __init__(
+        self,
+        graph: RuntimeGraph,
+        shape: GraphShape,
+        products: Sequence[str],
+        streams: int = EngineOptions.streams,
+        depth: int | None = None,
+    ) -> None:
+        self.size, self.depth = shape.size, depth
+        self.products = tuple(products)
+        self._graph = graph
+        self._streams = streams
+        self._pool = ThreadPoolExecutor(streams) if streams > 1 else None
+
+    def localize(self, images: NDArray[np.uint8], products: Sequence[str | None] | None = None) -> Localization:
+        """Compute the raw map, descriptors, image scores and products.
+
+        Args:
+            images: RGB, ``(B, H, W, 3)`` uint8.
+            products: Names of the products they show, where they are known.
+        """
+        numbers = product_numbers(self.products, products or [None] * len(images))
+        parts = min(self._streams, len(images))
+        cut = zip(np.array_split(images, parts), np.array_split(numbers, parts), strict=True)
+        inputs: list[Mapping[str, NDArray[Any]]] = [dict(zip(INPUTS, part, strict=True)) for part in cut]
+        found = (
+            [self._graph(one) for one in inputs] if self._pool is None else list(self._pool.map(self._graph, inputs))
+        )
+        maps, scores, descriptors, places = (np.concatenate([one[name] for one in found]) for name in OUTPUTS)
+        return Localization(
+            maps=upsample(maps, self.size)[np.newaxis],
+            descriptors=descriptors,
+            scores=scores.astype(np.float64),
+            products=places.astype(np.int64),
+        )

@@ -1,0 +1,70 @@
+"""A model with a memory folded into one graph: vision tower, search of the memory, filter and image score."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from clipada.engines.export.folding import FoldedTower
+from clipada.engines.export.heads import FoldedHeads
+from clipada.models.backbones import Reading
+from clipada.models.clip_ada import ClipAda
+from clipada.models.memory_head import MemoryHead
+
+
+class FoldedDetector(FoldedTower):
+    """One pass over a batch of images, read by a memory's detector.
+
+    Args:
+        model: A trained model with a head.
+        dtype: Arithmetic of the vision tower. Pixels and heads stay in float32.
+    """
+
+    def __init__(self, model: ClipAda, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(model, dtype)
+        self.describe = model.backbone.describe
+        self.heads = _Heads(model)
+
+    def forward(self, images: Tensor, products: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Detect anomalies.
+
+        Args:
+            images: RGB, ``(B, H, W, 3)`` uint8.
+            products: The product of each image, ``(B,)`` int64; -1 to find it.
+
+        Returns:
+            maps: ``(B, 4 h, 4 w)``, values 0..1.
+            scores: ``(B,)``, values 0..1.
+            descriptors: ``(B, 2 D)``, of unit length.
+            found: The products whose memory was searched, ``(B,)`` int64.
+        """
+        hidden = self.embed(images.permute(0, 3, 1, 2).float() * self.scale + self.shift)
+        turn = (self.cosine[None, None], self.sine[None, None]) if self.rotary else None
+        found: list[Tensor] = []
+        for number, block in enumerate(self.blocks, start=1):
+            hidden, *_ = block(hidden, turn=turn)
+            if number in self.read:
+                found.append(self.output(hidden)[:, self.shape.prefix :])
+        reading = Reading(torch.cat(found, dim=2), self.describe(hidden.float()))
+        outputs: tuple[Tensor, Tensor, Tensor, Tensor] = self.heads(reading, self.shape.grid, products)
+        return outputs
+
+
+class _Heads(nn.Module):
+    """The coarse logits and the memory's detector."""
+
+    def __init__(self, model: ClipAda) -> None:
+        super().__init__()
+        if model.head is None:
+            raise ValueError("a model without a memory")
+        self.detector: MemoryHead = model.head
+        sees_logits = model.head.filter is not None and model.head.filter.logits
+        self.coarse = FoldedHeads(model) if sees_logits else None
+
+    def forward(
+        self, reading: Reading, grid: tuple[int, int], products: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        patches = reading.patches
+        logits = patches[..., 0] if self.coarse is None else self.coarse.logits(patches)[..., 0]
+        maps, scores, found = self.detector(reading, logits, grid, products)
+        return maps, scores, reading.descriptors, found

@@ -1,0 +1,153 @@
+"""A memory of good parts with its filter: trained, saved, loaded, exported, and better than chance on unseen defects."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from backbone_families import make_backbone
+
+from clipada.commands.evaluate import evaluate
+from clipada.commands.export import export
+from clipada.commands.train import train
+from clipada.config import Config, EngineOptions, RuntimeConfig
+from clipada.data import load_dataset, read_batches
+from clipada.engines.exports import find_export, open_export
+from clipada.engines.torch import TorchEngine
+from clipada.errors import ConfigError, RunError
+from clipada.runs import load_model, read_run
+from tiny import write_products
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_products(tmp_path_factory.mktemp("products"))
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = make_backbone(tmp_path_factory.mktemp("dinov2"), "dinov2")
+    return Config.preset("accurate").updated(
+        {
+            "backbone.name": str(folder),
+            "backbone.blocks": (1, 2),
+            "model.image_size": 64,
+            "memory.rows": 96,
+            "filter.images": 20,
+            "filter.steps": 20,
+            "filter.batch_size": 8,
+        }
+    )
+
+
+RUNTIME = RuntimeConfig(device="cpu", workers=0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, products: Path, settings: Config) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPADA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return train(products, tmp_path_factory.mktemp("run") / "run", settings, runtime=RUNTIME).folder
+
+
+def images_of(products: Path, size: int = 64) -> np.ndarray:
+    dataset = load_dataset(products)
+    return next(iter(read_batches([sample.path for sample in dataset.test], (size, size), 8, 1))).images
+
+
+def test_the_run_contains_memory_and_filter(run: Path) -> None:
+    described = read_run(run)
+    assert described.memory_sha256
+    assert described.filter_sha256
+    head = load_model(described).head
+    assert head is not None
+    assert head.bank.products == ("disc", "plate")
+    assert head.bank.rows.shape == (2, 2, 96, 32)
+    assert described.training.normal_levels.keys() == {"disc", "plate"}
+
+
+def test_defects_of_no_synthetic_kind_are_found(run: Path, products: Path) -> None:
+    found = evaluate(run, products, engine="torch", device="cpu")
+    assert all(metrics.image_auroc == 1 for metrics in found.categories.values())
+    assert all(metrics.pixel_auroc is not None and metrics.pixel_auroc > 0.9 for metrics in found.categories.values())
+
+
+def test_training_is_reproducible_with_and_without_a_cache(
+    tmp_path: Path, products: Path, settings: Config, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPADA_CACHE", str(tmp_path / "cache"))
+    plain = RuntimeConfig(device="cpu", workers=0, cache_gigabytes=0)
+    again = train(products, tmp_path / "again", settings, runtime=plain)
+    assert not (tmp_path / "cache").exists()
+    cached = [train(products, tmp_path / f"cached{turn}", settings, runtime=RUNTIME) for turn in range(2)]
+    assert list((tmp_path / "cache").rglob("*.npy"))
+    expected = read_run(run)
+    for other in (again, *cached):
+        assert (other.memory_sha256, other.filter_sha256) == (expected.memory_sha256, expected.filter_sha256)
+
+
+def test_the_product_is_found_or_given(run: Path, products: Path) -> None:
+    engine, images = TorchEngine(load_model(read_run(run)), "cpu"), images_of(products)
+    names = [sample.category for sample in load_dataset(products).test]
+    found = engine.localize(images)
+    assert found.products is not None
+    assert [engine.products[number] for number in found.products] == names
+    given = engine.localize(images, names)
+    np.testing.assert_array_equal(given.maps, found.maps)
+    wrong = engine.localize(images, ["plate" if name == "disc" else "disc" for name in names])
+    assert wrong.scores is not None
+    assert given.scores is not None
+    good = [not sample.anomalous for sample in load_dataset(products).test]
+    assert (wrong.scores[good] > given.scores[good] + 0.3).all()  # good parts of another product are strangers
+    unknown = engine.localize(images, [None, *["bolt"] * (len(images) - 1)])
+    np.testing.assert_array_equal(unknown.products, found.products)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_exports_contain_memory_and_filter(run: Path, products: Path, runtime: str) -> None:
+    folder, parity = export(run, runtime, "fp32", products)
+    assert not parity.failures
+    described = read_run(run)
+    options = EngineOptions(name=runtime, precision="fp32", device="cpu")
+    exported = open_export(*find_export(described, options), options)
+    torch_engine, images = TorchEngine(load_model(described), "cpu"), images_of(products)
+    expected, found = torch_engine.localize(images), exported.localize(images)
+    np.testing.assert_allclose(found.maps, expected.maps, atol=1e-4)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+    np.testing.assert_allclose(found.descriptors, expected.descriptors, atol=1e-4)
+    np.testing.assert_array_equal(found.products, expected.products)
+    given = exported.localize(images, ["disc"] * len(images))
+    np.testing.assert_array_equal(given.products, 0)
+    streams = open_export(folder, find_export(described, options)[1], EngineOptions(device="cpu", streams=2))
+    np.testing.assert_allclose(streams.localize(images).maps, found.maps, atol=1e-5)
+
+
+def test_a_damaged_memory_is_an_error(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    memory = copy / "memory.safetensors"
+    content = bytearray(memory.read_bytes())
+    content[-3] ^= 1
+    memory.write_bytes(bytes(content))
+    with pytest.raises(RunError, match="memory"):
+        load_model(read_run(copy))
+
+
+def test_settings_that_contradict_a_memory_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model.refinements"):
+        Config.preset("accurate").updated({"model.refinements": 1})
+    with pytest.raises(ConfigError, match=r"filter.images"):
+        Config().updated({"filter.images": 10})
+    with pytest.raises(ConfigError, match=r"training.epochs"):
+        Config().updated({"training.epochs": 0, "training.milestones": ()})
+
+
+def test_scores_stay_between_0_and_1_for_noise(run: Path) -> None:
+    engine = TorchEngine(load_model(read_run(run)), "cpu")
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    found = engine.localize(noise)
+    assert found.maps.min() >= 0
+    assert found.maps.max() < 1
+    assert found.scores is not None
+    assert ((found.scores > 0.5) & (found.scores < 1)).all()
+    assert torch.isfinite(torch.from_numpy(found.maps)).all()
