@@ -51,6 +51,12 @@ def test_btad_and_mvtec_ad_2(plant):
     assert dataset.describe()[-1] == "not used: 2 images in can/test_private (1), can/validation/good (1)"
 
 
+@pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("TRAIN", "TEST"), ("training", "testing")])
+def test_names_of_the_splits(plant, train, test):
+    root = plant(f"a/{train}/OK/0.png", f"a/{test}/OK/1.png", f"a/{test}/NG/2.png", "a/Ground_Truth/NG/2_mask.png")
+    assert counts(load_dataset(root)) == (1, 1, 1, 1)
+
+
 def test_real_iad_and_ok_beside_ng(plant):
     names = [f"S{number:04}/nut_{number:04}" for number in range(3)]
     root = plant(

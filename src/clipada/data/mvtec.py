@@ -6,17 +6,15 @@ Many data sets are available in this layout, VisA too; ``root`` may also be a si
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from clipada.data.categories import category_folders, read_categories
 from clipada.data.dataset import Dataset, Note
 from clipada.data.listing import folder_name, subfolders
-from clipada.data.names import MASKS, is_good, plain
+from clipada.data.names import MASKS, TEST, TRAIN, is_good, plain
 from clipada.data.pairing import match_masks
 from clipada.types import Sample
-
-_TESTS = ("test", "test_public")
 
 
 def is_mvtec(root: Path) -> bool:
@@ -30,30 +28,38 @@ def read_mvtec(root: Path) -> Dataset:
 
 
 def _is_category(folder: Path) -> bool:
-    return any(is_good(found.name) for found in subfolders(folder / "train")) or bool(_tested(folder))
+    return any(is_good(found.name) for found in _trained(folder)) or bool(_tested(folder))
+
+
+def _named(folder: Path, names: Collection[str]) -> list[Path]:
+    """Return the subfolders that have one of some names, in any case."""
+    return [found for found in subfolders(folder) if plain(found.name) in names]
+
+
+def _trained(folder: Path) -> list[Path]:
+    """Return the folders in the training split."""
+    return [each for split in _named(folder, TRAIN) for each in subfolders(split)]
 
 
 def _tested(folder: Path) -> list[Path]:
     """Return the folders of test images, one for each kind of defect or for good parts."""
-    found = [each for name in _TESTS for each in subfolders(folder / name)]
+    found = [each for split in _named(folder, TEST) for each in subfolders(split)]
     return [each for each in found if plain(each.name) not in MASKS]
 
 
 def _masks(folder: Path) -> dict[str, list[Path]]:
     """Return the folders of masks of each kind of defect, in the category's folder or beside the test images."""
     found: dict[str, list[Path]] = defaultdict(list)
-    for parent in (folder, *(folder / name for name in _TESTS)):
-        for masks in subfolders(parent):
-            if plain(masks.name) in MASKS:
-                for each in subfolders(masks):
-                    found[plain(each.name)].append(each)
+    for parent in (folder, *_named(folder, TEST)):
+        for each in (kind for masks in _named(parent, MASKS) for kind in subfolders(masks)):
+            found[plain(each.name)].append(each)
     return found
 
 
 def _category(folder: Path, notes: list[Note]) -> Iterator[Sample]:
     """Yield the samples of one category; add to ``notes`` the files left out."""
     name = folder_name(folder)
-    trained, tested, masked = subfolders(folder / "train"), _tested(folder), _masks(folder)
+    trained, tested, masked = _trained(folder), _tested(folder), _masks(folder)
     for path in _good_images(trained):
         yield Sample(path=path, category=name, split="train")
     for path in _good_images(tested):
@@ -68,11 +74,11 @@ def _category(folder: Path, notes: list[Note]) -> Iterator[Sample]:
             yield matched.sample(name, matched.path.parents[len(matched.place.parts)].name)
     if strays:
         notes.append(Note(text=f"left out: {strays} masks that belong to no image", category=name))
-    notes += [
-        Note(text=f"left out: train/{other.name}, as only train/good is trained on", category=name)
-        for other in trained
-        if not is_good(other.name)
-    ]
+    for other in trained:
+        if not is_good(other.name):
+            split = other.parent.name
+            text = f"left out: {split}/{other.name}, as only {split}/good is trained on"
+            notes.append(Note(text=text, category=name))
 
 
 def _good_images(folders: Sequence[Path]) -> list[Path]:

@@ -23,8 +23,8 @@ DEPTHS = frozenset({"xyz", "depth"})
 TRAIN = frozenset({"train", "training"})
 """Names of folders of the training split."""
 
-TEST = frozenset({"test", "testing"})
-"""Names of folders of the test split."""
+TEST = frozenset({"test", "testing", "test_public"})
+"""Names of folders of the test split, as far as its labels are known."""
 
 SPLITS = TRAIN | TEST | {"val", "valid", "validation"}
 """Names of folders of a split, which are no products."""
