@@ -2,7 +2,7 @@
 
 python benchmarks/coarse_settings.py DATA --backbone NAME 'backbone.block=6' 'backbone.block=9 model.similarity=dot'
 
-Every argument after DATA is one head: settings that differ from the quick preset, separated by spaces. Heads share the
+Every argument after DATA is one head: settings that differ from the prompt preset, separated by spaces. Heads share the
 frozen features and the synthetic anomalies. 15 % of the training images are held out and scored with synthetic
 anomalies, and with small defects that share no code with them. Prototypes are found after the training.
 """
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--size", type=int, default=256)
     options = parser.parse_args()
-    base = Config.preset("quick").updated(
+    base = Config.preset("prompt").updated(
         {"backbone.name": options.backbone, "model.image_size": options.size, **COMMON}
     )
     base = replace(base, training=base.training.lasting(options.epochs))

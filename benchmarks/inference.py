@@ -116,7 +116,7 @@ def random_models() -> tuple[CLIPModel, ClipAda]:
         cast(Any, _Text(short)),
         Words(),
     )
-    return whole, build_model(Config.preset("quick"), clip).eval()
+    return whole, build_model(Config.preset("prompt"), clip).eval()
 
 
 class _Text(torch.nn.Module):
@@ -232,7 +232,7 @@ def main() -> None:
         paths = [Path(temporary) / f"{index}.png" for index in range(8)]
         for path, image in zip(paths, random_pixels(), strict=True):
             write_png(path, image)
-        scoring = Config.preset("quick").scoring
+        scoring = Config.preset("prompt").scoring
         engines = opened(options.engines, options.work or Path(temporary), options.threads, inputs)
         inspectors = {name: Inspector(engine, scoring) for name, engine in engines}
         header = f"{machine('cpu')}, {options.threads} threads; {versions}; {options.rounds} rounds"

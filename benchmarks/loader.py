@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--backbone", default=Config().backbone.name)
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
-    config = Config.preset("quick").updated({"backbone.name": options.backbone})
+    config = Config.preset("prompt").updated({"backbone.name": options.backbone})
     samples = load_dataset(options.data).train
     synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     batches = TrainingBatches(samples, config, synthesizer)

@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--backbone", default=Config().backbone.name)
     parser.add_argument("--random-weights", action="store_true", help="ViT-B/16 with random weights")
-    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--preset", default="prompt")
     parser.add_argument("--refinements", type=int, default=1)
     parser.add_argument("--set", dest="settings", action="append", metavar="NAME=VALUE")
     parser.add_argument("--device", default="auto")

@@ -185,7 +185,7 @@ def test_the_python_of_the_readme_runs(here: Path, hub: FolderHub, monkeypatch: 
     """With the embedded backbone, fewer images and one epoch; the run is on the hub beforehand."""
     (code,) = (block.text for block in blocks(ROOT / "README.md") if block.language == "python")
     cpu = RuntimeConfig(device="cpu", workers=0)
-    small = Config.preset("quick").updated({"backbone.name": "nano", "training.milestones": (), **SMALL})
+    small = Config.preset("prompt").updated({"backbone.name": "nano", "training.milestones": (), **SMALL})
     package.push_to_hub(train("DATA", "pushed", small, runtime=cpu).folder, "OWNER/line3")
 
     def small_training(data: Path, out: Path, config: Config, **options: Any) -> object:

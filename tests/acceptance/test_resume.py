@@ -23,7 +23,7 @@ CPU = RuntimeConfig(device="cpu", workers=0)
 def tiny_quick(clip_folder: Path) -> Config:
     """The settings of `clipada train` with the options in ``TINY``, which keeps every step."""
     settings = [*TINY_SETTINGS, "training.checkpoint_seconds=0"]
-    return asked_config(Config.preset("quick"), settings, epochs=2, backbone=str(clip_folder), refinements=0)
+    return asked_config(Config.preset("prompt"), settings, epochs=2, backbone=str(clip_folder), refinements=0)
 
 
 @pytest.fixture

@@ -70,14 +70,14 @@ def test_images_that_are_all_unreadable_train_nothing(clipada: Command, train: C
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--preset", "fast"], ["no preset 'fast'", "quick | demo | mvtec | visa"]),
+        (["--preset", "fast"], ["no preset 'fast'", "quick | accurate | prompt | demo | mvtec | visa"]),
         (["--set", "model.colour=red"], ["no setting 'model.colour'", *setting_names()]),
         (["--set", "refinements=2"], ["no setting 'refinements'", "model.refinements"]),
         (["--set", "model.refinements"], ["cannot read --set model.refinements", "NAME=VALUE"]),
         (["--set", "model.refinements=two"], ["setting model.refinements cannot be read", "int", "two"]),
         (["--set", "model.similarity=euclid"], ["model.similarity", "dot | cosine", "euclid"]),
         (["--set", "model.refinements=-1"], ["model.refinements is out of range", "0 or more"]),
-        (["--set", "backbone.block=4"], ["backbone.block is out of range", "1 to 3"]),
+        (["--set", "backbone.block=4"], ["backbone.blocks is out of range", "1 to 3"]),
         (["--refinements", "-1"], ["model.refinements is out of range"]),
         (["--epochs", "0"], ["training.epochs is out of range"]),
         (["--seed", "-1"], ["training.seed is out of range"]),

@@ -166,7 +166,7 @@ def test_int8_is_judged_by_metrics(changed: Path, engine: str) -> None:
 def test_a_real_backbone_with_prototypes_goes_into_int8(shared: Path, tmp_path: Path) -> None:
     """At this size the quantizer treats the prototypes as weights; before, it failed on them."""
     settings = {"training.epochs": 1, "training.milestones": (), "training.image_share": 0.2, "model.prototypes": 256}
-    quick = Config.preset("quick").updated({"backbone.name": str(shared / "weights/deit-tiny-clip")} | settings)
+    quick = Config.preset("prompt").updated({"backbone.name": str(shared / "weights/deit-tiny-clip")} | settings)
     data = load_dataset(shared / "data/mvtec-mini", categories=["bottle"])
     train(data, tmp_path / "run", quick, runtime=RuntimeConfig(device="cpu", workers=0))
     few = replace(data, samples=data.train + data.test[::8])

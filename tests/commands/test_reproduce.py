@@ -189,7 +189,7 @@ def test_a_folder_takes_one_process_and_one_data_set(
 
 
 def test_variants_do_not_depend_on_what_a_preset_tunes() -> None:
-    tuned = Config.preset("quick").updated({"training.image_share": 0.5, "training.tune": "image"})
+    tuned = Config.preset("prompt").updated({"training.image_share": 0.5, "training.tune": "image"})
     for name in (MAIN, "r0-fixed", "tune-text", "share-20"):
         training = tuned.updated(VARIANTS[name]).training
         assert training.tune == ("text" if name == "tune-text" else "none")

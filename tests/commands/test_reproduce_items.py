@@ -109,7 +109,7 @@ def test_from_the_command_line(
 def test_killed_twice_by_the_system_it_ends_the_same(parts: Path, clip_folder: Path, tmp_path: Path) -> None:
     """Real processes, real SIGKILLs: in a training, and while a baseline is fitted."""
     words = [sys.executable, "-m", "clipada", "reproduce", "mvtec", str(parts), "--backbone", str(clip_folder)]
-    words += ["--preset", "quick", "--scale", "0.3", "--only", "table1", "--only", "figure5", "--device", "cpu"]
+    words += ["--preset", "prompt", "--scale", "0.3", "--only", "table1", "--only", "figure5", "--device", "cpu"]
     words += ["--workers", "0", "--set", "backbone.block=2", "--set", "prompt.prefix=a photo of a"]
     words += ["--set", "model.image_size=64", "--set", "training.batch_size=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

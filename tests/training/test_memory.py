@@ -1,4 +1,4 @@
-"""A memory of good parts with its filter: trained, saved, loaded, exported, and better than chance on unseen defects."""
+"""A memory of good parts with its filter: trained, saved, loaded, exported; it finds defects it has not seen."""
 
 import shutil
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from backbone_families import make_backbone
 
+from backbone_families import make_backbone
 from clipada.commands.evaluate import evaluate
 from clipada.commands.export import export
 from clipada.commands.train import train

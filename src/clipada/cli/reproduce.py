@@ -62,7 +62,7 @@ def reproduce(
 ) -> None:
     """Train and evaluate the runs of the paper's tables and figures; write published and measured rows side by side.
 
-    Prototypes, which the paper does not have, are only used with --set model.prototypes=1024. The quick preset's
+    Prototypes, which the paper does not have, are only used with --set model.prototypes=1024. The prompt preset's
     similarity, attention and fusion differ from the paper's.
     """
     from clipada.commands import reproduce as command

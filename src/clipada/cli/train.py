@@ -19,7 +19,7 @@ from clipada.cli.options import (
     TrainingWorkers,
 )
 from clipada.cli.terminal import console, progress, say
-from clipada.config import DEFAULT_PRESET, Config, RuntimeConfig
+from clipada.config import BackboneConfig, Config, RuntimeConfig
 from clipada.config.overrides import asked_config
 from clipada.types import Progress
 
@@ -34,7 +34,12 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     data: TrainingFolder = None,
     preset: Annotated[
-        str | None, typer.Option(help="quick (minutes on a CPU; the default), demo, or the paper's mvtec or visa.")
+        str | None,
+        typer.Option(
+            help="quick: a memory of good parts, a minute; accurate: with a trained filter, minutes; prompt: the "
+            "paper's method, minutes on a CPU; demo; mvtec, visa: the paper's own. By default accurate, and prompt "
+            "for a backbone with a text tower."
+        ),
     ] = None,
     backbone: Backbone = None,
     refinements: Annotated[int | None, typer.Option(help="Number R of refinement passes.")] = None,
@@ -53,16 +58,21 @@ def train(
     ] = RuntimeConfig.nodes,
     workers: TrainingWorkers = RuntimeConfig.workers,
     compiled: Compile = RuntimeConfig.compile,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Keep no tokens of the images on disk, which a second training reads.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an unfinished training, with the settings it started with.")
     ] = False,
 ) -> None:
     """Train ONE model on the good parts of all categories."""
     from clipada.commands import train as command
+    from clipada.models.backbones import default_preset
     from clipada.runs import Run
 
     def configured(recorded: Config | None) -> Config:
-        base = Config.preset(preset or DEFAULT_PRESET) if preset or recorded is None else recorded  # type: ignore[arg-type]
+        named = preset or ("" if recorded else default_preset(backbone or BackboneConfig.name))
+        base = Config.preset(named) if preset or recorded is None else recorded  # type: ignore[arg-type]
         names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
         return asked_config(base, settings, epochs, **names)
 
@@ -73,7 +83,10 @@ def train(
         for line in () if isinstance(job, Run) else job.describe():
             say(line)
 
-    runtime = RuntimeConfig(device=device, devices=devices, nodes=nodes, workers=workers, compile=compiled)
+    cache = 0.0 if no_cache else RuntimeConfig.cache_gigabytes
+    runtime = RuntimeConfig(
+        device=device, devices=devices, nodes=nodes, workers=workers, compile=compiled, cache_gigabytes=cache
+    )
     with (
         continuing(f"clipada train --resume --out {out} continues"),
         progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar,

@@ -206,7 +206,7 @@ def _backbone_sha256(config: Config, baselines: BaselinesConfig, backbone_option
             raise
         return ""
     for name in baselines.include:
-        require_size(name, baselines, config.model.image_size, clip.grid((config.model.image_size,) * 2))
+        require_size(name, baselines, config.model.size[0], clip.grid(config.model.size))
     return clip.sha256()
 
 

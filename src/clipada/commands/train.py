@@ -35,7 +35,7 @@ def train(
         data: A data set or its folder; ``None`` for that of the resumed training.
         out: The run folder; must be new or empty unless ``resume``.
         config: All settings, or a function that makes them from the recorded ones, ``None`` for a new training; by
-            default those of the resumed training, or the ``quick`` preset.
+            default those of the resumed training, or the preset ``DEFAULT_PRESET``.
         runtime: Devices and workers.
         resume: Continue the unfinished training in ``out``; a finished one is returned as it is.
         layout: The layout of ``data``: ``"auto"``, ``"mvtec"``, ``"visa"`` or ``"folder"``.

@@ -34,13 +34,14 @@ from clipada.config.model import (
     BackboneConfig,
     Direction,
     ImageSize,
+    Levels,
     ModelConfig,
     PromptConfig,
     Similarity,
     Tokens,
 )
 from clipada.config.predict import BatchConfig, PredictConfig, Shard
-from clipada.config.presets import DEFAULT_PRESET, PRESETS, Preset
+from clipada.config.presets import DEFAULT_PRESET, DEFAULT_VISION_PRESET, PRESETS, Preset
 from clipada.config.runtime import RuntimeConfig, cores
 from clipada.config.server import ServeConfig
 from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
@@ -49,6 +50,7 @@ __all__ = [
     "BASELINE_NAMES",
     "DEFAULT_IMAGE_SIZE",
     "DEFAULT_PRESET",
+    "DEFAULT_VISION_PRESET",
     "EMBEDDED_BACKBONE",
     "EMBEDDED_BLOCK",
     "PRESETS",
@@ -79,6 +81,7 @@ __all__ = [
     "ImageSize",
     "InputCheckConfig",
     "Keep",
+    "Levels",
     "LossResolution",
     "MemoryBankConfig",
     "MemoryConfig",

@@ -229,7 +229,7 @@ class BaselinesConfig:
 
     @classmethod
     def preset(cls, name: Preset) -> BaselinesConfig:
-        """Return the settings for a preset of CLIP-ADA: the papers', or small ones for ``quick`` and ``demo``.
+        """Return the settings for a preset of CLIP-ADA: the papers', or small ones for ``prompt`` and ``demo``.
 
         The small ones train for minutes on two CPU cores, with learning rates for so few steps. They were not tuned
         for their scores.

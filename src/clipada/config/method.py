@@ -110,8 +110,9 @@ class Config:
         """Return the settings of a named preset.
 
         ``demo`` trains the embedded backbone within minutes on two CPU cores, for ``clipada demo``.
-        ``mvtec`` and ``visa`` are the paper's (section 5.1.3). ``quick`` takes minutes on a CPU; ``docs/results.md``
-        explains its similarity, attention and fusion.
+        ``quick`` keeps a memory of good parts and trains nothing; ``accurate`` also trains the memory's filter; both
+        are beyond the paper. ``mvtec`` and ``visa`` are the paper's (section 5.1.3). ``prompt`` is the paper's method
+        with few epochs, for a CPU; ``docs/results.md`` explains its similarity, attention and fusion.
         """
         if name not in PRESETS:
             raise ConfigError(f"no preset {name!r}", expected=" | ".join(PRESETS))

@@ -11,6 +11,7 @@ Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]
 AttentionSpace = Literal["normalised", "pixel"]
 Tokens = Literal["raw", "norm", "unit"]
+Levels = Literal["one", "several"]
 Direction = Literal["text", "vector"]
 ImageSize = int | tuple[int, int]
 """Side of a square, or height and width, in pixels."""
@@ -41,6 +42,9 @@ class BackboneConfig:
     neither loaded nor run. The paper names no block; left out, the backbone's family and depth decide
     (``models.backbones.defaults``): for CLIP it is the 9th, and of nano, which has 4, the last. ``backbone.block``
     sets a single one."""
+
+    levels: Levels = "one"
+    """Where ``blocks`` is left open: one block, or several of different depth, as suits the backbone."""
 
     tokens: Tokens = "raw"
     """Output of each block that is read. ``raw``: as the block computes it (the paper). ``norm``: after the backbone's

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Preset = Literal["quick", "accurate", "demo", "mvtec", "visa"]
+Preset = Literal["quick", "accurate", "prompt", "demo", "mvtec", "visa"]
 
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "quick": {
+        "model.refinements": 0,
+        "model.similarity": "cosine",
+        "training.epochs": 0,
+        "training.milestones": (),
+        "memory.rows": 13_000,
+    },
+    "prompt": {
         "model.similarity": "cosine",
         "model.attention": "residual",
         "model.prototypes": 1024,
@@ -18,7 +25,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "training.milestones": (4, 7),
     },
     "accurate": {
-        "backbone.blocks": (4, 6, 8),
+        "backbone.levels": "several",
         "model.refinements": 0,
         "model.similarity": "cosine",
         "training.epochs": 0,
@@ -44,5 +51,8 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
 }
 """By preset, settings by dotted name."""
 
-DEFAULT_PRESET: Preset = "quick"
-"""The preset of a training that names none."""
+DEFAULT_PRESET: Preset = "prompt"
+"""The preset of a training that names none, for a backbone with a text tower."""
+
+DEFAULT_VISION_PRESET: Preset = "accurate"
+"""The preset of a training that names none, for a backbone without one."""

@@ -58,7 +58,7 @@ def test_unknown_words_fall_back_to_bytes(nano: FrozenClip, word: str) -> None:
 def test_a_run_names_it_and_no_path(products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nano").mkdir()
     monkeypatch.chdir(tmp_path)  # a folder of that name must not take its place
-    config = Config.preset("quick").updated(
+    config = Config.preset("prompt").updated(
         {"backbone.name": "nano", "model.image_size": 64, "training.epochs": 1, "training.milestones": ()}
     )
     run = train(products, tmp_path / "run", config, runtime=RuntimeConfig(device="cpu", workers=0))

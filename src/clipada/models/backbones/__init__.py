@@ -4,6 +4,7 @@ from clipada.models.backbones.base import Backbone, BlockParts, Reading
 from clipada.models.backbones.checkpoints import EMBEDDED_FOLDER
 from clipada.models.backbones.clip import FrozenClip
 from clipada.models.backbones.loading import (
+    default_preset,
     load_backbone,
     load_clip,
     load_whole_clip,
@@ -19,6 +20,7 @@ __all__ = [
     "FrozenClip",
     "Reading",
     "TextBackbone",
+    "default_preset",
     "load_backbone",
     "load_clip",
     "load_whole_clip",

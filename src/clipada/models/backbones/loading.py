@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, CLIPVisionModelWithProjection
 
-from clipada.config import BackboneConfig, Config
+from clipada.config import DEFAULT_PRESET, DEFAULT_VISION_PRESET, BackboneConfig, Config, Preset
 from clipada.errors import BackboneError, ConfigError
 from clipada.models.backbones.base import Backbone
 from clipada.models.backbones.checkpoints import CheckpointSource, load_part, read_normalization, resolved
@@ -112,15 +112,26 @@ def with_defaults(config: Config) -> Config:
     if config.backbone.blocks is not None and config.model.image_size is not None:
         return config
     configuration, family = _read_family(CheckpointSource(resolved(config.backbone.name), config.backbone.revision))
-    if family is FrozenClip:
+    if family is FrozenClip and config.backbone.levels == "one":
         return config
     tower = family.vision_config(configuration)
     changes: dict[str, Any] = {}
     if config.backbone.blocks is None:
-        changes["backbone.blocks"] = default_blocks(configuration.model_type, tower.num_hidden_layers)
+        changes["backbone.blocks"] = default_blocks(
+            configuration.model_type, tower.num_hidden_layers, config.backbone.levels
+        )
     if config.model.image_size is None:
         changes["model.image_size"] = default_image_size(tower.patch_size)
     return config.updated(changes)
+
+
+def default_preset(name: str) -> Preset:
+    """Return the preset of a training that names none: by the backbone, as far as it can be found."""
+    try:
+        family = _read_family(CheckpointSource(resolved(name), None))[1]
+    except BackboneError:  # which the training reports
+        return DEFAULT_PRESET
+    return DEFAULT_PRESET if issubclass(family, TextBackbone) else DEFAULT_VISION_PRESET
 
 
 def _read_family(source: CheckpointSource) -> tuple[Any, type[Any]]:

@@ -7,7 +7,7 @@ A fitted baseline is an ``Engine``, so ``evaluate_dataset`` scores it in the sam
     evaluation = evaluate_dataset(engine, dataset, ScoringConfig())
 
 ``BASELINES`` has the settings of the papers. For other settings, use
-``baseline_fits(BaselinesConfig.preset("quick"))["draem"]`` or ``fit_draem(context, DraemConfig(width=32))``.
+``baseline_fits(BaselinesConfig.preset("prompt"))["draem"]`` or ``fit_draem(context, DraemConfig(width=32))``.
 """
 
 from collections.abc import Mapping
