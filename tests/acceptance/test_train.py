@@ -70,7 +70,7 @@ def test_images_that_are_all_unreadable_train_nothing(clipada: Command, train: C
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--preset", "fast"], ["no preset 'fast'", "quick | accurate | prompt | demo | mvtec | visa"]),
+        (["--preset", "fast"], ["no preset 'fast'", "quick | prompt | accurate | demo | mvtec | visa"]),
         (["--set", "model.colour=red"], ["no setting 'model.colour'", *setting_names()]),
         (["--set", "refinements=2"], ["no setting 'refinements'", "model.refinements"]),
         (["--set", "model.refinements"], ["cannot read --set model.refinements", "NAME=VALUE"]),
@@ -85,7 +85,7 @@ def test_images_that_are_all_unreadable_train_nothing(clipada: Command, train: C
         (["--device", "abacus"], ["no device 'abacus'", "auto, cpu, cuda, cuda:1"]),
         (["--workers", "-2"], ["workers is out of range"]),
         (["--category", "bottle"], ["no category 'bottle'", "disc, plate"]),
-        (["--layout", "coco"], ["no layout 'coco'", "auto | folder | mvtec | visa"]),
+        (["--layout", "coco"], ["no layout 'coco'", "auto | folder | kolektor | mvtec | visa"]),
         (["--layout", "visa"], ["no data set with images", "split_csv/1cls.csv"]),
         (["--backbone", "/nowhere/clip"], ["no backbone at /nowhere/clip", "hub name"]),
         (["--backbone", "nobody/no-such-clip"], ["backbone nobody/no-such-clip", "hf download", "--backbone FOLDER"]),

@@ -102,4 +102,4 @@ class TrainingConfig:
     def lasting(self, epochs: int) -> TrainingConfig:
         """Scale the schedule to another number of epochs: milestones keep their share of the training."""
         milestones = {max(1, round(milestone * epochs / self.epochs)) for milestone in self.milestones}
-        return replace(self, epochs=epochs, milestones=tuple(sorted(milestones)))
+        return replace(self, epochs=epochs, milestones=tuple(sorted(milestones)) if epochs else ())
