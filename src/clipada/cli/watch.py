@@ -91,8 +91,6 @@ def watch(
         print_record(outcome.record, counts)
         sys.stdout.flush()
     say(f"{counts}; pictures in {out}" if out else str(counts))
-    if once and counts.futile:
-        raise typer.Exit(1)
 
 
 class _StopSignals:
