@@ -171,7 +171,9 @@ def main() -> None:
     )
     base = replace(base, training=base.training.lasting(options.epochs))
     configs = {settings: head_config(base, settings) for settings in options.heads}
-    clip = load_clip(max((config.backbone for config in configs.values()), key=lambda backbone: backbone.read_blocks[-1]))
+    clip = load_clip(
+        max((config.backbone for config in configs.values()), key=lambda backbone: backbone.read_blocks[-1])
+    )
     heads = {settings: build_head(config, clip) for settings, config in configs.items()}
     samples, held_out = split_validation(load_dataset(options.data).train, base)
     train(heads, samples, base, clip)

@@ -96,7 +96,7 @@ class Training:
             self.fabric = launch(config.training, runtime, Path(folder))
         self.config, self.device = config, self.fabric.device
         self.memory, self.compiled = memory_format(self.device, runtime), runtime.compile
-        self.model = build_model(config, random_models()[1].clip if random_weights else None)
+        self.model = build_model(config, random_models()[1].backbone if random_weights else None)
         self.model.to(memory_format=self.memory)  # type: ignore[call-overload]
         compiled: Any = torch.compile(self.model, dynamic=False) if runtime.compile else self.model
         self.module, self.optimizer = self.fabric.setup(compiled, adamw(self.model, config.training))

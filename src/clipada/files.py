@@ -26,7 +26,6 @@ except ModuleNotFoundError:  # pragma: no cover - Windows has none
 
 log = logging.getLogger(__name__)
 
-
 LOCK = ".lock"
 """Name of the file in a folder that its only writer holds locked."""
 
@@ -115,12 +114,8 @@ def ensure_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(
-            f"cannot write into {folder}",
-            expected="a folder, or a place for a new one",
-            got=error.strerror,
-            remedy="choose another --out",
-        ) from error
+        expected, remedy = "a folder, or a place for a new one", "choose another --out"
+        raise RunError(f"cannot write into {folder}", expected=expected, got=error.strerror, remedy=remedy) from error
     return folder
 
 

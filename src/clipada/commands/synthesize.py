@@ -26,7 +26,7 @@ def synthesize(
     Args:
         data: A data set or its folder.
         out: The folder to write into.
-        config: All settings; ``synthesis``, ``training.seed`` and the size and depth of images in ``model`` matter here.
+        config: All settings; ``synthesis``, ``training.seed`` and the images' size and depth in ``model`` matter here.
         count: Number of samples to draw, spread over the categories.
 
     Returns:
