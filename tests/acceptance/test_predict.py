@@ -47,12 +47,12 @@ def test_predict_writes_what_it_says(clipada: Command, finished_run: Path, parts
 
 def test_a_real_process_pipes_json_lines(finished_run: Path, parts: Path, tmp_path: Path) -> None:
     """``clipada predict ... > log`` with a moved working folder and a relative run."""
-    with process("predict", finished_run.name, parts / "disc", cwd=finished_run.parent) as running:
+    with process("predict", finished_run.name, parts / "disc" / "train", cwd=finished_run.parent) as running:
         out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
-    assert len(out.splitlines()) == 12
+    assert len(out.splitlines()) == 6
     assert all(0 < json.loads(line)["score"] < 1 for line in out.splitlines())
-    assert err == "inspected 12 images, left out 0\n"
+    assert err == "inspected 6 images, left out 0\n"
 
 
 def test_files_of_one_name_from_several_folders_do_not_meet(

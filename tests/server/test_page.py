@@ -264,7 +264,7 @@ def test_a_server_with_a_token_asks_for_it(
     chromium: Any, finished_run: Path, tmp_path: Path, parts: list[Path]
 ) -> None:
     (tmp_path / "token").write_text("a-long-enough-token-for-the-test-1234")
-    words = ("--auth", "--token", tmp_path / "token")
+    words = ("--auth", "--token", tmp_path / "token", "--input-check", 0)
     with serving(finished_run, f"sqlite:///{tmp_path / 'history.db'}", *words) as (_, address):
         page = chromium.new_page()
         page.goto(address)
@@ -275,4 +275,25 @@ def test_a_server_with_a_token_asks_for_it(
         assert page.is_hidden("#login")
         inspected(page, parts[0])
         assert "not calibrated" in page.inner_text("#verdict")
+        page.close()
+
+
+def test_an_image_that_is_not_inspectable_is_neither_green_nor_red(
+    chromium: Any, finished_run: Path, tmp_path: Path
+) -> None:
+    PIL.Image.new("RGB", (48, 40)).save(tmp_path / "black.png")
+    with serving(finished_run, f"sqlite:///{tmp_path / 'history.db'}") as (_, address):
+        page = chromium.new_page()
+        page.goto(address)
+        page.wait_for_selector("#model option", state="attached")
+        inspected(page, tmp_path / "black.png")
+        assert page.inner_text("#verdict") == "not inspectable: black.png"
+        assert page.get_attribute("#verdict", "class") == "unknown"
+        assert "This image says nothing on a part: dark: black pixels 100 %" in page.inner_text("#words")
+        page.wait_for_selector("#history button >> text=not inspectable")
+        page.select_option("#decision", "good")
+        page.wait_for_function("() => !document.querySelector('#history li')")
+        page.select_option("#decision", "not_inspectable")
+        page.wait_for_selector("#history button >> text=black.png")
+        assert "1 more images not inspectable" in page.inner_text("#rate")
         page.close()

@@ -95,7 +95,7 @@ def predict(
         with closing(outcomes):
             counts = _printed(outcomes, bar)
     say(f"{counts}; pictures in {out}" if out else str(counts))
-    if counts.futile:
+    if counts.unreadable and not counts.inspected:
         raise typer.Exit(1)
 
 

@@ -54,13 +54,8 @@ class Counts:
 
     def __str__(self) -> str:
         found = f", {self.defective} defective" if self.calibrated else ""
-        found += f", {self.not_inspectable} not inspectable" if self.not_inspectable else ""
-        return f"inspected {self.inspected} images{found}, left out {self.unreadable}"
-
-    @property
-    def futile(self) -> bool:
-        """True if there were images and none of them could be inspected."""
-        return self.inspected == self.not_inspectable and bool(self.unreadable + self.not_inspectable)
+        refused = f", not inspectable {self.not_inspectable}" if self.not_inspectable else ""
+        return f"inspected {self.inspected} images{found}, left out {self.unreadable}{refused}"
 
 
 def print_record(record: Record, counts: Counts) -> None:
