@@ -33,6 +33,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
             "backbone.name": str(folder),
             "backbone.blocks": (1, 2),
             "model.image_size": 64,
+            "filter.scale": 0.75,
             "memory.rows": 96,
             "filter.images": 20,
             "filter.steps": 20,

@@ -18,6 +18,10 @@ class MemoryConfig:
     """Patches kept of each product in each block that is read; 0 for no memory. A row of 384 channels takes 386 bytes:
     13,000 rows in two blocks are 10 MB a product."""
 
+    crop: bool = False
+    """True to read only the box in which a product's good images show it, where that is clearly smaller than the image
+    in nearly all of them: the part gets more of the input's pixels. Defects outside of the box are not seen."""
+
     selection: Selection = "sampled"
     """Choice of the rows. ``sampled``: in rounds, each with a probability that grows with the third power of the
     distance to those chosen before. ``greedy``: the farthest one each time (the core-set of PatchCore). ``random``."""
@@ -45,6 +49,10 @@ class FilterConfig:
     images: int = 0
     """Synthetic anomalies that are drawn on each product's images; 0 for no filter."""
 
+    scale: float = 1.0
+    """Size of the images that the filter learns from, as a share of ``model.image_size``. It sees distances in standard
+    deviations, which hardly depend on the size, and smaller images are read faster."""
+
     steps: int = 400
     """Optimizer steps."""
 
@@ -64,8 +72,8 @@ class FilterConfig:
     """True if the filter also sees the logits of the prompt and the projection, which are then trained with it."""
 
     def __post_init__(self) -> None:
-        for name in ("images",):
-            require(getattr(self, name) >= 0, f"filter.{name}", "0 or more", getattr(self, name))
+        require(self.images >= 0, "filter.images", "0 or more", self.images)
+        require(0 < self.scale <= 1, "filter.scale", "more than 0, at most 1", self.scale)
         for name in ("steps", "batch_size", "width"):
             require(getattr(self, name) >= 1, f"filter.{name}", "1 or more", getattr(self, name))
         require(0 <= self.normal_share < 1, "filter.normal_share", "0 to less than 1", self.normal_share)

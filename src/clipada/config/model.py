@@ -44,7 +44,7 @@ class BackboneConfig:
     sets a single one."""
 
     levels: Levels = "one"
-    """Where ``blocks`` is left open: one block, or several of different depth, as suits the backbone."""
+    """Number of blocks where ``blocks`` is left open: one, or several of different depth, as suits the backbone."""
 
     tokens: Tokens = "raw"
     """Output of each block that is read. ``raw``: as the block computes it (the paper). ``norm``: after the backbone's

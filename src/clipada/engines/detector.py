@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from clipada.config import EngineOptions
 from clipada.engines.passes import GraphShape, RuntimeGraph
-from clipada.engines.refinement import upsample
 from clipada.types import Localization, product_numbers
 
 INPUTS = ["images", "products"]
 """Names of the graph's inputs: RGB ``(B, H, W, 3)`` uint8, and numbers of products ``(B,)`` int64, -1 to find them."""
 
 OUTPUTS = ["maps", "scores", "descriptors", "found"]
-"""Names of its outputs: ``(B, 4 h, 4 w)``, ``(B,)``, ``(B, D)`` float32, and the products' numbers ``(B,)`` int64."""
+"""Names of its outputs: ``(B, H, W)``, ``(B,)``, ``(B, D)`` float32, and the products' numbers ``(B,)`` int64."""
 
 
 class DetectorEngine:
@@ -64,7 +63,7 @@ class DetectorEngine:
         )
         maps, scores, descriptors, places = (np.concatenate([one[name] for one in found]) for name in OUTPUTS)
         return Localization(
-            maps=upsample(maps, self.size)[np.newaxis],
+            maps=maps[np.newaxis],
             descriptors=descriptors,
             scores=scores.astype(np.float64),
             products=places.astype(np.int64),

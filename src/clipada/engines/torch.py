@@ -45,7 +45,7 @@ class TorchEngine:
         self.model = model.to(self.device).eval()
         self.size, self.depth = model.config.size, model.config.image_depth
         self.passes = model.passes
-        self.products = () if model.head is None else model.head.bank.products
+        self.products = () if model.head is None else model.head.products
         with torch.inference_mode():
             self.text = self.model.text_vector()
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clipada.config import Config, ModelConfig
 from clipada.errors import ConfigError
-from clipada.models.backbones import Backbone, TextBackbone, load_backbone, with_defaults
+from clipada.models.backbones import Backbone, Reading, TextBackbone, load_backbone, resized, with_defaults
 from clipada.models.memory_head import Detection, MemoryHead
 from clipada.models.prompt import LearnedDirection, Prompt
 from clipada.models.prototypes import Prototypes
@@ -19,6 +19,9 @@ from clipada.randomness import derived_generator
 
 BACKBONE, SAVED_BACKBONE = "backbone.", "clip."
 """Prefix of the names of the backbone's own parameters, in the model and in files."""
+
+GLANCE = 0.375
+"""Size at which an image is read to find its product, as a share of the input size, where products have boxes."""
 
 HEAD = "head."
 """Prefix of the names of the parameters of the detector over a memory."""
@@ -39,9 +42,9 @@ class ForwardPass(NamedTuple):
     detection: Detection | None = None
 
     def maps(self, size: tuple[int, ...] | torch.Size) -> Tensor:
-        """Return the raw anomaly maps of every pass at a size ``(H, W)``, ``(P, B, H, W)``, values 0..1."""
+        """Return the raw anomaly maps of every pass at the input's size ``(H, W)``, ``(P, B, H, W)``, values 0..1."""
         if self.detection is not None:
-            return upsample(self.detection.maps.float(), size).unsqueeze(0)
+            return self.detection.maps.float().unsqueeze(0)
         return torch.stack([upsample(logits.float().sigmoid(), size) for logits in self.logits])
 
 
@@ -97,6 +100,8 @@ class ClipAda(nn.Module):
             products: The product of each image, as for ``MemoryHead``.
         """
         text = self.text_vector() if text is None else text
+        if self.head is not None:
+            return self.detect(images, text, products, self.head)
         height, width = self.backbone.grid(images.shape[-2:])
         coarse = self.backbone.read(self.backbone.normalize(images))
         tokens = coarse.patches  # F_0
@@ -109,8 +114,22 @@ class ClipAda(nn.Module):
         if self.memory is not None:
             offset = self.config.prototype_weight * self.memory(coarse.patches).reshape(-1, height, width)
             passes = [logits + offset for logits in passes]
-        detection = None if self.head is None else self.head(coarse, passes[0], (height, width), products)
-        return ForwardPass(passes, coarse.descriptors, detection)
+        return ForwardPass(passes, coarse.descriptors)
+
+    def detect(self, images: Tensor, text: Tensor, products: Tensor | None, head: MemoryHead) -> ForwardPass:
+        """Compute the output of a model with a head; see ``run``."""
+        whole = self.glance(images) if head.crops.any else self.backbone.read(self.backbone.normalize(images))
+        products = head.resolve(whole.descriptors, products)
+        reading = whole
+        if head.crops.any:
+            reading = self.backbone.read(self.backbone.normalize(head.crops.cut(images, products)))
+        logits = self.similarity(self.projections[0](reading.patches), text)  # S_0
+        return ForwardPass([logits.unflatten(1, head.crops.grid)], whole.descriptors, head(reading, logits, products))
+
+    def glance(self, images: Tensor) -> Reading:
+        """Read images ``(B, 3, H, W)`` at a small size, to find their products."""
+        size = self.backbone.scaled_size(images.shape[-2:], GLANCE)
+        return self.backbone.read(self.backbone.normalize(resized(images, size)))
 
     def text_vector(self) -> Tensor:
         """Compute the anomaly direction, the embedded prompt, at unit length: ``t_hat = t / |t|``, ``(E,)``."""

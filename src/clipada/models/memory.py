@@ -19,9 +19,6 @@ from clipada.models.backbones import Reading
 EPSILON = 0.002
 """Added to cosine distances before their ratio is taken: the distance of two nearly equal patches is only noise."""
 
-FIND = -1
-"""Number of a product that is to be found by the image's descriptor."""
-
 
 class Retrieval(NamedTuple):
     """The answer of a memory for the patches of a batch of images.
@@ -91,15 +88,13 @@ class PatchMemory(nn.Module):
         """Number of blocks, ``L``."""
         return len(self.rows)
 
-    def forward(self, reading: Reading, products: Tensor | None = None) -> Retrieval:
+    def forward(self, reading: Reading, products: Tensor) -> Retrieval:
         """Search the rows of each image's product.
 
         Args:
-            reading: Patch tokens ``(B, N, L W)`` and descriptors of the images.
-            products: The product of each image, ``(B,)`` int64, or ``FIND``; ``None`` to find them all.
+            reading: Patch tokens ``(B, N, L W)`` of the images.
+            products: The product of each image, ``(B,)`` int64.
         """
-        found = self.find_products(reading.descriptors)
-        products = found if products is None else torch.where(products < 0, found, products)
         with torch.autocast(reading.patches.device.type, enabled=False):
             tokens = F.normalize(reading.patches.float().reshape(*reading.patches.shape[:2], self.blocks, -1), dim=-1)
             answers = [self.search(tokens[:, :, block], block, products) for block in range(self.blocks)]

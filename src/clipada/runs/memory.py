@@ -15,6 +15,7 @@ from clipada.runs.tensors import load_parameters, read_metadata, read_tensors, w
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from clipada.models.backbones import Backbone
     from clipada.models.memory_head import MemoryHead
 
 DESCRIPTION = "memory"
@@ -24,33 +25,34 @@ order that changes, and with it its hash."""
 
 def write_head(memory: Path, filter_file: Path, head: MemoryHead, backbone_sha256: str) -> None:
     """Write the memory, its scale and the products' names; and the filter, if there is one."""
-    description = {"backbone_sha256": backbone_sha256, "products": head.bank.products}
+    description = {"backbone_sha256": backbone_sha256, "products": head.products}
     write_parameters(memory, head.memory_tensors(), **{DESCRIPTION: json.dumps(description)})
     if head.filter is not None:
         write_parameters(filter_file, head.filter.state_dict(), backbone_sha256=backbone_sha256)
 
 
-def read_head(memory: Path, filter_file: Path | None, config: Config, blocks: int, width: int) -> MemoryHead:
+def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: Backbone) -> MemoryHead:
     """Read the detector over a memory.
 
     Args:
         memory: The memory's file.
         filter_file: The filter's file; ``None`` without a filter.
         config: All settings.
-        blocks: Number of blocks that the backbone reads.
-        width: Width of a block.
+        backbone: The run's backbone.
 
     Raises:
         RunError: A file is damaged or does not fit the settings.
     """
     import torch
 
+    from clipada.models.crops import Crops
     from clipada.models.filter import Filter
     from clipada.models.memory import PatchMemory
     from clipada.models.memory_head import MemoryHead
 
     tensors, settings = read_tensors(memory, COPY_AGAIN), config.memory
-    products = _products(memory)
+    products, blocks, width = _products(memory), len(backbone.blocks), backbone.block_width
+    grid = backbone.grid(config.model.size)
     _require_shapes(memory, tensors, len(products), settings.neighbors, blocks, width)
     filter_net = None
     if filter_file is not None:
@@ -61,6 +63,7 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, blocks: in
     return MemoryHead(
         PatchMemory.from_tensors(products, tensors, settings.neighbors),
         filter_net,
+        Crops(tensors["boxes"], config.model.size, grid),
         weight=settings.weight,
         share=settings.share,
         low=float(tensors["low"]),
@@ -94,9 +97,12 @@ def _require_shapes(
         "distance_mean": (blocks, products),
         "distance_std": (blocks, products),
         "centers": (products, descriptor),
+        "boxes": (products, 4),
         "low": (),
         "knee": (),
     }
-    if found != wanted or not rows or rows % neighbors:
+    boxes = tensors.get("boxes")
+    inside = boxes is not None and bool((boxes >= 0).all() and (boxes <= 1).all())
+    if found != wanted or not rows or rows % neighbors or not inside:
         what = f"{path.stem} {path} does not fit its config.json"
         raise RunError(what, expected=str(wanted), got=str(found), remedy=COPY_AGAIN)

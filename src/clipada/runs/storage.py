@@ -135,7 +135,7 @@ def _head(run: Run, backbone: Backbone) -> MemoryHead:
     """Read the detector over a memory after checking that its files have not changed."""
     memory = _verified(run, MEMORY, run.memory_sha256 or "")
     filter_file = None if run.filter_sha256 is None else _verified(run, FILTER, run.filter_sha256)
-    return read_head(memory, filter_file, run.config, len(backbone.blocks), backbone.block_width)
+    return read_head(memory, filter_file, run.config, backbone)
 
 
 def _prototypes(run: Run, width: int) -> Prototypes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -94,3 +95,9 @@ class NormalDistances:
             total = torch.zeros(rows).index_add_(0, nearest, distances)
             usual.append((total + 2 * usually) / (count + 2))
         return cls(mean=mean, std=std, usual=torch.stack(usual))
+
+
+def joined_answers(answers: Sequence[Answers]) -> Answers:
+    """Join the answers of several groups of images."""
+    distances = torch.cat([one.distances for one in answers])
+    return Answers(distances=distances, nearest=torch.cat([one.nearest for one in answers]))

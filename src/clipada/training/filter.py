@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from clipada.config import FilterConfig
 from clipada.errors import RunError
 from clipada.models.filter import Filter
+from clipada.models.memory import Retrieval
 from clipada.types import Progress, ProgressReport
 
 STAGE = "training the filter"
@@ -25,8 +26,12 @@ _ANOMALOUS, _NORMAL = 0.75, 0.25
 
 _FOCAL_WEIGHT, _DICE_WEIGHT = 10.0, 0.5
 
-_GAIN, _SHIFT = 0.1, 0.1
-"""Standard deviations of the factor and the shift of an image's channels, drawn in every step."""
+_GAIN, _FIELD, _NOISE = 0.3, 0.15, 0.08
+"""Standard deviations, in every step, of the logarithm of a factor of all distances of an image, of a smooth field of
+such factors, and of noise in the channels: distances in new images of good parts are a little larger or smaller."""
+
+_FIELD_CELLS = 3
+"""Cells along each side of the smooth field."""
 
 _WARM_UP = 0.1
 """Share of the steps in which the learning rate rises."""
@@ -37,14 +42,20 @@ class ProductPool:
     """Images that the filter learns from, of one product.
 
     Attributes:
-        anomalous: Input channels of images with synthetic anomalies, ``(n, N, C)`` float16.
+        anomalous: The memory's answers for ``n`` images with synthetic anomalies.
+        logits: CLIP-ADA's logits of them, ``(n, N)``.
         masks: Their masks at the resolution of the filter's map, ``(n, 4 h, 4 w)`` bool.
-        normal: Input channels of good images, ``(m, N, C)`` float16.
+        normal: The memory's answers for ``m`` good images.
+        normal_logits: Their logits, ``(m, N)``.
+        ratio: Mean over standard deviation of normal distances in each block, ``(L,)``.
     """
 
-    anomalous: Tensor
+    anomalous: Retrieval
+    logits: Tensor
     masks: Tensor
-    normal: Tensor
+    normal: Retrieval
+    normal_logits: Tensor
+    ratio: Tensor
 
 
 def fit_filter(
@@ -70,7 +81,7 @@ def fit_filter(
     """
     optimizer = torch.optim.AdamW(filter_net.parameters(), config.learning_rate, weight_decay=0.01)
     filter_net.train()
-    for step, (channels, masks) in enumerate(_batches(pools, grid, config, generator)):
+    for step, (channels, masks) in enumerate(_batches(filter_net, pools, grid, config, generator)):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * one_cycle(step / config.steps)
         loss = filter_loss(filter_net(channels, grid), masks)
@@ -109,28 +120,53 @@ def one_cycle(progress: float) -> float:
 
 
 def _batches(
-    pools: Sequence[ProductPool], grid: tuple[int, int], config: FilterConfig, generator: Generator
+    filter_net: Filter,
+    pools: Sequence[ProductPool],
+    grid: tuple[int, int],
+    config: FilterConfig,
+    generator: Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield channels and masks of every step."""
     normal = round(config.normal_share * config.batch_size)
     for step in range(config.steps):
         channels, masks = [], []
         for number, pool in enumerate(pools):
-            some = _drawn(pool.anomalous, config.batch_size - normal, len(pools), number + step, generator)
-            good = _drawn(pool.normal, normal, len(pools), number + step, generator)
-            channels += [pool.anomalous[some].float(), pool.normal[good].float()]
+            some = _drawn(len(pool.masks), config.batch_size - normal, len(pools), number + step, generator)
+            good = _drawn(len(pool.normal_logits), normal, len(pools), number + step, generator)
+            for found, logits, places in (
+                (pool.anomalous, pool.logits, some),
+                (pool.normal, pool.normal_logits, good),
+            ):
+                scaled = _with_other_distances(found, places, pool.ratio, grid, generator)
+                channels.append(filter_net.channels(scaled, logits[places]))
             masks += [pool.masks[some].float(), torch.zeros(len(good), *pool.masks.shape[1:])]
-        yield _augmented(torch.cat(channels), torch.cat(masks), grid, generator)
+        yield _moved(torch.cat(channels), torch.cat(masks), grid, generator)
 
 
-def _drawn(values: Tensor, count: int, products: int, turn: int, generator: Generator) -> Tensor:
+def _drawn(images: int, count: int, products: int, turn: int, generator: Generator) -> Tensor:
     """Draw a product's part of ``count`` places; the rest of the division goes round."""
     share = count // products + (turn % products < count % products)
-    return torch.randint(len(values), (share,), generator=generator)
+    return torch.randint(images, (share,), generator=generator)
 
 
-def _augmented(channels: Tensor, masks: Tensor, grid: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
-    """Turn and flip a batch on the token grid, and scale and shift the channels of each image a little."""
+def _with_other_distances(
+    found: Retrieval, places: Tensor, ratio: Tensor, grid: tuple[int, int], generator: Generator
+) -> Retrieval:
+    """Return the answers of some images, their distances times a factor that differs a little from place to place.
+
+    ``(f d - mean) / std = f (d - mean) / std + (f - 1) mean / std``.
+    """
+    count = len(places)
+    cells = torch.randn(count, 1, _FIELD_CELLS, _FIELD_CELLS, generator=generator)
+    field = F.interpolate(cells, size=grid, mode="bicubic", align_corners=True).reshape(count, -1, 1)
+    logarithm = _GAIN * torch.randn(count, 1, 1, generator=generator) + _FIELD * field
+    factor = logarithm.exp().unsqueeze(3)
+    surprise = found.surprise[places] * factor + (factor - 1) * ratio[None, None, :, None]
+    return Retrieval(surprise, found.excess[places] + logarithm, found.products[places])
+
+
+def _moved(channels: Tensor, masks: Tensor, grid: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
+    """Turn and flip a batch on the token grid, and add noise to its channels."""
     square = grid[0] == grid[1]
     turns = int(torch.randint(4, (), generator=generator))
     flips = bool(torch.randint(2, (), generator=generator))
@@ -139,8 +175,5 @@ def _augmented(channels: Tensor, masks: Tensor, grid: tuple[int, int], generator
         fields = torch.rot90(fields, turns if square else 2 * (turns % 2), (1, 2))
         return fields.flip(1) if flips else fields
 
-    count = len(channels)
-    placed = moved(channels.reshape(count, *grid, -1)).reshape(channels.shape)
-    gain = 1 + _GAIN * torch.randn(count, 1, 1, generator=generator)
-    shift = _SHIFT * torch.randn(count, 1, 1, generator=generator)
-    return placed * gain + shift, moved(masks)
+    placed = moved(channels.reshape(len(channels), *grid, -1)).reshape(channels.shape)
+    return placed + _NOISE * torch.randn(placed.shape, generator=generator), moved(masks)

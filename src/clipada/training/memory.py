@@ -15,18 +15,21 @@ from torch import Tensor
 
 from clipada.config import Config
 from clipada.data import read_batches
+from clipada.devices import to_tensor
 from clipada.errors import DatasetError
 from clipada.models.backbones import Reading
-from clipada.models.clip_ada import ClipAda, upsample
+from clipada.models.clip_ada import GLANCE, ClipAda
+from clipada.models.crops import Crops
 from clipada.models.filter import Filter
 from clipada.models.memory import PatchMemory, Retrieval
 from clipada.models.memory_head import MemoryHead
 from clipada.randomness import derived_generator, derived_rng
 from clipada.scoring import final_map
-from clipada.training.answers import Answers, NormalDistances, ProductRows
+from clipada.training.answers import Answers, NormalDistances, ProductRows, joined_answers
 from clipada.training.filter import ProductPool, fit_filter
 from clipada.training.inputs import InputRecorder
-from clipada.training.pool import draw_pool
+from clipada.training.part_box import WHOLE, Box, part_box
+from clipada.training.pool import disturbed, draw_pool
 from clipada.training.tokens import TokenReader
 from clipada.types import Localization, Progress, ProgressReport, Sample
 
@@ -38,6 +41,9 @@ MOST_IMAGES = 500
 STATISTICS_IMAGES = 90
 """Images of a product whose answers, without their own rows, are the statistics of normal distances."""
 
+DISTURBED_IMAGES = 48
+"""Good images of a product in other light, other focus and another place, which the filter learns to call good."""
+
 _AT_ONCE = 32
 """Images read at a time."""
 
@@ -45,24 +51,29 @@ _NO_MAPS = np.empty((0, 0, 0, 0), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Product:
-    """One product on the way to its memory.
+class _Study:
+    """The rows of one product at one size, and their answers for its own images.
 
     Attributes:
-        name: Its name.
-        rows: Its rows.
-        normal: Answers for some of its images, and their logits.
-        distances: Statistics of these.
-        center: Its mean descriptor.
-        pool: Answers, logits and masks for images with synthetic anomalies; ``None`` without a filter.
+        rows: The rows.
+        some: Positions of the images that were searched for without their own rows.
+        normal: Their answers.
+        logits: Their logits, ``(n, N)``.
+        distances: Statistics of their answers.
+        grid: Token grid ``(h, w)``.
     """
 
-    name: str
     rows: ProductRows
-    normal: tuple[Answers, Tensor]
+    some: Tensor
+    normal: Answers
+    logits: Tensor
     distances: NormalDistances
-    center: Tensor
-    pool: tuple[Answers, Tensor, Tensor] | None
+    grid: tuple[int, int]
+
+    def repeated(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return rows ``(L, M, W)`` and their usual distances ``(L, M)``, repeated to ``count`` rows."""
+        times = -(-count // self.rows.rows.shape[1])
+        return self.rows.rows.repeat(1, times, 1)[:, :count], self.distances.usual.repeat(1, times)[:, :count]
 
 
 class MemoryBuilder:
@@ -90,7 +101,6 @@ class MemoryBuilder:
         self.report = report
         self.inputs = InputRecorder()
         self.peaks: dict[str, list[float]] = {}
-        self.grid = model.backbone.grid(config.model.size)
         self.blocks = len(model.backbone.blocks)
         with torch.inference_mode():
             self.text = model.text_vector()
@@ -106,13 +116,23 @@ class MemoryBuilder:
         for sample in samples:
             by_product[sample.category].append(sample)
         images = {name: self.read_images(name, members) for name, members in by_product.items()}
-        patches = max(map(len, images.values())) * self.grid[0] * self.grid[1]
-        neighbors = self.config.memory.neighbors
-        count = -(-min(self.config.memory.rows, patches) // neighbors) * neighbors
-        products = [self.build_product(name, images, count) for name in images]
-        bank = self.bank(products)
-        head = self.head(bank, products)
-        return self.scaled(head, products)
+
+        filter_net, boxes = None, dict.fromkeys(images, WHOLE)
+        if self.config.filter.images or self.config.memory.crop:
+            small = {name: self.study(name, own, self.config.filter.scale) for name, own in images.items()}
+            if self.config.memory.crop:
+                boxes = {name: self.box(one, images[name]) for name, one in small.items()}
+            if self.config.filter.images:
+                filter_net = self.filter(small, images)
+
+        grid = self.model.backbone.grid(self.config.model.size)
+        crops = Crops(torch.tensor(list(boxes.values())), self.config.model.size, grid)
+        views = {name: self.cut(own, crops, number) for number, (name, own) in enumerate(images.items())}
+        studies = {name: self.study(name, view, 1.0) for name, view in views.items()}
+        bank = self.bank(studies, self.centers(images, GLANCE if crops.any else 1.0))
+        memory = self.config.memory
+        head = MemoryHead(bank, filter_net, crops, weight=memory.weight, share=memory.share)
+        return self.scaled(head, studies)
 
     def read_images(self, name: str, samples: Sequence[Sample]) -> NDArray[np.uint8]:
         """Read the images of a product at the model's input size, ``(n, H, W, 3)``."""
@@ -125,103 +145,135 @@ class MemoryBuilder:
             raise DatasetError(f"no good image of {name} can be read", remedy="check the files")
         return np.concatenate(found)
 
-    def build_product(self, name: str, images: Mapping[str, NDArray[np.uint8]], count: int) -> _Product:
-        """Choose the rows of a product and search them for good images and for synthetic anomalies."""
-        seed, own = self.config.training.seed, images[name]
-        reading = self.read_tokens(own, f"reading {name}")
-        self.inputs.add(name, own, Localization(maps=_NO_MAPS, descriptors=reading.descriptors.numpy()))
-        generator = derived_generator(seed, "memory rows", name)
+    def study(self, name: str, images: NDArray[np.uint8], scale: float) -> _Study:
+        """Choose the rows of a product at a size, and search them for some of its images without their own rows."""
+        reading = self.read_tokens(images, scale, f"reading {name}")
+        generator = derived_generator(self.config.training.seed, "memory rows", name)
+        neighbors, patches = self.config.memory.neighbors, reading.patches.shape[0] * reading.patches.shape[1]
+        count = -(-min(self.config.memory.rows, patches) // neighbors) * neighbors
         rows = ProductRows(self.units(reading.patches), self.blocks, count, self.config.memory, generator)
-        some = torch.randperm(len(own), generator=generator)[:STATISTICS_IMAGES].sort().values
+        some = torch.randperm(len(images), generator=generator)[:STATISTICS_IMAGES].sort().values
         normal = rows.search(reading.patches[some], some)
-        return _Product(
-            name=name,
+        return _Study(
             rows=rows,
-            normal=(normal, self.logits(reading.patches[some])),
+            some=some,
+            normal=normal,
+            logits=self.logits(reading.patches[some]),
             distances=NormalDistances.of(normal, count),
-            center=F.normalize(reading.descriptors.mean(dim=0), dim=-1),
-            pool=self.pool(name, images, rows) if self.config.filter.images else None,
+            grid=self.model.backbone.grid(self.model.backbone.scaled_size(images.shape[1:3], scale)),
         )
 
-    def pool(
-        self, name: str, images: Mapping[str, NDArray[np.uint8]], rows: ProductRows
-    ) -> tuple[Answers, Tensor, Tensor]:
+    def box(self, study: _Study, images: NDArray[np.uint8]) -> Box:
+        """Find the box in which a product's images show the part."""
+        return part_box(study.normal.distances[..., 0], images[study.some.numpy()], study.grid)
+
+    def cut(self, images: NDArray[np.uint8], crops: Crops, number: int) -> NDArray[np.uint8]:
+        """Cut the box of a product out of its images, at the input size."""
+        if not crops.any:
+            return images
+        parts = []
+        for start in range(0, len(images), _AT_ONCE):
+            pixels = to_tensor(images[start : start + _AT_ONCE])
+            products = torch.full((len(pixels),), number)
+            parts.append((255 * crops.cut(pixels, products)).round().clamp(0, 255).to(torch.uint8))
+        cut: NDArray[np.uint8] = torch.cat(parts).permute(0, 2, 3, 1).contiguous().numpy()
+        return cut
+
+    def filter(self, studies: Mapping[str, _Study], images: Mapping[str, NDArray[np.uint8]]) -> Filter:
+        """Train the filter on good images and synthetic anomalies of all products."""
+        settings, seed = self.config.filter, self.config.training.seed
+        first = derived_generator(seed, "filter")
+        filter_net = Filter(self.blocks, self.config.memory.neighbors, settings.width, settings.logits, first)
+        bank = self.bank(studies, torch.zeros(len(studies), 1))
+        pools = []
+        for number, (name, study) in enumerate(studies.items()):
+            answers, logits, masks = self.draw(name, images, study)
+            disturbed, disturbed_logits = self.disturb(name, images[name], study)
+            normal = retrieval(bank, number, joined_answers([study.normal, disturbed]))
+            pools.append(
+                ProductPool(
+                    anomalous=retrieval(bank, number, answers),
+                    logits=logits,
+                    masks=masks,
+                    normal=normal,
+                    normal_logits=torch.cat([study.logits, disturbed_logits]),
+                    ratio=study.distances.mean / study.distances.std,
+                )
+            )
+        grid = next(iter(studies.values())).grid
+        fit_filter(filter_net, pools, grid, settings, derived_generator(seed, "filter batches"), self.report)
+        return filter_net.requires_grad_(False)
+
+    def draw(self, name: str, images: Mapping[str, NDArray[np.uint8]], study: _Study) -> tuple[Answers, Tensor, Tensor]:
         """Draw synthetic anomalies on a product's images and search its rows for them, without the image's own."""
         rng = derived_rng(self.config.training.seed, "anomalies", name)
         answers, logits, masks = [], [], []
         total = self.config.filter.images
-        for drawn in draw_pool(images[name], images, total, self.grid, rng):
-            tokens = self.reader.read(drawn.images).patches
-            answers.append(rows.search(tokens, drawn.sources))
+        for drawn in draw_pool(images[name], images, total, study.grid, rng):
+            tokens = self.reader.read(drawn.images, self.config.filter.scale).patches
+            answers.append(study.rows.search(tokens, drawn.sources))
             logits.append(self.logits(tokens))
             masks.append(drawn.masks)
             done = sum(map(len, masks))
             self.report(Progress(stage=f"drawing anomalies on {name}", done=done, total=total))
-        whole = Answers(
-            distances=torch.cat([one.distances for one in answers]), nearest=torch.cat([one.nearest for one in answers])
-        )
-        return whole, torch.cat(logits), torch.cat(masks)
+        return joined_answers(answers), torch.cat(logits), torch.cat(masks)
 
-    def bank(self, products: Sequence[_Product]) -> PatchMemory:
-        """Join the products' rows and statistics."""
+    def disturb(self, name: str, images: NDArray[np.uint8], study: _Study) -> tuple[Answers, Tensor]:
+        """Search a product's rows for disturbed good images, without the image's own."""
+        rng = derived_rng(self.config.training.seed, "disturbed images", name)
+        sources = torch.from_numpy(rng.integers(len(images), size=DISTURBED_IMAGES))
+        drawn = np.stack([disturbed(images[source], rng) for source in sources])
+        tokens = self.read_tokens(drawn, self.config.filter.scale, f"disturbing {name}").patches
+        return study.rows.search(tokens, sources), self.logits(tokens)
+
+    def centers(self, images: Mapping[str, NDArray[np.uint8]], scale: float) -> Tensor:
+        """Return the mean descriptor of each product, ``(P, D)``, and record the images for the input check."""
+        centers = []
+        for name, own in images.items():
+            descriptors = self.read_tokens(own, scale, f"reading {name}").descriptors
+            self.inputs.add(name, own, Localization(maps=_NO_MAPS, descriptors=descriptors.numpy()))
+            centers.append(F.normalize(descriptors.mean(dim=0), dim=-1))
+        return torch.stack(centers)
+
+    def bank(self, studies: Mapping[str, _Study], centers: Tensor) -> PatchMemory:
+        """Join the products' rows and statistics; a product with fewer rows than another repeats them."""
+        most = max(study.rows.rows.shape[1] for study in studies.values())
+        parts = [study.repeated(most) for study in studies.values()]
+        rows, usual = (torch.stack(part, dim=1) for part in zip(*parts, strict=True))
         return PatchMemory(
-            [product.name for product in products],
-            rows=torch.stack([product.rows.rows for product in products], dim=1),
-            usual=torch.stack([product.distances.usual for product in products], dim=1).half(),
-            distance_mean=torch.stack([product.distances.mean for product in products], dim=1),
-            distance_std=torch.stack([product.distances.std for product in products], dim=1),
-            centers=torch.stack([product.center for product in products]),
+            list(studies),
+            rows=rows,
+            usual=usual.half(),
+            distance_mean=torch.stack([study.distances.mean for study in studies.values()], dim=1),
+            distance_std=torch.stack([study.distances.std for study in studies.values()], dim=1),
+            centers=centers,
             neighbors=self.config.memory.neighbors,
         )
 
-    def head(self, bank: PatchMemory, products: Sequence[_Product]) -> MemoryHead:
-        """Make the detector, and train its filter if the settings ask for one."""
-        settings, memory, seed = self.config.filter, self.config.memory, self.config.training.seed
-        filter_net = None
-        if settings.images:
-            first = derived_generator(seed, "filter")
-            filter_net = Filter(bank.blocks, bank.neighbors, settings.width, settings.logits, first)
-            pools = [self.product_pool(filter_net, bank, number, one) for number, one in enumerate(products)]
-            generator = derived_generator(seed, "filter batches")
-            fit_filter(filter_net, pools, self.grid, settings, generator, self.report)
-        return MemoryHead(bank, filter_net, weight=memory.weight, share=memory.share)
-
-    def product_pool(self, filter_net: Filter, bank: PatchMemory, number: int, product: _Product) -> ProductPool:
-        """Prepare what the filter learns from one product."""
-        normal, normal_logits = product.normal
-        answers, logits, masks = product.pool or (normal, normal_logits, torch.zeros(0))
-        return ProductPool(
-            anomalous=filter_net.channels(retrieval(bank, number, answers), logits).half(),
-            masks=masks,
-            normal=filter_net.channels(retrieval(bank, number, normal), normal_logits).half(),
-        )
-
     @torch.inference_mode()
-    def scaled(self, head: MemoryHead, products: Sequence[_Product]) -> MemoryHead:
-        """Set the scale of the evidence by good images: half of what is far above them all becomes 1/2.
+    def scaled(self, head: MemoryHead, studies: Mapping[str, _Study]) -> MemoryHead:
+        """Set the scale of the evidence by good images: what is far above them all becomes more than 1/2.
 
-        The scale is linear from the evidence that only 1 % of their cells fall below, to three times the range up to
-        the image score that 1 % of them exceed.
+        It is linear from the evidence that only 1 % of their cells fall below, to three times the range up to the
+        image score that 1 % of them exceed.
         """
-        cells, pooled = [], []
-        for number, product in enumerate(products):
-            answers, logits = product.normal
-            evidence = head.evidence(retrieval(head.bank, number, answers), logits, self.grid)
-            cells.append(evidence)
-            pooled.append(head.pooled(evidence))
-        low = float(np.quantile(torch.cat(cells).numpy(), 0.01))
-        high = float(np.quantile(torch.cat(pooled).numpy(), 0.99))
+        maps = {
+            name: head.evidence(retrieval(head.bank, number, study.normal), study.logits, study.grid)
+            for number, (name, study) in enumerate(studies.items())
+        }
+        low = float(np.quantile(torch.cat([one.flatten() for one in maps.values()]).numpy(), 0.01))
+        high = float(np.quantile(torch.cat([head.pooled(one) for one in maps.values()]).numpy(), 0.99))
         scaled = head.scaled(low, max(3 * (high - low), 1e-3))
-        for product, evidence in zip(products, cells, strict=True):
-            maps = upsample(scaled.to_unit(evidence), self.config.model.size).numpy()
-            self.peaks[product.name] = [float(final_map(one[np.newaxis], self.config.scoring).max()) for one in maps]
+        for number, (name, evidence) in enumerate(maps.items()):
+            raw = scaled.crops.paste(scaled.to_unit(evidence), torch.full((len(evidence),), number)).numpy()
+            self.peaks[name] = [float(final_map(one[np.newaxis], self.config.scoring).max()) for one in raw]
         return scaled
 
-    def read_tokens(self, images: NDArray[np.uint8], stage: str) -> Reading:
-        """Read the tokens of images; report after every batch."""
+    def read_tokens(self, images: NDArray[np.uint8], scale: float, stage: str) -> Reading:
+        """Read the tokens of images at a scale; report after every batch."""
         found = []
         for start in range(0, len(images), _AT_ONCE):
-            found.append(self.reader.read(images[start : start + _AT_ONCE]))
+            found.append(self.reader.read(images[start : start + _AT_ONCE], scale))
             self.report(Progress(stage=stage, done=min(len(images), start + _AT_ONCE), total=len(images)))
         return Reading(torch.cat([one.patches for one in found]), torch.cat([one.descriptors for one in found]))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.ndimage
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from clipada.models.filter import SCALE
 from clipada.synthesis import KINDS, draw_anomaly
+from clipada.synthesis.affine import warp
 
 AT_ONCE = 16
 """Images of a batch."""
@@ -64,6 +66,29 @@ def draw_pool(
             sources.append(source)
             masks.append(cell_mask(torch.from_numpy(mask), grid))
         yield DrawnImages(images=np.stack(images), sources=torch.tensor(sources), masks=torch.stack(masks))
+
+
+def disturbed(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a good image as another day may show it: moved, turned, in other light, a little blurred or noisy.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        rng: Source of all draws.
+    """
+    angle, zoom = np.radians(rng.uniform(-4, 4)), rng.uniform(0.97, 1.03)
+    shift = rng.uniform(-0.04, 0.04, 2)
+    cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
+    matrix = torch.tensor([[[cosine, -sine, shift[0]], [sine, cosine, shift[1]]]], dtype=torch.float32)
+    values = warp(torch.from_numpy(_unit(image))[None], matrix, "reflection")[0].numpy()
+    mean = values.mean()
+    values = (values - mean) * rng.uniform(0.85, 1.15) + mean * rng.uniform(0.85, 1.15)
+    values = values * (1 + 0.04 * rng.standard_normal((3, 1, 1)))
+    blur = rng.uniform(-0.5, 0.8)
+    if blur > 0.2:
+        values = scipy.ndimage.gaussian_filter(values, (0, blur, blur))
+    values = values + rng.uniform(0, 0.015) * rng.standard_normal(values.shape)
+    levels: NDArray[np.uint8] = np.rint(255 * values.clip(0, 1)).astype(np.uint8)
+    return levels.transpose(1, 2, 0)
 
 
 def cell_mask(mask: Tensor, grid: tuple[int, int]) -> Tensor:

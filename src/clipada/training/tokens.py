@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from clipada.devices import to_tensor
 from clipada.files import atomic_write
-from clipada.models.backbones import Backbone, Reading
+from clipada.models.backbones import Backbone, Reading, resized
 
 GIGABYTE = 10**9
 
@@ -48,31 +48,33 @@ class TokenReader:
         self._new_bytes = 0
 
     @torch.inference_mode()
-    def read(self, images: NDArray[np.uint8]) -> Reading:
-        """Return the tokens of images ``(B, H, W, 3)`` as float16 on the CPU, and their descriptors."""
-        names = [self._name(image) for image in images]
+    def read(self, images: NDArray[np.uint8], scale: float = 1.0) -> Reading:
+        """Return the tokens of images ``(B, H, W, 3)`` at a scale, as float16 on the CPU, and their descriptors."""
+        size = self.backbone.scaled_size(images.shape[1:3], scale) if scale != 1 else None
+        names = [self._name(image, size) for image in images]
         found = [self._load(name) for name in names]
         missing = [index for index, entry in enumerate(found) if entry is None]
         for start in range(0, len(missing), AT_ONCE):
             places = missing[start : start + AT_ONCE]
-            for place, entry in zip(places, self._compute(images[places]), strict=True):
+            for place, entry in zip(places, self._compute(images[places], size), strict=True):
                 found[place] = entry
                 self._store(names[place], entry)
         whole = torch.from_numpy(np.stack([entry for entry in found if entry is not None]))
         end = whole.shape[1] - 2 * self.backbone.block_width
         return Reading(whole[:, :end].reshape(len(images), -1, self.backbone.width), whole[:, end:].float())
 
-    def _compute(self, images: NDArray[np.uint8]) -> list[NDArray[np.float16]]:
+    def _compute(self, images: NDArray[np.uint8], size: tuple[int, int] | None) -> list[NDArray[np.float16]]:
         """Compute the entries of images: the patch tokens, row by row, and then the descriptor."""
         pixels = to_tensor(images, self.backbone.mean.device)
+        pixels = pixels if size is None else resized(pixels, size)
         reading = self.backbone.read(self.backbone.normalize(pixels))
         self.computed += len(images)
         parts = (reading.patches.flatten(1), reading.descriptors)
         return list(torch.cat(parts, dim=1).half().cpu().numpy())
 
-    def _name(self, image: NDArray[np.uint8]) -> str:
+    def _name(self, image: NDArray[np.uint8], size: tuple[int, int] | None) -> str:
         digest = hashlib.sha256(self._identity)
-        digest.update(str(image.shape).encode())
+        digest.update(f"{image.shape} {size}".encode())
         digest.update(np.ascontiguousarray(image).data)
         return digest.hexdigest()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from clipada.engines.export.folding import FoldedTower
+from clipada.engines.export.folding import FoldedTower, FoldedView
 from clipada.engines.export.heads import FoldedHeads
 from clipada.models.backbones import Reading
-from clipada.models.clip_ada import ClipAda
-from clipada.models.memory_head import MemoryHead
+from clipada.models.clip_ada import GLANCE, ClipAda
+from clipada.models.memory_head import Detection, MemoryHead
 
 
 class FoldedDetector(FoldedTower):
@@ -24,6 +24,8 @@ class FoldedDetector(FoldedTower):
         super().__init__(model, dtype)
         self.describe = model.backbone.describe
         self.heads = _Heads(model)
+        crops = self.heads.detector.crops
+        self.glance = FoldedView(model.backbone, self.shape.size, dtype, GLANCE) if crops.any else None
 
     def forward(self, images: Tensor, products: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Detect anomalies.
@@ -33,21 +35,30 @@ class FoldedDetector(FoldedTower):
             products: The product of each image, ``(B,)`` int64; -1 to find it.
 
         Returns:
-            maps: ``(B, 4 h, 4 w)``, values 0..1.
+            maps: ``(B, H, W)``, values 0..1.
             scores: ``(B,)``, values 0..1.
             descriptors: ``(B, 2 D)``, of unit length.
             found: The products whose memory was searched, ``(B,)`` int64.
         """
-        hidden = self.embed(images.permute(0, 3, 1, 2).float() * self.scale + self.shift)
-        turn = (self.cosine[None, None], self.sine[None, None]) if self.rotary else None
+        head = self.heads.detector
+        inputs = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        reading = whole = self.read_view(inputs, self.glance or self.view)
+        found = head.resolve(whole.descriptors, products)
+        if self.glance is not None:
+            reading = self.read_view(head.crops.cut(inputs, found), self.view)
+        maps, scores, found = self.heads(reading, found)
+        return maps, scores, whole.descriptors, found
+
+    def read_view(self, inputs: Tensor, view: FoldedView) -> Reading:
+        """Read normalized inputs ``(B, 3, H, W)`` at the size of a view."""
+        hidden = self.embed(inputs, view)
+        turn = (view.cosine[None, None], view.sine[None, None]) if view.rotary else None
         found: list[Tensor] = []
         for number, block in enumerate(self.blocks, start=1):
             hidden, *_ = block(hidden, turn=turn)
             if number in self.read:
                 found.append(self.output(hidden)[:, self.shape.prefix :])
-        reading = Reading(torch.cat(found, dim=2), self.describe(hidden.float()))
-        outputs: tuple[Tensor, Tensor, Tensor, Tensor] = self.heads(reading, self.shape.grid, products)
-        return outputs
+        return Reading(torch.cat(found, dim=2), self.describe(hidden.float()))
 
 
 class _Heads(nn.Module):
@@ -61,10 +72,8 @@ class _Heads(nn.Module):
         sees_logits = model.head.filter is not None and model.head.filter.logits
         self.coarse = FoldedHeads(model) if sees_logits else None
 
-    def forward(
-        self, reading: Reading, grid: tuple[int, int], products: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, reading: Reading, products: Tensor) -> Detection:
         patches = reading.patches
         logits = patches[..., 0] if self.coarse is None else self.coarse.logits(patches)[..., 0]
-        maps, scores, found = self.detector(reading, logits, grid, products)
-        return maps, scores, reading.descriptors, found
+        detection: Detection = self.detector(reading, logits, products)
+        return detection

@@ -20,7 +20,38 @@ from clipada.engines.export.heads import FoldedHeads
 from clipada.engines.passes import GraphShape
 from clipada.models.backbones import Backbone
 from clipada.models.clip_ada import ClipAda
+from clipada.models.crops import resize_matrix
 from clipada.types import written_size
+
+
+class FoldedView(nn.Module):
+    """The constants of an input of one size: its resize to whole patches, and the positions of its tokens.
+
+    Args:
+        backbone: The backbone.
+        size: Size of the input, ``(H, W)``.
+        dtype: Arithmetic of the vision tower.
+        scale: Size at which it is read, as a share of ``size``.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    positions: Tensor
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, backbone: Backbone, size: tuple[int, int], dtype: torch.dtype, scale: float = 1.0) -> None:
+        super().__init__()
+        whole = backbone.scaled_size(size, scale)
+        self.same = whole == size
+        self.register_buffer("rows", resize_matrix(size[0], whole[0]))
+        self.register_buffer("columns", resize_matrix(size[1], whole[1]))
+        self.register_buffer("positions", _positions(backbone, whole).to(dtype))
+        self.rotary = _register_rotary(self, backbone, whole, dtype)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Resize inputs ``(B, 3, H, W)`` to whole patches."""
+        return inputs if self.same else self.rows @ inputs @ self.columns.T
 
 
 class FoldedTower(nn.Module):
@@ -36,26 +67,16 @@ class FoldedTower(nn.Module):
 
     scale: Tensor
     shift: Tensor
-    positions: Tensor
-    rows: Tensor
-    columns: Tensor
-    cosine: Tensor
-    sine: Tensor
 
     def __init__(self, model: ClipAda, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         backbone, self.shape = model.backbone, graph_shape(model)
         if dtype != torch.float32:
             backbone = deepcopy(backbone)
-        size, grid = self.shape.size, self.shape.grid
-        whole = (grid[0] * backbone.patch_size, grid[1] * backbone.patch_size)
-        self.whole = whole == size
+        self.dtype = dtype
+        self.view = FoldedView(backbone, self.shape.size, dtype)
         self.register_buffer("scale", 1 / (255 * backbone.std))
         self.register_buffer("shift", -backbone.mean / backbone.std)
-        self.register_buffer("rows", _resize_matrix(size[0], whole[0]))
-        self.register_buffer("columns", _resize_matrix(size[1], whole[1]))
-        self.register_buffer("positions", _positions(backbone, whole).to(dtype))
-        self.rotary = _register_rotary(self, backbone, whole, dtype)
         self.patches = _without_bias(backbone.patch_embedding()).to(dtype)
         self.norm = backbone.first_norm.to(dtype) if backbone.first_norm is not None else nn.Identity()
         self.blocks = nn.ModuleList(FoldedBlock(backbone.block_parts(layer)) for layer in backbone.layers).to(dtype)
@@ -63,12 +84,10 @@ class FoldedTower(nn.Module):
         self.form = backbone.tokens
         self.last_norm = backbone.last_norm.to(dtype) if self.form == "norm" else nn.Identity()
 
-    def embed(self, inputs: Tensor) -> Tensor:
+    def embed(self, inputs: Tensor, view: FoldedView) -> Tensor:
         """Embed normalized inputs ``(B, 3, H, W)`` as tokens before the first block, ``(B, T, D)``."""
-        if not self.whole:
-            inputs = self.rows @ inputs @ self.columns.T
-        patches = self.patches(inputs.to(self.positions.dtype)).flatten(2).transpose(1, 2)
-        hidden: Tensor = self.norm(F.pad(patches, (0, 0, self.shape.prefix, 0)) + self.positions)
+        patches = self.patches(view(inputs).to(self.dtype)).flatten(2).transpose(1, 2)
+        hidden: Tensor = self.norm(F.pad(patches, (0, 0, self.shape.prefix, 0)) + view.positions)
         return hidden
 
     def output(self, hidden: Tensor) -> Tensor:
@@ -121,10 +140,10 @@ class FoldedPass(FoldedTower):
             kv_cache: The query tokens' own keys and values, ``(2 L, B, K, D)``.
             descriptors: ``(B, 2 D)``, of unit length; those of the image if every token is a query.
         """
-        dtype = self.positions.dtype
-        hidden = self.embed(self._weighted(images, gain.unsqueeze(1)))
+        dtype, view = self.dtype, self.view
+        hidden = self.embed(self._weighted(images, gain.unsqueeze(1)), view)
         hidden = hidden.gather(1, tokens.unsqueeze(2).expand(-1, -1, hidden.shape[2]))
-        turn = (self.cosine[tokens].unsqueeze(1), self.sine[tokens].unsqueeze(1)) if self.rotary else None
+        turn = (view.cosine[tokens].unsqueeze(1), view.sine[tokens].unsqueeze(1)) if view.rotary else None
         own_cache: list[Tensor] = []
         found: list[Tensor] = []
         score_bias, cached = bias[:, None, None].to(dtype), kv_cache.to(dtype).unbind(0)
@@ -198,9 +217,3 @@ def _register_rotary(folded: nn.Module, backbone: Backbone, whole: tuple[int, in
     folded.register_buffer("cosine", torch.cat([cosine.new_ones(backbone.prefix, cosine.shape[1]), cosine]).to(dtype))
     folded.register_buffer("sine", torch.cat([sine.new_zeros(backbone.prefix, sine.shape[1]), sine]).to(dtype))
     return True
-
-
-def _resize_matrix(old: int, new: int) -> Tensor:
-    """Build the matrix ``(new, old)`` of the antialiased bilinear resize of one axis, which is linear and separable."""
-    identity = torch.eye(old)[None, None]
-    return F.interpolate(identity, size=(new, old), mode="bilinear", align_corners=False, antialias=True)[0, 0]

@@ -1,6 +1,6 @@
 """Frozen backbones and their loading."""
 
-from clipada.models.backbones.base import Backbone, BlockParts, Reading
+from clipada.models.backbones.base import Backbone, BlockParts, Reading, resized
 from clipada.models.backbones.checkpoints import EMBEDDED_FOLDER
 from clipada.models.backbones.clip import FrozenClip
 from clipada.models.backbones.loading import (
@@ -25,5 +25,6 @@ __all__ = [
     "load_clip",
     "load_whole_clip",
     "read_configuration",
+    "resized",
     "with_defaults",
 ]

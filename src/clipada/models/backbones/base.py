@@ -244,17 +244,20 @@ class Backbone(nn.Module, ABC):
         """Normalize RGB pixel values 0..1, ``(B, 3, H, W)``, to the backbone's input ``X`` of the same shape."""
         return (images - self.mean) / self.std
 
-    def grid(self, size: Sequence[int]) -> tuple[int, int]:
+    def grid(self, size: Sequence[float]) -> tuple[int, int]:
         """Compute the token grid ``(h, w)`` of an image of ``size`` ``(H, W)``."""
         height, width = (max(1, round(side / self.patch_size)) for side in size)
         return height, width
 
     def to_whole_patches(self, inputs: Tensor) -> Tensor:
         """Resize inputs ``(B, 3, H, W)`` to ``(B, 3, h p, w p)`` unless they already are whole patches."""
-        whole = [side * self.patch_size for side in self.grid(inputs.shape[-2:])]
-        if list(inputs.shape[-2:]) == whole:
-            return inputs
-        return F.interpolate(inputs, size=whole, mode="bilinear", align_corners=False, antialias=True)
+        whole = self.scaled_size(inputs.shape[-2:], 1.0)
+        return inputs if tuple(inputs.shape[-2:]) == whole else resized(inputs, whole)
+
+    def scaled_size(self, size: Sequence[int], scale: float) -> tuple[int, int]:
+        """Return ``size`` ``(H, W)`` times a scale, as the nearest multiples of the patch size."""
+        height, width = self.grid([scale * side for side in size])
+        return height * self.patch_size, width * self.patch_size
 
     def sha256(self) -> str:
         """Compute the hash of all used weights and of the normalization in float32, independent of file and dtype."""
@@ -263,3 +266,8 @@ class Backbone(nn.Module, ABC):
             digest.update(name.encode())
             digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def resized(inputs: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize ``(B, 3, H, W)`` to ``size`` bilinearly, antialiased."""
+    return F.interpolate(inputs, size=list(size), mode="bilinear", align_corners=False, antialias=True)
