@@ -3,13 +3,12 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from clipada.cli import app
 from run_folders import unseal
-from tiny import save
+from tiny import write_good_parts
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +30,5 @@ def changed(exported: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
-    """Five images of differing brightness."""
-    rng = np.random.default_rng(3)
-    paths = [tmp_path / "photos" / f"{index}.png" for index in range(5)]
-    for index, path in enumerate(paths):
-        save(path, rng.integers(0, 256, (40, 48, 3), dtype=np.uint8) // np.uint8(index + 1))
-    return paths
+    """Images of five good parts."""
+    return sorted(write_good_parts(tmp_path / "photos", 5).iterdir())
