@@ -103,14 +103,7 @@ def train(
             on_start=start,
         )
     _print_result(run)
-    if isinstance(started[0], Run):
-        say(f"{out} holds a finished run: nothing was left to train")
-    else:
-        say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
-    if isinstance(started[0], Run) or started[0].dataset.test:
-        say(f"next: clipada evaluate {out} {data or run.training.data}")
-    else:
-        say(f"next: clipada calibrate {out} HELD-OUT-GOOD-PARTS")
+    _print_end(started[0], run, out, data or run.training.data)
 
 
 class _TrainingBar:
@@ -136,3 +129,17 @@ def _print_result(run: Run) -> None:
         view = f"pass {name}" if name.isdigit() else "mean of the passes"
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))
         say(f"held-out images with synthetic anomalies, {view}: {figures}")
+
+
+def _print_end(job: TrainingJob | Run, run: Run, out: Path, data: Path | str) -> None:
+    """Print where the run is, and the next command."""
+    from clipada.runs import Run
+
+    if isinstance(job, Run):
+        say(f"{out} holds a finished run: nothing was left to train")
+    else:
+        say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
+    if isinstance(job, Run) or job.dataset.test:
+        say(f"next: clipada evaluate {out} {data}")
+    else:
+        say(f"next: clipada calibrate {out} HELD-OUT-GOOD-PARTS")
