@@ -17,6 +17,7 @@ from clipada.engines.exports import find_export, open_export
 from clipada.engines.torch import TorchEngine
 from clipada.errors import ConfigError, RunError
 from clipada.runs import load_model, read_run
+from clipada.training.part_box import WHOLE
 from tiny import write_products
 
 
@@ -152,3 +153,30 @@ def test_scores_stay_between_0_and_1_for_noise(run: Path) -> None:
     assert found.scores is not None
     assert ((found.scores > 0.5) & (found.scores < 1)).all()
     assert torch.isfinite(torch.from_numpy(found.maps)).all()
+
+
+def test_the_part_s_box_is_read_and_the_map_is_whole(
+    tmp_path: Path, settings: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The box is cut out in the graphs as in PyTorch, and the map returns to the whole image."""
+    monkeypatch.setenv("CLIPADA_CACHE", str(tmp_path / "cache"))
+    boxes = iter([(0.25, 0.125, 0.875, 0.75), WHOLE])  # random weights find none
+    monkeypatch.setattr("clipada.training.memory.part_box", lambda *_: next(boxes))
+    data = write_products(tmp_path / "parts")
+    small = train(data, tmp_path / "run", settings, runtime=RUNTIME)
+    head = load_model(small).head
+    assert head is not None
+    assert head.crops.any
+    photos, names = images_of(data), np.array([sample.category for sample in load_dataset(data).test])
+    found = TorchEngine(load_model(small), "cpu").localize(photos)
+    assert found.maps.shape == (1, 8, 64, 64)
+    cropped = names == head.products[0]
+    assert found.maps[0, cropped, :8].max() == 0  # outside of the box
+    assert found.maps[0, cropped, 8:48, 16:56].max() > 0
+    assert found.maps[0, ~cropped, :8].max() > 0
+    folder, parity = export(small.folder, "onnx", "fp32", data)
+    assert not parity.failures
+    options = EngineOptions(name="onnx", precision="fp32", device="cpu")
+    exported = open_export(folder, find_export(read_run(small.folder), options)[1], options).localize(photos)
+    np.testing.assert_allclose(exported.maps, found.maps, atol=1e-4)
+    np.testing.assert_array_equal(exported.products, found.products)

@@ -54,11 +54,13 @@ def part_box(distances: Tensor, images: NDArray[np.uint8], grid: tuple[int, int]
         images: Good images, ``(m, H, W, 3)`` uint8.
         grid: Token grid ``(h, w)``, ``N = h w``.
     """
+    if min(len(images), len(distances)) < 2:
+        return WHOLE
     contrast = torch.stack([local_contrast(image, grid) for image in images])
     fields = [one.reshape(-1, *grid) for one in distances.float().unbind(2)]
     box = _bounds([*fields, contrast])
     halves = [_bounds([field[turn::2] for field in (*fields, contrast)]) for turn in (0, 1)]
-    if len(contrast) < 2 or len(distances) < 2 or _overlap(*halves) < AGREEMENT:
+    if _overlap(*halves) < AGREEMENT:
         return WHOLE
     widened = with_aspect(box)
     return widened if _area(widened) <= LARGEST else WHOLE
