@@ -56,10 +56,10 @@ class FilterConfig:
     steps: int = 400
     """Optimizer steps."""
 
-    batch_size: int = 16
+    batch_size: int = 21
     """Images in a step."""
 
-    normal_share: float = 0.25
+    normal_share: float = 0.43
     """Share of a step's images that are good parts without an anomaly."""
 
     learning_rate: float = 2e-3

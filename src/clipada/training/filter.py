@@ -30,6 +30,9 @@ _GAIN, _FIELD, _NOISE = 0.3, 0.15, 0.08
 """Standard deviations, in every step, of the logarithm of a factor of all distances of an image, of a smooth field of
 such factors, and of noise in the channels: distances in new images of good parts are a little larger or smaller."""
 
+_DISTURBED_SHARE = 2 / 3
+"""Share of disturbed images among the good ones of a step."""
+
 _FIELD_CELLS = 3
 """Cells along each side of the smooth field."""
 
@@ -45,8 +48,9 @@ class ProductPool:
         anomalous: The memory's answers for ``n`` images with synthetic anomalies.
         logits: CLIP-ADA's logits of them, ``(n, N)``.
         masks: Their masks at the resolution of the filter's map, ``(n, 4 h, 4 w)`` bool.
-        normal: The memory's answers for ``m`` good images.
+        normal: The memory's answers for ``m`` good images, disturbed ones last.
         normal_logits: Their logits, ``(m, N)``.
+        undisturbed: Number of good images that are as they were taken.
         ratio: Mean over standard deviation of normal distances in each block, ``(L,)``.
     """
 
@@ -55,6 +59,7 @@ class ProductPool:
     masks: Tensor
     normal: Retrieval
     normal_logits: Tensor
+    undisturbed: int
     ratio: Tensor
 
 
@@ -132,7 +137,7 @@ def _batches(
         channels, masks = [], []
         for number, pool in enumerate(pools):
             some = _drawn(len(pool.masks), config.batch_size - normal, len(pools), number + step, generator)
-            good = _drawn(len(pool.normal_logits), normal, len(pools), number + step, generator)
+            good = _drawn_good(pool, normal, len(pools), number + step, generator)
             for found, logits, places in (
                 (pool.anomalous, pool.logits, some),
                 (pool.normal, pool.normal_logits, good),
@@ -147,6 +152,14 @@ def _drawn(images: int, count: int, products: int, turn: int, generator: Generat
     """Draw a product's part of ``count`` places; the rest of the division goes round."""
     share = count // products + (turn % products < count % products)
     return torch.randint(images, (share,), generator=generator)
+
+
+def _drawn_good(pool: ProductPool, count: int, products: int, turn: int, generator: Generator) -> Tensor:
+    """Draw a product's part of ``count`` good images, two of three disturbed."""
+    images, first = len(pool.normal_logits), pool.undisturbed
+    plain = _drawn(first, count, products, turn, generator)
+    other = first + _drawn(images - first, count, products, turn, generator)
+    return torch.where(torch.rand(len(plain), generator=generator) < _DISTURBED_SHARE, other, plain)
 
 
 def _with_other_distances(

@@ -197,6 +197,7 @@ class MemoryBuilder:
                     masks=masks,
                     normal=normal,
                     normal_logits=torch.cat([study.logits, disturbed_logits]),
+                    undisturbed=len(study.logits),
                     ratio=study.distances.mean / study.distances.std,
                 )
             )
