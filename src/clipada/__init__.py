@@ -1,4 +1,4 @@
-"""Visual inspection with CLIP-ADA: one small adapter over a frozen CLIP for all of a plant's products.
+"""Visual inspection with CLIP-ADA: one small model over a frozen backbone for all of a plant's products.
 
 The names below are the public interface: commands as functions, ``Inspector``, settings, results and errors.
 Settings of single components are in ``clipada.config``. All other modules are internal.

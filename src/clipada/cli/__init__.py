@@ -53,7 +53,7 @@ def _commit() -> str | None:
 
 app = typer.Typer(
     name="clipada",
-    help="Visual inspection with one adapter over a frozen CLIP: trained on good parts, one model for all products.",
+    help="Visual inspection that learns from good parts: one model over a frozen backbone for all products.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -46,6 +46,13 @@ def _known_backbone(name: str | None) -> str | None:
 
 
 Backbone = Annotated[
+    str | None,
+    typer.Option(
+        callback=_known_backbone,
+        help="A vision transformer (DINOv2, CLIP, SigLIP, ViT, ...): hub name, folder, or nano, the embedded CLIP.",
+    ),
+]
+ClipBackbone = Annotated[
     str | None, typer.Option(callback=_known_backbone, help="A CLIP: hub name, folder, or nano, the embedded one.")
 ]
 Layout = Annotated[str, typer.Option(help="mvtec, visa, kolektor or folder; auto recognizes it.")]

@@ -34,8 +34,8 @@ class BackboneConfig:
     """A `transformers` checkpoint by hub name or local folder, or ``nano``, the embedded CLIP."""
 
     revision: str | None = None
-    """Revision of a checkpoint on the hub: a branch, a tag or a commit. ``None``: the latest at the time of training,
-    whose commit is recorded with the run."""
+    """Revision of a checkpoint on the hub: a branch, a tag or a commit. ``None``: the newest. In any case a run records
+    the hash of the weights and refuses others."""
 
     blocks: tuple[int, ...] | None = None
     """Vision blocks, counted from 1, whose patch tokens are read and concatenated. Blocks above the last one are
@@ -109,7 +109,7 @@ class ModelConfig:
 
     image_size: ImageSize | None = None
     """Side of the square that every image is resized to, or height and width, in pixels. ``None``: 256, or of a
-    backbone with patches of 14 pixels 322."""
+    backbone other than CLIP the multiple of its patch size that ``models.backbones.defaults`` names."""
 
     image_depth: int | None = None
     """Bits of the camera's values in 16-bit files, 8 to 16: many cameras write 10, 12 or 14. ``None``: a training finds
@@ -127,7 +127,7 @@ class ModelConfig:
     reading of the paper. ``residual``: ``X * (1 + A)``, which keeps the whole image."""
 
     attention_space: AttentionSpace = "normalised"
-    """Space of that product: the CLIP-normalized input, or pixel values (0..1) before the normalization."""
+    """Space of that product: the backbone's normalized input, or pixel values (0..1) before the normalization."""
 
     detach_attention: bool = False
     """True to cut the gradient from a refinement pass into the map before it. The paper trains end to end."""

@@ -34,8 +34,9 @@ class TrainingConfig:
     """The factor at each milestone."""
 
     tune: Tune = "none"
-    """Encoders of CLIP that are trained too (table 5 of the paper). With ``none`` CLIP stays frozen and a run contains
-    nothing of it; otherwise the run also contains the tuned encoders, and still needs the backbone for the rest."""
+    """Encoders of the backbone that are trained too (table 5 of the paper); those of text need a text tower. With
+    ``none`` the backbone stays frozen and a run contains nothing of it; otherwise the run also contains the tuned
+    encoders, and still needs the backbone for the rest."""
 
     tune_learning_rate: float = 1e-5
     """First learning rate of the tuned encoders; it falls with the other. The paper names none."""

@@ -55,7 +55,7 @@ class ClipAda(nn.Module):
 
     Args:
         backbone: The frozen backbone: CLIP in the paper.
-        prompt: The anomaly direction: the prompt, in the same CLIP's words, or a learned vector.
+        prompt: The anomaly direction: the prompt, in the same backbone's words, or a learned vector.
         projections: One linear layer ``D -> E`` for each pass, coarse first.
         similarity: Projected tokens and text vector to logits.
         config: Passes, attention, and the memory's weight.

@@ -22,7 +22,7 @@ class Prompt(nn.Module):
         generator: Where the first values of learned vectors come from.
 
     Raises:
-        ConfigError: The prompt is longer than CLIP's context.
+        ConfigError: The prompt is longer than the text tower's context.
     """
 
     vectors: Tensor

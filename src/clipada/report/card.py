@@ -102,7 +102,7 @@ def model_card(run: Run, name: str | None = None) -> str:
     return f"""# {called}: a clipada run
 
 One CLIP-ADA adapter (arXiv 2403.09493) for {len(run.training.categories)} categories: a prompt and a
-projection per pass over a frozen CLIP, trained on normal images and synthetic anomalies.
+projection per pass over a frozen backbone, trained on normal images and synthetic anomalies.
 
 | | |
 |---|---|

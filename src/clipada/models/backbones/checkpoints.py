@@ -52,7 +52,7 @@ def resolved(name: str) -> str:
     if folder.is_absolute() or name.startswith((".", "~")) or folder.exists():
         raise BackboneError(
             f"no backbone at {name}",
-            expected="a folder with config.json, model.safetensors and tokenizer.json",
+            expected="a folder with config.json, model.safetensors and, with a text tower, tokenizer.json",
             got="a file" if folder.exists() else "no such folder",
             remedy="check the path, or give a hub name such as openai/clip-vit-base-patch16",
         )
