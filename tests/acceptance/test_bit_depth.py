@@ -19,6 +19,7 @@ from clipada.config import CalibrationConfig, Config, RuntimeConfig
 from clipada.images import read_rgb
 from clipada.runs import read_run
 from file_kinds import png_of_16_bits
+from run_folders import unseal
 from tiny import tiny_config, write_products
 
 TWELVE = 12
@@ -125,7 +126,7 @@ def test_an_image_of_another_camera_is_no_silent_verdict(data, runs, tmp_path, c
 
 
 def test_a_run_without_the_record_reads_16_bits_as_before(data, runs, tmp_path):
-    old = shutil.copytree(runs / "twelve", tmp_path / "old")
+    old = unseal(shutil.copytree(runs / "twelve", tmp_path / "old"))
     content = json.loads((old / "config.json").read_text())
     del content["config"]["model"]["image_depth"]
     (old / "config.json").write_text(json.dumps(content))

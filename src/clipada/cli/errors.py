@@ -47,8 +47,9 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, ClipAdaError):
         return _with_notes(str(error), error)
     if isinstance(error, ModuleNotFoundError):
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        return f"this needs {error.name}\n  remedy: pip install 'clipada[{extra}]'" if extra else None
+        package = (error.name or "").partition(".")[0]
+        extra = EXTRAS.get(package)
+        return f"this needs {package}\n  remedy: pip install 'clipada[{extra}]'" if extra else None
     if _is_about_shared_memory(error):
         return (
             f"worker processes cannot share memory with this one\n  got: {error}\n"
