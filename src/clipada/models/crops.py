@@ -61,9 +61,12 @@ class Crops(nn.Module):
 
 
 def cut_matrix(start: int, stop: int, size: int) -> Tensor:
-    """Build the matrix ``(size, size)`` that resizes pixels ``start`` to ``stop`` of an axis to the whole axis."""
+    """Build the matrix ``(size, size)`` that resizes pixels ``start`` to ``stop`` of an axis to the whole axis, bicubic.
+
+    Images are read bicubic too; the bilinear resize would blur what the box is to show larger.
+    """
     matrix = torch.zeros(size, size)
-    matrix[:, start:stop] = resize_matrix(stop - start, size)
+    matrix[:, start:stop] = resize_matrix(stop - start, size, "bicubic")
     return matrix
 
 
@@ -75,10 +78,10 @@ def paste_matrix(start: int, stop: int, size: int, cells: int) -> Tensor:
     return matrix
 
 
-def resize_matrix(old: int, new: int) -> Tensor:
-    """Build the matrix ``(new, old)`` of the antialiased bilinear resize of one axis."""
+def resize_matrix(old: int, new: int, mode: str = "bilinear") -> Tensor:
+    """Build the matrix ``(new, old)`` of the antialiased resize of one axis, bilinear or bicubic."""
     identity = torch.eye(old)[None, None]
-    return F.interpolate(identity, size=(new, old), mode="bilinear", align_corners=False, antialias=True)[0, 0]
+    return F.interpolate(identity, size=(new, old), mode=mode, align_corners=False, antialias=True)[0, 0]
 
 
 def whole_images(products: int) -> Tensor:
