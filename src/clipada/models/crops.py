@@ -61,7 +61,7 @@ class Crops(nn.Module):
 
 
 def cut_matrix(start: int, stop: int, size: int) -> Tensor:
-    """Build the matrix ``(size, size)`` that resizes pixels ``start`` to ``stop`` of an axis to the whole axis, bicubic.
+    """Build the matrix ``(size, size)`` that resizes pixels ``start`` to ``stop`` of an axis to all of it, bicubic.
 
     Images are read bicubic too; the bilinear resize would blur what the box is to show larger.
     """
