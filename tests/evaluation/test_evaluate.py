@@ -12,6 +12,7 @@ from clipada.config import ScoringConfig
 from clipada.data import load_dataset
 from clipada.errors import DatasetError
 from clipada.evaluation.evaluate import Evaluation, ScoredImage, evaluate_dataset
+from clipada.types import Localization
 from tiny import save
 
 SIZE = 40
@@ -32,18 +33,19 @@ SCORING = ScoringConfig(sigma=0.0, top_pixels=40)
 class Oracle:
     """Sees the truth, for the scratches of the test data are pure blue: the last map is ``verdict`` of it."""
 
-    image_size = SIZE
+    size = (SIZE, SIZE)
+    depth = None
     passes = 2
 
     def __init__(self, verdict: Callable[[np.ndarray], np.ndarray] = lambda truth: truth) -> None:
         self.verdict = verdict
         self.seen = 0
 
-    def localize_passes(self, images: np.ndarray) -> np.ndarray:
+    def localize(self, images: np.ndarray) -> Localization:
         assert images.shape[1:] == (SIZE, SIZE, 3)
         self.seen += len(images)
         truth = (images[..., 2].astype(int) - images[..., 0] > 100).astype(np.float32)
-        return np.stack([np.full_like(truth, 0.5), self.verdict(truth).astype(np.float32)])
+        return Localization(maps=np.stack([np.full_like(truth, 0.5), self.verdict(truth).astype(np.float32)]))
 
 
 def part(box: tuple[int, int, int, int] | None) -> tuple[np.ndarray, np.ndarray]:

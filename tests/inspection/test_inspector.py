@@ -12,7 +12,7 @@ from clipada import Inspector
 from clipada.config import ScoringConfig
 from clipada.errors import BackboneError, ConfigError, ImageError, ImageKindError, RunError
 from clipada.images import resize
-from clipada.types import Failure, Verdict
+from clipada.types import Failure, Localization, Verdict
 from stand_in import BrightEngine
 from tiny import save
 
@@ -196,8 +196,8 @@ def test_maps_that_are_not_finite_are_an_error_and_no_verdict(tmp_path: Path) ->
     """A training that diverged must not pass every part with a score of NaN."""
 
     class Diverged(BrightEngine):
-        def localize_passes(self, images: np.ndarray) -> np.ndarray:
-            return super().localize_passes(images) * np.nan
+        def localize(self, images: np.ndarray) -> Localization:
+            return Localization(maps=super().localize(images).maps * np.nan)
 
     broken = Inspector(Diverged(), ScoringConfig())
     with pytest.raises(RunError, match="not finite") as caught:
