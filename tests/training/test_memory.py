@@ -11,11 +11,12 @@ from backbone_families import make_backbone
 from clipada.commands.evaluate import evaluate
 from clipada.commands.export import export
 from clipada.commands.train import train
-from clipada.config import Config, EngineOptions, RuntimeConfig
+from clipada.config import BackboneConfig, Config, EngineOptions, RuntimeConfig
 from clipada.data import load_dataset, read_batches
 from clipada.engines.exports import find_export, open_export
 from clipada.engines.torch import TorchEngine
 from clipada.errors import ConfigError, RunError
+from clipada.models.backbones import Backbone, load_backbone
 from clipada.runs import load_model, read_run
 from clipada.training.part_box import WHOLE
 from tiny import write_products
@@ -180,3 +181,17 @@ def test_the_part_s_box_is_read_and_the_map_is_whole(
     exported = open_export(folder, find_export(read_run(small.folder), options)[1], options).localize(photos)
     np.testing.assert_allclose(exported.maps, found.maps, atol=1e-4)
     np.testing.assert_array_equal(exported.products, found.products)
+
+
+def test_the_commit_of_a_backbone_from_the_hub_is_recorded(
+    tmp_path: Path, products: Path, settings: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipada.models.clip_ada.load_backbone", loaded_from_the_hub)
+    made = train(products, tmp_path / "run", settings.updated({"filter.images": 0}), runtime=RUNTIME)
+    assert read_run(made.folder).config.backbone.revision == "0123abcd"
+
+
+def loaded_from_the_hub(config: BackboneConfig) -> Backbone:
+    backbone = load_backbone(config)
+    backbone.commit = "0123abcd"
+    return backbone

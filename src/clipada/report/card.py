@@ -12,7 +12,7 @@ from clipada.config import PRESETS, Config, setting_names
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.guarantee import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
-from clipada.runs import INPUT_CHECK, PROTOTYPES, Run, load_calibration
+from clipada.runs import INPUT_CHECK, MEMORY, PROTOTYPES, Run, load_calibration
 
 LIMITS = (
     "Scores are comparable within one category and camera set-up. The figures hold for the data named; a model trained "
@@ -24,14 +24,12 @@ LIMITS = (
 def run_summary(run: Run) -> dict[str, str]:
     """Describe a run as names and values, for ``clipada info``."""
     training, model, schedule = run.training, run.config.model, run.config.training
-    prompt = run.config.prompt
     summary = {
         "run": str(run.folder),
         "clipada": run.clipada_version,
         "backbone": f"{run.backbone_label}, {run.config.backbone.blocks_label}",
         "input": f"{model.size[1]} x {model.size[0]} pixels" + _depth(model.image_depth),
-        "prompt": f"{prompt.length} learned vectors" if prompt.learnable else f"fixed, {prompt.word!r}",
-        "refinement": f"{_counted(model.refinements)}, {model.attention} in {model.attention_space} space",
+        **_detector(run),
         "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items())
         + (f", a share of {schedule.image_share:g} of the images" if schedule.image_share < 1 else ""),
         "left out": f"{len(training.unreadable)} unreadable training images",
@@ -57,6 +55,23 @@ def run_summary(run: Run) -> dict[str, str]:
         figures = (f"{head} {100 * share:.1f}" for head, share in shares.items())
         summary["mean metrics"] = ", ".join(figures) + f" (percent, on {run.metrics['protocol']['data']})"
     return summary
+
+
+def _detector(run: Run) -> dict[str, str]:
+    """Describe what finds the anomalies: the prompt and its passes, or the memory and its filter."""
+    config = run.config
+    if run.memory_sha256 is None:
+        prompt, model = config.prompt, config.model
+        return {
+            "prompt": f"{prompt.length} learned vectors" if prompt.learnable else f"fixed, {prompt.word!r}",
+            "refinement": f"{_counted(model.refinements)}, {model.attention} in {model.attention_space} space",
+        }
+    size = (run.folder / MEMORY).stat().st_size
+    drawn = f"trained on {config.filter.images} synthetic anomalies of each product"
+    return {
+        "memory": f"up to {config.memory.rows} patches of each product and block, {size / 1e6:.2f} MB",
+        "filter": "none" if run.filter_sha256 is None else drawn,
+    }
 
 
 def _depth(bits: int | None) -> str:
@@ -101,8 +116,7 @@ def model_card(run: Run, name: str | None = None) -> str:
     facts = "\n".join(f"| {fact} | {value} |" for fact, value in summary.items())
     return f"""# {called}: a clipada run
 
-One CLIP-ADA adapter (arXiv 2403.09493) for {len(run.training.categories)} categories: a prompt and a
-projection per pass over a frozen backbone, trained on normal images and synthetic anomalies.
+{_INTRODUCTIONS[run.memory_sha256 is not None].format(count=len(run.training.categories))}
 
 | | |
 |---|---|
@@ -115,6 +129,15 @@ checked when the run is loaded.
 
 {LIMITS}
 """
+
+
+_INTRODUCTIONS = (
+    "One CLIP-ADA adapter (arXiv 2403.09493) for {count} categories: a prompt and a\n"
+    "projection per pass over a frozen backbone, trained on normal images and synthetic anomalies.",
+    "One memory of good parts for {count} categories over a frozen backbone: patches that are unlike\n"
+    "those of every normal image of their category are anomalous.",
+)
+"""First sentence of a card: of a model without a memory, and of one with it."""
 
 
 def without_path(note: str) -> str:

@@ -62,8 +62,11 @@ class Recipe:
         if not self.job.started:
             self.config = self.decided()
             self.job = replace(self.job, config=self.config)
+        model = build_model(self.config)
+        if model.backbone.commit is not None and not self.job.started:
+            self.config = self.config.updated({"backbone.revision": model.backbone.commit})
+            self.job = replace(self.job, config=self.config)
         config, folder = self.config, self.job.folder
-        model = build_model(config)
 
         chosen = select_share(self.job.dataset.train, config)
         self.samples, self.held_out = split_validation(chosen, config)
