@@ -34,8 +34,8 @@ class BackboneConfig:
     """A `transformers` checkpoint by hub name or local folder, or ``nano``, the embedded CLIP."""
 
     revision: str | None = None
-    """Revision of a checkpoint on the hub: a branch, a tag or a commit; ``None`` for the newest. A run records the commit
-    that it was trained on, and loads that one."""
+    """Revision of a checkpoint on the hub: a branch, a tag or a commit; ``None`` for the newest. A run records the
+    commit that it was trained on, and loads that one."""
 
     blocks: tuple[int, ...] | None = None
     """Vision blocks, counted from 1, whose patch tokens are read and concatenated. Blocks above the last one are
