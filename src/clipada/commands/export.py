@@ -89,7 +89,7 @@ def _describe(run: Run, model: ClipAda, folder: Path, engine: RuntimeName, preci
         adapter_sha256=run.trained_sha256,
         files=hashes(folder),
         clipada_version=package_version(),
-        products=() if model.head is None else model.head.bank.products,
+        products=() if model.head is None else model.head.products,
     )
 
 

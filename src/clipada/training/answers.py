@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipada.config import MemoryConfig
-from clipada.models.memory import nearest_rows, quantize
+from clipada.models.memory import PatchMemory, Retrieval, nearest_rows, quantize
 from clipada.models.selection import select_rows
 
 
@@ -101,3 +101,14 @@ def joined_answers(answers: Sequence[Answers]) -> Answers:
     """Join the answers of several groups of images."""
     distances = torch.cat([one.distances for one in answers])
     return Answers(distances=distances, nearest=torch.cat([one.nearest for one in answers]))
+
+
+def retrieval(bank: PatchMemory, product: int, answers: Answers) -> Retrieval:
+    """Compare a product's answers with its normal distances, as the memory itself does."""
+    products = torch.full((len(answers.distances),), product)
+    parts = [
+        bank.compare(answers.distances[:, :, block].float(), answers.nearest[:, :, block].long(), block, products)
+        for block in range(bank.blocks)
+    ]
+    surprise, excess = (torch.stack(part, dim=2) for part in zip(*parts, strict=True))
+    return Retrieval(surprise, excess, products)

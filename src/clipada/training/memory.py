@@ -21,11 +21,11 @@ from clipada.models.backbones import Reading
 from clipada.models.clip_ada import GLANCE, ClipAda
 from clipada.models.crops import Crops
 from clipada.models.filter import Filter
-from clipada.models.memory import PatchMemory, Retrieval
+from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import MemoryHead
 from clipada.randomness import derived_generator, derived_rng
 from clipada.scoring import final_map
-from clipada.training.answers import Answers, NormalDistances, ProductRows, joined_answers
+from clipada.training.answers import Answers, NormalDistances, ProductRows, joined_answers, retrieval
 from clipada.training.filter import ProductPool, fit_filter
 from clipada.training.inputs import InputRecorder
 from clipada.training.part_box import WHOLE, Box, part_box
@@ -289,14 +289,3 @@ class MemoryBuilder:
         device = self.text.device
         parts = [self.model.projections[0](part.float().to(device)) for part in torch.split(patches, _AT_ONCE)]
         return torch.cat([self.model.similarity(part, self.text).cpu() for part in parts])
-
-
-def retrieval(bank: PatchMemory, product: int, answers: Answers) -> Retrieval:
-    """Compare a product's answers with its normal distances, as the memory itself does."""
-    products = torch.full((len(answers.distances),), product)
-    parts = [
-        bank.compare(answers.distances[:, :, block].float(), answers.nearest[:, :, block].long(), block, products)
-        for block in range(bank.blocks)
-    ]
-    surprise, excess = (torch.stack(part, dim=2) for part in zip(*parts, strict=True))
-    return Retrieval(surprise, excess, products)
