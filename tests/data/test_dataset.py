@@ -33,7 +33,7 @@ def test_selection_keeps_the_data_set_s_order_and_notes(mvtec, plant):
     dataset = load_dataset(mvtec)
     assert dataset.select(["cable", "bottle", "cable"]) == dataset
     assert dataset.select(["bottle"]).notes == dataset.notes[-2:]
-    assert len(dataset.of("cable").notes) == 3
+    assert len(dataset.of("cable").notes) == 4
 
 
 def test_unknown_categories_name_the_known(mvtec):

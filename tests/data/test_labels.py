@@ -8,9 +8,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from clipada.data import load_dataset
 from clipada.data.labels import mask_error, refuse_defects
 from clipada.errors import DatasetError
 from clipada.types import Verdict
+from tiny import save
 
 RNG = np.random.default_rng(0)
 
@@ -138,3 +140,36 @@ def test_a_mask_beside_an_image_says_whether_it_is_good(tmp_path):
 def test_the_same_pictures_in_two_formats_are_no_masks(tmp_path):
     picture = photo()
     refuse_defects([put(tmp_path / "part" / "0.jpg", picture), put(tmp_path / "part" / "0.png", picture)])
+
+
+def test_defects_that_only_file_names_tell_are_refused(tmp_path):
+    """A flat folder of OK_*.png and NG_*.png was trained on as good parts alone."""
+    for name in ("OK_1", "OK_2", "NG_1"):
+        save(tmp_path / "mixed" / f"{name}.png", photo().astype(np.uint8))
+    with pytest.raises(DatasetError, match=r"1 images in .*mixed that their names call defective, e\.g\. NG_1\.png"):
+        load_dataset(tmp_path / "mixed")
+    with pytest.raises(DatasetError, match=r"got: the name NG_1\.png"):
+        refuse_defects(sorted((tmp_path / "mixed").iterdir()))
+    for name in ("bad_weather_1", "bad_weather_2"):  # all of them: a product's name
+        save(tmp_path / "all" / f"{name}.png", photo().astype(np.uint8))
+    assert len(load_dataset(tmp_path / "all")) == 2
+
+
+@pytest.mark.parametrize("ending", ["", "_mask"])
+def test_a_folder_of_masks_under_an_unknown_name_is_no_product(tmp_path, ending):
+    for index in range(3):
+        save(tmp_path / "data" / "pictures" / f"{index}.png", photo().astype(np.uint8))
+        mask = np.zeros((32, 32), np.uint8)
+        mask[8:16, 8:16] = 255
+        save(tmp_path / "data" / "truth" / f"{index}{ending}.png", mask)
+    with pytest.raises(DatasetError, match=r"masks in .*truth of the images in .*pictures"):
+        load_dataset(tmp_path / "data")
+
+
+@pytest.mark.parametrize("good", ["gut", "defect-free", "anomaly_free", "Undamaged", "IO", "accepted"])
+def test_further_spellings_of_good(tmp_path, good):
+    for split in ("train", "test"):
+        save(tmp_path / "nut" / split / good / "0.png", photo().astype(np.uint8))
+    save(tmp_path / "nut" / "test" / "bent" / "0.png", photo().astype(np.uint8))
+    dataset = load_dataset(tmp_path)
+    assert [sample.anomalous for sample in dataset.samples] == [False, False, True]

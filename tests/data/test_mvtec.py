@@ -28,6 +28,7 @@ def test_mvtec_is_listed_whole(mvtec):
         "MVTec AD layout, 2 categories",
         "bottle: 3 train / 2 normal + 3 anomalous test",
         "cable: 1 train / 0 normal + 1 anomalous test",
+        "cable: no test folder of good parts: bent are taken for kinds of defects",
     )
 
 
@@ -70,6 +71,7 @@ def test_missing_and_stray_masks_and_folders_are_said(mvtec, plant):
         "bottle: left out: 2 masks that belong to no image",
         "bottle: left out: train/bad, as only train/good is trained on",
         "cable: 1 train / 0 normal + 1 anomalous test",
+        "cable: no test folder of good parts: bent are taken for kinds of defects",
         "left out: x, which has no train/good or test",
         "not used: 4 images in bottle/ground_truth/crack (1), bottle/ground_truth/gone (1), "
         "bottle/ground_truth/good (1), bottle/train/bad (1)",

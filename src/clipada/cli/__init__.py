@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
@@ -119,6 +120,9 @@ def _log_handler() -> logging.Handler:
 
 def main() -> None:
     """Run the command line; an error that the user can fix is printed without a traceback and exits with 2."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may contain what is no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_log_handler()])
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from clipada.data.categories import category_folders, choose_held_out, read_categories
 from clipada.data.dataset import Dataset, Note
+from clipada.data.labels import called_defective, look_like_masks
 from clipada.data.listing import folder_name, images_in, subfolders
-from clipada.data.names import BAD, GOOD, MASKS, SPLITS, is_good, plain
+from clipada.data.names import BAD, GOOD, MASKS, SPLITS, is_good, mask_owner, plain
 from clipada.data.pairing import match_masks, split_masks
 from clipada.errors import DatasetError
 from clipada.types import Sample
@@ -51,6 +52,10 @@ def _require_product(root: Path, folder: Path) -> None:
         got = f"the folder {folder.name} with {len(images_in(folder))} images directly inside"
     elif not _named(folder, GOOD) and (masks := split_masks(images_in(folder))[1]):
         got = f"{len(masks)} masks beside images in {folder}, e.g. {masks[0].name}"
+    elif not _named(folder, GOOD) and (called := called_defective(images_in(folder))):
+        got = f"{len(called)} images in {folder} that their names call defective, e.g. {called[0].name}"
+    elif not _named(folder, GOOD) and (owner := _owner_of_masks(root, folder)) is not None:
+        got = f"masks in {folder} of the images in {owner}"
     else:
         return
     raise DatasetError(
@@ -59,6 +64,15 @@ def _require_product(root: Path, folder: Path) -> None:
         got=got,
         remedy="move good parts to good, defective ones to anomalous, and masks to masks",
     )
+
+
+def _owner_of_masks(root: Path, folder: Path) -> Path | None:
+    """Return the folder whose images the files of a folder are masks of, by names and content; ``None`` if none."""
+    stems = {mask_owner(path.stem) or plain(path.stem) for path in images_in(folder)}
+    for other in category_folders(root, _is_product):
+        if other != folder and stems and stems <= {plain(path.stem) for path in images_in(other)}:
+            return other if look_like_masks(images_in(folder)) else None
+    return None
 
 
 def _product(folder: Path, notes: list[Note]) -> Iterator[Sample]:

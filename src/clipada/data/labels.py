@@ -9,9 +9,10 @@ import numpy as np
 
 from clipada.data.listing import images_in, subfolders
 from clipada.data.masks import MOST_LABELS, read_marked
-from clipada.data.names import BAD, MASKS, TEST, is_good, mask_owner, plain
+from clipada.data.names import BAD, MASKS, TEST, is_called_defective, is_good, mask_owner, plain
 from clipada.data.pairing import match_beside
 from clipada.errors import DatasetError, ImageError, ImageKindError
+from clipada.images import read_rgb
 from clipada.types import Image, Verdict
 
 ANCESTORS = 3
@@ -22,6 +23,9 @@ SOLID = 0.97
 
 EXTREME = 0.9
 """Least share of pixels that are almost black or almost white, in a mask with an uneven black and white."""
+
+EXAMINED = 3
+"""Number of images that decide between a folder of masks and one of photos."""
 
 _GRID = 64
 
@@ -45,6 +49,21 @@ def mask_error(verdict: Verdict) -> ImageError | None:
     )
 
 
+def called_defective(paths: Sequence[Path]) -> list[Path]:
+    """Return the images of a folder that their names call defective, where these are some but not all of them."""
+    called = [path for path in paths if is_called_defective(path.stem)]
+    return called if len(called) < len(paths) else []
+
+
+def look_like_masks(paths: Sequence[Path]) -> bool:
+    """Return True if the first images of a folder can be read and are all of few flat colors."""
+    try:
+        images = [read_rgb(path) for path in paths[:EXAMINED]]
+    except ImageError:
+        return False
+    return bool(images) and all(_has_few_colors(image, least=1) for image in images)
+
+
 def refuse_defects(paths: Iterable[Path]) -> None:
     """Refuse images that names, or masks beside them, call masks or defective parts.
 
@@ -56,6 +75,7 @@ def refuse_defects(paths: Iterable[Path]) -> None:
     folders = dict.fromkeys(path.absolute().parent for path in paths)
     beside = {path: got for folder in folders for path, got in _labeled_beside(folder)}
     named = {folder: _named_reason(folder) for folder in folders}
+    beside |= {path.absolute(): f"the name {path.name}" for path in called_defective(paths)}
     for path in paths:
         got = named[path.absolute().parent] or beside.get(path.absolute())
         if got is not None:

@@ -64,6 +64,9 @@ def _category(folder: Path, notes: list[Note]) -> Iterator[Sample]:
         yield Sample(path=path, category=name, split="train")
     for path in _good_images(tested):
         yield Sample(path=path, category=name, split="test")
+    if tested and not any(is_good(each.name) for each in tested):
+        kinds = ", ".join(sorted({each.name for each in tested}))
+        notes.append(Note(text=f"no test folder of good parts: {kinds} are taken for kinds of defects", category=name))
     strays = 0
     for defect in sorted({plain(each.name) for each in tested} | set(masked)):
         if is_good(defect):

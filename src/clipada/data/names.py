@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 import unicodedata
 
-GOOD = frozenset({"good", "normal", "ok", "okay", "pass", "passed"})
+GOOD = frozenset(
+    {"good", "goods", "normal", "ok", "okay", "pass", "passed", "accept", "accepted", "gut", "io", "i.o."}
+    | {"intact", "undamaged", "flawless", "healthy", "defect_free", "defect-free", "defectfree"}
+    | {"anomaly_free", "anomaly-free", "no_defect", "no-defect", "non_defective", "non-defective"}
+)
 """Names of folders of good parts."""
 
 BAD = frozenset(
     {"anomalous", "anomaly", "anomalies", "abnormal", "bad", "defect", "defects", "defective"}
-    | {"fail", "failed", "faulty", "ko", "ng", "nok", "not_good", "not_ok", "reject", "rejected", "rejects"}
+    | {"fail", "failed", "faulty", "ko", "ng", "nok", "nio", "n.i.o.", "not_good", "not-good", "not_ok", "not-ok"}
+    | {"reject", "rejected", "rejects", "scrap"}
 )
 """Names of folders of defective parts."""
 
-MASKS = frozenset({"masks", "mask", "ground_truth", "groundtruth", "ground-truth", "gt"})
+MASKS = frozenset(
+    {"masks", "mask", "ground_truth", "groundtruth", "ground-truth", "ground truth", "gt", "gts"}
+    | {"annotation", "annotations", "label", "labels", "segmentation", "segmentations", "seg"}
+)
 """Names of folders of masks."""
 
 DEPTHS = frozenset({"xyz", "depth"})
@@ -40,6 +48,12 @@ def plain(name: str) -> str:
 def is_good(name: str) -> bool:
     """Return True for the name of a folder of good parts, in any case."""
     return plain(name) in GOOD
+
+
+def is_called_defective(stem: str) -> bool:
+    """Return True for the stem of a file whose first or last word is a name of defective parts, e.g. ``NG_0001``."""
+    words = [word for word in re.split(r"[_\-. ]+", plain(stem)) if word]
+    return bool(words) and (words[0] in BAD or words[-1] in BAD)
 
 
 def mask_owner(stem: str) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipada.config import Config
-from clipada.config.schema import build, build_known, shown
+from clipada.config.schema import build, build_known, require, shown
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of
 from clipada.runs.contents import ADAPTER, BESIDE, CONFIG, MANIFEST, METRICS, PLAN, TRAINED_ON
@@ -54,6 +54,11 @@ class Training:
     validation: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
     data: str = ""
     normal_levels: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        levels = {"normal_level": self.normal_level} | {f"normal_levels.{k}": v for k, v in self.normal_levels.items()}
+        for name, level in levels.items():
+            require(0 <= level <= 1, f"training.{name}", "0 to 1", level, "field")
 
 
 @dataclass(frozen=True, kw_only=True)
