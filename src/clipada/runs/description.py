@@ -56,9 +56,8 @@ class Training:
     normal_levels: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        levels = {"normal_level": self.normal_level} | {f"normal_levels.{k}": v for k, v in self.normal_levels.items()}
-        for name, level in levels.items():
-            require(0 <= level <= 1, f"training.{name}", "0 to 1", level, "field")
+        for level in (self.normal_level, *self.normal_levels.values()):
+            require(0 <= level <= 1, "training.normal_level", "0 to 1", level, "field")
 
 
 @dataclass(frozen=True, kw_only=True)
