@@ -9,6 +9,7 @@ import difflib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import isfinite
 from typing import Any, Literal, get_type_hints
 
 from clipada.config.memory import FilterConfig, MemoryConfig
@@ -122,6 +123,9 @@ class Config:
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Rebuild a config from ``to_dict``'s result. Unknown names and wrong types raise ``ConfigError``."""
         built: Config = build(cls, _with_new_names(values), "")
+        for name in setting_names():
+            value = built.value(name)
+            require(not isinstance(value, float) or isfinite(value), name, "a finite number", value)
         return built
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import types
 from collections.abc import Mapping
@@ -65,8 +64,6 @@ def build_known(kind: Any, values: Any, where: str, noun: str = "field") -> Any:
 def checked(value: Any, hint: Any, name: str, noun: str = "setting") -> Any:
     """Return ``value`` as type ``hint``; raise ``ConfigError`` if it is of another type."""
     if type(value) is hint and (hint is not int or _fits(value)):  # most values: records may have millions of lines
-        if noun == "setting" and hint is float:
-            require(math.isfinite(value), name, "a finite number", value)
         return value
     origin = _origin(hint)
     if is_dataclass(hint):

@@ -40,8 +40,10 @@ def _is_date(time: object) -> object:
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([Tt ]|$)", re.ASCII)
 
-Time = Annotated[datetime, BeforeValidator(_is_date)]
-"""A time in ISO 8601; without a zone, of the server's own zone."""
+Time = Annotated[
+    datetime, BeforeValidator(_is_date), JsonField(json_schema_extra={"pattern": r"^(?!0001-01-01|9999-12-31)"})
+]
+"""A time in ISO 8601; without a zone, of the server's own zone. The first and the last day may not exist in UTC."""
 
 LongText = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_storable), _NO_NUL]
 MapKind = Literal["heat", "values", "channels"]

@@ -26,6 +26,7 @@ from clipada.history.watching.watch import ATTEMPTS, FolderWatch
 from clipada.types import Failure, Verdict
 from deliveries import Listener, Receiver, eventually
 from stand_in import BrightEngine
+from tiny import write_good_parts
 from watched import AT_ONCE, names, picture
 
 
@@ -225,7 +226,7 @@ def test_once_prints_stores_draws_and_tells(
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_the_middle_and_started_again(finished_run: Path, drop: Path, url: str, how: signal.Signals) -> None:
     """Files dropped slowly all the while, some half-written first, some renamed into place."""
-    content = picture(drop.parent / "whole.png").read_bytes()
+    content = (write_good_parts(drop.parent / "good", 1) / "000.png").read_bytes()
 
     def dropping() -> None:
         for index in range(60):
