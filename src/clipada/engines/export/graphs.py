@@ -177,7 +177,8 @@ def _quantized(model: Any, source: Path, calibration: Sequence[Mapping[str, Any]
             nncf.Dataset(calibration),
             subset_size=len(calibration),
             model_type=nncf.ModelType.TRANSFORMER,
-            ignored_scope=nncf.IgnoredScope(names=_exact_nodes(source)),
+            # a runtime may have joined some of them with others on reading the graph
+            ignored_scope=nncf.IgnoredScope(names=_exact_nodes(source), validate=False),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=0.5)
             ),
