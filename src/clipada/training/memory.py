@@ -60,6 +60,7 @@ class _Study:
         normal: Their answers.
         logits: Their logits, ``(n, N)``.
         distances: Statistics of their answers.
+        descriptors: Descriptors of all its images, ``(m, D)``.
         grid: Token grid ``(h, w)``.
     """
 
@@ -68,6 +69,7 @@ class _Study:
     normal: Answers
     logits: Tensor
     distances: NormalDistances
+    descriptors: Tensor
     grid: tuple[int, int]
 
     def repeated(self, count: int) -> tuple[Tensor, Tensor]:
@@ -129,7 +131,8 @@ class MemoryBuilder:
         crops = Crops(torch.tensor(list(boxes.values())), self.config.model.size, grid)
         views = {name: self.cut(own, crops, number) for number, (name, own) in enumerate(images.items())}
         studies = {name: self.study(name, view, 1.0) for name, view in views.items()}
-        bank = self.bank(studies, self.centers(images, GLANCE if crops.any else 1.0))
+        known = {name: study.descriptors for name, study in studies.items()}
+        bank = self.bank(studies, self.centers(images, self.glances(images) if crops.any else known))
         memory = self.config.memory
         head = MemoryHead(bank, filter_net, crops, weight=memory.weight, share=memory.share)
         return self.scaled(head, studies)
@@ -160,6 +163,7 @@ class MemoryBuilder:
             normal=normal,
             logits=self.logits(reading.patches[some]),
             distances=NormalDistances.of(normal, count),
+            descriptors=reading.descriptors,
             grid=self.model.backbone.grid(self.model.backbone.scaled_size(images.shape[1:3], scale)),
         )
 
@@ -227,14 +231,15 @@ class MemoryBuilder:
         tokens = self.read_tokens(drawn, self.config.filter.scale, f"disturbing {name}").patches
         return study.rows.search(tokens, sources), self.logits(tokens)
 
-    def centers(self, images: Mapping[str, NDArray[np.uint8]], scale: float) -> Tensor:
+    def glances(self, images: Mapping[str, NDArray[np.uint8]]) -> dict[str, Tensor]:
+        """Read the descriptors of each product's images at the size at which a product is found, ``(n, D)``."""
+        return {name: self.read_tokens(own, GLANCE, f"reading {name}").descriptors for name, own in images.items()}
+
+    def centers(self, images: Mapping[str, NDArray[np.uint8]], descriptors: Mapping[str, Tensor]) -> Tensor:
         """Return the mean descriptor of each product, ``(P, D)``, and record the images for the input check."""
-        centers = []
         for name, own in images.items():
-            descriptors = self.read_tokens(own, scale, f"reading {name}").descriptors
-            self.inputs.add(name, own, Localization(maps=_NO_MAPS, descriptors=descriptors.numpy()))
-            centers.append(F.normalize(descriptors.mean(dim=0), dim=-1))
-        return torch.stack(centers)
+            self.inputs.add(name, own, Localization(maps=_NO_MAPS, descriptors=descriptors[name].numpy()))
+        return torch.stack([F.normalize(descriptors[name].mean(dim=0), dim=-1) for name in images])
 
     def bank(self, studies: Mapping[str, _Study], centers: Tensor) -> PatchMemory:
         """Join the products' rows and statistics; a product with fewer rows than another repeats them."""

@@ -13,11 +13,9 @@ from clipada.models.backbones.base import BlockParts
 from clipada.models.backbones.text import TextBackbone
 
 
-class FrozenClip(TextBackbone):
-    """A CLIP with its vision tower up to the last block that is read, and its text tower."""
+class ClipTower(TextBackbone):
+    """A vision tower whose parts `transformers` names as CLIP's: that of CLIP and of SigLIP."""
 
-    vision_class = CLIPVisionModel
-    text_class = CLIPTextModelWithProjection
     final_norm = "post_layernorm"
     idle = ("token_embedding",)  # the prompt keeps its words' embeddings
 
@@ -26,6 +24,39 @@ class FrozenClip(TextBackbone):
         """The blocks, first to last."""
         layers: Sequence[nn.Module] = self.vision.encoder.layers
         return layers
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Embed whole patches ``(B, 3, h p, w p)`` as tokens ``(B, P + h w, W)``; positions are bicubic."""
+        tokens: Tensor = self.vision.embeddings(inputs, interpolate_pos_encoding=True)
+        return tokens
+
+    def patch_embedding(self) -> nn.Conv2d:
+        """Return the convolution that embeds patches."""
+        convolution: nn.Conv2d = self.vision.embeddings.patch_embedding
+        return convolution
+
+    def block_parts(self, layer: Any) -> BlockParts:
+        """Return the parts of a block."""
+        attention, mlp = layer.self_attn, layer.mlp
+        return BlockParts(
+            heads=attention.num_heads,
+            norm1=layer.layer_norm1,
+            query=attention.q_proj,
+            key=attention.k_proj,
+            value=attention.v_proj,
+            out=attention.out_proj,
+            norm2=layer.layer_norm2,
+            up=mlp.fc1,
+            activation=mlp.activation_fn,
+            down=mlp.fc2,
+        )
+
+
+class FrozenClip(ClipTower):
+    """A CLIP with its vision tower up to the last block that is read, and its text tower."""
+
+    vision_class = CLIPVisionModel
+    text_class = CLIPTextModelWithProjection
 
     @property
     def first_norm(self) -> nn.LayerNorm:
@@ -44,20 +75,6 @@ class FrozenClip(TextBackbone):
         """Embeddings of all words, ``(vocabulary, T)``."""
         table: Tensor = self.text.text_model.embeddings.token_embedding.weight
         return table
-
-    def embed(self, inputs: Tensor) -> Tensor:
-        """Embed whole patches ``(B, 3, h p, w p)`` as tokens ``(B, 1 + h w, W)``; positions are bicubic."""
-        tokens: Tensor = self.vision.embeddings(inputs, interpolate_pos_encoding=True)
-        return tokens
-
-    def patch_embedding(self) -> nn.Conv2d:
-        """Return the convolution that embeds patches."""
-        convolution: nn.Conv2d = self.vision.embeddings.patch_embedding
-        return convolution
-
-    def block_parts(self, layer: Any) -> BlockParts:
-        """Return the parts of a block."""
-        return clip_block(layer)
 
     def encode_text(self, words: Tensor) -> Tensor:
         """Compute the projected output at the last position of one sequence of word embeddings.
@@ -78,20 +95,3 @@ class FrozenClip(TextBackbone):
         hidden = tower.encoder(inputs_embeds=hidden, attention_mask=causal[None, None]).last_hidden_state
         embedding: Tensor = self.text.text_projection(tower.final_layer_norm(hidden[:, -1]))
         return embedding.squeeze(0)
-
-
-def clip_block(layer: Any) -> BlockParts:
-    """Return the parts of a block that is named as CLIP's are."""
-    attention, mlp = layer.self_attn, layer.mlp
-    return BlockParts(
-        heads=attention.num_heads,
-        norm1=layer.layer_norm1,
-        query=attention.q_proj,
-        key=attention.k_proj,
-        value=attention.v_proj,
-        out=attention.out_proj,
-        norm2=layer.layer_norm2,
-        up=mlp.fc1,
-        activation=mlp.activation_fn,
-        down=mlp.fc2,
-    )

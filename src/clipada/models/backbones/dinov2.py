@@ -46,7 +46,7 @@ class Dinov2(Backbone):
 class Dinov2WithRegisters(Dinov2):
     """A DINOv2 with registers up to the last block that is read."""
 
-    vision_class = Dinov2WithRegistersModel
+    vision_class: ClassVar[Any] = Dinov2WithRegistersModel
 
     @property
     def prefix(self) -> int:

@@ -8,37 +8,21 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import DINOv3ViTModel
 
-from clipada.config import BackboneConfig
-from clipada.models.backbones.base import Backbone, BlockParts, Normalization, Rotary
-from clipada.models.backbones.dinov2 import dino_block
+from clipada.models.backbones.base import BlockParts, Rotary
+from clipada.models.backbones.dinov2 import Dinov2WithRegisters, dino_block
 
 
-class Dinov3(Backbone):
-    """A DINOv3 vision transformer up to the last block that is read."""
+class Dinov3(Dinov2WithRegisters):
+    """A DINOv3 vision transformer up to the last block that is read: its tokens are embedded without positions."""
 
     vision_class = DINOv3ViTModel
     final_norm = "norm"
-
-    def __init__(self, vision: Any, config: BackboneConfig, normalization: Normalization) -> None:
-        vision.embeddings.mask_token = None  # only its pre-training needs it
-        super().__init__(vision, config, normalization)
 
     @property
     def layers(self) -> Sequence[nn.Module]:
         """The blocks, first to last."""
         layers: Sequence[nn.Module] = self.vision.model.layer
         return layers
-
-    @property
-    def prefix(self) -> int:
-        """Number of tokens before those of the patches: the class token and the registers."""
-        registers: int = self.vision.config.num_register_tokens
-        return 1 + registers
-
-    def embed(self, inputs: Tensor) -> Tensor:
-        """Embed whole patches ``(B, 3, h p, w p)`` as tokens ``(B, P + h w, W)``, without positions."""
-        tokens: Tensor = self.vision.embeddings(inputs)
-        return tokens
 
     def patch_embedding(self) -> nn.Conv2d:
         """Return the convolution that embeds patches."""

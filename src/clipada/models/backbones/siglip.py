@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,30 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Siglip2TextModel, Siglip2VisionModel, SiglipTextModel, SiglipVisionModel
 
-from clipada.models.backbones.base import BlockParts
-from clipada.models.backbones.clip import clip_block
-from clipada.models.backbones.text import TextBackbone
+from clipada.models.backbones.clip import ClipTower
 
 
-class Siglip(TextBackbone):
+class Siglip(ClipTower):
     """A SigLIP, or a SigLIP 2 of fixed resolution, with its text tower."""
 
     vision_class: ClassVar[Any] = SiglipVisionModel
     text_class: ClassVar[Any] = SiglipTextModel
-    final_norm = "post_layernorm"
-    idle = ("token_embedding",)
 
     @classmethod
     def vision_config(cls, configuration: Any) -> Any:
         """Return the vision tower's part of a checkpoint's configuration, without the head that pools all patches."""
         configuration.vision_config.vision_use_head = False
         return configuration.vision_config
-
-    @property
-    def layers(self) -> Sequence[nn.Module]:
-        """The blocks, first to last."""
-        layers: Sequence[nn.Module] = self.vision.encoder.layers
-        return layers
 
     @property
     def prefix(self) -> int:
@@ -51,20 +40,6 @@ class Siglip(TextBackbone):
         """Embeddings of all words, ``(vocabulary, T)``."""
         table: Tensor = self.text.embeddings.token_embedding.weight
         return table
-
-    def embed(self, inputs: Tensor) -> Tensor:
-        """Embed whole patches ``(B, 3, h p, w p)`` as tokens ``(B, h w, W)``; positions are bicubic."""
-        tokens: Tensor = self.vision.embeddings(inputs, interpolate_pos_encoding=True)
-        return tokens
-
-    def patch_embedding(self) -> nn.Conv2d:
-        """Return the convolution that embeds patches."""
-        convolution: nn.Conv2d = self.vision.embeddings.patch_embedding
-        return convolution
-
-    def block_parts(self, layer: Any) -> BlockParts:
-        """Return the parts of a block."""
-        return clip_block(layer)
 
     def prompt_ids(self, prefix: str, suffix: str) -> tuple[list[int], list[int]]:
         """Tokenize the words before and after the prompt's vectors; there is no start token."""
