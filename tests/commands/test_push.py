@@ -80,7 +80,9 @@ def test_only_the_run_is_uploaded_without_paths_of_this_machine(
         save_pretrained(evaluated, tmp_path / "with")
 
 
-def test_the_card_holds_metrics_data_and_command_as_the_hub_reads_them(evaluated: Path, tmp_path: Path) -> None:
+def test_the_card_holds_metrics_data_and_command_as_the_hub_reads_them(
+    evaluated: Path, tmp_path: Path, clip_folder: Path
+) -> None:
     folder = save_pretrained(evaluated, tmp_path / "out", name="plant/line3", license="apache-2.0")
     card = ModelCard.load(folder / "README.md")
     data = card.data
@@ -96,7 +98,7 @@ def test_the_card_holds_metrics_data_and_command_as_the_hub_reads_them(evaluated
     assert "clipada predict plant/line3 IMAGES" in card.text
     assert "12 different images, fingerprint " in card.text
     command = next(line for line in card.text.splitlines() if line.startswith("| command"))
-    assert "clipada train DATA --out line3 --preset mvtec --backbone clip0 --set" in command
+    assert f"clipada train DATA --out line3 --preset mvtec --backbone {clip_folder.name} --set" in command
     assert "--set training.milestones=2" in command
 
 
@@ -117,9 +119,9 @@ def test_the_command_on_the_card_trains_the_same(
     )
 
 
-def test_a_run_without_its_backbone_says_which_it_needs(hub: FolderHub, evaluated: Path) -> None:
+def test_a_run_without_its_backbone_says_which_it_needs(hub: FolderHub, evaluated: Path, clip_folder: Path) -> None:
     push_to_hub(evaluated, "plant/line3")
-    with pytest.raises(BackboneError, match="pass --backbone with the path of clip0"):
+    with pytest.raises(BackboneError, match=f"pass --backbone with the path of {clip_folder.name}"):
         Inspector.from_pretrained("plant/line3", device="cpu")
 
 
