@@ -14,11 +14,11 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, 
 from clipada.config import HistoryConfig, Word
 from clipada.errors import ConfigError, HistoryError
 from clipada.history import outbox
-from clipada.history.csv_export import write_csv
 from clipada.history.database import Database
 from clipada.history.kept_images import ImageFolder, remove_image
 from clipada.history.tables import DELIVERIES, FEEDBACK, VERDICTS
 from clipada.history.watching import seen
+from clipada.inspection.csv_export import write_csv
 from clipada.inspection.record import COLUMNS, completed, verdict_record
 from clipada.types import Decision, Verdict
 
