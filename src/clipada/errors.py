@@ -1,5 +1,10 @@
 """Errors for bad input, each with four parts: the failure, the expectation, the finding and the remedy."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class ClipAdaError(Exception):
     """Base of every error this package raises for bad input.
@@ -35,6 +40,17 @@ def _rebuild(
 ) -> ClipAdaError:
     """Rebuild a pickled error with all its parts: exceptions drop keyword arguments between processes."""
     return kind(what, expected=expected, got=got, remedy=remedy)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """Return the remedy for a misspelled word: the known one that is most like it, in upper or lower case.
+
+    Returns:
+        A question that names it; ``None`` if no known word is similar.
+    """
+    folded = {name.casefold(): name for name in known}
+    found = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return f"did you mean {folded[found[0]]}?" if found else None
 
 
 class ImageError(ClipAdaError):

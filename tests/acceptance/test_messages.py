@@ -183,6 +183,32 @@ def test_settings_misspelled(train: Command, parts: Path, setting: str, meant: s
     train(parts, "--set", f"{setting}=2").refused(f"no setting '{setting}'", f"did you mean {meant}?")
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["--preset", "acurate"], "did you mean accurate?"),
+        (["--layout", "mvtek"], "did you mean mvtec?"),
+        (["--category", "Plate"], "did you mean plate?"),
+    ],
+)
+def test_names_misspelled(train: Command, parts: Path, words: list[str], meant: str) -> None:
+    train(parts, *words).refused(f"remedy: {meant}")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["evalute", "run"], "Did you mean 'evaluate'?"),
+        (["history", "lst"], "Did you mean 'list'?"),
+        (["predict", "run", "photos", "--treshold", "0.5"], "Possible options: --streams, --threads, --threshold"),
+    ],
+)
+def test_commands_and_options_misspelled(clipada: Command, words: list[str], meant: str) -> None:
+    outcome = clipada(*words)
+    assert outcome.code == 2
+    assert meant in " ".join(outcome.err.replace("│", " ").split())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["predict", "train"])
 def test_an_interruption_says_how_to_go_on(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -17,7 +16,7 @@ import numpy as np
 from clipada.calibration.conformal import Scores, needed_images, p_values, rate_bound, threshold, threshold_rank
 from clipada.config import CalibrationConfig
 from clipada.config.schema import build
-from clipada.errors import CalibrationError
+from clipada.errors import CalibrationError, did_you_mean
 
 FORMAT = 1
 
@@ -128,13 +127,11 @@ class Calibration:
         """
         if group is None or not self.group_sizes or group in self.group_sizes:
             return
-        folded = {name.casefold(): name for name in self.group_sizes}
-        close = [folded[name] for name in difflib.get_close_matches(group.casefold(), folded, n=1)]
         raise CalibrationError(
             "the calibration has no such group",
             expected=", ".join(self.group_sizes)[:1000],
             got=group[:1000],
-            remedy=f"did you mean {close[0]}?" if close else "name one of these, or none",
+            remedy=did_you_mean(group, self.group_sizes) or "name one of these, or none",
         )
 
     def limits(self, group: str | None) -> Limits:

@@ -3,7 +3,6 @@
 Defaults come from ``clipada.config``; a command with an engine takes ``EngineOptions`` as one argument.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
@@ -14,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from clipada.config import EMBEDDED_BACKBONE, EngineName, EngineOptions, EnginePrecision, Keep
-from clipada.errors import BackboneError
+from clipada.errors import BackboneError, did_you_mean
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
 RunOrName = Annotated[
@@ -36,12 +35,9 @@ def _known_backbone(name: str | None) -> str | None:
     """Refuse a name that is almost that of the embedded backbone, before the hub is asked for it."""
     if name is None or name == EMBEDDED_BACKBONE or "/" in name or Path(name).exists():
         return name
-    if difflib.get_close_matches(name.lower(), [EMBEDDED_BACKBONE]):
-        raise BackboneError(
-            f"no backbone {name!r}",
-            expected=f"{EMBEDDED_BACKBONE}, a folder, or a hub name such as openai/clip-vit-base-patch16",
-            remedy=f"did you mean {EMBEDDED_BACKBONE}?",
-        )
+    if (remedy := did_you_mean(name, [EMBEDDED_BACKBONE])) is not None:
+        expected = f"{EMBEDDED_BACKBONE}, a folder, or a hub name such as openai/clip-vit-base-patch16"
+        raise BackboneError(f"no backbone {name!r}", expected=expected, remedy=remedy)
     return name
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -17,7 +16,7 @@ from clipada.config.model import BackboneConfig, ModelConfig, PromptConfig
 from clipada.config.presets import PRESETS, Preset
 from clipada.config.schema import build, checked, parse, require
 from clipada.config.training import TrainingConfig
-from clipada.errors import ConfigError
+from clipada.errors import ConfigError, did_you_mean
 
 Fusion = Literal["last", "mean"]
 
@@ -116,7 +115,9 @@ class Config:
         with few epochs, for a CPU; ``docs/results.md`` explains its similarity, attention and fusion.
         """
         if name not in PRESETS:
-            raise ConfigError(f"no preset {name!r}", expected=" | ".join(PRESETS))
+            raise ConfigError(
+                f"no preset {name!r}", expected=" | ".join(PRESETS), remedy=did_you_mean(str(name), PRESETS)
+            )
         return cls().updated(PRESETS[name])
 
     @classmethod
@@ -181,13 +182,12 @@ def _with_new_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _similar(name: str) -> str | None:
     """Return a remedy that names the most similar setting, or one of the same name in another section, if any."""
-    names = setting_names()
-    own = [known for known in names if known.rpartition(".")[2] == name.rpartition(".")[2]]
-    found = difflib.get_close_matches(name, names, n=1) if len(own) != 1 else own
-    if not found:  # the section may be missing
-        last = {known.rpartition(".")[2]: known for known in names}
-        found = [last[word] for word in difflib.get_close_matches(name.rpartition(".")[2], list(last), n=1)]
-    return f"did you mean {found[0]}?" if found else None
+    names, word = setting_names(), name.rpartition(".")[2]
+    own = [known for known in names if known.rpartition(".")[2] == word]
+    if len(own) == 1:
+        return f"did you mean {own[0]}?"
+    sections = {known.rpartition(".")[2]: known for known in names}
+    return did_you_mean(name, names) or did_you_mean(word, sections)  # the section may be missing
 
 
 def setting_names() -> list[str]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from clipada.errors import DatasetError
+from clipada.errors import DatasetError, did_you_mean
 from clipada.types import Sample
 
 Layout = Literal["mvtec", "visa", "kolektor", "folder"]
@@ -87,6 +87,7 @@ class Dataset:
                 f"no category {', '.join(map(repr, unknown)) or 'chosen'} in {self.root}",
                 expected="one or more of " + ", ".join(self.categories),
                 got=", ".join(map(repr, wanted)) or "none",
+                remedy=did_you_mean(unknown[0], self.categories) if unknown else None,
             )
         return replace(
             self,

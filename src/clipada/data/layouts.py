@@ -14,7 +14,7 @@ from clipada.data.kolektor import is_kolektor, read_kolektor
 from clipada.data.listing import describe_contents, image_folders
 from clipada.data.mvtec import is_mvtec, read_mvtec
 from clipada.data.visa import is_visa, read_visa
-from clipada.errors import DatasetError, ImageError
+from clipada.errors import DatasetError, ImageError, did_you_mean
 
 
 class _Reader(NamedTuple):
@@ -53,7 +53,11 @@ def load_dataset(
             f"no data set folder {root}", expected="a folder", got="a file" if root.exists() else "nothing"
         )
     if layout != "auto" and layout not in _READERS:
-        raise DatasetError(f"no layout {layout!r}", expected="auto | " + " | ".join(sorted(_READERS)))
+        raise DatasetError(
+            f"no layout {layout!r}",
+            expected="auto | " + " | ".join(sorted(_READERS)),
+            remedy=did_you_mean(str(layout), ["auto", *_READERS]),
+        )
     fitting = (r for name, r in _READERS.items() if layout in ("auto", name) and r.detects(root))
     dataset = next((found for found in (reader.read(root) for reader in fitting) if found.samples), None)
     if dataset is None:

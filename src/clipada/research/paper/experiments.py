@@ -12,7 +12,7 @@ from typing import Any
 
 from clipada.config import Config
 from clipada.data import Dataset
-from clipada.errors import ConfigError
+from clipada.errors import ConfigError, did_you_mean
 from clipada.research.paper.published import DatasetName
 from clipada.runs import is_finished, read_run
 from clipada.training.checkpoint import fingerprint
@@ -126,7 +126,9 @@ def chosen_items(name: DatasetName, only: Sequence[str] | None) -> tuple[str, ..
     unknown = [item for item in only or () if item not in known]
     if unknown:
         raise ConfigError(
-            f"nothing called {', '.join(unknown)} to reproduce on {name}", expected="one of " + ", ".join(known)
+            f"nothing called {', '.join(unknown)} to reproduce on {name}",
+            expected="one of " + ", ".join(known),
+            remedy=did_you_mean(unknown[0], known),
         )
     return tuple(item for item in known if item in only) if only else ITEMS[name]
 
