@@ -97,21 +97,40 @@ def test_copies_of_one_patch_do_not_hang_the_choice() -> None:
     assert len(select_rows(tokens, 100, "sampled", seeded())) >= 1
 
 
+HALF = torch.tensor([[0.25, 0.25, 0.75, 0.75], [0.0, 0.0, 1.0, 1.0]])
+"""Boxes of two products: the middle, and the whole image."""
+
+
 def test_a_box_is_cut_and_pasted_back() -> None:
-    """A coordinate ramp: every pixel of the pasted map is the one it came from, and nothing is outside."""
-    crops = Crops(torch.tensor([[0.25, 0.25, 0.75, 0.75], [0.0, 0.0, 1.0, 1.0]]), (64, 64), (8, 8))
+    """A coordinate ramp: every cell of the joined map is the one it came from, and outside is the value for it."""
+    crops = Crops(HALF, (64, 64), (8, 8))
     assert crops.any
-    ramp = torch.linspace(0, 1, 64).expand(2, 3, 64, 64)
-    cut = crops.cut(ramp, torch.tensor([0, 1]))
+    products, ramp = torch.tensor([0, 1]), torch.linspace(0, 1, 64).expand(2, 3, 64, 64)
+    cut = crops.cut(ramp, products)
     torch.testing.assert_close(cut[1], ramp[1], rtol=0, atol=1e-6)
     torch.testing.assert_close(cut[0, 0, 0, 8:-8], torch.linspace(0.25, 0.75, 65)[:-1][8:-8] + 0.0, rtol=0, atol=0.01)
-    maps = cut.mean(1)[:, :: 64 // (SCALE * 8), :: 64 // (SCALE * 8)]
-    pasted = crops.paste(maps, torch.tensor([0, 1]))
-    assert pasted.shape == (2, 64, 64)
-    assert pasted[0, :16].abs().max() == 0
-    assert pasted[0, :, 48:].abs().max() == 0
-    torch.testing.assert_close(pasted[0, 20, 20:44], ramp[0, 0, 20, 20:44], rtol=0, atol=0.03)
+    maps = cut.mean(1).unflatten(1, (32, 2)).unflatten(3, (32, 2)).mean((2, 4))
+    joined = crops.joined(maps, None, torch.tensor(7.0), products)
+    assert joined.shape == (2, SCALE * 8, SCALE * 8)
+    assert (joined[0, :8] == 7).all()
+    assert (joined[0, :, 24:] == 7).all()
+    expected = (torch.arange(32) + 0.5) / 32
+    torch.testing.assert_close(joined[0, 16, 12:20], expected[12:20], rtol=0, atol=0.01)
+    torch.testing.assert_close(joined[1], maps[1])
+    assert crops.enlarged(joined).shape == (2, 64, 64)
     assert not Crops(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), (64, 48), (8, 6)).any
+
+
+def test_two_views_are_averaged_and_a_box_has_no_seam() -> None:
+    """Outside of its box, a part's view has its own low value, which it comes to over the width of a token."""
+    crops = Crops(HALF, (64, 64), (8, 8), whole_grid=(4, 4))
+    outside, products = torch.tensor(-1.0), torch.tensor([0, 1])
+    joined = crops.joined(torch.ones(2, 32, 32), torch.full((2, 16, 16), 3.0), outside, products)
+    assert (joined[0, :8] == 1).all()
+    assert (joined[0, 12:20, 12:20] == 2).all()
+    assert joined[0, 16].diff().abs().max() <= 0.26
+    assert joined[0].T.equal(joined[0])
+    assert (joined[1] == 2).all()
 
 
 def test_a_box_gets_the_aspect_of_the_image_and_stays_inside() -> None:

@@ -67,7 +67,10 @@ def test_the_run_contains_memory_and_filter(run: Path) -> None:
     assert head is not None
     assert head.bank.products == ("disc", "plate")
     assert head.bank.rows.shape == (2, 2, 96, 32)
+    assert head.whole is not None
+    assert head.whole.rows.shape == (2, 2, 96, 32)
     assert described.training.normal_levels.keys() == {"disc", "plate"}
+    assert all(0 < value <= 1 for value in described.training.coverage.values())
 
 
 def test_defects_of_no_synthetic_kind_are_found(run: Path, products: Path) -> None:
@@ -156,15 +159,16 @@ def test_scores_stay_between_0_and_1_for_noise(run: Path) -> None:
     assert torch.isfinite(torch.from_numpy(found.maps)).all()
 
 
+@pytest.mark.parametrize("whole", [False, True])
 def test_the_part_s_box_is_read_and_the_map_is_whole(
-    tmp_path: Path, settings: Config, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, settings: Config, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
-    """The box is cut out in the graphs as in PyTorch, and the map returns to the whole image."""
+    """The box is cut out in the graphs as in PyTorch; only a view of the whole image sees what is outside of it."""
     monkeypatch.setenv("CLIPADA_CACHE", str(tmp_path / "cache"))
     boxes = iter([(0.25, 0.125, 0.875, 0.75), WHOLE])  # random weights find none
     monkeypatch.setattr("clipada.training.memory.part_box", lambda *_: next(boxes))
     data = write_products(tmp_path / "parts")
-    small = train(data, tmp_path / "run", settings, runtime=RUNTIME)
+    small = train(data, tmp_path / "run", settings.updated({"memory.whole": whole}), runtime=RUNTIME)
     head = load_model(small).head
     assert head is not None
     assert head.crops.any
@@ -172,7 +176,7 @@ def test_the_part_s_box_is_read_and_the_map_is_whole(
     found = TorchEngine(load_model(small), "cpu").localize(photos)
     assert found.maps.shape == (1, 8, 64, 64)
     cropped = names == head.products[0]
-    assert found.maps[0, cropped, :8].max() == 0  # outside of the box
+    assert (found.maps[0, cropped, :6].max() > 0) == whole  # outside of the box
     assert found.maps[0, cropped, 8:48, 16:56].max() > 0
     assert found.maps[0, ~cropped, :8].max() > 0
     folder, parity = export(small.folder, "onnx", "fp32", data)

@@ -15,12 +15,17 @@ class MemoryConfig:
     """The memory: normal patches of every product, whose distance says how unusual a patch is."""
 
     rows: int = 0
-    """Patches kept of each product in each block that is read; 0 for no memory. A row of 384 channels takes 386 bytes:
-    13,000 rows in two blocks are 10 MB a product."""
+    """Patches kept of each product in each block and each view that is read; 0 for no memory. A row of 384 channels
+    takes 386 bytes: 6,500 rows in two blocks and two views are 10 MB a product."""
 
     crop: bool = False
     """True to read only the box in which a product's good images show it, where that is clearly smaller than the image
-    in nearly all of them: the part gets more of the input's pixels. Defects outside of the box are not seen."""
+    in nearly all of them: the part gets more of the input's pixels. Without ``memory.whole``, defects outside of the
+    box are not seen."""
+
+    whole: bool = False
+    """True for a second view, which is searched in rows of its own: the whole image at ``filter.scale``. The map is the
+    mean of both views' evidence; outside of its box, the part's view has none."""
 
     selection: Selection = "sampled"
     """Choice of the rows. ``sampled``: in rounds, each with a probability that grows with the third power of the
@@ -50,8 +55,9 @@ class FilterConfig:
     """Synthetic anomalies that are drawn on each product's images; 0 for no filter."""
 
     scale: float = 1.0
-    """Size of the images that the filter learns from, as a share of ``model.image_size``. It sees distances in standard
-    deviations, which hardly depend on the size, and smaller images are read faster."""
+    """Size of the images that the filter learns from, and of the view of the whole image, as a share of
+    ``model.image_size``. The filter sees distances in standard deviations, which hardly depend on the size, and smaller
+    images are read faster."""
 
     steps: int = 400
     """Optimizer steps."""

@@ -11,17 +11,14 @@ from torch import Tensor, nn
 
 from clipada.config import Config, ModelConfig
 from clipada.errors import ConfigError
-from clipada.models.backbones import Backbone, Reading, TextBackbone, load_backbone, resized, with_defaults
-from clipada.models.memory_head import Detection, MemoryHead
+from clipada.models.backbones import Backbone, TextBackbone, load_backbone, resized, with_defaults
+from clipada.models.memory_head import Detection, MemoryHead, View
 from clipada.models.prompt import LearnedDirection, Prompt
 from clipada.models.prototypes import Prototypes
 from clipada.randomness import derived_generator
 
 BACKBONE, SAVED_BACKBONE = "backbone.", "clip."
 """Prefix of the names of the backbone's own parameters, in the model and in files."""
-
-GLANCE = 0.375
-"""Size at which an image is read to find its product, as a share of the input size, where products have boxes."""
 
 HEAD = "head."
 """Prefix of the names of the parameters of the detector over a memory."""
@@ -118,18 +115,17 @@ class ClipAda(nn.Module):
 
     def detect(self, images: Tensor, text: Tensor, products: Tensor | None, head: MemoryHead) -> ForwardPass:
         """Compute the output of a model with a head; see ``run``."""
-        whole = self.glance(images) if head.crops.any else self.backbone.read(self.backbone.normalize(images))
-        products = head.resolve(whole.descriptors, products)
-        reading = whole
-        if head.crops.any:
-            reading = self.backbone.read(self.backbone.normalize(head.crops.cut(images, products)))
-        logits = self.similarity(self.projections[0](reading.patches), text)  # S_0
-        return ForwardPass([logits.unflatten(1, head.crops.grid)], whole.descriptors, head(reading, logits, products))
+        size = self.backbone.scaled_size(images.shape[-2:], head.glance)
+        whole = self.view(images if head.one_view else resized(images, size), text)
+        products = head.resolve(whole.reading.descriptors, products)
+        part = whole if head.one_view else self.view(head.crops.cut(images, products), text)
+        logits = part.logits.reshape(-1, *head.crops.grid)
+        return ForwardPass([logits], whole.reading.descriptors, head(part, whole, products))
 
-    def glance(self, images: Tensor) -> Reading:
-        """Read images ``(B, 3, H, W)`` at a small size, to find their products."""
-        size = self.backbone.scaled_size(images.shape[-2:], GLANCE)
-        return self.backbone.read(self.backbone.normalize(resized(images, size)))
+    def view(self, images: Tensor, text: Tensor) -> View:
+        """Read images ``(B, 3, H, W)`` with their coarse logits ``S_0``."""
+        reading = self.backbone.read(self.backbone.normalize(images))
+        return View(reading, self.similarity(self.projections[0](reading.patches), text))
 
     def text_vector(self) -> Tensor:
         """Compute the anomaly direction, the embedded prompt, at unit length: ``t_hat = t / |t|``, ``(E,)``."""

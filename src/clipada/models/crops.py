@@ -1,4 +1,4 @@
-"""Boxes of the input that are read, one for each product, and the way of a map back into the whole image.
+"""Boxes of the input that are read, one for each product, and the way of their maps back into the whole image.
 
 Cutting a box out and resizing it to the input size is linear and separable, and so is the way back: one matrix for the
 rows and one for the columns of each product, which every runtime multiplies alike.
@@ -18,13 +18,15 @@ from clipada.models.filter import SCALE
 class Crops(nn.Module):
     """Boxes of each product.
 
-    Shapes: ``P`` products, ``B`` images of ``H x W`` pixels, token grid ``h x w``.
+    Shapes: ``P`` products, ``B`` images of ``H x W`` pixels, token grid ``h x w`` of a box, ``v x u`` of the view of
+    the whole image, if there is one.
 
     Args:
         boxes: ``(P, 4)`` as shares of the image: left, top, right, bottom, 0..1; ``(0, 0, 1, 1)`` for the whole image.
             Each has the image's own aspect ratio, but for rounding.
         size: ``(H, W)``.
         grid: ``(h, w)``.
+        whole_grid: ``(v, u)``; ``None`` if only the boxes are read.
     """
 
     boxes: Tensor
@@ -32,32 +34,63 @@ class Crops(nn.Module):
     columns: Tensor
     paste_rows: Tensor
     paste_columns: Tensor
+    share: Tensor
 
-    def __init__(self, boxes: Tensor, size: tuple[int, int], grid: tuple[int, int]) -> None:
+    def __init__(
+        self, boxes: Tensor, size: tuple[int, int], grid: tuple[int, int], whole_grid: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
-        self.size, self.grid = size, grid
+        self.size, self.grid, self.whole_grid = size, grid, whole_grid
         self.register_buffer("boxes", boxes.float())
         spans = [
             (_span(top, bottom, size[0]), _span(left, right, size[1])) for left, top, right, bottom in boxes.tolist()
         ]
         self.any = any(span != ((0, size[0]), (0, size[1])) for span in spans)
+        ramps = [
+            torch.outer(ramp(*rows, size[0], SCALE * grid[0]), ramp(*columns, size[1], SCALE * grid[1]))
+            for rows, columns in spans
+        ]
         stacks = {
             "rows": [cut_matrix(*rows, size[0]) for rows, _ in spans if self.any],
             "columns": [cut_matrix(*columns, size[1]) for _, columns in spans if self.any],
             "paste_rows": [paste_matrix(*rows, size[0], SCALE * grid[0]) for rows, _ in spans],
             "paste_columns": [paste_matrix(*columns, size[1], SCALE * grid[1]) for _, columns in spans],
+            "share": ramps,
         }
         for name, matrices in stacks.items():
             self.register_buffer(name, torch.stack(matrices) if matrices else torch.zeros(0), persistent=False)
 
     def cut(self, images: Tensor, products: Tensor) -> Tensor:
         """Return the box of each image ``(B, 3, H, W)``, resized to ``(B, 3, H, W)``."""
+        if not self.any:
+            return images
         rows, columns = self.rows[products].unsqueeze(1), self.columns[products].unsqueeze(1)
         return rows @ images @ columns.transpose(2, 3)
 
-    def paste(self, maps: Tensor, products: Tensor) -> Tensor:
-        """Return maps of the boxes, ``(B, 4 h, 4 w)``, in the whole image, ``(B, H, W)``; 0 outside."""
-        return self.paste_rows[products] @ maps @ self.paste_columns[products].transpose(1, 2)
+    def joined(self, part: Tensor, whole: Tensor | None, outside: Tensor, products: Tensor) -> Tensor:
+        """Average the maps of the boxes and of the whole image.
+
+        The box's own map falls to its value outside over the width of a token at those of its sides that are inside of
+        the image.
+
+        Args:
+            part: Maps of the boxes, ``(B, 4 h, 4 w)``.
+            whole: Maps of the whole image, ``(B, 4 v, 4 u)``; ``None`` if only the boxes are read.
+            outside: Value of the boxes' maps outside of the boxes, ``()``.
+            products: ``(B,)`` int64.
+
+        Returns:
+            ``(B, 4 h, 4 w)``.
+        """
+        pasted = self.paste_rows[products] @ part @ self.paste_columns[products].transpose(1, 2)
+        boxes = outside + self.share[products] * (pasted - outside)
+        if whole is None:
+            return boxes
+        return (boxes + _resized(whole, (SCALE * self.grid[0], SCALE * self.grid[1]))) / 2
+
+    def enlarged(self, maps: Tensor) -> Tensor:
+        """Resize maps of whole images, ``(B, 4 h, 4 w)``, to ``(B, H, W)``."""
+        return _resized(maps, self.size)
 
 
 def cut_matrix(start: int, stop: int, size: int) -> Tensor:
@@ -71,22 +104,33 @@ def cut_matrix(start: int, stop: int, size: int) -> Tensor:
 
 
 def paste_matrix(start: int, stop: int, size: int, cells: int) -> Tensor:
-    """Build the matrix ``(size, cells)`` that resizes an axis of cells to pixels ``start`` to ``stop``, 0 elsewhere."""
-    identity = torch.eye(cells)[None, None]
-    matrix = torch.zeros(size, cells)
-    matrix[start:stop] = F.interpolate(identity, size=(stop - start, cells), mode="bilinear", align_corners=False)[0, 0]
-    return matrix
+    """Build the matrix ``(cells, cells)`` from cells of a box to cells of the whole axis, linear, 0 outside.
+
+    Args:
+        start: First pixel of the box.
+        stop: Pixel after its last.
+        size: Pixels of the axis.
+        cells: Cells of the box, and of the axis.
+    """
+    places = _centers(size, cells)
+    inside = (places >= start) & (places <= stop)
+    within = ((places - start) / (stop - start) * cells - 0.5).clamp(0, cells - 1)
+    distance = (within[:, None] - torch.arange(cells)).abs()
+    return (1 - distance).clamp_min(0) * inside[:, None]
+
+
+def ramp(start: int, stop: int, size: int, cells: int) -> Tensor:
+    """Build the weight of a box along an axis, ``(cells,)``: 1 in it, 0 outside, over a token at an inner side."""
+    places, token = _centers(size, cells), size * SCALE / cells
+    left = (places - start) / token if start else torch.ones(cells)
+    right = (stop - places) / token if stop < size else torch.ones(cells)
+    return torch.minimum(left, right).clamp(0, 1)
 
 
 def resize_matrix(old: int, new: int, mode: str = "bilinear") -> Tensor:
     """Build the matrix ``(new, old)`` of the antialiased resize of one axis, bilinear or bicubic."""
     identity = torch.eye(old)[None, None]
     return F.interpolate(identity, size=(new, old), mode=mode, align_corners=False, antialias=True)[0, 0]
-
-
-def whole_images(products: int) -> Tensor:
-    """Return boxes of whole images, ``(P, 4)``."""
-    return torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(products, 1)
 
 
 def with_aspect(box: Sequence[float]) -> tuple[float, float, float, float]:
@@ -104,3 +148,12 @@ def _span(start: float, stop: float, size: int) -> tuple[int, int]:
     """Return a part of an axis in pixels, at least one."""
     first = min(size - 1, round(start * size))
     return first, min(size, max(first + 1, round(stop * size)))
+
+
+def _centers(size: int, cells: int) -> Tensor:
+    """Return the centers of the cells of an axis in pixels, ``(cells,)``."""
+    return (torch.arange(cells) + 0.5) * (size / cells)
+
+
+def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(maps.unsqueeze(1), size=size, mode="bilinear", align_corners=False).squeeze(1)

@@ -12,12 +12,30 @@ from clipada.models.crops import Crops
 from clipada.models.filter import Filter, enlarged
 from clipada.models.memory import PatchMemory, Retrieval
 
+GLANCE = 0.375
+"""Size at which an image is read to find its product, as a share of the input size, where only boxes are searched."""
+
+WHOLE_PREFIX = "whole_"
+"""Prefix of the names, in files, of the tensors of the memory of whole images."""
+
+
+class View(NamedTuple):
+    """A part of each image of a batch as the backbone reads it, or the whole.
+
+    Attributes:
+        reading: Its tokens ``(B, N, L W)`` and descriptors.
+        logits: CLIP-ADA's coarse logits of them, ``(B, N)``.
+    """
+
+    reading: Reading
+    logits: Tensor
+
 
 class Detection(NamedTuple):
     """The output for a batch of images.
 
     Attributes:
-        maps: ``(B, H, W)``, values 0..1; 0 outside of a product's box.
+        maps: ``(B, H, W)``, values 0..1.
         scores: Image scores, ``(B,)``, values 0..1.
         products: The products whose rows were searched, ``(B,)`` int64.
     """
@@ -32,16 +50,20 @@ class MemoryHead(nn.Module):
 
     The evidence for a defect at a place is the filter's logit plus ``weight`` times the mean surprise of all blocks:
     the distance stays in the sum, so that what no synthetic anomaly resembles is still found. Without a filter the
-    surprise alone is the evidence. The image's evidence is the mean of the highest ``share`` of the cells, before any
-    smoothing.
+    surprise alone is the evidence. The part's box and, with a memory of its own, the whole image at a smaller size are
+    two views, whose evidence is averaged; outside of its box, the part's view has no evidence. The image's evidence is
+    the mean of the highest ``share`` of the cells, before any smoothing.
 
     Args:
-        bank: The memory of good parts.
+        bank: The memory of good parts, as the boxes show them.
+        whole: The memory of whole images; ``None`` to search only the boxes.
         filter_net: The trained filter, if there is one.
         crops: The boxes of the input that are read, and the way back.
+        glance: Size at which the whole image is read, as a share of the input size: to find its product, and for
+            ``whole``.
         weight: Weight of the surprise beside the filter's logit.
         share: Share of a map's cells in the image score, more than 0, at most 1.
-        low: Evidence that becomes 0.
+        low: Evidence that becomes 0, which a box's view has outside of it.
         knee: Evidence above ``low`` that becomes 1/2.
     """
 
@@ -54,6 +76,8 @@ class MemoryHead(nn.Module):
         filter_net: Filter | None,
         crops: Crops,
         *,
+        whole: PatchMemory | None = None,
+        glance: float = 1.0,
         weight: float,
         share: float,
         low: float = 0.0,
@@ -61,8 +85,10 @@ class MemoryHead(nn.Module):
     ) -> None:
         super().__init__()
         self.bank = bank
+        self.whole = whole
         self.filter = filter_net
         self.crops = crops
+        self.glance = glance
         self.weight = weight
         self.share = share
         self.register_buffer("low", torch.tensor(low))
@@ -73,25 +99,40 @@ class MemoryHead(nn.Module):
         """Names of the products in the memory, in the order of their numbers."""
         return self.bank.products
 
+    @property
+    def one_view(self) -> bool:
+        """True if the whole image at the input size is all that is read."""
+        return self.glance == 1.0 and not self.crops.any
+
     def resolve(self, descriptors: Tensor, products: Tensor | None) -> Tensor:
         """Return the product of each image, ``(B,)`` int64: as given, or found where it is -1 or ``None``."""
         found = self.bank.find_products(descriptors)
         return found if products is None else torch.where(products < 0, found, products)
 
-    def forward(self, reading: Reading, logits: Tensor, products: Tensor) -> Detection:
+    def forward(self, part: View, whole: View, products: Tensor) -> Detection:
         """Detect anomalies.
 
         Args:
-            reading: Tokens of the part of each image that is read.
-            logits: CLIP-ADA's logits of them, ``(B, N)``.
+            part: The box of each image.
+            whole: The whole image; it is not searched without a memory of whole images.
             products: The product of each image, ``(B,)`` int64.
         """
-        evidence = self.evidence(self.bank(reading, products), logits, self.crops.grid)
-        maps = self.crops.paste(self.to_unit(evidence), products)
+        found = None if self.whole is None else self.whole(whole.reading, products)
+        evidence = self.evidence(self.bank(part.reading, products), part.logits, found, whole.logits)
+        maps = self.crops.enlarged(self.to_unit(evidence))
         return Detection(maps, self.to_unit(self.pooled(evidence)), products)
 
-    def evidence(self, found: Retrieval, logits: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Compute the evidence ``(B, 4 h, 4 w)`` of a memory's answer and CLIP-ADA's logits ``(B, N)``."""
+    def evidence(
+        self, part: Retrieval, part_logits: Tensor, whole: Retrieval | None = None, whole_logits: Tensor | None = None
+    ) -> Tensor:
+        """Compute the evidence ``(B, 4 h, 4 w)`` of the memories' answers and CLIP-ADA's logits ``(B, N)``."""
+        boxes, background = self.view_evidence(part, part_logits, self.crops.grid), None
+        if whole is not None and whole_logits is not None and self.crops.whole_grid is not None:
+            background = self.view_evidence(whole, whole_logits, self.crops.whole_grid)
+        return self.crops.joined(boxes, background, self.low, part.products)
+
+    def view_evidence(self, found: Retrieval, logits: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Compute the evidence of one view at the resolution of the filter's map."""
         surprise = found.surprise[..., 0].mean(dim=2).reshape(-1, 1, *grid)
         distance = enlarged(surprise, grid).squeeze(1)
         if self.filter is None:
@@ -110,12 +151,15 @@ class MemoryHead(nn.Module):
         return torch.where(above <= self.knee, above / (2 * self.knee), 1 - self.knee / (2 * above.clamp_min(1e-6)))
 
     def memory_tensors(self) -> dict[str, Tensor]:
-        """Return the tensors of the memory, the boxes and the scale of the evidence by name, as they are stored."""
-        return self.bank.tensors() | {"boxes": self.crops.boxes, "low": self.low, "knee": self.knee}
+        """Return the tensors of the memories, the boxes and the scale of the evidence by name, as they are stored."""
+        whole = {} if self.whole is None else self.whole.tensors()
+        of_whole = {WHOLE_PREFIX + name: value for name, value in whole.items() if name != "centers"}
+        return self.bank.tensors() | of_whole | {"boxes": self.crops.boxes, "low": self.low, "knee": self.knee}
 
-    def scaled(self, low: float, knee: float) -> MemoryHead:
-        """Return the same detector with another scale of its evidence."""
-        return MemoryHead(self.bank, self.filter, self.crops, weight=self.weight, share=self.share, low=low, knee=knee)
+    def set_scale(self, low: float, knee: float) -> None:
+        """Set the scale of the evidence."""
+        self.low.fill_(low)
+        self.knee.fill_(knee)
 
 
 def cell_count(cells: int, share: float) -> int:

@@ -39,6 +39,8 @@ class Training:
         machine: Processor or GPU it ran on.
         normal_level: 95 % quantile of the training images' map peaks, 0..1.
         normal_levels: The same for each category.
+        coverage: For each category, how well the rows of its memory stand for all patches of its images, 0..1; empty
+            without a memory.
         validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
         data: The data set's folder.
     """
@@ -54,6 +56,7 @@ class Training:
     validation: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
     data: str = ""
     normal_levels: dict[str, float] = field(default_factory=dict)
+    coverage: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for level in (self.normal_level, *self.normal_levels.values()):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipada.config import Config
+from clipada.config import Config, MemoryConfig
 from clipada.errors import RunError
 from clipada.runs.description import COPY_AGAIN
 from clipada.runs.tensors import load_parameters, read_metadata, read_tensors, write_parameters
@@ -48,22 +48,30 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: 
     from clipada.models.crops import Crops
     from clipada.models.filter import Filter
     from clipada.models.memory import PatchMemory
-    from clipada.models.memory_head import MemoryHead
+    from clipada.models.memory_head import GLANCE, WHOLE_PREFIX, MemoryHead
 
     tensors, settings = read_tensors(memory, COPY_AGAIN), config.memory
     products, blocks, width = _products(memory), len(backbone.blocks), backbone.block_width
-    grid = backbone.grid(config.model.size)
-    _require_shapes(memory, tensors, len(products), settings.neighbors, blocks, width)
+    size, whole_grid, glance = config.model.size, None, 1.0
+    if settings.whole:
+        glance = config.filter.scale
+        whole_grid = backbone.grid(backbone.scaled_size(size, glance))
+    _require_shapes(memory, tensors, len(products), settings, blocks, width)
     filter_net = None
     if filter_file is not None:
         first = torch.Generator().manual_seed(0)
         filter_net = Filter(blocks, settings.neighbors, config.filter.width, config.filter.logits, first)
         load_parameters(filter_file, dict(filter_net.named_parameters()), COPY_AGAIN)
         filter_net.requires_grad_(False)
+    crops = Crops(tensors["boxes"], size, backbone.grid(size), whole_grid)
+    whole = {name.removeprefix(WHOLE_PREFIX): value for name, value in tensors.items() if name.startswith(WHOLE_PREFIX)}
+    whole["centers"] = tensors["centers"]
     return MemoryHead(
         PatchMemory.from_tensors(products, tensors, settings.neighbors),
         filter_net,
-        Crops(tensors["boxes"], config.model.size, grid),
+        crops,
+        whole=PatchMemory.from_tensors(products, whole, settings.neighbors) if settings.whole else None,
+        glance=GLANCE if crops.any and not settings.whole else glance,
         weight=settings.weight,
         share=settings.share,
         low=float(tensors["low"]),
@@ -85,24 +93,24 @@ def _products(path: Path) -> list[str]:
 
 
 def _require_shapes(
-    path: Path, tensors: Mapping[str, Tensor], products: int, neighbors: int, blocks: int, width: int
+    path: Path, tensors: Mapping[str, Tensor], products: int, settings: MemoryConfig, blocks: int, width: int
 ) -> None:
     """Raise ``RunError`` unless the tensors of a memory fit together and the settings."""
+    from clipada.models.memory_head import WHOLE_PREFIX
+
     found = {name: tuple(value.shape) for name, value in tensors.items()}
-    rows = found["rows"][2] if len(found.get("rows", ())) == 4 else 0
     descriptor = found["centers"][1] if len(found.get("centers", ())) == 2 else 0
-    wanted: dict[str, tuple[int, ...]] = {
-        "rows": (blocks, products, rows, width),
-        "usual": (blocks, products, rows),
-        "distance_mean": (blocks, products),
-        "distance_std": (blocks, products),
-        "centers": (products, descriptor),
-        "boxes": (products, 4),
-        "low": (),
-        "knee": (),
-    }
+    wanted: dict[str, tuple[int, ...]] = {"centers": (products, descriptor), "boxes": (products, 4)}
+    wanted |= {"low": (), "knee": ()}
+    counts = []
+    for prefix in ("", WHOLE_PREFIX)[: 1 + settings.whole]:
+        shape = found.get(f"{prefix}rows", ())
+        counts.append(shape[2] if len(shape) == 4 else 0)
+        wanted |= {f"{prefix}rows": (blocks, products, counts[-1], width)}
+        wanted |= {f"{prefix}usual": (blocks, products, counts[-1])}
+        wanted |= {f"{prefix}distance_{name}": (blocks, products) for name in ("mean", "std")}
     boxes = tensors.get("boxes")
     inside = boxes is not None and bool((boxes >= 0).all() and (boxes <= 1).all())
-    if found != wanted or not rows or rows % neighbors or not inside:
+    if found != wanted or not inside or any(count == 0 or count % settings.neighbors for count in counts):
         what = f"{path.stem} {path} does not fit its config.json"
         raise RunError(what, expected=str(wanted), got=str(found), remedy=COPY_AGAIN)

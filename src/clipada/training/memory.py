@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,19 +16,18 @@ from clipada.config import Config
 from clipada.data import read_batches
 from clipada.devices import to_tensor
 from clipada.errors import DatasetError
-from clipada.models.backbones import Reading
-from clipada.models.clip_ada import GLANCE, ClipAda
+from clipada.models.clip_ada import ClipAda
 from clipada.models.crops import Crops
 from clipada.models.filter import Filter
-from clipada.models.memory import PatchMemory
-from clipada.models.memory_head import MemoryHead
+from clipada.models.memory_head import GLANCE, MemoryHead
 from clipada.randomness import derived_generator, derived_rng
 from clipada.scoring import final_map
-from clipada.training.answers import Answers, NormalDistances, ProductRows, joined_answers, retrieval
+from clipada.training.answers import Answers, joined_answers, retrieval
 from clipada.training.filter import ProductPool, fit_filter
 from clipada.training.inputs import InputRecorder
 from clipada.training.part_box import WHOLE, Box, part_box
 from clipada.training.pool import disturbed, draw_pool
+from clipada.training.study import AT_ONCE, Student, Study, drawn_images, joined_memory
 from clipada.training.tokens import TokenReader
 from clipada.types import Localization, Progress, ProgressReport, Sample
 
@@ -38,44 +36,13 @@ log = logging.getLogger(__name__)
 MOST_IMAGES = 500
 """Images of a product among whose patches rows are chosen, evenly spaced, which bounds the RAM."""
 
-STATISTICS_IMAGES = 90
-"""Images of a product whose answers, without their own rows, are the statistics of normal distances."""
-
 DISTURBED_IMAGES = 48
 """Good images of a product in other light, other focus and another place, which the filter learns to call good."""
 
-_AT_ONCE = 32
-"""Images read at a time."""
+LEAST_COVERAGE = 0.4
+"""Coverage of a product's rows below which a training warns."""
 
 _NO_MAPS = np.empty((0, 0, 0, 0), np.float32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Study:
-    """The rows of one product at one size, and their answers for its own images.
-
-    Attributes:
-        rows: The rows.
-        some: Positions of the images that were searched for without their own rows.
-        normal: Their answers.
-        logits: Their logits, ``(n, N)``.
-        distances: Statistics of their answers.
-        descriptors: Descriptors of all its images, ``(m, D)``.
-        grid: Token grid ``(h, w)``.
-    """
-
-    rows: ProductRows
-    some: Tensor
-    normal: Answers
-    logits: Tensor
-    distances: NormalDistances
-    descriptors: Tensor
-    grid: tuple[int, int]
-
-    def repeated(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return rows ``(L, M, W)`` and their usual distances ``(L, M)``, repeated to ``count`` rows."""
-        times = -(-count // self.rows.rows.shape[1])
-        return self.rows.rows.repeat(1, times, 1)[:, :count], self.distances.usual.repeat(1, times)[:, :count]
 
 
 class MemoryBuilder:
@@ -84,6 +51,7 @@ class MemoryBuilder:
     Attributes:
         inputs: The training images as the input check records them.
         peaks: Peaks of the maps of training images whose own rows are left out, by product.
+        coverage: Coverage of each product's rows, as in ``Study``.
 
     Args:
         model: The model whose backbone reads tokens, and whose logits the filter may see.
@@ -98,14 +66,14 @@ class MemoryBuilder:
     ) -> None:
         self.model = model.eval()
         self.config = config
+        self.student = Student(self.model, config, reader, report)
         self.reader = reader
         self.workers = workers
         self.report = report
         self.inputs = InputRecorder()
         self.peaks: dict[str, list[float]] = {}
-        self.blocks = len(model.backbone.blocks)
-        with torch.inference_mode():
-            self.text = model.text_vector()
+        self.coverage: dict[str, float] = {}
+        self.some: dict[str, Tensor] = {}
 
     def build(self, samples: Sequence[Sample]) -> MemoryHead:
         """Build memory and filter from normal images.
@@ -118,77 +86,78 @@ class MemoryBuilder:
         for sample in samples:
             by_product[sample.category].append(sample)
         images = {name: self.read_images(name, members) for name, members in by_product.items()}
+        self.some |= {name: drawn_images(len(own), self.config.training.seed, name) for name, own in images.items()}
 
-        filter_net, boxes = None, dict.fromkeys(images, WHOLE)
-        if self.config.filter.images or self.config.memory.crop:
-            small = {name: self.study(name, own, self.config.filter.scale) for name, own in images.items()}
-            if self.config.memory.crop:
-                boxes = {name: self.box(one, images[name]) for name, one in small.items()}
-            if self.config.filter.images:
-                filter_net = self.filter(small, images)
+        memory, scale = self.config.memory, self.config.filter.scale
+        small, filter_net, boxes = {}, None, dict.fromkeys(images, WHOLE)
+        if self.config.filter.images or memory.crop or memory.whole:
+            small = self.studies(images, scale)
+        if memory.crop:
+            boxes = {name: self.box(name, study, images[name]) for name, study in small.items()}
+        if self.config.filter.images:
+            filter_net = self.filter(small, images)
 
-        grid = self.model.backbone.grid(self.config.model.size)
-        crops = Crops(torch.tensor(list(boxes.values())), self.config.model.size, grid)
+        crops = self.crops(boxes, whole=memory.whole)
         views = {name: self.cut(own, crops, number) for number, (name, own) in enumerate(images.items())}
-        studies = {name: self.study(name, view, 1.0) for name, view in views.items()}
-        known = {name: study.descriptors for name, study in studies.items()}
-        bank = self.bank(studies, self.centers(images, self.glances(images) if crops.any else known))
-        memory = self.config.memory
-        head = MemoryHead(bank, filter_net, crops, weight=memory.weight, share=memory.share)
-        return self.scaled(head, studies)
+        parts = small if small and scale == 1.0 and not crops.any else self.studies(views)
+        glance = scale if memory.whole else GLANCE if crops.any else 1.0
+        centers = self.centers(images, self.descriptors(images, glance, small if memory.whole else parts))
+        self.measure_coverage([parts, small] if memory.whole else [parts])
+        head = MemoryHead(
+            joined_memory(parts, centers, memory.neighbors),
+            filter_net,
+            crops,
+            whole=joined_memory(small, centers, memory.neighbors) if memory.whole else None,
+            glance=glance,
+            weight=memory.weight,
+            share=memory.share,
+        )
+        self.set_scale(head, parts, small)
+        return head
+
+    def studies(self, images: Mapping[str, NDArray[np.uint8]], scale: float = 1.0) -> dict[str, Study]:
+        """Study all products at a size."""
+        return {name: self.student.study(name, own, self.some[name], scale) for name, own in images.items()}
+
+    def crops(self, boxes: Mapping[str, Box], whole: bool) -> Crops:
+        """Build the boxes of all products."""
+        backbone, size = self.model.backbone, self.config.model.size
+        small = backbone.grid(backbone.scaled_size(size, self.config.filter.scale))
+        return Crops(torch.tensor(list(boxes.values())), size, backbone.grid(size), small if whole else None)
 
     def read_images(self, name: str, samples: Sequence[Sample]) -> NDArray[np.uint8]:
         """Read the images of a product at the model's input size, ``(n, H, W, 3)``."""
         model = self.config.model
         chosen = samples[:: -(-len(samples) // MOST_IMAGES)]
         paths = [sample.path for sample in chosen]
-        batches = read_batches(paths, model.size, _AT_ONCE, self.workers, depth=model.image_depth)
+        batches = read_batches(paths, model.size, AT_ONCE, self.workers, depth=model.image_depth)
         found = [batch.images for batch in batches if batch.paths]
         if not found:
             raise DatasetError(f"no good image of {name} can be read", remedy="check the files")
         return np.concatenate(found)
 
-    def study(self, name: str, images: NDArray[np.uint8], scale: float) -> _Study:
-        """Choose the rows of a product at a size, and search them for some of its images without their own rows."""
-        reading = self.read_tokens(images, scale, f"reading {name}")
-        generator = derived_generator(self.config.training.seed, "memory rows", name)
-        neighbors, patches = self.config.memory.neighbors, reading.patches.shape[0] * reading.patches.shape[1]
-        count = -(-min(self.config.memory.rows, patches) // neighbors) * neighbors
-        rows = ProductRows(self.units(reading.patches), self.blocks, count, self.config.memory, generator)
-        some = torch.randperm(len(images), generator=generator)[:STATISTICS_IMAGES].sort().values
-        normal = rows.search(reading.patches[some], some)
-        return _Study(
-            rows=rows,
-            some=some,
-            normal=normal,
-            logits=self.logits(reading.patches[some]),
-            distances=NormalDistances.of(normal, count),
-            descriptors=reading.descriptors,
-            grid=self.model.backbone.grid(self.model.backbone.scaled_size(images.shape[1:3], scale)),
-        )
-
-    def box(self, study: _Study, images: NDArray[np.uint8]) -> Box:
+    def box(self, name: str, study: Study, images: NDArray[np.uint8]) -> Box:
         """Find the box in which a product's images show the part."""
-        return part_box(study.normal.distances[..., 0], images[study.some.numpy()], study.grid)
+        return part_box(study.normal.distances[..., 0], images[self.some[name].numpy()], study.grid)
 
     def cut(self, images: NDArray[np.uint8], crops: Crops, number: int) -> NDArray[np.uint8]:
         """Cut the box of a product out of its images, at the input size."""
         if not crops.any:
             return images
         parts = []
-        for start in range(0, len(images), _AT_ONCE):
-            pixels = to_tensor(images[start : start + _AT_ONCE])
+        for start in range(0, len(images), AT_ONCE):
+            pixels = to_tensor(images[start : start + AT_ONCE])
             products = torch.full((len(pixels),), number)
             parts.append((255 * crops.cut(pixels, products)).round().clamp(0, 255).to(torch.uint8))
         cut: NDArray[np.uint8] = torch.cat(parts).permute(0, 2, 3, 1).contiguous().numpy()
         return cut
 
-    def filter(self, studies: Mapping[str, _Study], images: Mapping[str, NDArray[np.uint8]]) -> Filter:
+    def filter(self, studies: Mapping[str, Study], images: Mapping[str, NDArray[np.uint8]]) -> Filter:
         """Train the filter on good images and synthetic anomalies of all products."""
-        settings, seed = self.config.filter, self.config.training.seed
+        settings, seed, neighbors = self.config.filter, self.config.training.seed, self.config.memory.neighbors
         first = derived_generator(seed, "filter")
-        filter_net = Filter(self.blocks, self.config.memory.neighbors, settings.width, settings.logits, first)
-        bank = self.bank(studies, torch.zeros(len(studies), 1))
+        filter_net = Filter(self.student.blocks, neighbors, settings.width, settings.logits, first)
+        bank = joined_memory(studies, torch.zeros(len(studies), 1), neighbors)
         pools = []
         for number, (name, study) in enumerate(studies.items()):
             answers, logits, masks = self.draw(name, images, study)
@@ -209,7 +178,7 @@ class MemoryBuilder:
         fit_filter(filter_net, pools, grid, settings, derived_generator(seed, "filter batches"), self.report)
         return filter_net.requires_grad_(False)
 
-    def draw(self, name: str, images: Mapping[str, NDArray[np.uint8]], study: _Study) -> tuple[Answers, Tensor, Tensor]:
+    def draw(self, name: str, images: Mapping[str, NDArray[np.uint8]], study: Study) -> tuple[Answers, Tensor, Tensor]:
         """Draw synthetic anomalies on a product's images and search its rows for them, without the image's own."""
         rng = derived_rng(self.config.training.seed, "anomalies", name)
         answers, logits, masks = [], [], []
@@ -217,23 +186,27 @@ class MemoryBuilder:
         for drawn in draw_pool(images[name], images, total, study.grid, rng):
             tokens = self.reader.read(drawn.images, self.config.filter.scale).patches
             answers.append(study.rows.search(tokens, drawn.sources))
-            logits.append(self.logits(tokens))
+            logits.append(self.student.logits(tokens))
             masks.append(drawn.masks)
             done = sum(map(len, masks))
             self.report(Progress(stage=f"drawing anomalies on {name}", done=done, total=total))
         return joined_answers(answers), torch.cat(logits), torch.cat(masks)
 
-    def disturb(self, name: str, images: NDArray[np.uint8], study: _Study) -> tuple[Answers, Tensor]:
+    def disturb(self, name: str, images: NDArray[np.uint8], study: Study) -> tuple[Answers, Tensor]:
         """Search a product's rows for disturbed good images, without the image's own."""
         rng = derived_rng(self.config.training.seed, "disturbed images", name)
         sources = torch.from_numpy(rng.integers(len(images), size=DISTURBED_IMAGES))
         drawn = np.stack([disturbed(images[source], rng) for source in sources])
-        tokens = self.read_tokens(drawn, self.config.filter.scale, f"disturbing {name}").patches
-        return study.rows.search(tokens, sources), self.logits(tokens)
+        tokens = self.student.read(drawn, self.config.filter.scale, f"disturbing {name}").patches
+        return study.rows.search(tokens, sources), self.student.logits(tokens)
 
-    def glances(self, images: Mapping[str, NDArray[np.uint8]]) -> dict[str, Tensor]:
-        """Read the descriptors of each product's images at the size at which a product is found, ``(n, D)``."""
-        return {name: self.read_tokens(own, GLANCE, f"reading {name}").descriptors for name, own in images.items()}
+    def descriptors(
+        self, images: Mapping[str, NDArray[np.uint8]], glance: float, studies: Mapping[str, Study]
+    ) -> dict[str, Tensor]:
+        """Return the descriptors of each product's images, ``(n, D)``, at the size at which a product is found."""
+        if glance != GLANCE:
+            return {name: study.descriptors for name, study in studies.items()}
+        return {name: self.student.read(own, GLANCE, f"reading {name}").descriptors for name, own in images.items()}
 
     def centers(self, images: Mapping[str, NDArray[np.uint8]], descriptors: Mapping[str, Tensor]) -> Tensor:
         """Return the mean descriptor of each product, ``(P, D)``, and record the images for the input check."""
@@ -241,56 +214,38 @@ class MemoryBuilder:
             self.inputs.add(name, own, Localization(maps=_NO_MAPS, descriptors=descriptors[name].numpy()))
         return torch.stack([F.normalize(descriptors[name].mean(dim=0), dim=-1) for name in images])
 
-    def bank(self, studies: Mapping[str, _Study], centers: Tensor) -> PatchMemory:
-        """Join the products' rows and statistics; a product with fewer rows than another repeats them."""
-        most = max(study.rows.rows.shape[1] for study in studies.values())
-        parts = [study.repeated(most) for study in studies.values()]
-        rows, usual = (torch.stack(part, dim=1) for part in zip(*parts, strict=True))
-        return PatchMemory(
-            list(studies),
-            rows=rows,
-            usual=usual.half(),
-            distance_mean=torch.stack([study.distances.mean for study in studies.values()], dim=1),
-            distance_std=torch.stack([study.distances.std for study in studies.values()], dim=1),
-            centers=centers,
-            neighbors=self.config.memory.neighbors,
-        )
+    def measure_coverage(self, views: Sequence[Mapping[str, Study]]) -> None:
+        """Keep the coverage of each product's rows, and warn where a good patch is often far from all of them."""
+        for name in views[0]:
+            self.coverage[name] = round(min(view[name].coverage for view in views), 3)
+        low = [f"{name} ({value:.2f})" for name, value in self.coverage.items() if value < LEAST_COVERAGE]
+        if low:
+            log.warning(
+                "the memory covers less of these products than all of their patches do: %s; more memory.rows may help",
+                ", ".join(low),
+            )
 
     @torch.inference_mode()
-    def scaled(self, head: MemoryHead, studies: Mapping[str, _Study]) -> MemoryHead:
+    def set_scale(self, head: MemoryHead, parts: Mapping[str, Study], whole: Mapping[str, Study]) -> None:
         """Set the scale of the evidence by good images: what is far above them all becomes more than 1/2.
 
-        It is linear from the evidence that only 1 % of their cells fall below, to three times the range up to the
-        image score that 1 % of them exceed.
+        It is linear from the evidence that only 1 % of the cells of their parts fall below, to three times the range up
+        to the image score that 1 % of them exceed.
         """
-        maps = {
-            name: head.evidence(retrieval(head.bank, number, study.normal), study.logits, study.grid)
-            for number, (name, study) in enumerate(studies.items())
-        }
-        low = float(np.quantile(torch.cat([one.flatten() for one in maps.values()]).numpy(), 0.01))
+        numbered = list(enumerate(parts.items()))
+        found = [part.retrieval(head.bank, number) for number, (_, part) in numbered]
+        cells = [
+            head.view_evidence(one, part.logits, part.grid).flatten()
+            for one, (_, (_, part)) in zip(found, numbered, strict=True)
+        ]
+        low = float(np.quantile(torch.cat(cells).numpy(), 0.01))
+        head.set_scale(low, 1.0)
+        maps = {}
+        for one, (number, (name, part)) in zip(found, numbered, strict=True):
+            second = () if head.whole is None else (whole[name].retrieval(head.whole, number), whole[name].logits)
+            maps[name] = head.evidence(one, part.logits, *second)
         high = float(np.quantile(torch.cat([head.pooled(one) for one in maps.values()]).numpy(), 0.99))
-        scaled = head.scaled(low, max(3 * (high - low), 1e-3))
-        for number, (name, evidence) in enumerate(maps.items()):
-            raw = scaled.crops.paste(scaled.to_unit(evidence), torch.full((len(evidence),), number)).numpy()
+        head.set_scale(low, max(3 * (high - low), 1e-3))
+        for name, evidence in maps.items():
+            raw = head.crops.enlarged(head.to_unit(evidence)).numpy()
             self.peaks[name] = [float(final_map(one[np.newaxis], self.config.scoring).max()) for one in raw]
-        return scaled
-
-    def read_tokens(self, images: NDArray[np.uint8], scale: float, stage: str) -> Reading:
-        """Read the tokens of images at a scale; report after every batch."""
-        found = []
-        for start in range(0, len(images), _AT_ONCE):
-            found.append(self.reader.read(images[start : start + _AT_ONCE], scale))
-            self.report(Progress(stage=stage, done=min(len(images), start + _AT_ONCE), total=len(images)))
-        return Reading(torch.cat([one.patches for one in found]), torch.cat([one.descriptors for one in found]))
-
-    def units(self, patches: Tensor) -> Tensor:
-        """Return tokens ``(n, N, L W)`` at unit length in each block."""
-        blocks = patches.reshape(*patches.shape[:2], self.blocks, -1).float()
-        return F.normalize(blocks, dim=-1).half().flatten(2)
-
-    @torch.inference_mode()
-    def logits(self, patches: Tensor) -> Tensor:
-        """Compute the model's coarse logits of tokens ``(n, N, L W)``, ``(n, N)``."""
-        device = self.text.device
-        parts = [self.model.projections[0](part.float().to(device)) for part in torch.split(patches, _AT_ONCE)]
-        return torch.cat([self.model.similarity(part, self.text).cpu() for part in parts])

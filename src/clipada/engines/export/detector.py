@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from clipada.engines.export.folding import FoldedTower, FoldedView
 from clipada.engines.export.heads import FoldedHeads
 from clipada.models.backbones import Reading
-from clipada.models.clip_ada import GLANCE, ClipAda
-from clipada.models.memory_head import Detection, MemoryHead
+from clipada.models.clip_ada import ClipAda
+from clipada.models.memory_head import Detection, MemoryHead, View
 
 
 class FoldedDetector(FoldedTower):
@@ -24,8 +24,8 @@ class FoldedDetector(FoldedTower):
         super().__init__(model, dtype)
         self.describe = model.backbone.describe
         self.heads = _Heads(model)
-        crops = self.heads.detector.crops
-        self.glance = FoldedView(model.backbone, self.shape.size, dtype, GLANCE) if crops.any else None
+        head = self.heads.detector
+        self.glance = self.view if head.one_view else FoldedView(model.backbone, self.shape.size, dtype, head.glance)
 
     def forward(self, images: Tensor, products: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Detect anomalies.
@@ -42,11 +42,11 @@ class FoldedDetector(FoldedTower):
         """
         head = self.heads.detector
         inputs = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        reading = whole = self.read_view(inputs, self.glance or self.view)
+        part = whole = self.read_view(inputs, self.glance)
         found = head.resolve(whole.descriptors, products)
-        if self.glance is not None:
-            reading = self.read_view(head.crops.cut(inputs, found), self.view)
-        maps, scores, found = self.heads(reading, found)
+        if not head.one_view:
+            part = self.read_view(head.crops.cut(inputs, found), self.view)
+        maps, scores, found = self.heads(part, whole, found)
         return maps, scores, whole.descriptors, found
 
     def read_view(self, inputs: Tensor, view: FoldedView) -> Reading:
@@ -72,8 +72,11 @@ class _Heads(nn.Module):
         sees_logits = model.head.filter is not None and model.head.filter.logits
         self.coarse = FoldedHeads(model) if sees_logits else None
 
-    def forward(self, reading: Reading, products: Tensor) -> Detection:
-        patches = reading.patches
-        logits = patches[..., 0] if self.coarse is None else self.coarse.logits(patches)[..., 0]
-        detection: Detection = self.detector(reading, logits, products)
+    def forward(self, part: Reading, whole: Reading, products: Tensor) -> Detection:
+        detection: Detection = self.detector(self.view(part), self.view(whole), products)
         return detection
+
+    def view(self, reading: Reading) -> View:
+        """Add the coarse logits to a reading; the first channel stands for them where the filter does not see them."""
+        patches = reading.patches
+        return View(reading, patches[..., 0] if self.coarse is None else self.coarse.logits(patches)[..., 0])

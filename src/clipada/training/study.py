@@ -1,0 +1,194 @@
+"""Studies of products: the rows of a memory that a view needs, and their answers for good images of the product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipada.config import Config
+from clipada.models.backbones import Reading
+from clipada.models.clip_ada import ClipAda
+from clipada.models.memory import PatchMemory, Retrieval
+from clipada.randomness import derived_generator
+from clipada.training.answers import Answers, NormalDistances, ProductRows, retrieval
+from clipada.training.tokens import TokenReader
+from clipada.types import Progress, ProgressReport
+
+AT_ONCE = 32
+"""Images read at a time."""
+
+STATISTICS_IMAGES = 90
+"""Images of a product whose answers, without their own rows, are the statistics of normal distances."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The rows of one product in one view, and their answers for its own images.
+
+    Attributes:
+        rows: The rows.
+        normal: Their answers for ``n`` images, without the image's own rows.
+        logits: CLIP-ADA's logits of these images, ``(n, N)``.
+        distances: Statistics of the answers.
+        descriptors: Descriptors of all ``m`` images of the product, ``(m, D)``.
+        coverage: Mean distance of patches of these images to all patches of other images over that to the rows of
+            other images, in the block that loses most, 0..1: 1 if the rows are as good as all patches.
+        grid: Token grid ``(h, w)``.
+    """
+
+    rows: ProductRows
+    normal: Answers
+    logits: Tensor
+    distances: NormalDistances
+    descriptors: Tensor
+    coverage: float
+    grid: tuple[int, int]
+
+    def repeated(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return rows ``(L, M, W)`` and their usual distances ``(L, M)``, repeated to ``count`` rows."""
+        times = -(-count // self.rows.rows.shape[1])
+        return self.rows.rows.repeat(1, times, 1)[:, :count], self.distances.usual.repeat(1, times)[:, :count]
+
+    def retrieval(self, bank: PatchMemory, product: int) -> Retrieval:
+        """Return the answers for the good images as the joined memory of all products gives them."""
+        return retrieval(bank, product, self.normal)
+
+
+class Student:
+    """Studies products: reads the tokens of their images and chooses rows.
+
+    Args:
+        model: The model whose backbone reads tokens, and whose logits the filter may see.
+        config: All settings.
+        reader: Tokens of images.
+        report: Called after every batch.
+    """
+
+    def __init__(self, model: ClipAda, config: Config, reader: TokenReader, report: ProgressReport) -> None:
+        self.model = model
+        self.config = config
+        self.reader = reader
+        self.report = report
+        self.blocks = len(model.backbone.blocks)
+        with torch.inference_mode():
+            self.text = model.text_vector()
+
+    def study(self, name: str, images: NDArray[np.uint8], some: Tensor, scale: float = 1.0) -> Study:
+        """Choose the rows of a product at a size, and search them for some of its images without their own rows.
+
+        Args:
+            name: The product.
+            images: Its good images, ``(m, H, W, 3)``.
+            some: Positions of the images that are searched for, ``(n,)``.
+            scale: Size at which they are read, as a share of theirs.
+        """
+        reading = self.read(images, scale, f"reading {name}")
+        units, memory, searched = self.units(reading.patches), self.config.memory, reading.patches[some]
+        descriptors = reading.descriptors
+        del reading  # as large as the units
+        count = -(-min(memory.rows, units.shape[0] * units.shape[1]) // memory.neighbors) * memory.neighbors
+        generator = derived_generator(self.config.training.seed, "memory rows", name)
+        rows = ProductRows(units, self.blocks, count, memory, generator)
+        normal = rows.search(searched, some)
+        return Study(
+            rows=rows,
+            normal=normal,
+            logits=self.logits(searched),
+            distances=NormalDistances.of(normal, count),
+            descriptors=descriptors,
+            coverage=coverage(units, some, normal),
+            grid=self.model.backbone.grid(self.model.backbone.scaled_size(images.shape[1:3], scale)),
+        )
+
+    def read(self, images: NDArray[np.uint8], scale: float, stage: str) -> Reading:
+        """Read the tokens of images at a scale; report after every batch."""
+        found = []
+        for start in range(0, len(images), AT_ONCE):
+            found.append(self.reader.read(images[start : start + AT_ONCE], scale))
+            self.report(Progress(stage=stage, done=min(len(images), start + AT_ONCE), total=len(images)))
+        return Reading(torch.cat([one.patches for one in found]), torch.cat([one.descriptors for one in found]))
+
+    def units(self, patches: Tensor) -> Tensor:
+        """Return tokens ``(n, N, L W)`` at unit length in each block, as float16."""
+        units = torch.empty_like(patches, dtype=torch.float16)
+        for part, unit in zip(torch.split(patches, AT_ONCE), torch.split(units, AT_ONCE), strict=True):  # less RAM
+            blocks = part.float().unflatten(2, (self.blocks, -1))  # type: ignore[no-untyped-call]
+            unit.copy_(F.normalize(blocks, dim=-1).flatten(2))
+        return units
+
+    @torch.inference_mode()
+    def logits(self, patches: Tensor) -> Tensor:
+        """Compute the model's coarse logits of tokens ``(n, N, L W)``, ``(n, N)``."""
+        device = self.text.device
+        parts = [self.model.projections[0](part.float().to(device)) for part in torch.split(patches, AT_ONCE)]
+        return torch.cat([self.model.similarity(part, self.text).cpu() for part in parts])
+
+
+def drawn_images(count: int, seed: int, name: str) -> Tensor:
+    """Draw the positions of a product's images whose answers are its statistics, ascending."""
+    return (
+        torch.randperm(count, generator=derived_generator(seed, "normal statistics", name))[:STATISTICS_IMAGES]
+        .sort()
+        .values
+    )
+
+
+def joined_memory(studies: Mapping[str, Study], centers: Tensor, neighbors: int) -> PatchMemory:
+    """Join the products' rows and statistics; a product with fewer rows than another repeats them.
+
+    Args:
+        studies: One of each product, of the same view.
+        centers: Mean descriptors of the products, ``(P, D)``.
+        neighbors: Neighbors that the memory finds.
+    """
+    most = max(study.rows.rows.shape[1] for study in studies.values())
+    parts = [study.repeated(most) for study in studies.values()]
+    rows, usual = (torch.stack(part, dim=1) for part in zip(*parts, strict=True))
+    return PatchMemory(
+        list(studies),
+        rows=rows,
+        usual=usual.half(),
+        distance_mean=torch.stack([study.distances.mean for study in studies.values()], dim=1),
+        distance_std=torch.stack([study.distances.std for study in studies.values()], dim=1),
+        centers=centers,
+        neighbors=neighbors,
+    )
+
+
+_COVERED_IMAGES, _COVERED_PATCHES = 8, 64
+"""Images, and patches of each, whose distance to every patch is computed for the coverage."""
+
+
+def coverage(units: Tensor, some: Tensor, normal: Answers) -> float:
+    """Compute how much nearer patches of good images are to all patches of other images than to the memory's rows.
+
+    Args:
+        units: Tokens of all images, ``(m, N, L W)``, unit length in each block.
+        some: Positions of the images with answers, ``(n,)``.
+        normal: The answers, without the image's own rows.
+
+    Returns:
+        The ratio of the mean distances, 0..1, in the block where it is least; 1 if there is only one image.
+    """
+    if len(units) < 2:
+        return 1.0
+    images, patches, blocks = units.shape[0], units.shape[1], normal.distances.shape[2]
+    chosen = range(0, len(some), -(-len(some) // _COVERED_IMAGES))
+    places = torch.arange(0, patches, -(-patches // _COVERED_PATCHES))
+    kept = normal.distances[list(chosen)][:, places, :, 0].float().mean(dim=(0, 1))
+    everything = torch.zeros(blocks)
+    for block, tokens in enumerate(units.reshape(images, patches, blocks, -1).unbind(2)):
+        asked = tokens[some[list(chosen)]][:, places].float()
+        best = torch.full(asked.shape[:2], -1.0)
+        for number, one in enumerate(tokens):
+            cosine = (asked @ one.float().T).amax(dim=2)
+            own = some[list(chosen)] == number
+            best = torch.where(own[:, None], best, torch.maximum(best, cosine))
+        everything[block] = (1 - best).mean()
+    return float((everything / kept.clamp_min(1e-6)).clamp(0, 1).min())
