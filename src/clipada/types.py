@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,6 +252,25 @@ class Engine(Protocol):
             images: RGB, ``(B, H, W, 3)``.
         """
         ...
+
+
+@runtime_checkable
+class ProductEngine(Protocol):
+    """An engine that finds the product of an image, and can be told it."""
+
+    products: tuple[str, ...]
+    """Names of the products that it knows; none without a memory."""
+
+    def localize(self, images: NDArray[np.uint8], products: Sequence[str | None] | None = None) -> Localization:
+        """Compute the raw maps of images ``(B, H, W, 3)``, whose products are known, or found where ``None``."""
+        ...
+
+
+def localize(engine: Engine, images: NDArray[np.uint8], products: Sequence[str | None]) -> Localization:
+    """Compute the raw maps of images ``(B, H, W, 3)``; the products count where the engine knows them."""
+    if isinstance(engine, ProductEngine) and engine.products:
+        return engine.localize(images, products)
+    return engine.localize(images)
 
 
 def product_numbers(known: Sequence[str], products: Sequence[str | None]) -> NDArray[np.int64]:

@@ -16,9 +16,11 @@ from clipada.data import load_dataset, read_batches
 from clipada.engines.exports import find_export, open_export
 from clipada.engines.torch import TorchEngine
 from clipada.errors import ConfigError, RunError
+from clipada.inspection import Inspector
 from clipada.models.backbones import Backbone, load_backbone
 from clipada.runs import load_model, read_run
 from clipada.training.part_box import WHOLE
+from clipada.types import Verdict
 from tiny import write_products
 
 
@@ -106,6 +108,14 @@ def test_the_product_is_found_or_given(run: Path, products: Path) -> None:
     assert given.scores is not None
     good = [not sample.anomalous for sample in load_dataset(products).test]
     assert (wrong.scores[good] > given.scores[good] + 0.3).all()  # good parts of another product are strangers
+    inspector, paths = (
+        Inspector(engine, read_run(run).config.scoring),
+        [sample.path for sample in load_dataset(products).test],
+    )
+    told = [inspector.inspect(path, "disc").score for path in paths]
+    asked = inspector.inspect_batch(paths, ["disc"] * len(paths))
+    assert [one.score for one in asked if isinstance(one, Verdict)] == pytest.approx(told, abs=1e-5)
+    assert told[names.index("plate")] > inspector.inspect(paths[names.index("plate")]).score + 0.3
     unknown = engine.localize(images, [None, *["bolt"] * (len(images) - 1)])
     np.testing.assert_array_equal(unknown.products, found.products)
 
@@ -157,6 +167,20 @@ def test_scores_stay_between_0_and_1_for_noise(run: Path) -> None:
     assert found.scores is not None
     assert ((found.scores > 0.5) & (found.scores < 1)).all()
     assert torch.isfinite(torch.from_numpy(found.maps)).all()
+
+
+def test_an_evaluation_counts_the_products_that_were_found(run: Path, products: Path, tmp_path: Path) -> None:
+    """Parts in the folder of another product are counted as taken for their own; a product that is given is not."""
+    data = shutil.copytree(products, tmp_path / "data")
+    count = len(load_dataset(data).test)
+    found = evaluate(run, data, device="cpu").protocol["product"]
+    assert (found["images"], found["wrong"], found["confused"]) == (count, 0, [])
+    for file in (data / "plate" / "test" / "good").iterdir():
+        file.rename(data / "disc" / "test" / "good" / f"from-plate-{file.name}")
+    mixed = evaluate(run, data, device="cpu")
+    assert mixed.protocol["product"]["confused"] == [{"product": "disc", "found": "plate", "images": 2}]
+    assert "2 images of disc were taken for plate" in mixed.notes
+    assert evaluate(run, data, device="cpu", product_given=True).protocol["product"] == {"given": True}
 
 
 @pytest.mark.parametrize("whole", [False, True])

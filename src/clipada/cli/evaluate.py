@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Annotated
 
-from clipada.cli.errors import require_run_first
+import typer
+
+from clipada.cli.errors import again, continuing, require_run_first
 from clipada.cli.options import BatchSize, Category, DataFolder, Layout, RunFolder, Workers, takes_engine_options
 from clipada.cli.terminal import print_metrics, read_dataset, say, stages
 from clipada.config import BatchConfig, EngineOptions
@@ -24,6 +27,10 @@ def evaluate(
     workers: Workers = BatchConfig.workers,
     engine: EngineOptions,
 ) -> None:
+    product_given: Annotated[
+        bool,
+        typer.Option("--product-given", help="Tell a model with a memory each image's product, which it finds itself."),
+    ] = False,
     """Score a data set's test images; print and keep the metrics per category."""
     from clipada.commands import evaluate as command
     from clipada.runs import METRICS, SCORES, read_run, writing_into
@@ -38,11 +45,22 @@ def evaluate(
             say(f"the metrics will be printed, but not kept: {refusal}", style="yellow")
         with stages() as show:
             result = command.measure(
-                description, dataset, batch_size=batch_size, workers=workers, report=show, engine=engine
+                description,
+                dataset,
+                batch_size=batch_size,
+                workers=workers,
+                product_given=product_given,
+                report=show,
+                engine=engine,
             )
         print_metrics(result)
         if refusal is not None:
             raise refusal
+        if (found := result.protocol.get("product")) and not found["given"]:
+            say(f"product found by itself: right in {found['images'] - found['wrong']} of {found['images']} images")
+        calibration = None if result.decisions is None else load_calibration(description)[0]
+        if result.decisions is not None and calibration is not None:
+            print_decisions(result.decisions, calibration.settings.false_alarm_rate)
         command.keep_metrics(description, result)
     say(f"kept in {run / METRICS} and {run / SCORES}")
 

@@ -32,6 +32,7 @@ def evaluate(
     """Score a data set's test images with a run; write ``metrics.json`` and every image's scores into the run folder.
 
     Args:
+    product_given: bool = False,
         run: The run folder.
         data: A data set or its folder.
         batch_size: Images per forward pass.
@@ -44,9 +45,18 @@ def evaluate(
         RunError: The run folder is incomplete, cannot be written to, or is written to by another program.
         BackboneError: The backbone is missing or another one.
     """
+        product_given: True to tell a model with a memory the product of each image, which it otherwise finds by itself.
     description = read_run(Path(run))
     with writing_into(description.folder):
-        evaluation = measure(description, data, batch_size=batch_size, workers=workers, report=report, **engine)
+        evaluation = measure(
+            description,
+            data,
+            batch_size=batch_size,
+            workers=workers,
+            product_given=product_given,
+            report=report,
+            **engine,
+        )
         keep_metrics(description, evaluation)
     return evaluation
 
@@ -65,6 +75,7 @@ def measure(
     dataset.require_test()
     inspector = Inspector.load(description, calibrated=False, **engine)
     done = count(1)
+    product_given: bool = False,
     evaluation = evaluate_dataset(
         inspector.engine,
         dataset,
@@ -81,6 +92,7 @@ def measure(
             "backbone": description.backbone_label,
             "engine": inspector.engine_name,
             "training_images": sum(description.training.categories.values()),
+        product_given=product_given,
             "image_share": description.config.training.image_share,
             "tuned_encoders": description.config.training.tune,
             **evaluation.protocol,

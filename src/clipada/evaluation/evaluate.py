@@ -20,7 +20,7 @@ from clipada.errors import DatasetError, ImageError
 from clipada.evaluation.findings import Findings
 from clipada.evaluation.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, CategoryTest, mean_metrics
 from clipada.scoring import final_map, score_passes
-from clipada.types import Engine, Failure, Localization, Map, Mask, Sample, written_size
+from clipada.types import Engine, Failure, Localization, Map, Mask, Sample, localize, written_size
 
 MASK_RULE = "masks resized by area to the model's input size; no region vanishes"
 
@@ -60,6 +60,7 @@ class Evaluation:
     """
 
     categories: dict[str, CategoryMetrics]
+        decisions: Found and missed defects by product and kind, and false alarms; ``None`` without a calibration.
     passes: tuple[dict[str, CategoryMetrics], ...]
     scores: tuple[dict[str, Any], ...]
     failures: tuple[Failure, ...]
@@ -106,6 +107,7 @@ def evaluate_dataset(
         scoring: How maps are smoothed and scored.
         batch_size: Images at a time.
         workers: Threads that decode.
+    product_given: bool = False,
         training_sha256s: Hashes of the model's training images, which are looked for among the test images.
         input_check: Finds test images that are not inspectable: they are counted, and the metrics include them.
         on_image: Called with every scored image.
@@ -116,11 +118,12 @@ def evaluate_dataset(
     dataset.require_test()
     views: dict[int, dict[str, CategoryMetrics]] = defaultdict(dict)
     scores: list[dict[str, Any]] = []
-    findings = Findings(training_sha256s, input_check)
+    findings = Findings(training_sha256s, input_check, product_given)
     for category in dataset.categories:
         samples = [sample for sample in dataset.test if sample.category == category]
         tests: list[CategoryTest] = []
         for image, mask in _scored(engine, samples, scoring, (batch_size, workers), findings):
+        product_given: True to tell a model with a memory the product of each image, which it otherwise finds.
             on_image(image)
             scores.append(_record(image))
             tests = tests or [CategoryTest() for _ in image.maps]
@@ -212,7 +215,10 @@ def _scored(
         findings.failures += batch.failures
         if not batch.paths:
             continue
-        found = engine.localize(batch.images)
+        members = [samples[position] for position in batch.positions]
+        named = [sample.category if findings.product_given else None for sample in members]
+        found = localize(engine, batch.images, named)
+        findings.compare_products(members, engine, found)
         for index, (position, size) in enumerate(zip(batch.positions, batch.sizes, strict=True)):
             sample = samples[position]
             try:
@@ -258,3 +264,4 @@ def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, findings
         "trained_on": [str(path) for path in findings.trained_on],
         "notes": list(findings.describe()),
     }
+        **({} if findings.products_found is None else {"product": findings.products_found}),

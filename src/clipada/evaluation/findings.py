@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from clipada.calibration.image_statistics import image_statistics
 from clipada.calibration.input_check import InputCheck
 from clipada.images import image_sha256
-from clipada.types import Failure, Image, Sample
+from clipada.types import Engine, Failure, Image, Localization, ProductEngine, Sample
 
 
 class Findings:
@@ -21,9 +22,14 @@ class Findings:
     Args:
         training_sha256s: Hashes of the training images.
         input_check: Finds images that are not inspectable.
+        product_given: True if the model is told the product of each image.
     """
 
-    def __init__(self, training_sha256s: Collection[str], input_check: InputCheck | None) -> None:
+    def __init__(
+        self, training_sha256s: Collection[str], input_check: InputCheck | None, product_given: bool = False
+    ) -> None:
+        self.product_given = product_given
+        self._products: Counter[tuple[str, str]] = Counter()
         self.failures: list[Failure] = []
         self.trained_on: list[Path] = []
         self.not_inspectable: dict[Path, str] = {}
@@ -49,9 +55,33 @@ class Findings:
             self.not_inspectable[sample.path] = reason
         return reason
 
+    def compare_products(self, samples: Sequence[Sample], engine: Engine, found: Localization) -> None:
+        """Count the products that a model with a memory takes images for, where it knows the right one."""
+        if found.products is None or self.product_given or not isinstance(engine, ProductEngine):
+            return
+        for sample, number in zip(samples, found.products, strict=True):
+            if sample.category in engine.products:
+                self._products[sample.category, engine.products[number]] += 1
+
+    @property
+    def products_found(self) -> dict[str, Any] | None:
+        """How often a model with a memory found the right product; ``None`` for other models."""
+        if self.product_given:
+            return {"given": True}
+        if not self._products:
+            return None
+        wrong = {pair: count for pair, count in self._products.items() if pair[0] != pair[1]}
+        named = [{"product": one, "found": other, "images": count} for (one, other), count in sorted(wrong.items())]
+        return {"given": False, "images": self._products.total(), "wrong": sum(wrong.values()), "confused": named}
+
     def describe(self) -> tuple[str, ...]:
         """Describe the notes in a line each, the most serious first."""
         lines = [f"{len(paths)} masks: {text} (first: {paths[0]})" for text, paths in self._notes.items()]
+        if products := self.products_found:
+            lines += [
+                f"{one['images']} images of {one['product']} were taken for {one['found']}"
+                for one in products.get("confused", ())
+            ]
         if self.not_inspectable:
             path, reason = next(iter(self.not_inspectable.items()))
             found = f"{len(self.not_inspectable)} test images are not inspectable, and the metrics include them"

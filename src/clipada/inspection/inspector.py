@@ -25,7 +25,7 @@ from clipada.runs import Run, load_calibration, read_run
 from clipada.runs.hub import fetch_run, find_run
 from clipada.runs.inputs import find_input_check
 from clipada.scoring import final_map, find_regions, image_score
-from clipada.types import Engine, Failure, Localization, ModelIdentity, Verdict
+from clipada.types import Engine, Failure, Localization, ModelIdentity, Verdict, localize
 
 DEFAULT_THRESHOLD = 0.5
 """Map value above which a pixel belongs to a region, for an engine without a run: an anomaly probability of 1/2."""
@@ -169,7 +169,8 @@ class Inspector:
 
         Args:
             image: A file, its bytes, or RGB values ``(H, W, 3)`` uint8.
-            group: The group whose thresholds apply; by default the one that the file's path names, if it is known.
+            group: The group whose thresholds apply; by default the one that the file's path names, if it is known. The
+                name of a product also tells a model with a memory to search that product's rows.
 
         Returns:
             Score, anomaly map and regions in the image's own geometry; with a calibration, p-value and decision.
@@ -181,7 +182,7 @@ class Inspector:
         """
         started = time.perf_counter()
         read = read_for(image, group, self.engine, self.calibration)
-        found = self.engine.localize(read.small[np.newaxis])
+        found = localize(self.engine, read.small[np.newaxis], [group])
         return self._verdict(found, 0, read, started, group or self._group(read.path))
 
     def inspect_batch(
@@ -210,7 +211,8 @@ class Inspector:
             good = [index for index, read in enumerate(reads) if isinstance(read, ReadImage)]
             started = time.perf_counter()
             small = [read.small for read in reads if isinstance(read, ReadImage)]
-            found = self.engine.localize(np.stack(small)) if small else _NOTHING
+            named = [pairs[index][1] for index in good]
+            found = localize(self.engine, np.stack(small), named) if small else _NOTHING
             inference = time.perf_counter() - started
 
             def judge(index: int, read: ReadImage | ClipAdaError) -> Verdict | ClipAdaError:
