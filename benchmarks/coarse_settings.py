@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from clipada.config import Config
 from clipada.data import load_dataset, read_batches
 from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps, mean_metrics
-from clipada.models.backbones import FrozenClip, load_clip
+from clipada.models.backbones import FrozenClip, load_clip, with_defaults
 from clipada.models.clip_ada import ClipAda, build_model, upsample
 from clipada.models.prototypes import Prototypes, find_prototypes
 from clipada.randomness import derived_generator
@@ -169,7 +169,7 @@ def main() -> None:
     base = Config.preset("prompt").updated(
         {"backbone.name": options.backbone, "model.image_size": options.size, **COMMON}
     )
-    base = replace(base, training=base.training.lasting(options.epochs))
+    base = with_defaults(replace(base, training=base.training.lasting(options.epochs)))
     configs = {settings: head_config(base, settings) for settings in options.heads}
     clip = load_clip(
         max((config.backbone for config in configs.values()), key=lambda backbone: backbone.read_blocks[-1])

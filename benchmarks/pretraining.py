@@ -22,7 +22,7 @@ from clipada.commands.demo import DATA
 from clipada.config import EMBEDDED_BACKBONE, Config
 from clipada.data.demo import write_demo
 from clipada.evaluation.metrics import mean_metrics
-from clipada.models.backbones import EMBEDDED_FOLDER
+from clipada.models.backbones import EMBEDDED_FOLDER, with_defaults
 from clipada.report import metrics_table
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     folder = EMBEDDED_FOLDER if embedded else Path(options.backbone)
     settings: dict[str, Any] = {name: value for name, _, value in (text.partition("=") for text in options.settings)}
     if embedded:  # the copy with random weights has another name
-        settings = {"backbone.block": Config.preset("demo").backbone.read_blocks[-1]} | settings
+        settings = {"backbone.blocks": with_defaults(Config.preset("demo")).backbone.blocks} | settings
     write_demo(options.out / "parts")
     for seed in range(options.seeds):
         untrained = random_copy(folder, options.out / f"random-weights-{seed}", seed)

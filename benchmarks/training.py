@@ -230,7 +230,7 @@ def main() -> None:
     backbone = "ViT-B/16 shapes, random weights" if options.random_weights else Path(options.backbone).name
     print(f"{machine(device.type)}; beside it " * (device.type != "cpu") + conditions(torch.get_num_threads(), "torch"))
     print(
-        f"backbone {backbone}, block {config.backbone.read_blocks[-1]}; "
+        f"backbone {backbone}, block {training.model.backbone.blocks[-1]}; "
         f"{config.model.size[0]} px, R = {options.refinements}"
     )
     print(f"batch {config.training.batch_size}, {config.training.precision}; compiled: {runtime.compile}", end="; ")

@@ -140,6 +140,6 @@ def test_prototypes_come_first_only_where_the_image_encoder_stays() -> None:
     assert Config().updated({"model.prototypes_first": True, "training.tune": "text"}).model.prototypes_first
 
 
-def test_the_block_left_out_is_that_of_the_backbone() -> None:
-    assert [BackboneConfig(name=name).read_blocks for name in ("nano", "other")] == [(4,), (9,)]
+def test_blocks_left_out_stay_open() -> None:
+    assert BackboneConfig(name="nano").read_blocks == ()
     assert BackboneConfig(name="nano", blocks=(2,)).read_blocks == (2,)

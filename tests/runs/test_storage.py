@@ -127,6 +127,18 @@ def test_the_backbone_may_have_moved(run_folder: Path, clip_folder: Path) -> Non
     np.testing.assert_array_equal(moved, stayed)
 
 
+@pytest.mark.parametrize(("name", "blocks"), [("nano", (4,)), ("openai/clip-vit-large-patch14", (9,))])
+def test_a_run_that_recorded_no_blocks_keeps_those_it_read(
+    run_folder: Path, name: str, blocks: tuple[int, ...]
+) -> None:
+    change_config(run_folder, lambda content: content["config"]["backbone"].update(name=name, blocks=list(blocks)))
+    written = read_run(run_folder)
+    change_config(run_folder, lambda content: content["config"]["backbone"].update(blocks=None))
+    unwritten = read_run(run_folder)
+    assert unwritten.config.backbone.blocks == blocks
+    assert unwritten.model_sha256 == written.model_sha256  # verdicts of before still name the same model
+
+
 def test_another_backbone_is_refused_though_its_shapes_fit(finished_run: Path, other_clip: Path) -> None:
     run = read_run(finished_run)
     with pytest.raises(BackboneError, match="not the one this run was trained on") as caught:

@@ -43,9 +43,7 @@ def test_plain_transformers_reads_it_alike(nano: FrozenClip) -> None:
     with torch.no_grad():
         hidden = clip.vision_model(inputs, output_hidden_states=True).hidden_states
         text = clip.get_text_features(ids).pooler_output[0]
-        torch.testing.assert_close(
-            nano(inputs), hidden[BackboneConfig(name="nano").read_blocks[-1]][:, 1:], rtol=0, atol=1e-4
-        )
+        torch.testing.assert_close(nano(inputs), hidden[nano.blocks[-1]][:, 1:], rtol=0, atol=1e-4)
         torch.testing.assert_close(nano.encode_text(nano.embed_ids(ids[0].tolist())), text, rtol=0, atol=1e-4)
 
 

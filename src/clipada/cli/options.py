@@ -48,9 +48,6 @@ Backbone = Annotated[
         help="A vision transformer (DINOv2, CLIP, SigLIP, ViT, ...): hub name, folder, or nano, the embedded CLIP.",
     ),
 ]
-ClipBackbone = Annotated[
-    str | None, typer.Option(callback=_known_backbone, help="A CLIP: hub name, folder, or nano, the embedded one.")
-]
 Layout = Annotated[str, typer.Option(help="mvtec, visa, kolektor or folder; auto recognizes it.")]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clipada.cli.errors import continuing
-from clipada.cli.options import Category, ClipBackbone, Compile, DataFolder, Device, Layout, Settings
+from clipada.cli.options import Backbone, Category, Compile, DataFolder, Device, Layout, Settings
 from clipada.cli.terminal import out_console, read_dataset, say, stages
 from clipada.config import BASELINE_NAMES, BaselineName, BaselinesConfig, Config, RuntimeConfig
 from clipada.config.overrides import asked_config
@@ -43,7 +43,7 @@ def reproduce(
         int | None, typer.Option(min=1, help="Number of seeds per variant; one by default, three in the ablation.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="The schedule; by default the paper's for this data set.")] = None,
-    backbone: ClipBackbone = None,
+    backbone: Backbone = None,
     textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD, as in the paper.")] = None,
     baselines: Annotated[
         str,
@@ -63,7 +63,7 @@ def reproduce(
     """Train and evaluate the runs of the paper's tables and figures; write published and measured rows side by side.
 
     Prototypes, which the paper does not have, are only used with --set model.prototypes=1024. The prompt preset's
-    similarity, attention and fusion differ from the paper's.
+    similarity, attention and fusion differ from the paper's. The baselines of tables 1 to 3 need a CLIP.
     """
     from clipada.commands import reproduce as command
     from clipada.research import paper

@@ -177,11 +177,11 @@ def _needed(
     backbone_optional: bool = False,
 ) -> dict[str, _NeededRuns]:
     """Return the runs that each requested item needs."""
-    base, settings = config or Config.preset(name), baselines or BaselinesConfig()
+    settings = baselines or BaselinesConfig()
     items = chosen_items(name, only)
     if not any(item in COMPARED for item in items):
         settings = replace(settings, include=())
-    sha256 = _backbone_sha256(base, settings, backbone_optional)
+    base, sha256 = _with_backbone(config or Config.preset(name), settings, backbone_optional)
     runs = needed_baselines(settings, base, seeds, dataset, sha256, out)
     return {
         item: _NeededRuns(
@@ -192,22 +192,24 @@ def _needed(
     }
 
 
-def _backbone_sha256(config: Config, baselines: BaselinesConfig, backbone_optional: bool) -> str:
-    """Return the hash of the backbone's weights; empty if it is missing and ``backbone_optional``.
+def _with_backbone(config: Config, baselines: BaselinesConfig, backbone_optional: bool) -> tuple[Config, str]:
+    """Return the settings with the backbone's defaults, and the hash of its weights.
 
-    Also checks that the baselines can process images of this size, before anything is trained.
+    Also checks that the baselines can process images of this size, before anything is trained. If the backbone is
+    missing and ``backbone_optional``, the settings stay as they are and the hash is empty.
     """
-    from clipada.models.backbones import load_clip
+    from clipada.models.backbones import load_backbone, load_clip, with_defaults
 
     try:
-        clip = load_clip(config.backbone)
+        config = with_defaults(config)
+        backbone = (load_clip if baselines.include else load_backbone)(config.backbone)
     except BackboneError:
         if not backbone_optional:
             raise
-        return ""
+        return config, ""
     for name in baselines.include:
-        require_size(name, baselines, config.model.size[0], clip.grid(config.model.size))
-    return clip.sha256()
+        require_size(name, baselines, config.model.size[0], backbone.grid(config.model.size))
+    return config, backbone.sha256()
 
 
 def _finish(experiment: Experiment, dataset: Dataset, runtime: RuntimeConfig, report: ProgressReport) -> None:

@@ -27,8 +27,6 @@ from clipada.config.method import Config, Fusion, ScoringConfig, SynthesisConfig
 from clipada.config.model import (
     DEFAULT_IMAGE_SIZE,
     EMBEDDED_BACKBONE,
-    EMBEDDED_BLOCK,
-    USUAL_BLOCK,
     Attention,
     AttentionSpace,
     BackboneConfig,
@@ -52,9 +50,7 @@ __all__ = [
     "DEFAULT_PRESET",
     "DEFAULT_VISION_PRESET",
     "EMBEDDED_BACKBONE",
-    "EMBEDDED_BLOCK",
     "PRESETS",
-    "USUAL_BLOCK",
     "Attention",
     "AttentionSpace",
     "BackboneConfig",

@@ -19,19 +19,16 @@ ImageSize = int | tuple[int, int]
 EMBEDDED_BACKBONE = "nano"
 """The name of the small CLIP that comes with the package and needs no download."""
 
-USUAL_BLOCK, EMBEDDED_BLOCK = 9, 4
-"""The default vision block to read, and that of the embedded backbone."""
-
 DEFAULT_IMAGE_SIZE = 256
-"""Side of the input square in pixels, unless the settings or the backbone's family name another."""
+"""Side of the input square in pixels, unless the settings or the backbone's patches ask for another."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    """The frozen backbone: CLIP (section 4.1 of the paper), or any other vision transformer."""
+    """The frozen backbone: the paper's (section 4.1), or any other vision transformer."""
 
     name: str = "openai/clip-vit-base-patch16"
-    """A `transformers` checkpoint by hub name or local folder, or ``nano``, the embedded CLIP."""
+    """A `transformers` checkpoint by hub name or local folder, or ``EMBEDDED_BACKBONE``."""
 
     revision: str | None = None
     """Revision of a checkpoint on the hub: a branch, a tag or a commit; ``None`` for the newest. A run records the
@@ -40,8 +37,7 @@ class BackboneConfig:
     blocks: tuple[int, ...] | None = None
     """Vision blocks, counted from 1, whose patch tokens are read and concatenated. Blocks above the last one are
     neither loaded nor run. The paper names no block; left out, the backbone's family and depth decide
-    (``models.backbones.defaults``): for CLIP it is the 9th, and of nano, which has 4, the last. ``backbone.block``
-    sets a single one."""
+    (``models.backbones.defaults``), and a run records them. ``backbone.block`` sets a single one."""
 
     levels: Levels = "one"
     """Number of blocks where ``blocks`` is left open: one, or several of different depth, as suits the backbone."""
@@ -59,10 +55,8 @@ class BackboneConfig:
 
     @property
     def read_blocks(self) -> tuple[int, ...]:
-        """The blocks that are read, counted from 1; where none are set, those of CLIP."""
-        if self.blocks is not None:
-            return self.blocks
-        return (EMBEDDED_BLOCK,) if self.name == EMBEDDED_BACKBONE else (USUAL_BLOCK,)
+        """The blocks that are read, counted from 1; none while they are left open."""
+        return self.blocks or ()
 
     @property
     def blocks_label(self) -> str:
@@ -82,7 +76,8 @@ class PromptConfig:
     """The words after the learnable vectors."""
 
     learnable: bool = True
-    """True to learn vectors in the place of the class name; otherwise ``word`` is there."""
+    """True to learn vectors in the place of the class name; otherwise ``word`` is there. Without words, true to learn
+    the direction itself; otherwise it is the same in all channels."""
 
     length: int = 4
     """Number of learned vectors."""
@@ -95,7 +90,7 @@ class PromptConfig:
 
     direction: Direction | None = None
     """Source of the vector that anomalies are aligned with. ``text``: the embedded prompt (the paper). ``vector``: a
-    learned vector of the same role and width, without words; beyond the paper. ``None``: ``text`` if the backbone has a
+    vector of the same role and width, without words; beyond the paper. ``None``: ``text`` if the backbone has a
     text tower, else ``vector``."""
 
     def __post_init__(self) -> None:
@@ -108,8 +103,8 @@ class ModelConfig:
     """Similarity and anomaly-region refinement (section 4.3, equations 3 and 5)."""
 
     image_size: ImageSize | None = None
-    """Side of the square that every image is resized to, or height and width, in pixels. ``None``: 256, or of a
-    backbone other than CLIP the multiple of its patch size that ``models.backbones.defaults`` names."""
+    """Side of the square that every image is resized to, or height and width, in pixels. ``None``: the multiple of the
+    backbone's patch size that ``models.backbones.defaults`` names, and a run records it."""
 
     image_depth: int | None = None
     """Bits of the camera's values in 16-bit files, 8 to 16: many cameras write 10, 12 or 14. ``None``: a training finds
@@ -153,6 +148,6 @@ class ModelConfig:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the model's input, in pixels."""
+        """Height and width of the model's input, in pixels; ``DEFAULT_IMAGE_SIZE`` while they are left open."""
         found = DEFAULT_IMAGE_SIZE if self.image_size is None else self.image_size
         return (found, found) if isinstance(found, int) else found

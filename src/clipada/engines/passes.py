@@ -22,7 +22,7 @@ OUTPUTS = ["maps", "looked", "descriptors"]
 
 
 class PassInput(TypedDict):
-    """Inputs of a graph by name. After the prefix tokens (class token, registers) come the patches in row-major order.
+    """Inputs of a graph by name. After the backbone's prefix tokens come the patches in row-major order.
 
     Shapes: ``B`` images of ``H x W`` pixels, ``K`` query tokens, ``M`` tokens in the KV cache, ``L`` blocks of width
     ``D``.

@@ -107,7 +107,7 @@ class GraphEngine:
         coarse: PassOutput,
         index: int,
     ) -> NDArray[np.float32]:
-        """Compute the token map of a refinement in which only active patches and the class token are queries.
+        """Compute the token map of a refinement in which only active patches and the prefix tokens are queries.
 
         Args:
             images: RGB, ``(B, H, W, 3)``.

@@ -13,7 +13,7 @@ from clipada.config import Config, ModelConfig
 from clipada.errors import ConfigError
 from clipada.models.backbones import Backbone, TextBackbone, load_backbone, resized, with_defaults
 from clipada.models.memory_head import Detection, MemoryHead, View
-from clipada.models.prompt import LearnedDirection, Prompt
+from clipada.models.prompt import DirectionVector, Prompt
 from clipada.models.prototypes import Prototypes
 from clipada.randomness import derived_generator
 
@@ -52,7 +52,7 @@ class ClipAda(nn.Module):
 
     Args:
         backbone: The frozen backbone: CLIP in the paper.
-        prompt: The anomaly direction: the prompt, in the same backbone's words, or a learned vector.
+        prompt: The anomaly direction: the prompt, in the same backbone's words, or a vector.
         projections: One linear layer ``D -> E`` for each pass, coarse first.
         similarity: Projected tokens and text vector to logits.
         config: Passes, attention, and the memory's weight.
@@ -63,7 +63,7 @@ class ClipAda(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        prompt: Prompt | LearnedDirection,
+        prompt: Prompt | DirectionVector,
         projections: nn.ModuleList,
         similarity: DotSimilarity | CosineSimilarity,
         config: ModelConfig,
@@ -223,7 +223,7 @@ def build_model(config: Config, backbone: Backbone | None = None, memory: Protot
     return ClipAda(backbone, prompt, projections, similarity, config.model, memory)
 
 
-def build_direction(backbone: Backbone, config: Config, generator: torch.Generator) -> Prompt | LearnedDirection:
+def build_direction(backbone: Backbone, config: Config, generator: torch.Generator) -> Prompt | DirectionVector:
     """Build the anomaly direction: the prompt where the backbone has a text tower, unless the settings ask otherwise.
 
     Raises:
@@ -238,7 +238,7 @@ def build_direction(backbone: Backbone, config: Config, generator: torch.Generat
         )
     if isinstance(backbone, TextBackbone) and config.prompt.direction != "vector":
         return Prompt(backbone, config.prompt, generator)
-    return LearnedDirection(backbone.embedding_width, generator)
+    return DirectionVector(backbone.embedding_width, config.prompt, generator)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""The anomaly direction: an object-agnostic prompt whose class name is learned, or a learned vector.
+"""The anomaly direction: an object-agnostic prompt whose class name is learned, or a vector.
 
 The prompt is that of section 4.2 of CLIP-ADA, after CoOp; the vector is beyond the paper.
 """
@@ -51,17 +51,24 @@ class Prompt(nn.Module):
             raise ConfigError("the prompt is too long", expected=f"{limit} tokens at most", got=f"{length} tokens")
 
 
-class LearnedDirection(nn.Module):
-    """A learned vector in the prompt's role, for a backbone without words. Beyond the paper.
+class DirectionVector(nn.Module):
+    """A vector in the prompt's role, for a backbone without words. Beyond the paper.
 
     Args:
         width: ``E``.
+        config: True ``learnable`` to learn the vector. Otherwise all its channels are equal, and only the projections
+            are learned.
         generator: Source of its first values, from a standard normal distribution; only its direction counts.
     """
 
-    def __init__(self, width: int, generator: torch.Generator) -> None:
+    vector: Tensor
+
+    def __init__(self, width: int, config: PromptConfig, generator: torch.Generator) -> None:
         super().__init__()
-        self.vector = nn.Parameter(torch.randn(width, generator=generator))
+        if config.learnable:
+            self.vector = nn.Parameter(torch.randn(width, generator=generator))
+        else:
+            self.register_buffer("vector", torch.ones(width), persistent=False)
 
     def forward(self, backbone: Backbone) -> Tensor:  # noqa: ARG002
         """Return the vector ``(E,)``, not normalized; the backbone has no part in it."""

@@ -15,7 +15,7 @@ from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of
 from clipada.runs.contents import ADAPTER, BESIDE, CONFIG, MANIFEST, METRICS, PLAN, TRAINED_ON
 from clipada.runs.manifest import Manifest, find_manifest
-from clipada.runs.records import damaged, read_hashes
+from clipada.runs.records import completed_settings, damaged, read_hashes
 from clipada.runs.verification import require_sealed
 from clipada.types import ModelIdentity
 
@@ -254,7 +254,7 @@ def _described(folder: Path) -> tuple[Run, bool]:
     except ConfigError as error:
         raise damaged(path, error, COPY_AGAIN) from error
     try:
-        config = Config.from_dict(facts.config)
+        config = completed_settings(Config.from_dict(facts.config))
     except ConfigError as error:
         what = f"{path} cannot be used: {error.what}"
         raise RunError(what, expected=error.expected, got=error.got, remedy=its_version) from error

@@ -1,15 +1,27 @@
-"""The file of hashes of a run's training images, and the error for files that do not match their schema."""
+"""Records of a run: hashes of its training images, what earlier versions left out, and the error for damaged ones."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from clipada.config import EMBEDDED_BACKBONE, Config
 from clipada.config.schema import shown
 from clipada.errors import ConfigError, RunError
 from clipada.files import open_regular
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+
+_UNRECORDED, _UNRECORDED_EMBEDDED = (9,), (4,)
+"""Blocks that earlier versions read without recording them, of any backbone and of the embedded one."""
+
+
+def completed_settings(config: Config) -> Config:
+    """Return the settings of a recorded training with the blocks that an earlier version read and did not record."""
+    if config.backbone.blocks is not None:
+        return config
+    embedded = config.backbone.name == EMBEDDED_BACKBONE
+    return config.updated({"backbone.blocks": _UNRECORDED_EMBEDDED if embedded else _UNRECORDED})
 
 
 def read_hashes(path: Path, remedy: str) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +13,7 @@ from clipada.data import Dataset, Layout, load_dataset
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.files import LOCK, read_json, write_json
 from clipada.runs import ADAPTER, CONFIG, PLAN, Run, is_finished, read_run
-from clipada.runs.records import damaged
+from clipada.runs.records import completed_settings, damaged
 
 Configure = Callable[[Config | None], Config]
 """Makes the settings of a training from those recorded in its run folder, ``None`` for a new one."""
@@ -151,7 +151,7 @@ def read_plan(folder: Path) -> Plan | None:
         plan: Plan = build_known(Plan, content, "")
     except ConfigError as error:
         raise damaged(path, error, _REMEDY) from error
-    return plan
+    return replace(plan, config=completed_settings(plan.config))
 
 
 def with_absolute_folders(config: Config) -> Config:

@@ -16,8 +16,9 @@ from clipada.engines.refinement import GraphEngine
 from clipada.engines.torch import TorchEngine
 from clipada.errors import BackboneError, ConfigError
 from clipada.models.backbones import FrozenClip, TextBackbone, load_backbone, load_clip, with_defaults
+from clipada.models.backbones.defaults import default_blocks, default_image_size
 from clipada.models.clip_ada import ClipAda, build_model
-from clipada.models.prompt import LearnedDirection, Prompt
+from clipada.models.prompt import DirectionVector, Prompt
 
 NAMES = ["clip", *FAMILIES]
 
@@ -127,10 +128,13 @@ def test_the_prompt_is_embedded_as_siglip_s_own_text(checkpoint, name: str) -> N
 
 def test_a_backbone_without_words_learns_a_direction(checkpoint) -> None:
     vector = model_of(checkpoint("dinov2"))
-    assert isinstance(vector.prompt, LearnedDirection)
+    assert isinstance(vector.prompt, DirectionVector)
     assert "prompt.vector" in vector.adapter_parameters()
+    fixed = model_of(checkpoint("dinov2"), **{"prompt.learnable": False})
+    assert "prompt.vector" not in fixed.adapter_parameters()
+    assert fixed.text_vector().unique().numel() == 1  # the same in all channels, so that no file need hold it
     assert isinstance(model_of(checkpoint("clip")).prompt, Prompt)
-    assert isinstance(model_of(checkpoint("clip"), **{"prompt.direction": "vector"}).prompt, LearnedDirection)
+    assert isinstance(model_of(checkpoint("clip"), **{"prompt.direction": "vector"}).prompt, DirectionVector)
     with pytest.raises(ConfigError, match=r"prompt.direction is 'text'\n.*text tower\n.*dinov2"):
         model_of(checkpoint("dinov2"), **{"prompt.direction": "text"})
 
@@ -149,7 +153,18 @@ def test_defaults_follow_from_family_and_depth(checkpoint) -> None:
     assert small.backbone.blocks == (2,)  # half of three blocks
     assert small.model.size == (256, 256)
     clip = with_defaults(Config().updated({"backbone.name": str(checkpoint("clip"))}))
-    assert (clip.backbone.blocks, clip.backbone.read_blocks) == (None, (9,))
+    assert clip.backbone.blocks == (2,)  # three quarters
+    assert load_backbone(BackboneConfig(name=str(checkpoint("clip")))).blocks == (2,)
+
+
+def test_defaults_of_the_usual_sizes() -> None:
+    assert default_blocks("clip", 12, "one") == (9,)  # the paper's backbone, as runs so far were trained
+    assert default_blocks("clip", 24, "one") == (18,)
+    assert default_blocks("clip", 4, "one") == (4,)  # the embedded one
+    assert default_blocks("dinov2", 12, "one") == default_blocks("dinov3_vit", 12, "one") == (6,)
+    assert default_blocks("dinov2", 12, "several") == (4, 6)
+    assert default_blocks("vit", 1, "one") == (1,)
+    assert [default_image_size(patch) for patch in (8, 14, 16, 32)] == [256, 322, 256, 256]
 
 
 def test_what_needs_clip_says_so(checkpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,7 +37,8 @@ FAMILIES: dict[str, type[Any]] = {
 def load_backbone(config: BackboneConfig) -> Backbone:
     """Load a frozen backbone by hub name or local folder, or the embedded one, in float32.
 
-    The local cache is used before the network. Vision blocks above the last one that is read are not loaded.
+    The local cache is used before the network. Blocks that are left open are the family's defaults. Vision blocks above
+    the last one that is read are not loaded.
 
     Raises:
         BackboneError: The checkpoint cannot be found or read, or is of a family that is not known.
@@ -45,6 +47,7 @@ def load_backbone(config: BackboneConfig) -> Backbone:
     source = CheckpointSource(resolved(config.name), config.revision)
     configuration, family = _read_family(source)
     tower = family.vision_config(configuration)
+    config = replace(config, blocks=_blocks(config, configuration.model_type, tower))
     block, blocks = config.read_blocks[-1], tower.num_hidden_layers
     if block > blocks:
         raise ConfigError("setting backbone.blocks is out of range", expected=f"1 to {blocks}", got=str(block))
@@ -104,25 +107,25 @@ def read_configuration(name: str, revision: str | None = None) -> Any:
 def with_defaults(config: Config) -> Config:
     """Return the settings with the blocks and the input size that suit the backbone, where they are left open.
 
-    CLIP's stay open, because they are the defaults of the settings themselves.
-
     Raises:
         BackboneError: The checkpoint's configuration cannot be read.
     """
     if config.backbone.blocks is not None and config.model.image_size is not None:
         return config
     configuration, family = _read_family(CheckpointSource(resolved(config.backbone.name), config.backbone.revision))
-    if family is FrozenClip and config.backbone.levels == "one":
-        return config
     tower = family.vision_config(configuration)
-    changes: dict[str, Any] = {}
-    if config.backbone.blocks is None:
-        changes["backbone.blocks"] = default_blocks(
-            configuration.model_type, tower.num_hidden_layers, config.backbone.levels
-        )
-    if config.model.image_size is None:
-        changes["model.image_size"] = default_image_size(tower.patch_size)
-    return config.updated(changes)
+    size = config.model.image_size
+    return config.updated(
+        {
+            "backbone.blocks": _blocks(config.backbone, configuration.model_type, tower),
+            "model.image_size": default_image_size(tower.patch_size) if size is None else size,
+        }
+    )
+
+
+def _blocks(config: BackboneConfig, family: str, tower: Any) -> tuple[int, ...]:
+    """Return the blocks to read: those that are set, else the defaults of the family's tower."""
+    return config.blocks or default_blocks(family, tower.num_hidden_layers, config.levels)
 
 
 def default_preset(name: str) -> Preset:

@@ -146,8 +146,8 @@ def needed_baselines(
 def _baseline_run(
     name: str, settings: BaselinesConfig, config: Config, shared: Sequence[str], out: Path
 ) -> BaselineRun:
-    block = config.backbone.read_blocks[-1]
-    of_config = {"size": config.model.size[0], "block": block, "scoring": asdict(config.scoring)}
+    block = config.backbone.read_blocks[-1:]  # none in a plan that is made without the backbone
+    of_config = {"size": config.model.size[0], "block": block[0] if block else None, "scoring": asdict(config.scoring)}
     digest = fingerprint(name, asdict(settings.of(name)), of_config, config.training.seed, *shared)
     folder = out / BASELINES_FOLDER / f"{name}-seed{config.training.seed}-{digest[:10]}"
     return BaselineRun(name=name, settings=settings, config=config, folder=folder)

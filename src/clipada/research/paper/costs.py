@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from clipada.config import BaselinesConfig, Config
 
 DRAEM_PASSES = 12
-"""Passes that cost as much as both of DRAEM's networks at the paper's width: passes of ViT-B/16 up to block 9."""
+"""Passes that cost as much as both of DRAEM's networks at the paper's width: passes of the paper's backbone."""
 
 DRAEM_WIDTH = 128
 """The paper's width. Cost is taken as proportional to width: less than the arithmetic, which grows with the square,
