@@ -16,7 +16,7 @@ class MemoryConfig:
 
     rows: int = 0
     """Patches kept of each product in each block and each view that is read; 0 for no memory. A row of 384 channels
-    takes 386 bytes: 6,500 rows in two blocks and two views are 10 MB a product."""
+    takes 386 bytes: 13,000 rows in two blocks are 10 MB a product."""
 
     crop: bool = False
     """True to read only the box in which a product's good images show it, where that is clearly smaller than the image
