@@ -9,6 +9,7 @@ from clipada.models.backbones import Reading
 from clipada.models.crops import Crops, with_aspect
 from clipada.models.filter import SCALE
 from clipada.models.memory import EPSILON, PatchMemory, nearest_rows, quantize
+from clipada.models.memory_head import MemoryHead
 from clipada.models.selection import select_rows
 
 
@@ -95,6 +96,22 @@ def test_chosen_rows_cover_rare_patches_better_than_random_ones(kind: str) -> No
 def test_copies_of_one_patch_do_not_hang_the_choice() -> None:
     tokens = torch.ones(500, 16) / 4
     assert len(select_rows(tokens, 100, "sampled", seeded())) >= 1
+
+
+def test_the_scale_keeps_the_order_and_is_calm_below_what_is_usual() -> None:
+    """A soft bend at ``calm``; without one (an earlier version), all evidence below ``low`` is 0."""
+    crops = Crops(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), (64, 64), (8, 8))
+    evidence = torch.linspace(-4, 60, 500)
+    head = MemoryHead(bank(1), None, crops, weight=1, share=0.01, low=-2, calm=2, knee=10)
+    values = head.to_unit(evidence)
+    assert (values.diff() > 0).all()
+    assert values[evidence < -2].max() < 0.001
+    assert float(head.to_unit(torch.tensor(12.0))) == pytest.approx(0.5, abs=1e-4)
+    assert 0.9 < values.max() < 1
+    assert torch.isfinite(head.to_unit(torch.tensor([-1e6, 1e6]))).all()
+    earlier = MemoryHead(bank(1), None, crops, weight=1, share=0.01, low=2, calm=2, knee=10)
+    assert (earlier.to_unit(evidence[evidence < 2]) == 0).all()
+    assert float(earlier.to_unit(torch.tensor(7.0))) == 0.25
 
 
 HALF = torch.tensor([[0.25, 0.25, 0.75, 0.75], [0.0, 0.0, 1.0, 1.0]])

@@ -199,7 +199,7 @@ def test_the_part_s_box_is_read_and_the_map_is_whole(
     found = TorchEngine(load_model(small), "cpu").localize(photos)
     assert found.maps.shape == (1, 8, 64, 64)
     cropped = names == head.products[0]
-    assert (found.maps[0, cropped, :6].max() > 0) == whole  # outside of the box
+    assert (np.ptp(found.maps[0, cropped, :6]) > 0.001) == whole  # outside of the box
     assert found.maps[0, cropped, 8:48, 16:56].max() > 0
     assert found.maps[0, ~cropped, :8].max() > 0
     folder, parity = export(small.folder, "onnx", "fp32", data)

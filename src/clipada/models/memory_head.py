@@ -18,6 +18,12 @@ GLANCE = 0.375
 WHOLE_PREFIX = "whole_"
 """Prefix of the names, in files, of the tensors of the memory of whole images."""
 
+SCALE_NAMES = ("low", "calm", "knee")
+"""Names of the numbers that scale the evidence."""
+
+SOFTNESS = 4.0
+"""Range of the calm evidence over the width of the bend between calm and linear."""
+
 
 class View(NamedTuple):
     """A part of each image of a batch as the backbone reads it, or the whole.
@@ -63,11 +69,13 @@ class MemoryHead(nn.Module):
             ``whole``.
         weight: Weight of the surprise beside the filter's logit.
         share: Share of a map's cells in the image score, more than 0, at most 1.
-        low: Evidence that becomes 0, which a box's view has outside of it.
-        knee: Evidence above ``low`` that becomes 1/2.
+        low: Evidence that a box's view has outside of it.
+        calm: Evidence that most cells of good parts stay below; the same as ``low`` in runs of earlier versions.
+        knee: Evidence above ``calm`` that becomes 1/2.
     """
 
     low: Tensor
+    calm: Tensor
     knee: Tensor
 
     def __init__(
@@ -81,6 +89,7 @@ class MemoryHead(nn.Module):
         weight: float,
         share: float,
         low: float = 0.0,
+        calm: float = 0.0,
         knee: float = 1.0,
     ) -> None:
         super().__init__()
@@ -91,8 +100,9 @@ class MemoryHead(nn.Module):
         self.glance = glance
         self.weight = weight
         self.share = share
-        self.register_buffer("low", torch.tensor(low))
-        self.register_buffer("knee", torch.tensor(knee))
+        for name, value in zip(SCALE_NAMES, (low, calm, knee), strict=True):
+            self.register_buffer(name, torch.tensor(value))
+        self._softness = (calm - low) / SOFTNESS
 
     @property
     def products(self) -> tuple[str, ...]:
@@ -146,20 +156,29 @@ class MemoryHead(nn.Module):
         return cells.topk(cell_count(cells.shape[1], self.share), dim=1).values.mean(dim=1)
 
     def to_unit(self, evidence: Tensor) -> Tensor:
-        """Map evidence to 0..1, in the same order: linear up to the knee, where it is 1/2, ever flatter beyond."""
-        above = (evidence - self.low).clamp_min(0)
+        """Map evidence to 0..1, in the same order: near 0 where it is calm, then linear to 1/2, then ever flatter.
+
+        It is a function of ``s log(1 + exp((evidence - calm) / s))``, which falls to 0 below ``calm``.
+        """
+        above = evidence - self.calm
+        if self._softness > 0:
+            scaled = above / self._softness
+            above = self._softness * (scaled.clamp_min(0) + torch.log1p(torch.exp(-scaled.abs())))
+        above = above.clamp_min(0)
         return torch.where(above <= self.knee, above / (2 * self.knee), 1 - self.knee / (2 * above.clamp_min(1e-6)))
 
     def memory_tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the memories, the boxes and the scale of the evidence by name, as they are stored."""
         whole = {} if self.whole is None else self.whole.tensors()
         of_whole = {WHOLE_PREFIX + name: value for name, value in whole.items() if name != "centers"}
-        return self.bank.tensors() | of_whole | {"boxes": self.crops.boxes, "low": self.low, "knee": self.knee}
+        scale = {name: getattr(self, name) for name in SCALE_NAMES}
+        return self.bank.tensors() | of_whole | {"boxes": self.crops.boxes} | scale
 
-    def set_scale(self, low: float, knee: float) -> None:
-        """Set the scale of the evidence."""
-        self.low.fill_(low)
-        self.knee.fill_(knee)
+    def set_scale(self, low: float, calm: float, knee: float) -> None:
+        """Set the scale of the evidence; see the constructor."""
+        for name, value in zip(SCALE_NAMES, (low, calm, knee), strict=True):
+            getattr(self, name).fill_(value)
+        self._softness = (calm - low) / SOFTNESS
 
 
 def cell_count(cells: int, share: float) -> int:

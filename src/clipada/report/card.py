@@ -68,8 +68,10 @@ def _detector(run: Run) -> dict[str, str]:
         }
     size = (run.folder / MEMORY).stat().st_size
     drawn = f"trained on {config.filter.images} synthetic anomalies of each product"
-    return {
-        "memory": f"up to {config.memory.rows} patches of each product and block, {size / 1e6:.2f} MB",
+    covered = ", ".join(f"{name} {value:.2f}" for name, value in run.training.coverage.items())
+    coverage = {"coverage of all patches, 0 to 1": covered} if covered else {}
+    return coverage | {
+        "memory": f"up to {config.memory.rows} patches of each product, block and view, {size / 1e6:.2f} MB",
         "filter": "none" if run.filter_sha256 is None else drawn,
     }
 

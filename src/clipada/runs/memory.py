@@ -48,9 +48,10 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: 
     from clipada.models.crops import Crops
     from clipada.models.filter import Filter
     from clipada.models.memory import PatchMemory
-    from clipada.models.memory_head import GLANCE, WHOLE_PREFIX, MemoryHead
+    from clipada.models.memory_head import GLANCE, SCALE_NAMES, WHOLE_PREFIX, MemoryHead
 
     tensors, settings = read_tensors(memory, COPY_AGAIN), config.memory
+    tensors.setdefault("calm", tensors.get("low", torch.zeros(())))  # versions before it
     products, blocks, width = _products(memory), len(backbone.blocks), backbone.block_width
     size, whole_grid, glance = config.model.size, None, 1.0
     if settings.whole:
@@ -74,8 +75,7 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: 
         glance=GLANCE if crops.any and not settings.whole else glance,
         weight=settings.weight,
         share=settings.share,
-        low=float(tensors["low"]),
-        knee=float(tensors["knee"]),
+        **{name: float(tensors[name]) for name in SCALE_NAMES},
     )
 
 
@@ -96,12 +96,12 @@ def _require_shapes(
     path: Path, tensors: Mapping[str, Tensor], products: int, settings: MemoryConfig, blocks: int, width: int
 ) -> None:
     """Raise ``RunError`` unless the tensors of a memory fit together and the settings."""
-    from clipada.models.memory_head import WHOLE_PREFIX
+    from clipada.models.memory_head import SCALE_NAMES, WHOLE_PREFIX
 
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     descriptor = found["centers"][1] if len(found.get("centers", ())) == 2 else 0
     wanted: dict[str, tuple[int, ...]] = {"centers": (products, descriptor), "boxes": (products, 4)}
-    wanted |= {"low": (), "knee": ()}
+    wanted |= dict.fromkeys(SCALE_NAMES, ())
     counts = []
     for prefix in ("", WHOLE_PREFIX)[: 1 + settings.whole]:
         shape = found.get(f"{prefix}rows", ())

@@ -229,8 +229,8 @@ class MemoryBuilder:
     def set_scale(self, head: MemoryHead, parts: Mapping[str, Study], whole: Mapping[str, Study]) -> None:
         """Set the scale of the evidence by good images: what is far above them all becomes more than 1/2.
 
-        It is linear from the evidence that only 1 % of the cells of their parts fall below, to three times the range up
-        to the image score that 1 % of them exceed.
+        It is calm up to the evidence that 90 % of their cells do not exceed, and linear from there to three times the
+        range up to the image score that 1 % of them exceed.
         """
         numbered = list(enumerate(parts.items()))
         found = [part.retrieval(head.bank, number) for number, (_, part) in numbered]
@@ -238,14 +238,14 @@ class MemoryBuilder:
             head.view_evidence(one, part.logits, part.grid).flatten()
             for one, (_, (_, part)) in zip(found, numbered, strict=True)
         ]
-        low = float(np.quantile(torch.cat(cells).numpy(), 0.01))
-        head.set_scale(low, 1.0)
+        low, calm = (float(value) for value in np.quantile(torch.cat(cells).numpy(), [0.01, 0.9]))
+        head.set_scale(low, calm, 1.0)
         maps = {}
         for one, (number, (name, part)) in zip(found, numbered, strict=True):
             second = () if head.whole is None else (whole[name].retrieval(head.whole, number), whole[name].logits)
             maps[name] = head.evidence(one, part.logits, *second)
         high = float(np.quantile(torch.cat([head.pooled(one) for one in maps.values()]).numpy(), 0.99))
-        head.set_scale(low, max(3 * (high - low), 1e-3))
+        head.set_scale(low, calm, max(3 * (high - calm), 1e-3))
         for name, evidence in maps.items():
             raw = head.crops.enlarged(head.to_unit(evidence)).numpy()
             self.peaks[name] = [float(final_map(one[np.newaxis], self.config.scoring).max()) for one in raw]
