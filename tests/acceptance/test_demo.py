@@ -15,6 +15,9 @@ def test_the_demo_from_nothing_to_pictures(clipada: Command, clip_folder: Path, 
     for line in ("drawing parts: 27 of 27", "training: ", "evaluating: 21 of 21", "predicting: 21 of 21"):
         assert line in result.err
     assert f"clipada info {tmp_path / 'demo' / 'run'}" in result.err  # what to try next
+    assert "decisions at the calibrated thresholds, which allow 5 % false alarms" in result.out
+    for word in ("weave", "false alarms: ", "clipada start", "clipada calibrate", "clipada report"):
+        assert word in result.out + result.err
     assert len(list((tmp_path / "demo" / "pictures").rglob("*.overlay.png"))) == 21
 
 

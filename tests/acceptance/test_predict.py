@@ -52,7 +52,10 @@ def test_a_real_process_pipes_json_lines(finished_run: Path, parts: Path, tmp_pa
     assert running.returncode == 0, err
     assert len(out.splitlines()) == 6
     assert all(0 < json.loads(line)["score"] < 1 for line in out.splitlines())
-    assert err == "inspected 6 images, left out 0\n"
+    lines = err.splitlines()
+    assert lines[0] == "inspected 6 images, left out 0"
+    assert lines[1].startswith("not calibrated, so no part is called good or defective: run clipada calibrate line3 ")
+    assert len(lines) == 2
 
 
 def test_files_of_one_name_from_several_folders_do_not_meet(

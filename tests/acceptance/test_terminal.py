@@ -1,7 +1,10 @@
 """Commands typed in a terminal: bars go to standard error, and standard output goes where it was sent."""
 
+import csv
 import json
 import os
+import re
+import shutil
 import sys
 import threading
 import tty
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from clipada.cli import main
-from command_line import TINY, process
+from command_line import TINY, Command, process
 
 
 class Terminal:
@@ -75,6 +78,20 @@ def typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Type
 
 
 @pytest.fixture
+def calibrated(clipada: Command, run_folder: Path, images: Path) -> Path:
+    """A run whose thresholds, of each product, call scratched parts defective."""
+    good = [images / "good", images.parents[1] / "plate" / "test" / "good"]
+    rate = ["--false-alarm-rate", 0.5, "--confidence", 0.5, "--per", "product"]
+    assert clipada("calibrate", run_folder, *good, *rate, "--device", "cpu").code == 0
+    return run_folder
+
+
+def seen(screen: str) -> list[str]:
+    """The lines on a terminal without colors and bars."""
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", screen).split("\n")]
+
+
+@pytest.fixture
 def images(finished_run: Path) -> Path:
     return finished_run.parent / "products" / "disc" / "test"
 
@@ -89,10 +106,68 @@ def test_the_lines_of_predict_are_in_the_file(typed: Callable[..., Typed], finis
 def test_the_lines_of_predict_are_whole_on_the_screen(
     typed: Callable[..., Typed], finished_run: Path, images: Path
 ) -> None:
-    done = typed("predict", finished_run, images, redirected=False)
+    done = typed("predict", finished_run, images, "--format", "jsonl", redirected=False)
     lines = [line[line.index('{"path"') :] for line in done.screen.splitlines() if '{"path"' in line]
     assert len(lines) == 4
     assert all(json.loads(line)["score"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("columns", "heads"), [(80, "part verdict score threshold p-value regions"), (60, "part verdict score threshold")]
+)
+def test_predict_prints_a_table_that_fits_the_screen(
+    typed: Callable[..., Typed],
+    calibrated: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    heads: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    folder = images / "kept_by_the_second_operator"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(images / "good" / "000.png", folder / "camera-2026-11-28T12-00-00-part.png")
+    (folder / "broken.png").write_bytes(b"")
+    try:
+        done = typed("predict", calibrated, images.parents[1], redirected=False)
+    finally:
+        shutil.rmtree(folder)
+    assert done.code == 0, done.screen
+    lines = seen(done.screen)
+    assert any(line.endswith(heads.replace(" ", "")) for line in map("".join, map(str.split, lines)))
+    rows = [line for line in lines if re.search(r"  (good|defective|left out)\b", line) and "product" not in line]
+    scratched = [row[row.index("disc/test/scratch") :].split() for row in rows if "disc/test/scratch" in row]
+    assert [cells[1] for cells in scratched] == ["defective", "defective"]
+    assert all(float(cells[2]) > float(cells[3]) for cells in scratched)
+    assert any("camera-2026" in row and "-part.png" in row and "…" in row for row in rows)  # both ends of a long name
+    assert any("…/broken.png" in row and "left out" in row for row in rows)
+    for row in rows:
+        table = row[row.rindex("left") + 4 :] if re.search(r"\d left\w", row) else row
+        assert len(table) <= columns, row
+    assert any(re.fullmatch(r"disc +12 +\d+ +\d+ +1", line) for line in lines), lines  # the tally by product
+    assert any(line.startswith("inspected ") for line in lines)
+
+
+def test_a_table_or_csv_may_be_redirected(typed: Callable[..., Typed], calibrated: Path, images: Path) -> None:
+    table = typed("predict", calibrated, images, "--format", "table").out.splitlines()
+    assert table[0].split() == ["part", "verdict", "score", "threshold", "p-value", "regions"]
+    assert [line.split()[:2] for line in table[1:]] == [
+        ["good/000.png", "good"],
+        ["good/001.png", "good"],
+        ["scratch/000.png", "defective"],
+        ["scratch/001.png", "defective"],
+    ]
+    rows = list(csv.DictReader(typed("predict", calibrated, images, "--format", "csv").out.splitlines()))
+    assert [(row["decision"], row["group"]) for row in rows] == [("good", "disc")] * 2 + [("defective", "disc")] * 2
+    assert all(float(row["score"]) > float(row["score_threshold"]) and int(row["regions"]) for row in rows[2:])
+
+
+def test_colors_that_are_forced_make_no_table_of_a_file(
+    typed: Callable[..., Typed], calibrated: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    done = typed("predict", calibrated, images)
+    assert [json.loads(line)["decision"] for line in done.out.splitlines()] == ["good"] * 2 + ["defective"] * 2
 
 
 @pytest.mark.parametrize("redirected", [True, False])

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipada.cli.errors import require_run_first
+from clipada.cli.errors import again, continuing, require_run_first
 from clipada.cli.options import BatchSize, RunFolder, Workers, takes_engine_options
+from clipada.cli.results import describe_decisions
+from clipada.cli.tables import print_change_table
 from clipada.cli.terminal import console, say, stages
 from clipada.config import BatchConfig, CalibrationConfig, CalibrationMode, EngineOptions
 
@@ -88,7 +90,7 @@ def calibrate(
         mode=mode or base.mode,
         per=per or base.per,
     )
-    with stages() as show:
+    with continuing(f"no threshold was changed, {again()} starts again"), stages() as show:
         report = command.calibrate(
             run,
             images or (),
@@ -112,9 +114,9 @@ def _require_alone(*others: object) -> None:
 
 def _print_change(change: CalibrationChange) -> None:
     """Print old and new thresholds, and how many verdicts change."""
-    from clipada.report import change_summary, change_table
+    from clipada.report import change_summary
 
-    console.print(change_table(change))
+    print_change_table(console, change)
     for line in change_summary(change):
         say(line)
 
@@ -139,6 +141,11 @@ def _print_report(report: CalibrationReport, run: Path) -> None:
     say(f"kept in {path}")
     if report.change is not None and report.change.old.id != report.calibration.id:
         say(f"the one before is kept in {previous_path(path)}; `clipada calibrate {run} --undo` restores it")
+    if report.decisions is not None:
+        say("on the test images of the last evaluation:")
+        for line in describe_decisions(report.decisions.kinds):
+            say(f"  {line}")
+    say(f"next: clipada predict {run} NEW-PARTS --out out")
 
 
 def _false_alarms(database: str, run: Path) -> dict[Path, str | None]:

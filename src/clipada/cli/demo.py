@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from clipada.cli.errors import continuing
+from clipada.cli.errors import again, continuing
 from clipada.cli.options import (
     Backbone,
     Device,
     Settings,
     TrainingWorkers,
 )
-from clipada.cli.terminal import print_metrics, say, stages
+from clipada.cli.results import GOOD_PARTS, print_decisions, print_metrics
+from clipada.cli.terminal import say, stages
 from clipada.config import Config, DemoConfig, RuntimeConfig
 from clipada.config.overrides import asked_config
 
@@ -48,7 +49,7 @@ def demo(
     parts = DemoConfig(
         train=train, good=good, defective=defective, held_out=held_out, false_alarm_rate=false_alarm_rate, seed=seed
     )
-    with continuing("the same command continues"), stages() as show:
+    with continuing(f"{again()} continues"), stages() as show:
         if data_only is not None:
             write_demo(data_only, parts, show)
             say(f"the images are in {data_only}")
@@ -58,11 +59,25 @@ def demo(
         config = asked_config(Config.preset("demo"), settings, epochs, backbone=backbone, seed=seed)
         result = command.demo(out, config, parts=parts, runtime=runtime, report=show)
     print_metrics(result.evaluation)
+    if result.evaluation.decisions is not None:
+        print_decisions(result.evaluation.decisions, parts.false_alarm_rate)
     say(f"one model for {len(result.evaluation.categories)} products, trained in {result.run.training.seconds:.0f} s")
     for line in calibration_summary(result.calibration):
         say(line)
     say(f"the report is {result.page}")
     say(f"pictures of every kind of defect in {result.pictures}, the run in {result.run.folder}")
-    say(f"next: clipada info {result.run.folder}")
-    say("      clipada train FOLDER-OF-YOUR-GOOD-PARTS --preset demo --out runs/mine")
-    say("      clipada predict runs/mine YOUR-IMAGES --out out")
+    for line in _next_steps(result.run.folder):
+        say(line)
+
+
+def _next_steps(run: Path) -> tuple[str, ...]:
+    """Return the commands that go from here to verdicts on the reader's own parts."""
+    return (
+        f"next: clipada info {run}",
+        "with your own parts: clipada start PHOTOS --out runs/mine; or step by step:",
+        "      clipada train PHOTOS --out runs/mine",
+        "      clipada evaluate runs/mine PHOTOS",
+        f"      clipada calibrate runs/mine {GOOD_PARTS}",
+        "      clipada predict runs/mine NEW-PARTS --out out",
+        "      clipada report runs/mine out",
+    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
+import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,17 +71,27 @@ def explain(error: Exception) -> str | None:
 
 
 @contextmanager
-def continuing(hint: str) -> Iterator[None]:
-    """Print how to go on when the block is interrupted (Ctrl-C), and add it to errors of the operating system."""
+def continuing(hint: str | Callable[[], str]) -> Iterator[None]:
+    """Print how to go on when the block is interrupted (Ctrl-C), and add it to errors of the operating system.
+
+    Args:
+        hint: The end of the sentence, or a function that returns it when it is needed.
+    """
     try:
         yield
-    except KeyboardInterrupt:
-        say(f"stopped; {hint}")
+    except KeyboardInterrupt:  # which ends the command with the exit code 130
+        say(f"stopped; {hint if isinstance(hint, str) else hint()}")
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            error.add_note(f"  then: {hint}")
+            error.add_note(f"  then: {hint if isinstance(hint, str) else hint()}")
         raise
+
+
+def again(*options: str) -> str:
+    """Return the command line that is running, with options added that it lacks."""
+    words = sys.argv[1:]
+    return shlex.join(["clipada", *words, *(option for option in options if option not in words)])
 
 
 def require_threads() -> None:

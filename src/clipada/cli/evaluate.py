@@ -10,7 +10,8 @@ import typer
 
 from clipada.cli.errors import again, continuing, require_run_first
 from clipada.cli.options import BatchSize, Category, DataFolder, Layout, RunFolder, Workers, takes_engine_options
-from clipada.cli.terminal import print_metrics, read_dataset, say, stages
+from clipada.cli.results import GOOD_PARTS, print_decisions, print_metrics, say_not_calibrated
+from clipada.cli.terminal import read_dataset, say, stages
 from clipada.config import BatchConfig, EngineOptions
 from clipada.errors import RunError
 from clipada.files import require_writable
@@ -25,15 +26,15 @@ def evaluate(
     category: Category = None,
     batch_size: BatchSize = BatchConfig.batch_size,
     workers: Workers = BatchConfig.workers,
-    engine: EngineOptions,
-) -> None:
     product_given: Annotated[
         bool,
         typer.Option("--product-given", help="Tell a model with a memory each image's product, which it finds itself."),
     ] = False,
-    """Score a data set's test images; print and keep the metrics per category."""
+    engine: EngineOptions,
+) -> None:
+    """Score a data set's test images; print and keep metrics, and which kinds of defects are found and missed."""
     from clipada.commands import evaluate as command
-    from clipada.runs import METRICS, SCORES, read_run, writing_into
+    from clipada.runs import METRICS, SCORES, load_calibration, read_run, writing_into
 
     require_run_first(run, [data], "evaluate RUN IMAGES")
     dataset, description = read_dataset(data, layout, category), read_run(run)
@@ -43,7 +44,7 @@ def evaluate(
             writing.enter_context(writing_into(run))
         else:
             say(f"the metrics will be printed, but not kept: {refusal}", style="yellow")
-        with stages() as show:
+        with continuing(f"nothing was kept, {again()} starts again"), stages() as show:
             result = command.measure(
                 description,
                 dataset,
@@ -54,15 +55,20 @@ def evaluate(
                 engine=engine,
             )
         print_metrics(result)
-        if refusal is not None:
-            raise refusal
         if (found := result.protocol.get("product")) and not found["given"]:
             say(f"product found by itself: right in {found['images'] - found['wrong']} of {found['images']} images")
         calibration = None if result.decisions is None else load_calibration(description)[0]
         if result.decisions is not None and calibration is not None:
             print_decisions(result.decisions, calibration.settings.false_alarm_rate)
+        if refusal is not None:
+            raise refusal
         command.keep_metrics(description, result)
     say(f"kept in {run / METRICS} and {run / SCORES}")
+    if result.decisions is None:
+        say_not_calibrated(run, "no part is found or missed yet")
+        say(f"next: clipada calibrate {run} {GOOD_PARTS}")
+    else:
+        say(f"next: clipada predict {run} NEW-PARTS --out out")
 
 
 def _refusal(run: Path) -> RunError | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipada.cli.errors import continuing, require_run_first
+from clipada.cli.errors import again, continuing, require_run_first
 from clipada.cli.options import (
     BatchSize,
     Database,
@@ -23,14 +24,19 @@ from clipada.cli.options import (
     Workers,
     takes_engine_options,
 )
-from clipada.cli.terminal import Counts, print_record, progress, say
+from clipada.cli.results import say_not_calibrated
+from clipada.cli.terminal import is_read_by_person, progress, say
+from clipada.cli.verdicts import Counts, Format, count_record, print_tally, print_verdicts
 from clipada.config import EngineOptions, HistoryConfig, InputCheckConfig, Keep, PredictConfig, Shard, SinkConfig
 from clipada.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+    from clipada.calibration import Calibration
     from clipada.inspection.batch import Outcome
+    from clipada.inspection.record import Record
+    from clipada.runs import Run
 
 
 @takes_engine_options
@@ -39,6 +45,10 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files or folders.")],
     out: Annotated[
         Path | None, typer.Option(help="Also write overlays, 16-bit maps and predictions.jsonl here.")
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="Of standard output; by default a table on a terminal, else JSON lines."),
     ] = None,
     skip_done: Annotated[
         bool, typer.Option("--skip-done", help="Continue in --out: skip images that have a verdict there.")
@@ -64,7 +74,7 @@ def predict(
     *,
     engine: EngineOptions,
 ) -> None:
-    """Inspect images: one JSON line each on standard output."""
+    """Inspect images: a table on a terminal, one JSON line each for files and programs."""
     from clipada.commands import predict as command
 
     settings = PredictConfig(
@@ -78,6 +88,11 @@ def predict(
     history = _history(database, keep_images)
     sinks = SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt)
     require_run_first(run, images, "predict RUN IMAGES")
+    counts = Counts()
+
+    def started(found: Run, calibration: Calibration | None) -> None:
+        counts.categories, counts.calibrated = set(found.training.categories), calibration is not None
+
     with continuing(_hint(out)), progress("{task.fields[rate]} images/s") as bar:
         task = bar.add_task("inspecting", total=None, rate="-")
         outcomes = command.predict_outcomes(
@@ -89,21 +104,35 @@ def predict(
             ray=ray,
             history=history,
             sinks=sinks,
-            on_earlier=say,
-            on_count=None if bar.disable else lambda total: bar.update(task, total=total),
+            events=command.PredictionEvents(
+                on_start=started,
+                on_earlier=say,
+                on_count=None if bar.disable else lambda total: bar.update(task, total=total),
+            ),
         )
         with closing(outcomes):
-            counts = _printed(outcomes, bar)
-    say(f"{counts}; pictures in {out}" if out else str(counts))
+            form = form or ("table" if is_read_by_person() else "jsonl")
+            print_verdicts(_counted(outcomes, counts, bar), form, images)
+    _print_end(counts, run, out)
     if counts.unreadable and not counts.inspected:
         raise typer.Exit(1)
+
+
+def _print_end(counts: Counts, run: Path, out: Path | None) -> None:
+    """Print the tally, whether there are verdicts, and the next command."""
+    print_tally(counts)
+    say(f"{counts}; pictures in {out}" if out else str(counts))
+    if counts.inspected and not counts.calibrated:
+        say_not_calibrated(run if run.exists() else Path("RUN"), "no part is called good or defective")
+    if out is not None:
+        say(f"next: clipada report {run} {out}")
 
 
 def _hint(out: Path | None) -> str:
     """Say how to go on after an interruption."""
     if out is None:
         return "with --out DIR, a prediction can be continued by --skip-done"
-    return "the same command with --skip-done continues"
+    return f"{again('--skip-done')} continues"
 
 
 def _history(database: str | None, keep: Keep) -> HistoryConfig | None:
@@ -115,10 +144,11 @@ def _history(database: str | None, keep: Keep) -> HistoryConfig | None:
     return None
 
 
-def _printed(outcomes: Iterable[Outcome], bar: Bars) -> Counts:
-    """Print each record and count it."""
-    counts, started = Counts(), time.monotonic()
+def _counted(outcomes: Iterable[Outcome], counts: Counts, bar: Bars) -> Iterator[Record]:
+    """Yield each record to be printed, then pass it on to whoever reads, count it, and move the bar."""
+    started = time.monotonic()
     for count, outcome in enumerate(outcomes, start=1):
-        print_record(outcome.record, counts)
+        yield outcome.record
+        sys.stdout.flush()
+        count_record(outcome.record, counts)
         bar.update(bar.task_ids[0], completed=count, rate=f"{count / (time.monotonic() - started):.1f}")
-    return counts

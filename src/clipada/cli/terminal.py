@@ -1,40 +1,35 @@
-"""Output of every command: standard output, standard error, progress, tables of metrics."""
+"""Output of every command: standard output, standard error, and bars with the time that is left."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from clipada.config import RuntimeConfig
-from clipada.types import Progress, ProgressReport
 
 if TYPE_CHECKING:
     from clipada.data import Dataset
-    from clipada.evaluation.evaluate import Evaluation
-    from clipada.inspection.record import Record
+    from clipada.types import Progress, ProgressReport
 
 out_console = Console(markup=False, emoji=False, highlight=False)
 error_console = Console(stderr=True, markup=False, emoji=False, highlight=False)
 console = Console(stderr=True, quiet=not RuntimeConfig.is_rank_zero(), markup=False, emoji=False, highlight=False)
+
+SHOWN_STAGES = 6
+"""Number of bars on the screen: those of earlier stages go."""
+
+_shown: list[Bars] = []
+"""The bars that are on the screen now."""
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -42,35 +37,33 @@ def say(text: str, style: str | None = None) -> None:
     console.print(text, style=style, soft_wrap=True)
 
 
-@dataclass
-class Counts:
-    """Numbers of inspected images, of defective ones, of those that are not inspectable, and of files left out."""
-
-    inspected: int = 0
-    defective: int = 0
-    not_inspectable: int = 0
-    unreadable: int = 0
-    calibrated: bool = False
-
-    def __str__(self) -> str:
-        found = f", {self.defective} defective" if self.calibrated else ""
-        refused = f", not inspectable {self.not_inspectable}" if self.not_inspectable else ""
-        return f"inspected {self.inspected} images{found}, left out {self.unreadable}{refused}"
+def is_read_by_person() -> bool:
+    """Return True if standard output is a terminal: neither a file nor a pipe, whatever colors are forced."""
+    try:
+        return sys.stdout.isatty()
+    except ValueError:  # closed
+        return False
 
 
-def print_record(record: Record, counts: Counts) -> None:
-    """Print a record as a JSON line on standard output and count it; name a file that says nothing on a part."""
-    _print_line(json.dumps(record))
-    if "error" in record:
-        counts.unreadable += 1
-        say(f"left out: {record['error']}", style="yellow")
+def print_line(line: str | Text) -> None:
+    """Print a line on standard output; if a bar may be on the same terminal, print it above the bar, unbroken."""
+    if console.is_terminal and _is_same_terminal():
+        console.print(line, soft_wrap=True)
+    elif isinstance(line, Text):
+        out_console.print(line, soft_wrap=True)
     else:
-        counts.inspected += 1
-        counts.defective += bool(record["defective"])
-        counts.calibrated = record["calibration"] is not None
-        if record["decision"] == "not_inspectable":
-            counts.not_inspectable += 1
-            say(f"not inspectable: {record['path']}: {record['input_reason']}", style="yellow")
+        sys.stdout.write(line + "\n")
+
+
+def confirm(question: str) -> bool:
+    """Ask for a yes on standard error, with yes as the default; bars make room for the question."""
+    for bar in _shown:
+        bar.stop()
+    try:
+        return typer.confirm(question, default=True, err=True)
+    finally:
+        for bar in _shown:
+            bar.start()
 
 
 def read_dataset(data: Path, layout: str, categories: list[str] | None) -> Dataset:
@@ -83,29 +76,11 @@ def read_dataset(data: Path, layout: str, categories: list[str] | None) -> Datas
     return dataset
 
 
-def print_metrics(result: Evaluation) -> None:
-    """Print what was left out, a table for each map, and how to read them."""
-    from clipada.evaluation.metrics import mean_metrics
-    from clipada.report import metrics_table
-
-    for failure in result.failures:
-        say(f"left out: {failure.error}", style="yellow")
-    for note in result.notes:
-        say(f"note: {note}", style="yellow")
-    for index, categories in enumerate(result.passes):
-        title = "pass 0 (coarse)" if index == 0 else f"pass {index} (refined)"
-        out_console.print(metrics_table(categories, mean_metrics(categories.values()), title))
-    if result.protocol["fusion"] == "mean" and len(result.passes) > 1:
-        mean = mean_metrics(result.categories.values())
-        out_console.print(metrics_table(result.categories, mean, "mean of the passes (counts)"))
-    say(f"percent; {result.protocol['masks']}")
-
-
 @contextmanager
 def progress(*texts: str) -> Iterator[Bars]:
-    """Show a bar with further columns on standard error; nothing if that is no terminal."""
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *map(TextColumn, texts)]
-    with _live(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as bar:
+    """Show a bar with further columns on standard error, as wide as the terminal; nothing if that is no terminal."""
+    columns = [TextColumn("{task.description}"), BarColumn(bar_width=None), _Count(), *map(TextColumn, texts), _Time()]
+    with _live(*columns, expand=True) as bar:
         yield bar
 
 
@@ -119,36 +94,76 @@ def working(text: str) -> Iterator[None]:
 
 @contextmanager
 def stages() -> Iterator[ProgressReport]:
-    """Show a bar for every stage of a command; if there is no terminal, print a line at every quarter of each."""
-    tasks: dict[str, TaskID] = {}
+    """Show a bar for every stage of a command; if there is no terminal, print a line at every quarter or epoch of each.
+
+    A bar without an end is shown until the first stage begins, for example while a backbone is loaded.
+    """
     with progress("{task.fields[note]}") as bar:
+        tasks = {"": bar.add_task("starting", total=None, note="")}
 
         def show(now: Progress) -> None:
-            note = now.note or (f"epoch {now.epoch}, loss {now.losses[-1]:.3f}" if now.losses else "")
+            if "" in tasks:
+                bar.remove_task(tasks.pop(""))
             if now.stage not in tasks:
-                tasks[now.stage] = bar.add_task(now.stage, total=now.total, note=note)
-            bar.update(tasks[now.stage], completed=now.done, note=note)
-            if not console.is_terminal and now.done * 4 // now.total > (now.done - 1) * 4 // now.total:
-                say(f"{now.stage}: {now.done} of {now.total}{', ' * bool(note)}{note}")
+                tasks[now.stage] = bar.add_task(now.stage, total=now.total, note="")
+                for earlier in list(tasks.values())[:-SHOWN_STAGES]:
+                    bar.update(earlier, visible=False)
+            bar.update(tasks[now.stage], completed=now.done, total=now.total, note=_note(now))
+            if not console.is_terminal and _is_milestone(now):
+                note = _note(now)
+                place = f"{now.done} of {now.total}" if not now.epochs else f"epoch {now.epoch} of {now.epochs}"
+                say(f"{now.stage}: {place}{', ' * bool(note)}{note}")
 
         yield show
 
 
-def _live(*columns: ProgressColumn, transient: bool = False) -> Bars:
-    """Return a live display on standard error that leaves standard output as it is.
+def _note(now: Progress) -> str:
+    """Return what a bar says beside its count: words, the latest losses, and the throughput."""
+    losses = " / ".join(f"{loss:.4f}" for loss in now.losses)
+    rate = f"{now.images_per_second:.1f} images/s" if now.images_per_second else ""
+    return ", ".join(filter(None, (now.note, f"loss {losses}" if losses else "", rate)))
+
+
+def _is_milestone(now: Progress) -> bool:
+    """Return True at the end of an epoch, or of a quarter of a stage without epochs."""
+    return now.end_of_epoch if now.epochs else now.done * 4 // now.total > (now.done - 1) * 4 // now.total
+
+
+class _Count(MofNCompleteColumn):
+    """Number of finished steps of those in all; nothing while neither is known."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.total is not None or task.completed else Text()
+
+
+class _Time(ProgressColumn):
+    """Time that is left, by the speed of the last half minute; before it is known, and at the end, the time taken."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        left = None if task.finished else task.time_remaining
+        seconds = int((task.finished_time if task.finished else task.elapsed) or 0) if left is None else int(left)
+        minutes, hours = seconds // 60, seconds // 3600
+        clock = f"{hours}:{minutes % 60:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+        return Text(clock if left is None else f"{clock} left", style="progress.remaining")
+
+
+@contextmanager
+def _live(*columns: ProgressColumn, transient: bool = False, expand: bool = False) -> Iterator[Bars]:
+    """Show a live display on standard error that leaves standard output as it is.
 
     Rich redirects standard output to the display's own stream by default: ``clipada predict ... > FILE``, typed in a
     terminal, would write its lines to the terminal and nothing into the file.
     """
-    return Bars(*columns, console=console, transient=transient, disable=not console.is_terminal, redirect_stdout=False)
-
-
-def _print_line(text: str) -> None:
-    """Print a line on standard output; if a bar may be on the same terminal, print it above the bar, unbroken."""
-    if console.is_terminal and _is_same_terminal():
-        console.print(text, soft_wrap=True)
-    else:
-        sys.stdout.write(text + "\n")
+    disable = not console.is_terminal
+    bars = Bars(*columns, console=console, transient=transient, expand=expand, disable=disable, redirect_stdout=False)
+    with bars:
+        _shown.append(bars)
+        try:
+            yield bars
+        finally:
+            _shown.remove(bars)
 
 
 def _is_same_terminal() -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipada.cli.errors import continuing
+from clipada.cli.errors import again, continuing
 from clipada.cli.options import (
     Backbone,
     Category,
@@ -18,14 +19,12 @@ from clipada.cli.options import (
     TrainingFolder,
     TrainingWorkers,
 )
-from clipada.cli.terminal import console, progress, say
+from clipada.cli.results import GOOD_PARTS
+from clipada.cli.terminal import say, stages
 from clipada.config import BackboneConfig, Config, RuntimeConfig
 from clipada.config.overrides import asked_config
-from clipada.types import Progress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-
     from clipada.runs import Run
     from clipada.training.resume import TrainingJob
 
@@ -87,10 +86,7 @@ def train(
     runtime = RuntimeConfig(
         device=device, devices=devices, nodes=nodes, workers=workers, compile=compiled, cache_gigabytes=cache
     )
-    with (
-        continuing(f"clipada train --resume --out {out} continues"),
-        progress("loss {task.fields[loss]}", "{task.fields[rate]} images/s") as bar,
-    ):
+    with continuing(lambda: _continuation(out)), stages() as show:
         run = command.train(
             data,
             out,
@@ -99,26 +95,20 @@ def train(
             resume=resume,
             layout=layout,
             categories=category,
-            report=_TrainingBar(bar),
+            report=show,
             on_start=start,
         )
     _print_result(run)
     _print_end(started[0], run, out, data or run.training.data)
 
 
-class _TrainingBar:
-    """A bar with loss and throughput; if there is no terminal, a line at the end of every epoch."""
+def _continuation(out: Path) -> str:
+    """Say how an interrupted training goes on: from its checkpoint, or from the start if nothing was written yet."""
+    from clipada.runs import PLAN
 
-    def __init__(self, bar: Bars) -> None:
-        self._bar, self._task = bar, bar.add_task("training", total=None, loss="-", rate="-")
-
-    def __call__(self, now: Progress) -> None:
-        loss, rate = " / ".join(f"{value:.4f}" for value in now.losses), f"{now.images_per_second:.1f}"
-        name = f"epoch {now.epoch}" if now.epoch else now.stage
-        shown = {"loss": loss, "rate": rate} if now.losses else {}
-        self._bar.update(self._task, description=name, completed=now.done, total=now.total, **shown)  # type: ignore[arg-type]
-        if not console.is_terminal and now.end_of_epoch:
-            say(f"{name} of {now.epochs}: loss {loss}, {rate} images/s" if now.epoch else f"{now.stage}: done")
+    if (out / PLAN).exists():
+        return f"clipada train --resume --out {shlex.quote(str(out))} continues"
+    return f"nothing was written, {again()} starts again"
 
 
 def _print_result(run: Run) -> None:
@@ -142,4 +132,4 @@ def _print_end(job: TrainingJob | Run, run: Run, out: Path, data: Path | str) ->
     if isinstance(job, Run) or job.dataset.test:
         say(f"next: clipada evaluate {out} {data}")
     else:
-        say(f"next: clipada calibrate {out} HELD-OUT-GOOD-PARTS")
+        say(f"next: clipada calibrate {out} {GOOD_PARTS}")

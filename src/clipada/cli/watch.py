@@ -11,7 +11,8 @@ import typer
 
 from clipada.cli.errors import require_run_first
 from clipada.cli.options import BatchSize, InputCheck, KeepImages, RunOrName, Secret, Workers, takes_engine_options
-from clipada.cli.terminal import Counts, print_record, say
+from clipada.cli.terminal import say
+from clipada.cli.verdicts import Counts, print_record
 from clipada.config import (
     BatchConfig,
     EngineOptions,

@@ -24,16 +24,16 @@ from clipada.calibration import (
 )
 from clipada.calibration.conformal import Scores
 from clipada.calibration.objections import alarms_before, lost_groups, out_of_reach, unlike_training, unreached
+from clipada.commands.evaluate import decide_again
 from clipada.config import BatchConfig, CalibrationCheckConfig, CalibrationConfig, EngineKeywords, EngineOptions
 from clipada.data.labels import refuse_defects
 from clipada.data.listing import find_images
 from clipada.errors import CalibrationError
-from clipada.files import write_text
+from clipada.evaluation.kinds import Decisions
 from clipada.inspection import Inspector
 from clipada.inspection.good_parts import scored_parts, sort_out, warn_of_other_products
 from clipada.inspection.synthetic import can_draw_defects, synthetic_scores
-from clipada.report import model_card
-from clipada.runs import CALIBRATION, CARD, Run, SealedFile, changing, read_run, writes_into_run
+from clipada.runs import CALIBRATION, Run, SealedFile, changing, read_run, writes_into_run
 from clipada.types import Failure, Progress, ProgressReport, Verdict, unreported
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ class CalibrationReport:
         trained_on: Images that the model was trained on.
         copies: Images of the same content as another one.
         not_inspectable: Images that are unlike the training images, and the reason of each.
+        decisions: The decisions on the test images of the last evaluation, if there was one.
     """
 
     calibration: Calibration
@@ -65,6 +66,7 @@ class CalibrationReport:
     trained_on: tuple[Path, ...] = ()
     copies: tuple[Path, ...] = ()
     not_inspectable: Mapping[Path, str] = field(default_factory=dict)
+    decisions: Decisions | None = None
 
 
 @writes_into_run
@@ -155,8 +157,7 @@ def undo_calibration(run: Path | str, *, review: Review = unreviewed) -> Calibra
         review(change)
     with changing(description.folder, {CALIBRATION: SealedFile.of_json(previous.to_dict())}):
         swap_calibrations(description.folder / CALIBRATION, previous, present)
-    write_text(description.folder / CARD, model_card(description))
-    return CalibrationReport(calibration=previous, change=change)
+    return CalibrationReport(calibration=previous, change=change, decisions=decide_again(description, previous))
 
 
 def _with_guarantee(run: Run, settings: CalibrationConfig) -> Calibration:
@@ -265,8 +266,7 @@ def _written(
         log.warning("written nevertheless: %s", objection)
     with changing(run.folder, {CALIBRATION: SealedFile.of_json(proposed.calibration.to_dict())}):
         write_calibration(run.folder / CALIBRATION, proposed.calibration, present)
-    write_text(run.folder / CARD, model_card(run))
-    return replace(proposed, change=change)
+    return replace(proposed, change=change, decisions=decide_again(run, proposed.calibration))
 
 
 def _present(run: Run) -> Calibration | None:

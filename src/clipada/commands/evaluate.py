@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Unpack
 
+from clipada.calibration import Calibration
 from clipada.config import BatchConfig, EngineKeywords
 from clipada.data import Dataset, load_dataset
+from clipada.errors import ClipAdaError
 from clipada.evaluation.evaluate import Evaluation, evaluate_dataset
+from clipada.evaluation.kinds import Decisions, LabeledImage, decisions_at
 from clipada.files import write_json, write_text
 from clipada.inspection import Inspector
-from clipada.report import (
-    model_card,
-)
-from clipada.runs import CARD, METRICS, SCORES, Run, read_run, writing_into
+from clipada.report import model_card, read_scores
+from clipada.report.parts import ScoredPart
+from clipada.runs import CARD, METRICS, SCORES, Run, load_calibration, read_run, writing_into
 from clipada.types import Progress, ProgressReport, unreported
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -26,17 +32,20 @@ def evaluate(
     *,
     batch_size: int = BatchConfig.batch_size,
     workers: int = BatchConfig.workers,
+    product_given: bool = False,
     report: ProgressReport = unreported,
     **engine: Unpack[EngineKeywords],
 ) -> Evaluation:
     """Score a data set's test images with a run; write ``metrics.json`` and every image's scores into the run folder.
 
+    If the run is calibrated, the kinds of defects that are found and missed at its thresholds are counted too.
+
     Args:
-    product_given: bool = False,
         run: The run folder.
         data: A data set or its folder.
         batch_size: Images per forward pass.
         workers: Threads that decode.
+        product_given: True to tell a model with a memory the product of each image, which it otherwise finds by itself.
         report: Called after every image.
         engine: As for ``EngineKeywords``.
 
@@ -45,7 +54,6 @@ def evaluate(
         RunError: The run folder is incomplete, cannot be written to, or is written to by another program.
         BackboneError: The backbone is missing or another one.
     """
-        product_given: True to tell a model with a memory the product of each image, which it otherwise finds by itself.
     description = read_run(Path(run))
     with writing_into(description.folder):
         evaluation = measure(
@@ -67,6 +75,7 @@ def measure(
     *,
     batch_size: int = BatchConfig.batch_size,
     workers: int = BatchConfig.workers,
+    product_given: bool = False,
     report: ProgressReport = unreported,
     **engine: Unpack[EngineKeywords],
 ) -> Evaluation:
@@ -75,7 +84,6 @@ def measure(
     dataset.require_test()
     inspector = Inspector.load(description, calibrated=False, **engine)
     done = count(1)
-    product_given: bool = False,
     evaluation = evaluate_dataset(
         inspector.engine,
         dataset,
@@ -84,20 +92,60 @@ def measure(
         workers=workers,
         training_sha256s=description.training_sha256s or (),
         input_check=inspector.input_check,
+        product_given=product_given,
         on_image=lambda _: report(Progress(stage="evaluating", done=next(done), total=len(dataset.test))),
     )
     return replace(
-        evaluation,
+        _decided(evaluation, description, inspector.engine_name),
         protocol={
             "backbone": description.backbone_label,
             "engine": inspector.engine_name,
             "training_images": sum(description.training.categories.values()),
-        product_given=product_given,
             "image_share": description.config.training.image_share,
             "tuned_encoders": description.config.training.tune,
             **evaluation.protocol,
         },
     )
+
+
+def _decided(evaluation: Evaluation, description: Run, engine: str) -> Evaluation:
+    """Add the decisions at the run's thresholds, and a note if these do not hold."""
+    try:
+        calibration, _ = load_calibration(description)
+    except ClipAdaError as error:
+        return replace(evaluation, notes=(*evaluation.notes, f"no decisions: {error.what}"))
+    if calibration is None:
+        return evaluation
+    if calibration.model_sha256 != description.model_sha256:
+        return replace(evaluation, notes=(*evaluation.notes, "no decisions: the calibration is of another model"))
+    caveat = calibration.caveat(engine)
+    notes = (*evaluation.notes, *([] if caveat is None else [caveat]))
+    return replace(evaluation, decisions=decisions_at(calibration, evaluation.tested), notes=notes)
+
+
+def decide_again(description: Run, calibration: Calibration) -> Decisions | None:
+    """Bring what a run folder says on its thresholds up to date: ``metrics.json`` and card; nothing is scored again.
+
+    Returns:
+        The decisions on the test images of the last evaluation; ``None`` if there was none, or its scores are damaged.
+    """
+    decisions = None
+    if description.metrics is not None and (description.folder / SCORES).is_file():
+        try:
+            parts = read_scores(description).scored
+        except ClipAdaError as error:
+            log.warning("the decisions of the last evaluation are not updated: %s", error.what)
+        else:
+            decisions = decisions_at(calibration, _labeled(parts))
+            write_json(description.folder / METRICS, {**description.metrics, "decisions": asdict(decisions)})
+    write_text(description.folder / CARD, model_card(description))
+    return decisions
+
+
+def _labeled(parts: Iterable[ScoredPart]) -> Iterator[LabeledImage]:
+    for part in parts:
+        if part.path is not None and part.defect is not None:
+            yield LabeledImage(part.category, part.defect, part.path, part.score, part.input_reason)
 
 
 def keep_metrics(description: Run, evaluation: Evaluation) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Thread
@@ -35,6 +35,21 @@ from clipada.types import Failure, Verdict
 
 OnCount = Callable[[int], None]
 """Receives the number of images, once they are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionEvents:
+    """Receivers of what is known of a prediction before its outcomes.
+
+    Attributes:
+        on_start: Called with the run and its calibration, ``None`` if it has none, before the first image.
+        on_count: Called from a thread with the number of images to inspect.
+        on_earlier: Called with a sentence on the place of verdicts that an earlier, for example killed, call has made.
+    """
+
+    on_start: Callable[[Run, Calibration | None], object] = lambda *_: None
+    on_count: OnCount | None = None
+    on_earlier: Callable[[str], object] = lambda _: None
 
 
 LOOKED_UP = 500
@@ -108,8 +123,7 @@ def predict_outcomes(
     ray: bool = False,
     history: HistoryConfig | None = None,
     sinks: SinkConfig | None = None,
-    on_count: OnCount | None = None,
-    on_earlier: Callable[[str], object] = lambda _: None,
+    events: PredictionEvents | None = None,
 ) -> Generator[Outcome]:
     """Inspect images as ``predict`` does; each outcome also has the content of its JSON line.
 
@@ -122,19 +136,20 @@ def predict_outcomes(
         ray: True to inspect on Ray.
         history: The database that verdicts are stored in, which then also watches them for drift; none by default.
         sinks: Receivers of each stored verdict.
-        on_count: Called from a thread with the number of images to inspect.
-        on_earlier: Called with a sentence on the place of verdicts that an earlier, for example killed, call has made.
+        events: Receivers of what is known before the outcomes.
 
     Raises:
         HistoryError: The database cannot be used.
         SinkError: A sink's address or secret cannot be used.
         ClipAdaError: As for ``predict``.
     """
-    settings, engine = settings or PredictConfig(), engine or EngineOptions()
+    settings, engine, events = settings or PredictConfig(), engine or EngineOptions(), events or PredictionEvents()
     cluster = _cluster_folder(out, history) if ray else None
     sources, description = find_sources(images, out, settings), find_run(run)
+    calibration, _ = load_calibration(description)
+    events.on_start(description, calibration)
     with ExitStack() as resources:
-        recorder = _open_recorder(history, sinks, _calibration(description), resources)
+        recorder = _open_recorder(history, sinks, calibration, resources)
         if cluster is None:
             inspector = Inspector.load(
                 description, engine=engine, threshold=settings.threshold, input_check=settings.input_check
@@ -146,9 +161,9 @@ def predict_outcomes(
             journal = open_journal(_locked(cluster, settings, resources), settings)
             found = _on_ray(unfinished(sources, journal), run, description, cluster, settings, engine)
         for sentence in _earlier(sources, journal, recorder, description):
-            on_earlier(sentence)
-        if on_count is not None:
-            Thread(target=_count, args=(sources, journal, on_count), daemon=True).start()
+            events.on_earlier(sentence)
+        if events.on_count is not None:
+            Thread(target=_count, args=(sources, journal, events.on_count), daemon=True).start()
         return run_job(found, recorder, journal, resources.pop_all())
 
 
@@ -217,11 +232,6 @@ def _earlier(sources: Sources, journal: Journal | None, recorder: OutcomeRecorde
             f"{stored} of the first {len(paths)} images have a verdict of this model in {history.place} "
             "already, for example of a call that was killed: see `clipada history list` and `clipada history export`"
         )
-
-
-def _calibration(run: Run) -> Calibration | None:
-    """Return the run's calibration, if it has one."""
-    return load_calibration(run)[0]
 
 
 def _count(sources: Sources, journal: Journal | None, on_count: OnCount) -> None:

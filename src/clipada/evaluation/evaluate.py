@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from clipada.config import BatchConfig, ScoringConfig
 from clipada.data import Dataset, load_mask, read_batches
 from clipada.errors import DatasetError, ImageError
 from clipada.evaluation.findings import Findings
+from clipada.evaluation.kinds import Decisions, LabeledImage
 from clipada.evaluation.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, CategoryTest, mean_metrics
 from clipada.scoring import final_map, score_passes
 from clipada.types import Engine, Failure, Localization, Map, Mask, Sample, localize, written_size
@@ -36,12 +37,14 @@ class ScoredImage:
         sample: The image.
         scores: Image score of each pass, coarse first; then that of the mean of the passes if it is the final one.
         maps: Anomaly maps at the model's input size, ``(S, S)`` each, in the same order. The last one is the final map.
+        mask: Ground truth of the same size, all false for a normal image; ``None`` for unlabeled pixels.
         input_reason: The reason why the image is not inspectable, if it is unlike all training images.
     """
 
     sample: Sample
     scores: tuple[float, ...]
     maps: tuple[Map, ...] = field(repr=False)
+    mask: Mask | None = field(repr=False)
     input_reason: str | None = None
 
 
@@ -57,16 +60,25 @@ class Evaluation:
         trained_on: Test images that the model was trained on: their scores are too low.
         notes: Rules applied to unusual masks, and training images among the test images, for the user.
         protocol: Settings and rules of the evaluation, for the record.
+        decisions: Found and missed defects by product and kind, and false alarms; ``None`` without a calibration.
     """
 
     categories: dict[str, CategoryMetrics]
-        decisions: Found and missed defects by product and kind, and false alarms; ``None`` without a calibration.
     passes: tuple[dict[str, CategoryMetrics], ...]
     scores: tuple[dict[str, Any], ...]
     failures: tuple[Failure, ...]
     protocol: dict[str, Any]
     trained_on: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    decisions: Decisions | None = None
+
+    @property
+    def tested(self) -> Iterator[LabeledImage]:
+        """The images with a finite score, with that of the final map."""
+        for record in self.scores:
+            if (score := record["scores"][-1]) is not None:
+                where = (record["category"], record["defect"], Path(record["path"]))
+                yield LabeledImage(*where, score, record.get("input_reason"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``: metrics of the final map first, then those of every pass."""
@@ -74,6 +86,7 @@ class Evaluation:
             "protocol": self.protocol,
             **_table(self.categories),
             "passes": [_table(categories) for categories in self.passes],
+            "decisions": None if self.decisions is None else asdict(self.decisions),
         }
 
 
@@ -94,6 +107,7 @@ def evaluate_dataset(
     workers: int = BatchConfig.workers,
     training_sha256s: Collection[str] = (),
     input_check: InputCheck | None = None,
+    product_given: bool = False,
     on_image: Callable[[ScoredImage], None] = lambda _: None,
 ) -> Evaluation:
     """Score every test image of a data set and compute each category's metrics.
@@ -107,9 +121,9 @@ def evaluate_dataset(
         scoring: How maps are smoothed and scored.
         batch_size: Images at a time.
         workers: Threads that decode.
-    product_given: bool = False,
         training_sha256s: Hashes of the model's training images, which are looked for among the test images.
         input_check: Finds test images that are not inspectable: they are counted, and the metrics include them.
+        product_given: True to tell a model with a memory the product of each image, which it otherwise finds.
         on_image: Called with every scored image.
 
     Raises:
@@ -122,13 +136,12 @@ def evaluate_dataset(
     for category in dataset.categories:
         samples = [sample for sample in dataset.test if sample.category == category]
         tests: list[CategoryTest] = []
-        for image, mask in _scored(engine, samples, scoring, (batch_size, workers), findings):
-        product_given: True to tell a model with a memory the product of each image, which it otherwise finds.
+        for image in _scored(engine, samples, scoring, (batch_size, workers), findings):
             on_image(image)
             scores.append(_record(image))
             tests = tests or [CategoryTest() for _ in image.maps]
             for test, score, values in zip(tests, image.scores, image.maps, strict=True):
-                test.update(score, image.sample.anomalous, values, mask)
+                test.update(score, image.sample.anomalous, values, image.mask)
         for index, test in enumerate(tests):
             views[index][category] = test.compute()
     if not scores:
@@ -209,8 +222,8 @@ def _scored(
     scoring: ScoringConfig,
     batching: tuple[int, int],
     findings: Findings,
-) -> Iterator[tuple[ScoredImage, Mask | None]]:
-    """Yield every usable image, scored, with its mask; add the others to ``findings``."""
+) -> Iterator[ScoredImage]:
+    """Yield every usable image, scored; add the others to ``findings``."""
     for batch in read_batches([sample.path for sample in samples], engine.size, *batching, depth=engine.depth):
         findings.failures += batch.failures
         if not batch.paths:
@@ -230,7 +243,7 @@ def _scored(
             descriptor = None if found.descriptors is None else found.descriptors[index]
             reason = findings.check(sample, batch.images[index], descriptor)
             views, scores = score_passes(found.maps[:, index], scoring, found.score(index))
-            yield ScoredImage(sample=sample, scores=scores, maps=views, input_reason=reason), mask
+            yield ScoredImage(sample=sample, scores=scores, maps=views, mask=mask, input_reason=reason)
 
 
 def _record(image: ScoredImage) -> dict[str, Any]:
@@ -262,6 +275,6 @@ def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, findings
         "left_out": [str(failure.path) for failure in findings.failures],
         "not_inspectable": [str(path) for path in findings.not_inspectable],
         "trained_on": [str(path) for path in findings.trained_on],
+        **({} if findings.products_found is None else {"product": findings.products_found}),
         "notes": list(findings.describe()),
     }
-        **({} if findings.products_found is None else {"product": findings.products_found}),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
+from clipada.calibration import Calibration, group_of
 from clipada.types import Decision
 
 GOOD = "good"
@@ -49,6 +52,49 @@ class KindCount:
     def false_alarms(self) -> int:
         """Number of good parts called defective."""
         return self.defective if self.is_good else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decisions:
+    """Decisions on the test images of an evaluation at the thresholds of a calibration.
+
+    Attributes:
+        calibration: Id of the calibration.
+        kinds: Counts by product and kind.
+    """
+
+    calibration: str
+    kinds: tuple[KindCount, ...]
+
+
+class LabeledImage(NamedTuple):
+    """Test image with its label and score.
+
+    Attributes:
+        category: The product.
+        kind: The kind of defect; ``good`` for none.
+        path: The file, whose folders name its group.
+        score: Image score, 0..1.
+        input_reason: The reason why it is not inspectable, if it is not.
+    """
+
+    category: str
+    kind: str
+    path: Path
+    score: float
+    input_reason: str | None = None
+
+
+def decisions_at(calibration: Calibration, images: Iterable[LabeledImage]) -> Decisions:
+    """Count the decisions on test images at the thresholds of a calibration, each by that of its group."""
+    per = calibration.settings.per
+    decided = (
+        (image.category, image.kind, decide(image.score, threshold, image.input_reason))
+        for image in images
+        for threshold in [calibration.limits(group_of(image.path, per)).score]
+    )
+    counted = ((category, kind, decision) for category, kind, decision in decided if decision is not None)
+    return Decisions(calibration=calibration.id, kinds=count_kinds(counted))
 
 
 def decide(score: float, threshold: float | None, input_reason: str | None = None) -> Decision | None:

@@ -9,6 +9,7 @@ from typing import Any
 from clipada.config import ImageSize
 from clipada.config.schema import build_known
 from clipada.errors import ConfigError
+from clipada.evaluation.kinds import Decisions
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.files import read_json
 from clipada.runs.records import damaged
@@ -61,10 +62,12 @@ class MetricsRecord(MetricsTables):
     Attributes:
         protocol: Settings and rules of the evaluation.
         passes: Metrics of each pass alone.
+        decisions: Found and missed defects by product and kind, if there was a calibration.
     """
 
     protocol: dict[str, Any]
     passes: tuple[MetricsTables, ...] = ()
+    decisions: Decisions | None = None
 
 
 def read_metrics(path: Path, remedy: str = "delete it, then run `clipada evaluate` again") -> dict[str, Any]:
