@@ -14,6 +14,7 @@ from clipada import errors
 if TYPE_CHECKING:
     from clipada.calibration import Calibration, DriftMonitor
     from clipada.commands.calibrate import CalibrationReport, calibrate, undo_calibration
+    from clipada.commands.compare import Comparison, compare
     from clipada.commands.demo import Demo, demo
     from clipada.commands.evaluate import evaluate
     from clipada.commands.export import export
@@ -61,6 +62,7 @@ __all__ = [
     "CalibrationReport",
     "ClipAda",
     "ClipAdaError",
+    "Comparison",
     "Config",
     "ConfigError",
     "DatasetError",
@@ -87,6 +89,7 @@ __all__ = [
     "Verification",
     "__version__",
     "calibrate",
+    "compare",
     "demo",
     "evaluate",
     "export",
@@ -110,6 +113,7 @@ _HOMES = {
     "Calibration": "calibration",
     "CalibrationReport": "commands.calibrate",
     "ClipAda": "models.clip_ada",
+    "Comparison": "commands.compare",
     "Config": "config",
     "Demo": "commands.demo",
     "DriftMonitor": "calibration",
@@ -127,6 +131,7 @@ _HOMES = {
     "Verdict": "types",
     "Verification": "commands.verify",
     "calibrate": "commands.calibrate",
+    "compare": "commands.compare",
     "demo": "commands.demo",
     "evaluate": "commands.evaluate",
     "export": "commands.export",

@@ -16,6 +16,7 @@ import typer
 from rich.logging import RichHandler
 
 from clipada.cli.calibrate import calibrate
+from clipada.cli.compare import compare
 from clipada.cli.demo import demo
 from clipada.cli.errors import explain, require_threads
 from clipada.cli.evaluate import evaluate
@@ -93,6 +94,7 @@ GROUPS: dict[str, dict[Callable[..., None], str]] = {
         verify: "clipada verify runs/line3",
     },
     "Research": {
+        compare: "clipada compare runs/line3 photos/ --out runs/compared",
         reproduce: "clipada reproduce mvtec mvtec_anomaly_detection/ --out runs/paper --plan",
     },
 }

@@ -4,6 +4,7 @@ from clipada.config.baselines import (
     BASELINE_NAMES,
     BaselineName,
     BaselinesConfig,
+    BaselineSettings,
     DraemConfig,
     MemoryBankConfig,
     ReconstructionConfig,
@@ -40,6 +41,12 @@ from clipada.config.model import (
 )
 from clipada.config.predict import BatchConfig, PredictConfig, Shard
 from clipada.config.presets import DEFAULT_PRESET, DEFAULT_VISION_PRESET, PRESETS, Preset
+from clipada.config.product_baselines import (
+    PRODUCT_BASELINE_NAMES,
+    AnomalyDinoConfig,
+    PatchcoreConfig,
+    ProductBaselineName,
+)
 from clipada.config.runtime import RuntimeConfig, cores
 from clipada.config.server import ServeConfig
 from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
@@ -51,10 +58,13 @@ __all__ = [
     "DEFAULT_VISION_PRESET",
     "EMBEDDED_BACKBONE",
     "PRESETS",
+    "PRODUCT_BASELINE_NAMES",
+    "AnomalyDinoConfig",
     "Attention",
     "AttentionSpace",
     "BackboneConfig",
     "BaselineName",
+    "BaselineSettings",
     "BaselinesConfig",
     "BatchConfig",
     "CalibrationCheckConfig",
@@ -82,9 +92,11 @@ __all__ = [
     "MemoryBankConfig",
     "MemoryConfig",
     "ModelConfig",
+    "PatchcoreConfig",
     "Precision",
     "PredictConfig",
     "Preset",
+    "ProductBaselineName",
     "PromptConfig",
     "ReconstructionConfig",
     "RuntimeConfig",

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from clipada.config.method import SynthesisConfig
 from clipada.config.presets import PRESETS, Preset
+from clipada.config.product_baselines import AnomalyDinoConfig, PatchcoreConfig
 from clipada.config.schema import require
 from clipada.config.training import TrainingConfig
 from clipada.errors import ConfigError
@@ -14,7 +15,7 @@ from clipada.errors import ConfigError
 BaselineName = Literal["memory-bank", "zero-shot", "reconstruction", "draem"]
 
 BASELINE_NAMES: tuple[BaselineName, ...] = get_args(BaselineName)
-"""Names of the baselines."""
+"""Names of the baselines that are one model for all products."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,17 +212,25 @@ class DraemConfig:
         require(self.smoothing >= 1, "draem.smoothing", "1 or more", self.smoothing)
 
 
+BaselineSettings = (
+    MemoryBankConfig | ZeroShotConfig | ReconstructionConfig | DraemConfig | AnomalyDinoConfig | PatchcoreConfig
+)
+"""Settings of one baseline."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BaselinesConfig:
     """Names of the baselines to compare with, and the settings of all."""
 
     include: tuple[BaselineName, ...] = BASELINE_NAMES
-    """Names of the baselines to include."""
+    """Names of the baselines to include, of those that are one model for all products."""
 
     memory_bank: MemoryBankConfig = field(default_factory=MemoryBankConfig)
     zero_shot: ZeroShotConfig = field(default_factory=ZeroShotConfig)
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     draem: DraemConfig = field(default_factory=DraemConfig)
+    anomaly_dino: AnomalyDinoConfig = field(default_factory=AnomalyDinoConfig)
+    patchcore: PatchcoreConfig = field(default_factory=PatchcoreConfig)
 
     def __post_init__(self) -> None:
         known = all(name in BASELINE_NAMES for name in self.include)
@@ -261,8 +270,7 @@ class BaselinesConfig:
         }
         return replace(self, **parts)  # type: ignore[arg-type]
 
-    def of(self, name: str) -> MemoryBankConfig | ZeroShotConfig | ReconstructionConfig | DraemConfig:
+    def of(self, name: str) -> BaselineSettings:
         """Return the settings of one baseline by its name, e.g. ``"memory-bank"``."""
-        settings: MemoryBankConfig | ZeroShotConfig | ReconstructionConfig | DraemConfig
-        settings = getattr(self, name.replace("-", "_"))
+        settings: BaselineSettings = getattr(self, name.replace("-", "_"))
         return settings

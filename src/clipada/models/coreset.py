@@ -8,6 +8,9 @@ from torch import Generator, Tensor
 DISTANCES_AT_ONCE = 2**22
 """Number of distances in memory at a time: 16 MiB, about the size of a processor's cache."""
 
+BANK_AT_ONCE = 2**13
+"""Features of a bank that are compared at a time, with many queries: fewer queries would wait for the memory."""
+
 POOL = 4096
 """Number of features farthest from the core-set among which single choices are made."""
 
@@ -110,9 +113,19 @@ def nearest_neighbors(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
         distances: ``(Q,)``, Euclidean.
         positions: ``(Q,)`` int64, positions in the bank.
     """
-    rows = max(1, DISTANCES_AT_ONCE // len(bank))
-    half_squares, columns = bank.square().sum(dim=1) / 2, bank.T
-    positions = torch.cat(
-        [torch.addmm(half_squares, chunk, columns, alpha=-1).argmin(dim=1) for chunk in torch.split(queries, rows)]
-    )
+    rows = max(1, DISTANCES_AT_ONCE // min(len(bank), BANK_AT_ONCE))
+    half_squares = bank.square().sum(dim=1) / 2
+    positions = torch.cat([_nearest(chunk, bank, half_squares) for chunk in torch.split(queries, rows)])
     return (queries - bank[positions]).norm(dim=1), positions
+
+
+def _nearest(queries: Tensor, bank: Tensor, half_squares: Tensor) -> Tensor:
+    """Return the position of the nearest bank feature of each query: of equally near ones the first."""
+    best = torch.full((len(queries),), torch.inf, dtype=bank.dtype, device=bank.device)
+    positions = torch.zeros(len(queries), dtype=torch.int64, device=bank.device)
+    parts = zip(torch.split(bank, BANK_AT_ONCE), torch.split(half_squares, BANK_AT_ONCE), strict=True)
+    for start, (part, halves) in zip(range(0, len(bank), BANK_AT_ONCE), parts, strict=True):
+        values, places = torch.addmm(halves, queries, part.T, alpha=-1).min(dim=1)
+        nearer = values < best
+        best, positions = torch.where(nearer, values, best), torch.where(nearer, places + start, positions)
+    return positions

@@ -65,6 +65,7 @@ def test_neighbors_are_those_of_a_tree_at_any_chunk_size(monkeypatch: pytest.Mon
     generator = torch.Generator().manual_seed(0)
     queries, bank = torch.randn(50, 4, generator=generator), torch.randn(30, 4, generator=generator)
     monkeypatch.setattr("clipada.models.coreset.DISTANCES_AT_ONCE", 70)
+    monkeypatch.setattr("clipada.models.coreset.BANK_AT_ONCE", 7)
     distances, positions = nearest_neighbors(queries, bank)
     expected, places = KDTree(bank.numpy()).query(queries.numpy())
     torch.testing.assert_close(distances.double(), torch.from_numpy(expected), rtol=0, atol=1e-5)

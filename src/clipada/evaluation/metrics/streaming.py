@@ -136,6 +136,13 @@ class PixelMetrics:
                 self._levels[min(index + 1, LEVELS)].append(concatenated)
 
 
+def region_shares(mask: Mask) -> NDArray[np.float64]:
+    """Return each anomalous pixel's share of its 8-connected region, ``(number of anomalous pixels,)``."""
+    regions = scipy.ndimage.label(mask, np.ones((3, 3)))[0][mask]
+    shares: NDArray[np.float64] = 1 / np.bincount(regions)[regions]
+    return shares
+
+
 def _midpoint(low: tuple[float, ...], high: tuple[float, ...]) -> PixelFigures:
     """Return the midpoint of lower and upper bounds of AUROC, average precision, F1-max and AUPRO."""
     auroc, average_precision, f1_max, aupro = np.mean((low, high), axis=0).tolist()
@@ -160,15 +167,14 @@ class _PixelBuffer:
         return sum(part.nbytes for parts in (self.normals, self.anomalies, self.shares) for part in parts)
 
     def add(self, values: Scores, mask: Mask) -> None:
-        """Add a map; regions are 8-connected."""
+        """Add a map."""
         self.pixels += mask.size
         if not mask.any():
             self.normals.append(values.flatten())
             return
-        regions = scipy.ndimage.label(mask, np.ones((3, 3)))[0][mask]
         self.normals.append(values[~mask])
         self.anomalies.append(values[mask])
-        self.shares.append(1 / np.bincount(regions)[regions])
+        self.shares.append(region_shares(mask))
 
     def normal(self) -> ClassScores:
         return ClassScores(np.concatenate([_NONE, *self.normals]))

@@ -1,4 +1,4 @@
-"""Four baselines to compare CLIP-ADA with, on the same features, data and protocol, one model each.
+"""Baselines to compare with, on the same images and with the same metrics: four of one model, two of one a product.
 
 A fitted baseline is an ``Engine``, so ``evaluate_dataset`` scores it in the same way as CLIP-ADA::
 
@@ -8,6 +8,7 @@ A fitted baseline is an ``Engine``, so ``evaluate_dataset`` scores it in the sam
 
 ``BASELINES`` has the settings of the papers. For other settings, use
 ``baseline_fits(BaselinesConfig.preset("prompt"))["draem"]`` or ``fit_draem(context, DraemConfig(width=32))``.
+``product_baseline_fits`` has those that are fitted to one category of a data set.
 """
 
 from collections.abc import Mapping
@@ -15,16 +16,18 @@ from functools import partial
 from types import MappingProxyType
 
 from clipada.config import BaselinesConfig
+from clipada.research.baselines.anomaly_dino import fit_anomaly_dino
 from clipada.research.baselines.draem import fit_draem, require_halving
 from clipada.research.baselines.engine import BaselineEngine, Detector, DetectorOutput
 from clipada.research.baselines.fitting import Fit, FitContext
 from clipada.research.baselines.memory_bank import fit_memory_bank
+from clipada.research.baselines.patchcore import fit_patchcore
 from clipada.research.baselines.reconstruction import fit_reconstruction, neighbor_mask
 from clipada.research.baselines.zero_shot import fit_zero_shot, windows
 
 
 def baseline_fits(config: BaselinesConfig) -> Mapping[str, Fit]:
-    """Return the function that fits each baseline with the given settings, by name."""
+    """Return the function that fits each baseline of one model with the given settings, by name."""
     return {
         "memory-bank": partial(fit_memory_bank, settings=config.memory_bank),
         "zero-shot": partial(fit_zero_shot, settings=config.zero_shot),
@@ -33,8 +36,16 @@ def baseline_fits(config: BaselinesConfig) -> Mapping[str, Fit]:
     }
 
 
+def product_baseline_fits(config: BaselinesConfig) -> Mapping[str, Fit]:
+    """Return the function that fits each baseline of one model a product with the given settings, by name."""
+    return {
+        "anomaly-dino": partial(fit_anomaly_dino, settings=config.anomaly_dino),
+        "patchcore": partial(fit_patchcore, settings=config.patchcore),
+    }
+
+
 BASELINES: Mapping[str, Fit] = MappingProxyType(baseline_fits(BaselinesConfig()))
-"""Function that fits each baseline with its paper's settings, by name."""
+"""Function that fits each baseline of one model with its paper's settings, by name."""
 
 
 def require_size(name: str, config: BaselinesConfig, image_size: int, grid: tuple[int, int]) -> None:
@@ -63,9 +74,12 @@ __all__ = [
     "Fit",
     "FitContext",
     "baseline_fits",
+    "fit_anomaly_dino",
     "fit_draem",
     "fit_memory_bank",
+    "fit_patchcore",
     "fit_reconstruction",
     "fit_zero_shot",
+    "product_baseline_fits",
     "require_size",
 ]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clipada.config import ImageSize
 from clipada.devices import to_tensor
 from clipada.types import Localization
 
@@ -45,24 +46,32 @@ class BaselineEngine:
 
     Args:
         detector: A fitted baseline.
-        image_size: Side ``S`` of the square input, in pixels.
+        image_size: Side ``S`` of the square input, or its height and width, in pixels.
         device: Device of the computation.
         paper_scores: True if a first pass returns the paper's own image score, as a map with this value everywhere:
             smoothing and the mean of the top pixels do not change it. The last pass is the final map in any case.
+        sigma: Gaussian of the baseline's own recipe, in the unit of ``ScoringConfig.sigma``; ``None`` for its default.
     """
 
     def __init__(
-        self, detector: Detector, image_size: int, device: torch.device, *, paper_scores: bool = False
+        self,
+        detector: Detector,
+        image_size: ImageSize,
+        device: torch.device,
+        *,
+        paper_scores: bool = False,
+        sigma: float | None = None,
     ) -> None:
         self.detector = detector.to(device).eval()
-        self.size = (image_size, image_size)
+        self.size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.sigma = sigma
         self.depth: int | None = None
         self.device = device
         self.passes = 2 if paper_scores else 1
 
     def with_paper_scores(self) -> BaselineEngine:
         """Return the same baseline with its paper's image score as pass 0 and its map as pass 1."""
-        engine = BaselineEngine(self.detector, self.size[0], self.device, paper_scores=True)
+        engine = BaselineEngine(self.detector, self.size, self.device, paper_scores=True, sigma=self.sigma)
         engine.depth = self.depth
         return engine
 

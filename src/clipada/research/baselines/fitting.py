@@ -74,11 +74,27 @@ class FitContext:
 
 
 class Fit(Protocol):
-    """Function that fits a baseline to the training images of all categories together: one model."""
+    """Function that fits a baseline to the training images of all categories together: one model.
+
+    The baselines that are a model for each product take a data set of one category.
+    """
 
     def __call__(self, context: FitContext, /) -> BaselineEngine:
         """Return the fitted baseline."""
         ...
+
+
+def require_one_product(dataset: Dataset) -> str:
+    """Return the only category of a data set; raise ``DatasetError`` if there are several, or no training images."""
+    dataset.require_training()
+    if len(dataset.categories) > 1:
+        raise DatasetError(
+            "this baseline is a model for each product",
+            expected="images of one category",
+            got=", ".join(dataset.categories),
+            remedy="fit it to dataset.of(category)",
+        )
+    return dataset.categories[0]
 
 
 def image_batches(context: FitContext) -> Iterator[Tensor]:

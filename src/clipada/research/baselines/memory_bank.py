@@ -1,4 +1,4 @@
-"""A memory bank of normal patch tokens: PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265) on CLIP's tokens."""
+"""A memory bank of normal patch tokens: PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipada.config import MemoryBankConfig
-from clipada.models.backbones import FrozenClip, load_clip
+from clipada.models.backbones import Backbone, load_backbone
 from clipada.models.clip_ada import upsample
 from clipada.models.coreset import greedy_coreset, nearest_neighbors, project
 from clipada.randomness import derived_generator
@@ -28,7 +28,7 @@ class MemoryBank(Detector):
     bank: Tensor
     knee: Tensor
 
-    def __init__(self, clip: FrozenClip, bank: Tensor, config: MemoryBankConfig) -> None:
+    def __init__(self, clip: Backbone, bank: Tensor, config: MemoryBankConfig) -> None:
         super().__init__()
         self.clip = clip
         self.config = config
@@ -58,7 +58,7 @@ class MemoryBank(Detector):
         return nearest_neighbors(tokens.flatten(0, 2), self.bank)
 
 
-def local_tokens(clip: FrozenClip, images: Tensor, side: int) -> Tensor:
+def local_tokens(clip: Backbone, images: Tensor, side: int) -> Tensor:
     """Compute patch tokens, each averaged over its neighborhood (section 3.1 of PatchCore).
 
     Args:
@@ -106,7 +106,7 @@ def fit_memory_bank(context: FitContext, /, settings: MemoryBankConfig) -> Basel
     """
     context.dataset.require_training()
     device = context.torch_device
-    clip = load_clip(context.backbone).to(device)
+    clip = load_backbone(context.backbone).to(device)
     quota = max(1, settings.candidates // len(context.dataset.train))
     order = derived_generator(context.seed, "memory bank", "candidates")
     with torch.inference_mode():

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from clipada.config import ReconstructionConfig
 from clipada.errors import ConfigError
-from clipada.models.backbones import FrozenClip, load_clip
+from clipada.models.backbones import Backbone, load_backbone
 from clipada.models.clip_ada import upsample
 from clipada.randomness import derived_generator
 from clipada.research.baselines.engine import BaselineEngine, Detector, DetectorOutput, to_unit
@@ -180,7 +180,7 @@ class Reconstruction(Detector):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, clip: FrozenClip, mean: Tensor, std: Tensor, network: TokenTransformer) -> None:
+    def __init__(self, clip: Backbone, mean: Tensor, std: Tensor, network: TokenTransformer) -> None:
         super().__init__()
         self.clip = clip
         self.network = network
@@ -236,7 +236,7 @@ def fit_reconstruction(context: FitContext, /, settings: ReconstructionConfig) -
     """
     context.dataset.require_training()
     size, device = context.image_size, context.torch_device
-    clip = load_clip(context.backbone).to(device)
+    clip = load_backbone(context.backbone).to(device)
     with seeded_global_rng(context.seed, torch.device("cpu")):
         network = TokenTransformer(clip.width, clip.grid((size, size)), settings)
     with torch.inference_mode():
