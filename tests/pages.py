@@ -47,7 +47,10 @@ def read(path: Path) -> Page:
     for tag, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes), tag
         for name in {"src", "href", "srcset", "xlink:href", "data", "action"} & attributes.keys():
-            assert str(attributes[name]).startswith("data:image/"), (tag, name)
+            inside = "#" if tag == "a" else "data:image/"
+            assert str(attributes[name]).startswith(inside), (tag, name)
+    places = {attributes.get("id") for _, attributes in page.tags}
+    assert {str(link["href"])[1:] for link in page.all("a")} <= places
     assert not re.search(r"url\(|@import|https?:", page.text)
     assert all(image["alt"] for image in page.all("img"))
     return page

@@ -32,7 +32,7 @@ def test_histograms_hold_every_part_inside_their_axes(
     for kind, bars in chart.bars.items():
         assert sum(bar.count for bar in bars) == len(scores[kind])
         assert math.isclose(sum(bar.share for bar in bars), 100)
-        assert all(0 < bar.share <= chart.top and 0 <= bar.start < 100 for bar in bars)
+        assert all(0 < bar.share <= chart.tops[kind] and 0 <= bar.start < 100 for bar in bars)
 
 
 def test_bars_meet_at_the_thresholds() -> None:
@@ -58,6 +58,13 @@ def test_bars_stand_where_their_scores_are() -> None:
     assert last.start + last.width == pytest.approx(100)
     assert second.share == pytest.approx(200 / 3)
     assert [label for label, _ in chart.ticks] == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+
+
+def test_bars_of_many_different_scores_are_visible_beside_few() -> None:
+    """Ten good parts of one score beside defects of every score: each kind has an axis of its own."""
+    chart = histogram({"good": [0.1] * 10, "anomalous": [index / 100 for index in range(20, 100)]})
+    assert chart.tops["good"] == 100
+    assert max(bar.share for bar in chart.bars["anomalous"]) > chart.tops["anomalous"] / 4
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from(["good", "crack", None])), max_size=30))

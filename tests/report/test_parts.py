@@ -10,8 +10,12 @@ import pytest
 from hypothesis import given, settings
 
 from clipada.errors import ClipAdaError, ImageError
+from clipada.report.basis import Basis
 from clipada.report.chapters import write_chapters
-from clipada.report.parts import Parts, ScoredPart, read_scores, read_verdicts
+from clipada.report.decisions import decision_table
+from clipada.report.headline import write_headline
+from clipada.report.parts import Parts, ScoredPart
+from clipada.report.reading import read_scores, read_verdicts
 from clipada.runs import CONFIG, METRICS, SCORES, read_run
 from clipada.types import Failure
 from damaged import DEEP, json_bytes
@@ -72,8 +76,9 @@ def laid_out(parts: Parts) -> None:
                 pass
             yield Failure(path=path, error=ImageError("it is missing"))
 
-    for limit in (None, 0.5):
-        assert write_chapters(parts.scored, inspect, lambda _, limit=limit: limit)
+    assert write_chapters(parts.scored, inspect)
+    assert write_headline(parts, Basis()).figures
+    assert (decision_table(parts) is not None) == parts.decided
     assert {(part.calibration, part.engine) for part in parts.scored}
     assert all(f"{share:.3g}" for part in parts.scored for share in part.shares.values())
 
@@ -114,6 +119,23 @@ def test_any_line_of_an_evaluation_is_a_part_or_an_error(evaluated: Path, conten
         ({"model": {"engine": None}}, ["line 2: field model.engine is of the wrong type", "got: None"]),
         ({"regions": 3}, ["line 2: field regions is of the wrong type", "got: 3"]),
         ({"path": "a\0b"}, ["line 2: field path is of the wrong type", "expected: Path"]),
+        ({"p_value": 7.0}, ["line 2: field p_value is out of range", "expected: 0 to 1", "got: 7.0"]),
+        ({"width": 0, "height": 40}, ["line 2: field width is out of range", "expected: 1 or more pixels", "got: 0"]),
+        ({"height": -40}, ["line 2: field height is out of range", "got: -40"]),
+        ({"latency_ms": -1.0}, ["line 2: field latency_ms is out of range", "got: -1.0"]),
+        ({"latency_ms": float("nan")}, ["line 2: field latency_ms is out of range", "got: nan"]),
+        ({"time": "yesterday"}, ["line 2: field time is out of range", "ISO 8601", "got: 'yesterday'"]),
+        ({"time": "2026-13-45T00:00:00+00:00"}, ["line 2: field time is out of range"]),
+        ({"decision": "bad"}, ["line 2: field decision is of the wrong type", "got: 'bad'"]),
+        (
+            {"decision": "defective"},
+            ["line 2: field decision is out of range", "expected: good, by score"],
+        ),
+        ({"defective": True}, ["line 2: field defective is out of range", "expected: False, by score and threshold"]),
+        ({"width": 3, "height": 3}, ["line 2: field regions[0].box is out of range", "inside the image, 3 x 3 pixels"]),
+        ({"regions": [{"box": [4, 0, 4, 4]}]}, ["line 2: field regions[0].box is out of range", "got: (4, 0, 4, 4)"]),
+        ({"regions": [{"box": [0, 0, 4, 4], "area": 17}]}, ["line 2: field regions[0].area", "expected: 1 to 16"]),
+        ({"regions": ["left"]}, ["line 2: field regions[0] is of the wrong type", "got: 'left'"]),
         ({"error": ["no image"]}, ["line 2: field error is of the wrong type", "expected: str", "got: ['no image']"]),
     ],
 )
@@ -155,3 +177,27 @@ def test_whole_lines_are_read(lines: Path, evaluated: Path) -> None:
     assert read_scores(read_run(evaluated)).scored == (
         ScoredPart(path=Path("000.png"), category="disc", score=0.25, defect="scratch", masks=(Path("000_mask.png"),)),
     )
+
+
+def test_an_image_with_several_lines_counts_once_with_the_last(lines: Path) -> None:
+    """A file written twice by `>>`, or an image inspected again after a calibration."""
+    first = PREDICTED | {"image_sha256": "a" * 64, "score": 0.2}
+    again = first | {"score": 0.3}
+    other = PREDICTED | {"image_sha256": "b" * 64}  # another image under the same name
+    unnamed = PREDICTED | {"path": None}
+    written = [first, other, first, again, unnamed, unnamed]
+    lines.write_text("".join(json.dumps(line) + "\n" for line in written))
+    parts = read_verdicts([lines])
+    assert [part.score for part in parts.scored] == [0.25, 0.3, 0.25, 0.25]
+    assert parts.left_out == ("parts/000.png has a later line, which counts",) * 2
+    lines.write_text(json.dumps(first) + "\n")
+    more = lines.with_name("more.jsonl")
+    more.write_text(json.dumps(again) + "\n")
+    assert [part.score for part in read_verdicts([lines, more]).scored] == [0.3]
+
+
+def test_a_test_image_that_is_there_twice_counts_once(evaluated: Path) -> None:
+    (evaluated / SCORES).write_text(2 * (json.dumps(TESTED) + "\n"))
+    parts = read_scores(read_run(evaluated))
+    assert len(parts.scored) == 1
+    assert parts.left_out == ("000.png has a later line, which counts",)

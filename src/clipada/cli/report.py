@@ -27,12 +27,15 @@ def report(
     *,
     engine: EngineOptions,
 ) -> None:
-    """Write one self-contained HTML file: metrics, score histograms, best and worst cases."""
+    """Write one self-contained HTML file: what was found and missed, the worst cases, metrics; and a CSV beside it."""
     from clipada.commands import report as command
 
     result = command.report_run(run, verdicts, out, batch_size=batch_size, workers=workers, engine=engine)
     for failure in result.failures:
         say(f"not shown: {failure.error}", style="yellow")
-    say(
-        f"reported {result.parts} images, {len(result.failures)} of those chosen not shown; the report is {result.path}"
-    )
+    for figure in result.headline.figures:
+        say(f"{figure.label}: {figure.value} ({figure.note})")
+    for sentence in result.headline.sentences:
+        say(sentence)
+    say(f"reported {result.parts} images, {len(result.failures)} of those chosen not shown")
+    say(f"the report is {result.path}, each part is in {result.listing}")

@@ -10,13 +10,7 @@ from typing import Unpack
 from clipada.config import BatchConfig, EngineKeywords
 from clipada.inspection import Inspector
 from clipada.inspection.batch import find_predictions
-from clipada.report import (
-    Parts,
-    Report,
-    read_scores,
-    read_verdicts,
-    write_report,
-)
+from clipada.report import Parts, Report, read_scores, read_verdicts, write_report
 from clipada.runs import read_run
 
 REPORT = "report.html"
@@ -31,22 +25,23 @@ def report_run(
     workers: int = BatchConfig.workers,
     **engine: Unpack[EngineKeywords],
 ) -> Report:
-    """Write a self-contained HTML report of a run's last evaluation, or of the verdicts of ``predict``.
+    """Write a self-contained HTML report of a run's last evaluation, or of the verdicts of ``predict``, and a CSV.
 
-    The parts that it shows are read and inspected again; the file itself needs nothing else.
+    The parts that it shows are read and inspected again; the page itself needs nothing else.
 
     Args:
         run: The run folder.
         verdicts: The JSON lines of ``predict``, or the folder that it wrote into, shards and all; ``None`` reports the
             evaluation.
-        out: The file to write, or a folder to write ``report.html`` into; by default the run folder, the folder of
-            ``verdicts``, or the file beside ``verdicts`` of its name and the ending ``.html``.
+        out: The page to write, or a folder to write ``report.html`` into; by default the run folder, the folder of
+            ``verdicts``, or the file beside ``verdicts`` of its name and the ending ``.html``. The CSV is beside it:
+            ``report.csv``, or for a page ``NAME.html`` ``NAME-report.csv``.
         batch_size: Images per forward pass.
         workers: Threads that decode.
         engine: As for ``EngineKeywords``.
 
     Returns:
-        Where the report is, and the parts that could not be shown.
+        Where the report is, its headline, and the parts that could not be shown.
 
     Raises:
         RunError: The run folder is incomplete, or was not evaluated.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipada.config import DEFAULT_PRESET, BatchConfig, Config, ContactSheetConfig
 from clipada.data import Dataset, load_dataset
 from clipada.files import ensure_folder
 from clipada.images import write_png
+from clipada.report.contact_sheet import SheetSample, contact_sheet
 from clipada.types import Failure
+
+if TYPE_CHECKING:
+    from clipada.training.batches import TrainingBatch, TrainingBatches
 
 CONTACT_SHEET = "contact-sheet.png"
 
@@ -36,7 +41,7 @@ def synthesize(
         DatasetError: There are no normal images, or none can be read.
         RunError: ``out`` cannot be written to.
     """
-    from clipada.synthesis import AnomalySynthesizer, contact_sheet, texture_source
+    from clipada.synthesis import AnomalySynthesizer, texture_source
     from clipada.training.batches import TrainingBatches, with_image_depth
 
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
@@ -44,8 +49,37 @@ def synthesize(
     config = config or Config.preset(DEFAULT_PRESET)
     config = with_image_depth(config, dataset.train, BatchConfig.workers)
     config = replace(config, training=replace(config.training, batch_size=count))
-    synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
-    batch = TrainingBatches(dataset.train, config, synthesizer)[0]
+    synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis), "reflection")
+    batches = TrainingBatches(dataset.train, config, synthesizer)
+    batch = batches[0]
     path = ensure_folder(Path(out)) / CONTACT_SHEET
-    write_png(path, contact_sheet(batch.images, batch.masks))
+    write_png(path, contact_sheet(_samples(batches, batch, dataset), _title(dataset, config)))
     return path, batch.failures
+
+
+def _samples(batches: TrainingBatches, batch: TrainingBatch, dataset: Dataset) -> list[SheetSample]:
+    """Return the samples of a batch with their captions."""
+    categories = {sample.path: sample.category for sample in dataset.train}
+    unread = {failure.path for failure in batch.failures}
+    samples = []
+    for place, (levels, anomalous) in enumerate(zip(batch.levels, batch.anomalous[:, 0], strict=True)):
+        path = next(path for path in batches.candidates(batch.step, place) if path not in unread)
+        share = 100 * float(anomalous.float().mean())
+        drawn = f"anomaly, {share:.1f} % of the image" if share else "good"
+        image = levels.permute(1, 2, 0).numpy()
+        samples.append(SheetSample(caption=f"{categories[path]}: {drawn}", image=image, mask=anomalous.numpy()))
+    return samples
+
+
+def _title(dataset: Dataset, config: Config) -> list[str]:
+    """Return the lines above the samples."""
+    count, height, width = config.training.batch_size, *config.model.size
+    lines = [
+        f"{count} training samples of {dataset.root.resolve().name}, {width} x {height} pixels, seed "
+        f"{config.training.seed}; beside each, the outline of its mask"
+    ]
+    if config.synthesis.rotate_probability:
+        lines.append(
+            "turned parts: corners are mirrored on this sheet; a training leaves them black, as DRAEM does"
+        )
+    return lines

@@ -4,7 +4,8 @@ from clipada.inspection.overlays import blend_heat, draw_outlines, heat_colors, 
 from clipada.report.card import model_card, run_summary
 from clipada.report.guarantee import calibration_summary, change_summary, change_table
 from clipada.report.html import Report, write_report
-from clipada.report.parts import Parts, read_scores, read_verdicts
+from clipada.report.parts import Parts
+from clipada.report.reading import read_scores, read_verdicts
 from clipada.report.tables import COLUMNS as METRIC_COLUMNS
 from clipada.report.tables import metrics_markdown, metrics_table
 

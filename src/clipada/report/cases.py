@@ -15,22 +15,25 @@ from clipada.errors import ImageError
 from clipada.images import resize_mask
 from clipada.inspection.overlays import outlined, picture_size, views
 from clipada.report.parts import ScoredPart
-from clipada.types import Failure, Image, Verdict
+from clipada.types import Decision, Failure, Image, Verdict
 
 Inspect = Callable[[Iterable[Path]], Iterator[Verdict | Failure]]
 """Inspects files, one result each, in order: ``Inspector.inspect_files``."""
 
-SIDE = 256
-"""A picture's longer side, in pixels."""
+SIDE = 512
+"""A picture's longer side, in pixels: what its large view shows."""
 
-QUALITY = 85
+QUALITY = 80
 """Quality of the WebP pictures, 0..100."""
 
 LABELED_CASES = 3
 """Number of labeled parts shown for each kind of case in a category."""
 
 INSPECTED_CASES = 12
-"""Number of unlabeled parts shown."""
+"""Number of unlabeled parts shown that are defective, not inspectable, or not decided on."""
+
+GOOD_CASES = 3
+"""Number of unlabeled good parts shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +83,21 @@ def choose_cases(parts: Sequence[ScoredPart]) -> tuple[Cases, ...]:
     anomalous = [part for part in ranked if part.kind == "anomalous"]
     good = [part for part in ranked if part.kind == "good"]
     inspected = [part for part in ranked if part.kind == "inspected"]
-    missed = anomalous[LABELED_CASES:][-LABELED_CASES:][::-1]
+    lowest = anomalous[LABELED_CASES:][-LABELED_CASES:][::-1]
     chosen = {
-        "Defects with the highest scores": anomalous[:LABELED_CASES],
-        "Defects with the lowest scores, the first to be missed": missed,
+        "Defects with the lowest scores, the first to be missed": lowest,
         "Good parts with the highest scores, the first false alarms": good[:LABELED_CASES],
-        "Parts with the highest scores": inspected[:INSPECTED_CASES],
+        "Defects with the highest scores": anomalous[:LABELED_CASES],
+        "Defective parts with the highest scores": _decided(inspected, "defective")[:INSPECTED_CASES],
+        "Good parts with the highest scores": _decided(inspected, "good")[:GOOD_CASES],
+        "Parts with the highest scores": _decided(inspected, None)[:INSPECTED_CASES],
         "Images that are not inspectable": [part for part in shown if not part.counts][:INSPECTED_CASES],
     }
     return tuple(Cases(title=title, parts=tuple(found)) for title, found in chosen.items() if found)
+
+
+def _decided(parts: Sequence[ScoredPart], decision: Decision | None) -> list[ScoredPart]:
+    return [part for part in parts if part.decision == decision]
 
 
 def with_pictures(chosen: Sequence[Cases], inspect: Inspect) -> tuple[tuple[Cases, ...], tuple[Failure, ...]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 from clipada.report.cases import Cases, Inspect, choose_cases, with_pictures
@@ -14,9 +13,6 @@ from clipada.report.parts import Kind, ScoredPart
 from clipada.types import Failure
 
 KINDS: tuple[Kind, ...] = ("good", "anomalous", "inspected")
-
-ImageThreshold = Callable[[Path], float | None]
-"""Returns the image score above which the image of a path is defective; ``None`` without a threshold."""
 
 _Scores = Mapping[Kind, Sequence[float]]
 
@@ -40,19 +36,15 @@ class Chapter:
     failures: tuple[Failure, ...]
 
 
-def write_chapters(
-    parts: Sequence[ScoredPart], inspect: Inspect, image_threshold: ImageThreshold
-) -> tuple[Chapter, ...]:
+def write_chapters(parts: Sequence[ScoredPart], inspect: Inspect) -> tuple[Chapter, ...]:
     """Write one chapter for each category, in the order of the parts."""
     names = dict.fromkeys(part.category for part in parts)
-    return tuple(
-        _chapter(name, [part for part in parts if part.category == name], inspect, image_threshold) for name in names
-    )
+    return tuple(_chapter(name, [part for part in parts if part.category == name], inspect) for name in names)
 
 
-def _chapter(name: str, parts: Sequence[ScoredPart], inspect: Inspect, image_threshold: ImageThreshold) -> Chapter:
+def _chapter(name: str, parts: Sequence[ScoredPart], inspect: Inspect) -> Chapter:
     cases, failures = with_pictures(choose_cases(parts), inspect)
-    limits = [image_threshold(part.path) if part.path and part.defect else part.score_threshold for part in parts]
+    limits = [part.score_threshold for part in parts if part.score_threshold is not None]
     scores = {kind: [part.score for part in parts if part.kind == kind and part.counts] for kind in KINDS}
     return Chapter(
         name=name,
@@ -61,9 +53,8 @@ def _chapter(name: str, parts: Sequence[ScoredPart], inspect: Inspect, image_thr
             *_ranges(scores),
             *_order(scores),
             *_regions([part for part in parts if part.counts]),
-            *_decisions(parts, limits),
         ),
-        histogram=histogram(scores, [limit for limit in limits if limit is not None]),
+        histogram=histogram(scores, limits),
         cases=cases,
         failures=failures,
     )
@@ -102,13 +93,3 @@ def _regions(parts: Sequence[ScoredPart]) -> list[str]:
     if not counts:
         return []
     return [f"{sum(map(bool, counts))} of {len(counts)} have a region above the threshold of the map."]
-
-
-def _decisions(parts: Sequence[ScoredPart], limits: Sequence[float | None]) -> list[str]:
-    """Count the parts of each kind with a score above their threshold."""
-    judged = ((part, limit) for part, limit in zip(parts, limits, strict=True) if part.counts)
-    decided = [(part, part.score > limit) for part, limit in judged if limit is not None]
-    counts = {kind: [above for part, above in decided if part.kind == kind] for kind in KINDS}
-    return [
-        f"{sum(hits)} of {len(hits)} {kind} parts score above the threshold." for kind, hits in counts.items() if hits
-    ]

@@ -21,22 +21,51 @@ def calibration_summary(calibration: Calibration) -> list[str]:
     ]
     count = len(calibration.rejected)
     rejected = [f"{count} rejected alarms may have raised thresholds; the guarantee does not use them"] if count else []
-    return [pooled, *own, *lacking, *rejected, _guarantee(calibration)]
+    return [pooled, *own, *lacking, *rejected, guarantee(calibration)]
+
+
+def calibration_rows(calibration: Calibration) -> list[tuple[str, ...]]:
+    """Return the thresholds as cells: a row of ``CALIBRATION_COLUMNS`` for all images, and one for each group."""
+    needed = needed_images(calibration.settings)
+    rows = [_row("all images", calibration.pooled, calibration)]
+    for name, count in calibration.group_sizes.items():
+        own = calibration.groups.get(name)
+        lacking = (name, "as all images", "as all images", str(count), f"{count} of the {needed} images needed")
+        rows.append(lacking if own is None else _row(name, own, calibration))
+    return rows
+
+
+CALIBRATION_COLUMNS = (
+    "thresholds of",
+    "defective above",
+    "region above",
+    "from images",
+    "false alarms at most",
+)
+"""Columns of ``calibration_rows``."""
+
+
+def _row(name: str, limits: Limits, calibration: Calibration) -> tuple[str, ...]:
+    return (name, f"{limits.score:.4g}", f"{limits.pixel:.4g}", str(limits.images), _rate(limits, calibration))
 
 
 def _line(name: str, limits: Limits, calibration: Calibration) -> str:
-    if calibration.settings.mode == "marginal":
-        rate = f"{100 * limits.rank / (limits.images + 1):.3g} % on average"
-    else:
-        confidence = 100 * calibration.settings.confidence
-        rate = f"{100 * calibration.rate_bound(limits):.3g} % with {confidence:g} % confidence"
     return (
         f"{name}: score above {limits.score:.6g} is defective, map above {limits.pixel:.6g} is a region; "
-        f"from {limits.images} images, rate at most {rate}"
+        f"from {limits.images} images, rate at most {_rate(limits, calibration)}"
     )
 
 
-def _guarantee(calibration: Calibration) -> str:
+def _rate(limits: Limits, calibration: Calibration) -> str:
+    """State the bound of the false-alarm rate that thresholds keep."""
+    if calibration.settings.mode == "marginal":
+        return f"{100 * limits.rank / (limits.images + 1):.3g} % on average"
+    confidence = 100 * calibration.settings.confidence
+    return f"{100 * calibration.rate_bound(limits):.3g} % with {confidence:g} % confidence"
+
+
+def guarantee(calibration: Calibration) -> str:
+    """State the guarantee in words."""
     settings = calibration.settings
     asked = f"{100 * settings.false_alarm_rate:g} %"
     if settings.mode == "marginal":

@@ -62,14 +62,14 @@ class Histogram:
         bars: The bars of each kind of part that are not empty.
         totals: Number of parts of each kind.
         ticks: Ticks of the score axis: label, and position in percent of the axis.
-        top: End of the share axis, in percent.
+        tops: End of the share axis of each kind, in percent: bars of many different scores stay visible beside few.
         thresholds: Scores above which a part is defective.
     """
 
     bars: Mapping[Kind, tuple[Bar, ...]]
     totals: Mapping[Kind, int]
     ticks: tuple[tuple[str, float], ...]
-    top: float
+    tops: Mapping[Kind, float]
     thresholds: tuple[Mark, ...]
 
 
@@ -96,7 +96,7 @@ def histogram(scores: Mapping[Kind, Sequence[float]], thresholds: Sequence[float
         bars=bars,
         totals={kind: len(values) for kind, values in scores.items()},
         ticks=tuple((f"{tick:.{digits}f}", place(tick)) for tick in ticks),
-        top=round_ticks([0, *(bar.share for row in bars.values() for bar in row)])[-1],
+        tops={kind: round_ticks([0, *(bar.share for bar in row)])[-1] for kind, row in bars.items()},
         thresholds=_marks({f"{value:.3g}": place(value) for value in sorted(set(thresholds))}),
     )
 

@@ -1,9 +1,10 @@
-"""The report: one self-contained HTML file, for a browser, a phone or a printer."""
+"""The report: one self-contained HTML file, for a browser, a phone or a printer, and a CSV beside it."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,31 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from clipada.calibration import Calibration
 from clipada.config import setting_names
-from clipada.errors import RunError
-from clipada.evaluation.metrics import CategoryMetrics
 from clipada.files import write_text
 from clipada.inspection.overlays import heat_colors
+from clipada.report.basis import find_basis
 from clipada.report.card import LIMITS, run_summary
 from clipada.report.cases import Inspect
-from clipada.report.chapters import ImageThreshold, write_chapters
-from clipada.report.parts import Parts
-from clipada.report.tables import COLUMNS, metrics_rows
-from clipada.runs import METRICS, Run, load_calibration
+from clipada.report.chapters import write_chapters
+from clipada.report.decisions import ALARMS, decision_table
+from clipada.report.evaluated import Evaluated, read_evaluation
+from clipada.report.guarantee import CALIBRATION_COLUMNS, calibration_rows
+from clipada.report.headline import Headline, write_headline
+from clipada.report.listing import listing_path, write_listing
+from clipada.report.parts import Parts, ScoredPart
+from clipada.report.tables import COLUMNS
+from clipada.runs import Run
 from clipada.types import Failure
 
 TEMPLATE = "report.html"
 
-PROTOCOL = ("data", "engine", "image_size", "masks", "aupro_fpr_limit", "mean")
-"""Entries of an evaluation's protocol that are shown below its table."""
+LISTED = 500
+"""Number of parts that a report lists by name; the CSV has all of them."""
+
+ImageThreshold = Callable[[Path], float | None]
+"""Returns the image score above which the image of a path is defective; ``None`` without a threshold."""
 
 _PAGES = Environment(
     loader=PackageLoader("clipada.report"),
@@ -43,44 +52,18 @@ class Report:
     """A written report.
 
     Attributes:
-        path: The file.
+        path: The page.
+        listing: The CSV beside it, one row for each part.
+        headline: What was found, missed and guaranteed.
         parts: Number of parts in it.
         failures: Chosen parts whose image or mask can no longer be read.
     """
 
     path: Path
+    listing: Path
+    headline: Headline
     parts: int
     failures: tuple[Failure, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricsTable:
-    """Metrics in percent.
-
-    Attributes:
-        title: The maps they are of.
-        rows: Cells of each category's row, then of the mean's.
-    """
-
-    title: str
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluated:
-    """The metrics of a run's last evaluation.
-
-    Attributes:
-        table: Metrics of the final map.
-        passes: Metrics of each pass.
-        protocol: How they were computed, by the names in ``PROTOCOL``.
-        notes: Remarks on masks and test images.
-    """
-
-    table: MetricsTable
-    passes: tuple[MetricsTable, ...]
-    protocol: dict[str, Any]
-    notes: tuple[str, ...] = ()
 
 
 def write_report(
@@ -92,10 +75,10 @@ def write_report(
     command: str,
     image_threshold: ImageThreshold = lambda _: None,
 ) -> Report:
-    """Write one HTML file that needs no other file, no network and no script.
+    """Write one HTML file that needs no other file, no network and no script, and a CSV beside it.
 
     Args:
-        out: The file, written atomically.
+        out: The page, written atomically.
         run: The run that scored the parts; its metrics are shown if the parts are those of its evaluation.
         parts: The result of ``read_scores`` or ``read_verdicts``.
         inspect: Inspects the parts that are shown.
@@ -104,26 +87,41 @@ def write_report(
 
     Raises:
         RunError: The run's metrics are damaged, or its maps are not finite.
+        ClipAdaError: The page has the name of the CSV.
     """
-    evaluation = _evaluation(run) if parts.labeled else None
-    chapters = write_chapters(parts.scored, inspect, image_threshold)
+    listing = listing_path(out)
+    evaluation = read_evaluation(run) if parts.labeled else None
+    parts = replace(parts, scored=tuple(_with_threshold(part, image_threshold) for part in parts.scored))
+    chapters = write_chapters(parts.scored, inspect)
     failures = tuple(failure for chapter in chapters for failure in chapter.failures)
+    basis = find_basis(run, parts, evaluation.protocol["engine"] if evaluation else None)
+    headline = write_headline(parts, basis)
     page = _PAGES.get_template(TEMPLATE).render(
         title=run.folder.resolve().name,
+        headline=headline,
         heading=_heading(run, parts, evaluation, command),
-        columns=COLUMNS,
         evaluation=evaluation,
+        columns=COLUMNS,
         chapters=chapters,
         names=_names(parts),
         heat=["#{:02x}{:02x}{:02x}".format(*color) for color in heat_colors(np.linspace(0, 1, 10))],
         notes=evaluation.notes if evaluation else (),
         left_out=[*parts.left_out, *(_in_a_line(failure) for failure in failures)],
-        facts=_facts(run, parts),
-        settings={name: run.config.value(name) for name in setting_names()},
+        listing=listing.name,
         limits=LIMITS,
+        **_decided(parts, basis.calibration),
+        **_model(run),
     )
+    write_listing(listing, parts.scored)
     write_text(out, page)
-    return Report(path=out, parts=len(parts.scored), failures=failures)
+    return Report(path=out, listing=listing, headline=headline, parts=len(parts.scored), failures=failures)
+
+
+def _with_threshold(part: ScoredPart, image_threshold: ImageThreshold) -> ScoredPart:
+    """Return a labeled part with the threshold of its image; a verdict's part has its own."""
+    if part.defect is None or part.path is None:
+        return part
+    return replace(part, score_threshold=image_threshold(part.path))
 
 
 def _heading(run: Run, parts: Parts, evaluation: Evaluated | None, command: str) -> dict[str, str]:
@@ -140,51 +138,34 @@ def _heading(run: Run, parts: Parts, evaluation: Evaluated | None, command: str)
     }
 
 
-def _facts(run: Run, parts: Parts) -> dict[str, str]:
-    """Describe the model and the calibration of its verdicts."""
-    facts = {name: value for name, value in run_summary(run).items() if name not in ("run", "mean metrics")}
-    if not parts.labeled:
-        facts |= _basis(run, parts)
-    return facts
+def _decided(parts: Parts, calibration: Calibration | None) -> dict[str, Any]:
+    """Return decisions and thresholds for the page."""
+    return {
+        "decisions": decision_table(parts),
+        "alarms": ALARMS,
+        "calibration": calibration,
+        "calibration_columns": CALIBRATION_COLUMNS,
+        "calibration_rows": [] if calibration is None else calibration_rows(calibration),
+        **_listed(parts),
+    }
 
 
-def _basis(run: Run, parts: Parts) -> dict[str, str]:
-    """Name the calibration of the verdicts, if it is not the run's present one or its guarantee does not hold."""
-    present, _ = load_calibration(run)
-    calibrations = {part.calibration for part in parts.scored}
-    if calibrations == {None}:
-        return {"calibration": "none: the parts have no decision"}
-    if present is None or calibrations != {present.id}:
-        named = ", ".join(sorted(one or "none" for one in calibrations))
-        return {
-            "calibration": f"the parts were inspected with {named}, not the run's present one; no guarantee is shown"
-        }
-    engines = sorted({part.engine for part in parts.scored if part.engine})
-    caveats = "; ".join(filter(None, map(present.caveat, engines)))
-    return {"calibration": caveats} if caveats else {}
+def _listed(parts: Parts) -> dict[str, Any]:
+    """Return the parts that are listed by name: wrong decisions on labeled ones, all others; and their number."""
+    wrong = [part for part in parts.scored if part.outcome in ("missed", "false alarm")]
+    chosen = wrong if parts.labeled else [part for part in parts.scored if part.path]
+    order = {"defective": 0, "not_inspectable": 1, None: 2, "good": 3}
+    ranked = sorted(chosen, key=lambda part: (order[part.decision], -part.score))
+    return {"listed": ranked[:LISTED], "listed_of": len(ranked)}
 
 
-def _evaluation(run: Run) -> Evaluated | None:
-    """Return the content of ``metrics.json`` for display; raise ``RunError`` if it is damaged."""
-    if (metrics := run.metrics) is None:
-        return None
-    passes = metrics.get("passes", [])
-    try:
-        return Evaluated(
-            table=_table("Metrics in percent", metrics),
-            passes=tuple(_table(f"Pass {index}", content) for index, content in enumerate(passes)),
-            protocol={name: metrics["protocol"][name] for name in PROTOCOL},
-            notes=tuple(metrics["protocol"].get("notes", ())),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        what, remedy = f"{run.folder / METRICS} is damaged", "run `clipada evaluate` again"
-        raise RunError(what, got=repr(error), remedy=remedy) from error
-
-
-def _table(title: str, content: dict[str, Any]) -> MetricsTable:
-    categories = {name: CategoryMetrics(**values) for name, values in content["categories"].items()}
-    rows = metrics_rows(categories, CategoryMetrics(**content["mean"]))
-    return MetricsTable(title=title, rows=tuple(map(tuple, rows)))
+def _model(run: Run) -> dict[str, Any]:
+    """Return the description of the model for the page."""
+    shown_elsewhere = ("run", "mean metrics", "calibration")
+    return {
+        "facts": {name: value for name, value in run_summary(run).items() if name not in shown_elsewhere},
+        "settings": {name: run.config.value(name) for name in setting_names()},
+    }
 
 
 def _folder(parts: Parts) -> Path | None:

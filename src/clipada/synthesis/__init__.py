@@ -4,7 +4,6 @@
 """
 
 from clipada.synthesis.augmenters import AUGMENTERS, augment
-from clipada.synthesis.contact_sheet import contact_sheet
 from clipada.synthesis.draem import AnomalySynthesizer
 from clipada.synthesis.kinds import KINDS, AnomalyKind, draw_anomaly
 from clipada.synthesis.perlin import perlin_noise
@@ -19,7 +18,6 @@ __all__ = [
     "ProceduralTextures",
     "TextureSource",
     "augment",
-    "contact_sheet",
     "draw_anomaly",
     "perlin_noise",
     "texture_source",

@@ -7,6 +7,7 @@ are drawn for the whole batch; pixels are changed image by image, since one imag
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -20,6 +21,9 @@ from clipada.synthesis.patches import moved_images, visible
 from clipada.synthesis.perlin import perlin_noise
 from clipada.synthesis.textures import TextureSource
 
+Outside = Literal["zeros", "reflection"]
+"""Content of a rotated image outside of the photo."""
+
 
 @dataclass(frozen=True)
 class AnomalySynthesizer:
@@ -28,10 +32,13 @@ class AnomalySynthesizer:
     Attributes:
         config: All settings.
         textures: Source of the textures.
+        outside: What a rotated image shows outside of the photo: ``zeros`` in trainings, as in DRAEM, or
+            ``reflection``, which mirrors the photo for people.
     """
 
     config: SynthesisConfig
     textures: TextureSource
+    outside: Outside = "zeros"
 
     def __call__(self, images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Rotate some images, then draw an anomaly into some.
@@ -48,7 +55,7 @@ class AnomalySynthesizer:
             ImageError: The images are of another shape, type or device.
         """
         _require_images(images, generator)
-        changed = rotate_some(images, self.config, generator)
+        changed = rotate_some(images, self.config, generator, self.outside)
         masks = draw_masks(len(images), (images.shape[2], images.shape[3]), self.config, generator)
         self._draw_into(changed, masks, images, generator)
         return changed, masks
@@ -115,15 +122,15 @@ class AnomalySynthesizer:
         return [(parts if is_part else new).pop(0) for is_part in kinds], kinds
 
 
-def rotate_some(images: Tensor, config: SynthesisConfig, generator: Generator) -> Tensor:
-    """Copy ``images`` ``(B, 3, H, W)`` and rotate each with ``rotate_probability``, zero outside."""
+def rotate_some(images: Tensor, config: SynthesisConfig, generator: Generator, outside: Outside = "zeros") -> Tensor:
+    """Copy ``images`` ``(B, 3, H, W)`` and rotate each with ``rotate_probability``; zero outside, or mirrored."""
     rotated = list(images[:, None])
     chosen = chance(config.rotate_probability, (len(images),), generator).nonzero().flatten()
     if len(chosen):
         degrees = uniform(-config.rotate_degrees, config.rotate_degrees, (len(chosen),), generator)
         turned = rotations(degrees, (images.shape[2], images.shape[3]))[:, None]
         for place, turn in zip(chosen.tolist(), turned, strict=True):
-            rotated[place] = warp(rotated[place], turn)
+            rotated[place] = warp(rotated[place], turn, outside)
     return torch.cat(rotated)
 
 
