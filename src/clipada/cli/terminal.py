@@ -108,20 +108,12 @@ def stages() -> Iterator[ProgressReport]:
                 tasks[now.stage] = bar.add_task(now.stage, total=now.total, note="")
                 for earlier in list(tasks.values())[:-SHOWN_STAGES]:
                     bar.update(earlier, visible=False)
-            bar.update(tasks[now.stage], completed=now.done, total=now.total, note=_note(now))
+            bar.update(tasks[now.stage], completed=now.done, total=now.total, note=now.details)
             if not console.is_terminal and _is_milestone(now):
-                note = _note(now)
                 place = f"{now.done} of {now.total}" if not now.epochs else f"epoch {now.epoch} of {now.epochs}"
-                say(f"{now.stage}: {place}{', ' * bool(note)}{note}")
+                say(f"{now.stage}: {place}{', ' * bool(now.details)}{now.details}")
 
         yield show
-
-
-def _note(now: Progress) -> str:
-    """Return what a bar says beside its count: words, the latest losses, and the throughput."""
-    losses = " / ".join(f"{loss:.4f}" for loss in now.losses)
-    rate = f"{now.images_per_second:.1f} images/s" if now.images_per_second else ""
-    return ", ".join(filter(None, (now.note, f"loss {losses}" if losses else "", rate)))
 
 
 def _is_milestone(now: Progress) -> bool:

@@ -20,7 +20,7 @@ from clipada.engines.selection import open_engine
 from clipada.errors import ClipAdaError, ConfigError
 from clipada.images import restore_map
 from clipada.inspection.decision import decided, finite, input_reason, matching, read_for, try_read_for
-from clipada.inspection.reading import ReadImage, Source
+from clipada.inspection.reading import Groups, ReadImage, Source
 from clipada.runs import Run, load_calibration, read_run
 from clipada.runs.hub import fetch_run, find_run
 from clipada.runs.inputs import find_input_check
@@ -78,6 +78,11 @@ class Inspector:
         self.run = run
         self.model = model
         self.calibration = matching(calibration, model)
+
+    def __repr__(self) -> str:
+        what = f"run {self.run.label}, {self.engine_name}" if self.run else type(self.engine).__name__
+        calibration = "not calibrated" if self.calibration is None else f"calibration {self.calibration.id}"
+        return f"<Inspector: {what}, {' x '.join(map(str, self.engine.size))} pixels, {calibration}>"
 
     @property
     def engine_name(self) -> str:
@@ -168,7 +173,7 @@ class Inspector:
         """Inspect one image.
 
         Args:
-            image: A file, its bytes, or RGB values ``(H, W, 3)`` uint8.
+            image: A file, its bytes, RGB values ``(H, W, 3)`` uint8, or a Pillow image.
             group: The group whose thresholds apply; by default the one that the file's path names, if it is known. The
                 name of a product also tells a model with a memory to search that product's rows.
 
@@ -186,11 +191,7 @@ class Inspector:
         return self._verdict(found, 0, read, started, group or self._group(read.path))
 
     def inspect_batch(
-        self,
-        images: Sequence[Source],
-        groups: Sequence[str | None] | None = None,
-        *,
-        workers: int = BatchConfig.workers,
+        self, images: Sequence[Source], groups: Groups | None = None, *, workers: int = BatchConfig.workers
     ) -> list[Verdict | ClipAdaError]:
         """Inspect several images at once.
 
@@ -225,7 +226,7 @@ class Inspector:
 
     def inspect_files(
         self,
-        paths: Iterable[Path],
+        paths: Iterable[Path | str],
         *,
         batch_size: int = BatchConfig.batch_size,
         workers: int = BatchConfig.workers,
@@ -235,7 +236,7 @@ class Inspector:
         One batch is inferred while the one before is scored and the next ones are decoded by ``workers`` threads.
         """
         done = 0
-        for batch, inferred in self._inferred(paths, batch_size, workers):
+        for batch, inferred in self._inferred(map(Path, paths), batch_size, workers):
             yield from self._results(batch, inferred, done)
             done += len(batch.paths) + len(batch.failures)
 
@@ -263,8 +264,7 @@ class Inspector:
         found, inference = inferred.result()
         failures, places = iter(batch.failures), {position: index for index, position in enumerate(batch.positions)}
         for position in range(start, start + len(batch.paths) + len(batch.failures)):
-            if position in places:
-                index = places[position]
+            if (index := places.get(position)) is not None:
                 path, sha256 = batch.paths[index], batch.sha256s[index]
                 read = ReadImage(image=batch.originals[index], small=batch.images[index], sha256=sha256, path=path)
                 yield self._verdict(found, index, read, time.perf_counter() - inference, self._group(path))

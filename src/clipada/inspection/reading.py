@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,9 @@ from clipada.types import Image
 
 Source = Path | str | bytes | Image | PIL.Image.Image
 """A file, its bytes, RGB values ``(H, W, 3)`` uint8, or a Pillow image."""
+
+Groups = Sequence[str | None]
+"""The group of each image; ``None`` for one that its file's path names."""
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 """Modes of Pillow images that a PNG file holds without a loss."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from clipada.errors import ClipAdaError, DatasetError
+from clipada.types.progress import Progress as Progress
+from clipada.types.progress import ProgressReport as ProgressReport
+from clipada.types.progress import ignored as ignored
+from clipada.types.progress import unreported as unreported
 
 Split = Literal["train", "test"]
 
@@ -76,43 +81,6 @@ class Failure:
 
     path: Path
     error: ClipAdaError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Position of a running command, reported after every step.
-
-    Attributes:
-        stage: Current activity, e.g. ``"training"``.
-        done: Finished steps of this stage.
-        total: Steps of this stage in all.
-        epoch: The epoch of a training step, counted from 1, of ``epochs``; 0 for other stages.
-        losses: The loss of each pass in a training step, coarse first.
-        images_per_second: Throughput of a training, over all devices.
-        note: Further words to show.
-    """
-
-    stage: str
-    done: int
-    total: int
-    epoch: int = 0
-    epochs: int = 0
-    losses: tuple[float, ...] = ()
-    images_per_second: float = 0.0
-    note: str = ""
-
-    @property
-    def end_of_epoch(self) -> bool:
-        """True for the last step of an epoch, or of a stage without epochs."""
-        return self.done * max(1, self.epochs) % self.total == 0
-
-
-ProgressReport = Callable[[Progress], None]
-"""Receives every ``Progress`` of a command."""
-
-
-def unreported(_: Progress) -> None:
-    """Ignore progress: the default where nobody asks for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +177,29 @@ class Verdict:
         """Width and height of the image in pixels."""
         height, width = self.anomaly_map.shape
         return width, height
+
+    def overlay(self) -> PIL.Image.Image:
+        """Draw the image, its anomaly map as heat over it, the outlines of the regions, and the scale."""
+        from clipada.inspection.showing import draw
+
+        return draw(self)
+
+    def save(self, path: Path | str) -> Path:
+        """Write ``overlay()`` as a PNG file, atomically, and return its path.
+
+        Raises:
+            ImageError: The name does not end in ``.png``.
+            OSError: The file cannot be written.
+        """
+        from clipada.inspection.showing import save
+
+        return save(self, Path(path))
+
+    def _repr_html_(self) -> str:
+        """Show the verdict in a notebook: its decision, its figures, and the overlay."""
+        from clipada.inspection.showing import verdict_html
+
+        return verdict_html(self)
 
 
 @dataclass(frozen=True, kw_only=True)
