@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clipada.commands.report import report_run
     from clipada.commands.reproduce import Reproduction, reproduce
     from clipada.commands.serve import serve
+    from clipada.commands.settings import Setting, settings
     from clipada.commands.synthesize import synthesize
     from clipada.commands.train import train
     from clipada.commands.verify import Verification, verify
@@ -84,6 +85,7 @@ __all__ = [
     "Reproduction",
     "Run",
     "RunError",
+    "Setting",
     "SinkError",
     "Verdict",
     "Verification",
@@ -102,6 +104,7 @@ __all__ = [
     "reproduce",
     "save_pretrained",
     "serve",
+    "settings",
     "synthesize",
     "train",
     "undo_calibration",
@@ -128,6 +131,7 @@ _HOMES = {
     "Report": "report",
     "Reproduction": "commands.reproduce",
     "Run": "runs",
+    "Setting": "commands.settings",
     "Verdict": "types",
     "Verification": "commands.verify",
     "calibrate": "commands.calibrate",
@@ -144,6 +148,7 @@ _HOMES = {
     "reproduce": "commands.reproduce",
     "save_pretrained": "commands.push",
     "serve": "commands.serve",
+    "settings": "commands.settings",
     "synthesize": "commands.synthesize",
     "train": "commands.train",
     "undo_calibration": "commands.calibrate",

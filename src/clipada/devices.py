@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
 def package_version() -> str:
     """Return the version of clipada that is installed."""
+    from importlib.metadata import version  # slow to import, and every command imports this module
+
     return version("clipada")
 
 

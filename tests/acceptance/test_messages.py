@@ -232,8 +232,9 @@ def test_an_interruption_says_how_to_go_on(
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=60)
-    assert running.returncode not in (0, 2), err
-    assert ("--skip-done" if command == "predict" else f"clipada train --resume --out {tmp_path / 'out'}") in err
+    assert running.returncode == 130, err
+    go_on = f"--out {tmp_path / 'out'} --skip-done continues"
+    assert (go_on if command == "predict" else f"clipada train --resume --out {tmp_path / 'out'} continues") in err
     assert "Traceback" not in err
 
 

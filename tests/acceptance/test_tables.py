@@ -32,11 +32,10 @@ def test_metrics_keep_their_names_and_numbers(width: int) -> None:
     print_metrics_table(console, categories, "pass 0")
     shown = lines(console)
     assert all(len(line) <= width for line in shown)
-    assert shown[2].split()[:3] == ["magnetic_tile", "100.0", "100.0"]
-    assert shown[3].split()[0] in ("metal_nut_of_the_", "metal_nut_of_the_second_", "metal_nut_of_")
-    assert "".join(line.split()[0] for line in shown[3:] if line.split()[0][-1] in "_e").startswith(
-        "metal_nut_of_the_second_line"
-    )
+    names = [line.split()[0] for line in shown[2:] if not line.startswith(("mean", "left out"))]
+    assert "".join(names) == "magnetic_tilemetal_nut_of_the_second_line"
+    assert all(name.endswith(("_", "tile", "line")) for name in names)  # broken between words alone
+    assert sum("100.0  100.0  100.0" in line for line in shown) == 1
     assert [line.split()[-2:] for line in shown if line.startswith("mean")] == [["40", "126"]]
     left_out = [line for line in shown if line.startswith("left out of 60 columns: ")]
     assert len(left_out) == (width == 60)
@@ -56,10 +55,10 @@ def test_kinds_of_defects_with_their_totals() -> None:
 
 
 def test_the_least_important_column_goes_first() -> None:
-    console = printed(24)
+    console = printed(23)
     columns = [Column(head="name", name=True), Column(head="a" * 8, spare=1), Column(head="b" * 8, spare=2)]
     print_table(console, columns, [["part", "1", "2"]])
-    assert lines(console) == ["name  aaaaaaaa", "part         1", "left out of 24 columns:", "bbbbbbbb"]
+    assert lines(console) == ["name  aaaaaaaa", "part         1", "left out of 23 columns:", "bbbbbbbb"]
 
 
 def test_names_are_wrapped_between_words() -> None:
@@ -67,7 +66,7 @@ def test_names_are_wrapped_between_words() -> None:
     assert wrapped_name("magnetic_tile", 13) == ["magnetic_tile"]
     assert wrapped_name("of all images", 7) == ["of all", "images"]
     assert wrapped_name("kapselhalterung", 9) == ["kaps…rung"]
-    assert wrapped_name("日本語の部品", 8) == ["日…部品"]
+    assert wrapped_name("日本語の部品", 8) == ["日本…品"]
     assert wrapped_name("", 8) == [""]
 
 

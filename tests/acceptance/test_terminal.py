@@ -136,9 +136,9 @@ def test_predict_prints_a_table_that_fits_the_screen(
     lines = seen(done.screen)
     assert any(line.endswith(heads.replace(" ", "")) for line in map("".join, map(str.split, lines)))
     rows = [line for line in lines if re.search(r"  (good|defective|left out)\b", line) and "product" not in line]
-    scratched = [row[row.index("disc/test/scratch") :].split() for row in rows if "disc/test/scratch" in row]
-    assert [cells[1] for cells in scratched] == ["defective", "defective"]
-    assert all(float(cells[2]) > float(cells[3]) for cells in scratched)
+    scratched = [match.groups() for row in rows if (match := re.search(r"scratch/00\d.png +(\w+) +(\S+) +(\S+)", row))]
+    assert [verdict for verdict, *_ in scratched] == ["defective"] * 4
+    assert all(float(score) > float(threshold) for _, score, threshold in scratched)
     assert any("camera-2026" in row and "-part.png" in row and "…" in row for row in rows)  # both ends of a long name
     assert any("…/broken.png" in row and "left out" in row for row in rows)
     for row in rows:

@@ -11,7 +11,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from clipada.commands.calibrate import calibrate
 from clipada.commands.evaluate import evaluate
+from clipada.config import CalibrationConfig
 from clipada.data import Dataset, load_dataset
 from clipada.errors import DatasetError
 from clipada.evaluation.evaluate import ScoredImage, evaluate_dataset
@@ -41,6 +43,43 @@ def test_evaluating_a_run_keeps_metrics_scores_and_card(run_folder: Path, produc
     card = (run_folder / CARD).read_text()
     assert "## Metrics on products" in card
     assert f"{100 * content['mean']['pixel_ap']:.1f}" in card
+
+
+def test_decisions_by_kind_are_kept_and_follow_the_calibration(
+    run_folder: Path, products: Path, clipada: Callable[..., tuple[int, str, str]]
+) -> None:
+    """Evaluated before and after: the same counts, without scoring anything twice."""
+    assert evaluate(run_folder, products, device="cpu").decisions is None
+    assert json.loads((run_folder / METRICS).read_text())["decisions"] is None
+    good = [products / name / "test" / "good" for name in ("disc", "plate")]
+    guarantee = CalibrationConfig(false_alarm_rate=0.5, confidence=0.5, per="product")
+    report = calibrate(run_folder, good, guarantee, force=True, device="cpu")
+    kept = json.loads((run_folder / METRICS).read_text())["decisions"]
+    assert kept["calibration"] == report.calibration.id
+    scored = [json.loads(line) for line in (run_folder / SCORES).read_text().splitlines()]
+    for kind in kept["kinds"]:
+        limit = report.calibration.limits(kind["category"]).score
+        own = [one for one in scored if (one["category"], one["defect"]) == (kind["category"], kind["kind"])]
+        assert kind["images"] == len(own) == 2
+        assert kind["defective"] == sum(one["scores"][-1] > limit for one in own)
+    assert {(kind["category"], kind["kind"]) for kind in kept["kinds"]} == {
+        (category, kind) for category in ("disc", "plate") for kind in ("scratch", "good")
+    }
+    again = evaluate(run_folder, products, device="cpu")
+    assert again.decisions == report.decisions
+    code, out, err = clipada("evaluate", run_folder, products, "--device", "cpu")
+    assert code == 0
+    assert "decisions at the calibrated thresholds, which allow 50 % false alarms" in out
+    alarms = sum(kind["defective"] for kind in kept["kinds"] if kind["kind"] == "good")
+    assert f"false alarms: {alarms} of 4 good parts" in err
+
+
+def test_a_calibration_that_cannot_be_used_costs_the_decisions_alone(run_folder: Path, products: Path) -> None:
+    (run_folder / "manifest.json").unlink()
+    (run_folder / "calibration.json").write_text("{")
+    result = evaluate(run_folder, products, device="cpu")
+    assert result.decisions is None
+    assert any(note.startswith("no decisions: ") for note in result.notes)
 
 
 def test_the_run_is_described_by_one_reading(run_folder: Path, products: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.logging import RichHandler
 
 from clipada.cli.calibrate import calibrate
 from clipada.cli.compare import compare
@@ -28,12 +27,16 @@ from clipada.cli.push import push
 from clipada.cli.report import report
 from clipada.cli.reproduce import reproduce
 from clipada.cli.serve import serve
+from clipada.cli.settings import settings
 from clipada.cli.synthesize import synthesize
-from clipada.cli.terminal import console, error_console
+from clipada.cli.terminal import console, error_console, say
 from clipada.cli.train import train
 from clipada.cli.verify import verify
 from clipada.cli.watch import watch
 from clipada.devices import package_version
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
 
 
 def _print_version(asked: bool) -> None:
@@ -56,8 +59,10 @@ def _commit() -> str | None:
 app = typer.Typer(
     name="clipada",
     help="Visual inspection that learns from good parts: one model over a frozen backbone for all products.",
+    epilog="The path: `clipada start PHOTOS`, or `train`, `evaluate` and `calibrate`; then `predict` and `report`. "
+    "The Tab key completes commands and options after `clipada --install-completion`.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -72,22 +77,21 @@ def options(
 
 
 GROUPS: dict[str, dict[Callable[..., None], str]] = {
-    "Start": {
+    "Learn": {
         demo: "clipada demo --out runs/demo",
         synthesize: "clipada synthesize photos/ --out sheet",
-    },
-    "Train and judge": {
         train: "clipada train photos/ --out runs/line3 --backbone openai/clip-vit-base-patch16",
         evaluate: "clipada evaluate runs/line3 photos/",
         calibrate: "clipada calibrate runs/line3 held-out-good-parts/ --false-alarm-rate 0.01",
-        report: "clipada report runs/line3",
         info: "clipada info runs/line3",
+        settings: "clipada settings memory",
     },
     "Inspect": {
         predict: "clipada predict runs/line3 new-parts/ --out out",
         watch: "clipada watch runs/line3 /srv/camera --out pictures",
+        report: "clipada report runs/line3",
     },
-    "Serve and share": {
+    "Operate": {
         serve: "clipada serve runs/line3 --port 8000",
         export: "clipada export runs/line3 --engine openvino --precision int8",
         push: "clipada push runs/line3 OWNER/line3",
@@ -106,15 +110,22 @@ for group, commands in GROUPS.items():
 app.add_typer(
     history_app,
     name="history",
-    rich_help_panel="Inspect",
+    rich_help_panel="Operate",
     epilog="Example: clipada history list --defective --database sqlite:///history.db",
 )
 
 
+class _ScreenHandler(logging.Handler):
+    """Log in color, above any bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {self.format(record)}", style="yellow")
+
+
 def _log_handler() -> logging.Handler:
-    """Log in color on a terminal; elsewhere, for files and journals, in plain lines that are not broken."""
+    """Log in color on a terminal; elsewhere, for files and journals, in plain lines with the time."""
     if console.is_terminal or console.quiet:
-        return RichHandler(console=console, show_path=False)
+        return _ScreenHandler()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     return handler
@@ -133,6 +144,8 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()  # so that a full disk is reported here, not at the end of the interpreter
+    except KeyboardInterrupt:  # before or after the command itself, which says how to go on
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of standard output has ended
         _drop_output()
         sys.exit(1)

@@ -11,10 +11,10 @@ import typer
 
 from clipada.config import HistoryConfig, Word
 from clipada.files import atomic_write
-from clipada.types import Decision
 
 if TYPE_CHECKING:
     from clipada.history.store import History
+    from clipada.types import Decision
 
 history_app = typer.Typer(help="List, confirm or reject, export and prune stored verdicts.", no_args_is_help=True)
 

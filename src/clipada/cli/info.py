@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.table import Table
 
 from clipada.cli.options import RunFolder
-from clipada.cli.terminal import out_console
+from clipada.cli.results import GOOD_PARTS
+from clipada.cli.terminal import is_read_by_person, out_console, say
 
 
 def info(run: RunFolder) -> None:
@@ -13,7 +16,7 @@ def info(run: RunFolder) -> None:
     from clipada.commands import info as command
 
     facts = command.info(run)
-    if not out_console.is_terminal:  # a line each, however long, for other programs
+    if not is_read_by_person():  # a line each, however long, for other programs
         for name, value in facts.items():
             out_console.print(f"{name}: {value}", soft_wrap=True)
         return
@@ -23,3 +26,15 @@ def info(run: RunFolder) -> None:
     for name, value in facts.items():
         table.add_row(name, value)
     out_console.print(table)
+    say(f"next: {_next_command(run)}")
+
+
+def _next_command(run: Path) -> str:
+    """Return the command that goes on from what the run folder holds."""
+    from clipada.runs import CALIBRATION, METRICS
+
+    if not (run / METRICS).is_file():
+        return f"clipada evaluate {run} PHOTOS"
+    if not (run / CALIBRATION).is_file():
+        return f"clipada calibrate {run} {GOOD_PARTS}"
+    return f"clipada predict {run} NEW-PARTS --out out"

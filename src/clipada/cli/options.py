@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from clipada.config import EMBEDDED_BACKBONE, EngineName, EngineOptions, EnginePrecision, Keep
+from clipada.config import EMBEDDED_BACKBONE, EngineName, EngineOptions, EnginePrecision, Keep, setting_names
 from clipada.errors import BackboneError, did_you_mean
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `clipada train` wrote.")]
@@ -45,12 +45,21 @@ Backbone = Annotated[
     str | None,
     typer.Option(
         callback=_known_backbone,
+        autocompletion=lambda: [EMBEDDED_BACKBONE],
         help="A vision transformer (DINOv2, CLIP, SigLIP, ViT, ...): hub name, folder, or nano, the embedded CLIP.",
     ),
 ]
-Layout = Annotated[str, typer.Option(help="mvtec, visa, kolektor or folder; auto recognizes it.")]
+Layout = Annotated[
+    str,
+    typer.Option(
+        autocompletion=lambda: ["auto", "mvtec", "visa", "kolektor", "folder"],
+        help="mvtec, visa, kolektor or folder; auto recognizes it.",
+    ),
+]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Device = Annotated[
+    str, typer.Option(autocompletion=lambda: ["auto", "cpu", "cuda"], help="auto, cpu, cuda, cuda:1, ...")
+]
 Engine = Annotated[
     EngineName | None,
     typer.Option(help="By default torch if it is installed, else an export of the run."),
@@ -96,7 +105,12 @@ Mqtt = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. model.attention=residual; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        autocompletion=lambda: [f"{name}=" for name in setting_names()],
+        help="Any setting, e.g. model.attention=residual; may be repeated. `clipada settings` lists them.",
+    ),
 ]
 
 ENGINE_OPTIONS = {

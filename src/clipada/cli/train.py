@@ -21,7 +21,7 @@ from clipada.cli.options import (
 )
 from clipada.cli.results import GOOD_PARTS
 from clipada.cli.terminal import say, stages
-from clipada.config import BackboneConfig, Config, RuntimeConfig
+from clipada.config import PRESETS, BackboneConfig, Config, RuntimeConfig
 from clipada.config.overrides import asked_config
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
+            autocompletion=lambda: list(PRESETS),
             help="quick: a memory of good parts, a minute; accurate: with a trained filter, minutes; prompt: the "
             "paper's method, minutes on a CPU; demo; mvtec, visa: the paper's own. By default accurate, and prompt "
-            "for a backbone with a text tower."
+            "for a backbone with a text tower.",
         ),
     ] = None,
     backbone: Backbone = None,

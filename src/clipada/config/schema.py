@@ -119,7 +119,7 @@ def _built(kind: Any, values: Mapping[str, Any], where: str, noun: str) -> Any:
     known = _schema(kind)
     for name, (hint, field) in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:
-            raise ConfigError(f"{noun} {where}{name} is missing", expected=_named(hint), got="no such field")
+            raise ConfigError(f"{noun} {where}{name} is missing", expected=type_name(hint), got="no such field")
     return kind(**{name: checked(value, known[name][0], where + name, noun) for name, value in values.items()})
 
 
@@ -172,12 +172,12 @@ def _is_path(value: Any) -> bool:
         return False
 
 
-def _named(hint: Any) -> str:
+def type_name(hint: Any) -> str:
     """Return a type as errors name it."""
     if get_origin(hint) is Literal:
         return " | ".join(map(str, get_args(hint)))
     if get_origin(hint) in (Union, types.UnionType):
-        return " | ".join(_named(one) for one in get_args(hint))
+        return " | ".join(type_name(one) for one in get_args(hint))
     if get_origin(hint) is tuple and get_args(hint)[-1] is not Ellipsis:
         return f"tuple of {len(get_args(hint))}"
     if is_dataclass(hint):
@@ -186,4 +186,4 @@ def _named(hint: Any) -> str:
 
 
 def _wrong_type(value: object, hint: Any, name: str, noun: str) -> ConfigError:
-    return ConfigError(f"{noun} {name} is of the wrong type", expected=_named(hint), got=shown(value))
+    return ConfigError(f"{noun} {name} is of the wrong type", expected=type_name(hint), got=shown(value))
