@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from clipada.commands.history import open_history
     from clipada.commands.info import info
     from clipada.commands.predict import predict, predict_on_ray
+    from clipada.commands.protocol import protocol
     from clipada.commands.push import push_to_hub, save_pretrained
     from clipada.commands.report import report_run
     from clipada.commands.reproduce import Reproduction, reproduce
     from clipada.commands.serve import serve
     from clipada.commands.settings import Setting, settings
+    from clipada.commands.start import Started, start
     from clipada.commands.synthesize import synthesize
     from clipada.commands.train import train
     from clipada.commands.verify import Verification, verify
@@ -87,6 +89,7 @@ __all__ = [
     "RunError",
     "Setting",
     "SinkError",
+    "Started",
     "Verdict",
     "Verification",
     "__version__",
@@ -99,12 +102,14 @@ __all__ = [
     "open_history",
     "predict",
     "predict_on_ray",
+    "protocol",
     "push_to_hub",
     "report_run",
     "reproduce",
     "save_pretrained",
     "serve",
     "settings",
+    "start",
     "synthesize",
     "train",
     "undo_calibration",
@@ -131,6 +136,7 @@ _HOMES = {
     "Report": "report",
     "Reproduction": "commands.reproduce",
     "Run": "runs",
+    "Started": "commands.start",
     "Setting": "commands.settings",
     "Verdict": "types",
     "Verification": "commands.verify",
@@ -143,12 +149,14 @@ _HOMES = {
     "open_history": "commands.history",
     "predict": "commands.predict",
     "predict_on_ray": "commands.predict",
+    "protocol": "commands.protocol",
     "push_to_hub": "commands.push",
     "report_run": "commands.report",
     "reproduce": "commands.reproduce",
     "save_pretrained": "commands.push",
     "serve": "commands.serve",
     "settings": "commands.settings",
+    "start": "commands.start",
     "synthesize": "commands.synthesize",
     "train": "commands.train",
     "undo_calibration": "commands.calibrate",

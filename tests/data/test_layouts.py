@@ -46,7 +46,7 @@ def test_a_layout_can_be_insisted_on(mvtec, visa):
     with pytest.raises(DatasetError, match=r"expected: this layout:\n    mvtec: "):
         load_dataset(visa / "split_csv", "mvtec")
     assert load_dataset(mvtec / "bottle" / "train", "folder").describe()[1] == (
-        "train: 3 train / 0 normal + 0 anomalous test"
+        "bottle: 3 train / 0 normal + 0 anomalous test"
     )
 
 

@@ -2,6 +2,7 @@
 
 from clipada.calibration.change import CalibrationChange
 from clipada.calibration.conformal import (
+    attainable_rate,
     needed_images,
     p_values,
     rate_bound,
@@ -34,6 +35,7 @@ __all__ = [
     "DriftReport",
     "JumperMartingale",
     "Limits",
+    "attainable_rate",
     "find_calibration",
     "group_of",
     "needed_images",

@@ -18,6 +18,8 @@ then the rank of ``S`` among them is uniform over ``1 .. n + 1``, and ``S`` is a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -79,6 +81,12 @@ def needed_images(settings: CalibrationConfig) -> int:
     while not threshold_rank(count, settings):
         count += 1
     return count
+
+
+def attainable_rate(count: int, rates: Iterable[float], settings: CalibrationConfig) -> float | None:
+    """Return the lowest of some false-alarm rates that ``count`` images guarantee; ``None`` if they guarantee none."""
+    asked = (replace(settings, false_alarm_rate=rate) for rate in sorted(rates))
+    return next((one.false_alarm_rate for one in asked if needed_images(one) <= count), None)
 
 
 def threshold(calibration: Scores, rank: int) -> float:

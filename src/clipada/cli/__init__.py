@@ -23,11 +23,13 @@ from clipada.cli.export import export
 from clipada.cli.history import history_app
 from clipada.cli.info import info
 from clipada.cli.predict import predict
+from clipada.cli.protocol import protocol
 from clipada.cli.push import push
 from clipada.cli.report import report
 from clipada.cli.reproduce import reproduce
 from clipada.cli.serve import serve
 from clipada.cli.settings import settings
+from clipada.cli.start import start
 from clipada.cli.synthesize import synthesize
 from clipada.cli.terminal import console, error_console, say
 from clipada.cli.train import train
@@ -78,6 +80,7 @@ def options(
 
 GROUPS: dict[str, dict[Callable[..., None], str]] = {
     "Learn": {
+        start: "clipada start photos/ --out runs/line3",
         demo: "clipada demo --out runs/demo",
         synthesize: "clipada synthesize photos/ --out sheet",
         train: "clipada train photos/ --out runs/line3 --backbone openai/clip-vit-base-patch16",
@@ -96,6 +99,7 @@ GROUPS: dict[str, dict[Callable[..., None], str]] = {
         export: "clipada export runs/line3 --engine openvino --precision int8",
         push: "clipada push runs/line3 OWNER/line3",
         verify: "clipada verify runs/line3",
+        protocol: "clipada protocol runs/line3 --out protocol.html",
     },
     "Research": {
         compare: "clipada compare runs/line3 photos/ --out runs/compared",

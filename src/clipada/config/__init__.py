@@ -47,8 +47,10 @@ from clipada.config.product_baselines import (
     PatchcoreConfig,
     ProductBaselineName,
 )
+from clipada.config.protocol import ProtocolConfig
 from clipada.config.runtime import RuntimeConfig, cores
 from clipada.config.server import ServeConfig
+from clipada.config.start import StartConfig
 from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
 
 __all__ = [
@@ -98,6 +100,7 @@ __all__ = [
     "Preset",
     "ProductBaselineName",
     "PromptConfig",
+    "ProtocolConfig",
     "ReconstructionConfig",
     "RuntimeConfig",
     "RuntimeName",
@@ -108,6 +111,7 @@ __all__ = [
     "Shard",
     "Similarity",
     "SinkConfig",
+    "StartConfig",
     "SynthesisConfig",
     "Tokens",
     "TrainingConfig",

@@ -49,5 +49,10 @@ def read_categories(
 
 def choose_held_out(names: Collection[str]) -> set[str]:
     """Choose a fixed share of at least two names, at least one but never all, by their hashes."""
+    return choose_names(names, max(1, round(HELD_OUT * len(names))))
+
+
+def choose_names(names: Collection[str], count: int) -> set[str]:
+    """Choose ``count`` names by their hashes: the same ones on every machine, in no order of time or place."""
     ranked = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
-    return set(ranked[: max(1, round(HELD_OUT * len(ranked)))])
+    return set(ranked[:count])

@@ -77,7 +77,7 @@ def _owner_of_masks(root: Path, folder: Path) -> Path | None:
 
 def _product(folder: Path, notes: list[Note]) -> Iterator[Sample]:
     """Yield the samples of one product; add to ``notes`` the files left out and the decisions made."""
-    name = folder_name(folder)
+    name = _product_name(folder)
     remarks: list[str] = []
     masks = _named(folder, MASKS)
     kinds = {plain(found.name) for each in masks for found in subfolders(each)} - _KNOWN
@@ -92,6 +92,15 @@ def _product(folder: Path, notes: list[Note]) -> Iterator[Sample]:
     yield from (Sample(path=path, category=name, split="train") for path in good if path not in held_out)
     yield from (Sample(path=path, category=name, split="test") for path in good if path in held_out)
     yield from anomalous
+
+
+def _product_name(folder: Path) -> str:
+    """Return the folder's name; above folders of good parts or of a split, which name no product, the one that does."""
+    name = folder_name(folder)
+    if plain(name) not in GOOD | SPLITS:
+        return name
+    above = (each.name for each in folder.resolve().parents)
+    return next((each for each in above if each and plain(each) not in GOOD | SPLITS), name)
 
 
 def _good_images(folder: Path, remarks: list[str]) -> list[Path]:

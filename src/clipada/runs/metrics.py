@@ -9,7 +9,7 @@ from typing import Any
 from clipada.config import ImageSize
 from clipada.config.schema import build_known
 from clipada.errors import ConfigError
-from clipada.evaluation.kinds import Decisions
+from clipada.evaluation.kinds import Decisions, KindCount
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.files import read_json
 from clipada.runs.records import damaged
@@ -68,6 +68,12 @@ class MetricsRecord(MetricsTables):
     protocol: dict[str, Any]
     passes: tuple[MetricsTables, ...] = ()
     decisions: Decisions | None = None
+
+
+def recorded_kinds(metrics: dict[str, Any] | None) -> tuple[KindCount, ...]:
+    """Return the found and missed defects by product and kind that ``metrics.json`` holds, if it holds any."""
+    decisions = (metrics or {}).get("decisions")
+    return tuple(KindCount(**kind) for kind in decisions["kinds"]) if decisions else ()
 
 
 def read_metrics(path: Path, remedy: str = "delete it, then run `clipada evaluate` again") -> dict[str, Any]:

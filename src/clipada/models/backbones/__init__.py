@@ -2,6 +2,7 @@
 
 from clipada.models.backbones.base import Backbone, BlockParts, Reading, resized
 from clipada.models.backbones.checkpoints import EMBEDDED_FOLDER
+from clipada.models.backbones.choice import ChosenBackbone, choose_backbone
 from clipada.models.backbones.clip import FrozenClip
 from clipada.models.backbones.loading import (
     default_preset,
@@ -17,9 +18,11 @@ __all__ = [
     "EMBEDDED_FOLDER",
     "Backbone",
     "BlockParts",
+    "ChosenBackbone",
     "FrozenClip",
     "Reading",
     "TextBackbone",
+    "choose_backbone",
     "default_preset",
     "load_backbone",
     "load_clip",

@@ -69,7 +69,7 @@ def load_part(part: str, kind: Any, source: CheckpointSource, **options: Any) ->
         try:
             with _quiet():
                 if not offline:
-                    _require_hub(source)
+                    require_hub(source)
                 return kind.from_pretrained(name, local_files_only=offline, **options)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, its own errors and the hub's
             failure = error
@@ -114,7 +114,7 @@ def read_normalization(source: CheckpointSource) -> Normalization:
         try:
             with _quiet():
                 if not offline:
-                    _require_hub(source)
+                    require_hub(source)
                 values, _ = CLIPImageProcessorPil.get_image_processor_dict(
                     source.name, local_files_only=offline, **options
                 )
@@ -146,7 +146,7 @@ def _damaged(file: Path, expected: str, got: str) -> BackboneError:
     return BackboneError(f"{file} is damaged", expected=expected, got=got, remedy="copy the backbone's folder again")
 
 
-def _require_hub(source: CheckpointSource) -> None:
+def require_hub(source: CheckpointSource) -> None:
     """Check once that the hub has a model: ``transformers`` retries for half a minute without a network.
 
     Raises:

@@ -1,0 +1,154 @@
+"""The command ``start``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipada.cli.errors import again, continuing
+from clipada.cli.options import Backbone, Device, TrainingWorkers
+from clipada.cli.results import GOOD_PARTS, describe_decisions
+from clipada.cli.terminal import confirm, console, say, stages
+from clipada.config import EMBEDDED_BACKBONE, CalibrationConfig, Preset, RuntimeConfig
+
+if TYPE_CHECKING:
+    from clipada.commands.start import Started
+    from clipada.training.start_plan import StartPlan
+
+ORIGINS = {
+    "named": "as you named it",
+    "cache": "found in the local cache",
+    "hub": "downloaded once from the Hugging Face hub",
+    "embedded": "comes with clipada: none was named, none is in the cache, and the hub cannot be reached",
+    "recorded": "as before",
+}
+"""Sources of a backbone, in words."""
+
+NEXT_RATES = (0.05, 0.01)
+"""False-alarm rates that are offered next, where the guarantee is weaker."""
+
+
+def start(
+    photos: Annotated[
+        Path, typer.Argument(metavar="PHOTOS", help="Photos of good parts; folders of defects are optional.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="The run folder; by default runs/ and the product's name.")
+    ] = None,
+    backbone: Backbone = None,
+    preset: Annotated[
+        str | None, typer.Option(help="By default quick or accurate, as photos and machine allow.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; without a terminal nothing is asked.")] = False,
+    device: Device = RuntimeConfig.device,
+    workers: TrainingWorkers = RuntimeConfig.workers,
+) -> None:
+    """Go from photos to a verdict: look at the photos, train, set the threshold, test, and report."""
+    from clipada.commands import start as command
+
+    def shown(plan: StartPlan) -> None:
+        for line in _describe_plan(plan):
+            say(line)
+        if not yes and console.is_terminal and sys.stdin.isatty() and not confirm("Go on?"):
+            say("nothing was written")
+            raise typer.Exit
+
+    runtime = RuntimeConfig(device=device, workers=workers)
+    with continuing(f"{again()} continues"), stages() as show:
+        result = command.start(
+            photos,
+            out,
+            backbone=backbone,
+            preset=preset,  # type: ignore[arg-type]
+            runtime=runtime,
+            report=show,
+            on_plan=shown,
+        )
+    for line in (*_describe_result(result), *_next_steps(result)):
+        say(line)
+
+
+def _describe_plan(plan: StartPlan) -> Iterator[str]:
+    """Say what was found and what will be done, in a line each."""
+    yield from (f"found: {line}" for line in plan.found.describe())
+    yield f"backbone: {plan.backbone}, {ORIGINS[plan.origin]}"
+    if plan.backbone == EMBEDDED_BACKBONE:
+        yield "  it has seen drawn images only; one that has seen photographs finds far more (--backbone FOLDER):"
+        yield "  on a machine with internet: hf download facebook/dinov2-small --local-dir dinov2-small"
+    images, preset = len(plan.dataset.train), _describe_preset(plan.preset)
+    time = "" if plan.seconds is None or plan.preset != "accurate" else f", about {_minutes(plan.seconds)}"
+    yield f"train on: {images} photos of good parts; preset {plan.preset}{preset}{time}"
+    if plan.guarantee is not None:
+        rate, share = 100 * plan.guarantee.false_alarm_rate, " of each product" * (plan.guarantee.per is not None)
+        yield f"hold out: {len(plan.held_out)} photos, which set the threshold: at most {rate:g} % false alarms{share}"
+    else:
+        yield "hold out: none, as they are too few for a guarantee from a share of them"
+    tested = len(plan.dataset.test) - plan.defective
+    yield (
+        f"test on: {plan.defective} photos of defects and {tested} of good parts"
+        if plan.defective
+        else ("test on: nothing, as there are no photos of defects")
+    )
+    yield f"run folder: {plan.folder}"
+
+
+def _describe_preset(preset: Preset) -> str:
+    return {
+        "quick": " (a memory of good parts)",
+        "accurate": " (a memory of good parts, and a filter that learns from synthetic defects)",
+    }.get(preset, "")
+
+
+def _minutes(seconds: float) -> str:
+    return "a minute" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+
+
+def _describe_result(result: Started) -> Iterator[str]:
+    """Say what is guaranteed, what is not, and what was found and missed."""
+    yield f"trained in {result.run.training.seconds:.0f} s; the run is in {result.run.folder}"
+    yield from _guarantee(result)
+    if result.kinds:
+        yield from describe_decisions(result.kinds)
+    elif result.plan.defective:
+        yield "not known: which defects are found, since without a threshold no part is called defective"
+    else:
+        yield "not known: which defects are found; add photos of some in a folder `defective` beside `good`, and repeat"
+    yield f"the report is {result.report}"
+
+
+def _guarantee(result: Started) -> Iterator[str]:
+    """Say which false-alarm rate is kept, or why none is."""
+    calibration = result.calibration
+    if calibration is not None:
+        settings, images = calibration.settings, len(calibration.images)
+        yield (
+            f"guaranteed: of further good parts like these, {100 * settings.false_alarm_rate:g} % or less are called "
+            f"defective, with {100 * settings.confidence:g} % confidence (from {images} photos)"
+        )
+        lacking = [name for name in calibration.group_sizes if name not in calibration.groups]
+        if lacking:
+            yield f"  but not of {', '.join(lacking)} alone: too few photos, so the threshold of all products applies"
+    elif result.obstacle is not None:
+        yield f"not calibrated: {result.obstacle}"
+        yield "nothing is guaranteed: scores rank parts, but no part is called good or defective"
+    else:
+        yield "nothing is guaranteed: scores rank parts, but no part is called good or defective yet"
+
+
+def _next_steps(result: Started) -> Iterator[str]:
+    """Name the commands that go on from here."""
+    from clipada.calibration import needed_images
+
+    run, kept = result.run.folder, 1.0
+    if result.calibration is not None:
+        kept = result.calibration.settings.false_alarm_rate
+    yield f"next: clipada predict {run} NEW-PHOTOS --out out"
+    for rate in (rate for rate in NEXT_RATES if rate < kept):
+        count = needed_images(CalibrationConfig(false_alarm_rate=rate))
+        words = f"clipada calibrate {run} {GOOD_PARTS} --false-alarm-rate {rate:g}"
+        yield f"      {words}   ({count} photos that are not among these)"
+    yield f"      clipada serve {run}   (a page to drop photos on)"

@@ -1,0 +1,143 @@
+"""Go from photos to a verdict: find, hold out, train, calibrate, evaluate, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipada.calibration import Calibration
+from clipada.commands.calibrate import calibrate
+from clipada.commands.evaluate import evaluate
+from clipada.commands.predict import predict_outcomes
+from clipada.commands.report import REPORT, report_run
+from clipada.commands.train import require_training, train
+from clipada.config import Config, EngineOptions, PredictConfig, Preset, RuntimeConfig, StartConfig
+from clipada.errors import CalibrationError
+from clipada.evaluation.kinds import KindCount
+from clipada.files import lock_folder, write_text
+from clipada.runs import METRICS, Run, load_calibration, read_run
+from clipada.runs.metrics import recorded_kinds
+from clipada.types import Progress, ProgressReport, unreported
+
+if TYPE_CHECKING:
+    from clipada.training.start_plan import StartPlan
+
+VERDICTS = "first-verdicts.jsonl"
+"""File in the run folder with the verdicts that the report shows where there are no photos of defects."""
+
+LOCK = ".start.lock"
+"""File in the run folder that keeps a second start out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """Result of a start.
+
+    Attributes:
+        plan: The plan it followed.
+        run: The trained run.
+        calibration: Its thresholds; ``None`` if there are none.
+        obstacle: The reason why there are none although photos were held out.
+        kinds: Found and missed defects by product and kind, and false alarms; empty without photos of defects or
+            without a calibration.
+        report: The HTML report.
+    """
+
+    plan: StartPlan
+    run: Run
+    calibration: Calibration | None = field(repr=False)
+    obstacle: str | None
+    kinds: tuple[KindCount, ...]
+    report: Path
+
+
+def start(
+    photos: Path | str,
+    out: Path | str | None = None,
+    *,
+    backbone: str | None = None,
+    preset: Preset | None = None,
+    runtime: RuntimeConfig | None = None,
+    settings: StartConfig | None = None,
+    report: ProgressReport = unreported,
+    on_plan: Callable[[StartPlan], object] = lambda _: None,
+) -> Started:
+    """Go from photos of good parts to a calibrated run and a report, with settings that fit photos and machine.
+
+    If it is interrupted, the next call continues; if it is finished, nothing is trained again, and a calibration or an
+    evaluation that is there is kept.
+
+    Args:
+        photos: A data set in any layout that ``train`` knows; photos of defects are optional.
+        out: The run folder; by default ``runs/NAME`` with the name of the only product, or of the folder of several.
+        backbone: Hub name or folder; by default the best one in the local cache or on the hub, else ``"nano"``.
+        preset: Any preset; by default ``"quick"`` or ``"accurate"``, as photos and machine allow.
+        runtime: Devices and workers.
+        settings: How photos are shared out and the preset is chosen.
+        report: Called after every step.
+        on_plan: Called with the plan before anything is written; it may raise.
+
+    Raises:
+        DatasetError: There are no photos of good parts.
+        ModuleNotFoundError: PyTorch is not installed.
+        RunError: ``out`` holds something else, or a start of other photos or with other options.
+        BackboneError: The backbone cannot be loaded.
+    """
+    require_training()
+    from clipada.training.start_plan import plan_start
+
+    runtime = runtime or RuntimeConfig()
+    plan = plan_start(photos, out, backbone, preset, runtime.device, settings or StartConfig())
+    on_plan(plan)
+    with lock_folder(plan.folder, LOCK):
+        return _carry_out(plan, runtime, report)
+
+
+def _carry_out(plan: StartPlan, runtime: RuntimeConfig, report: ProgressReport) -> Started:
+    """Train, calibrate, evaluate and report, as far as this is not done yet."""
+    plan.save()
+    config = Config.preset(plan.preset).updated({"backbone.name": plan.backbone})
+    run = train(plan.dataset, plan.folder, config, runtime=runtime, resume=True, report=report)
+    calibration, obstacle = _calibrate(plan, run, runtime, report)
+    engine = EngineOptions(device=runtime.device)
+    if plan.defective:
+        if not (run.folder / METRICS).is_file():
+            evaluate(run.folder, plan.dataset, workers=runtime.decoders, report=report, engine=engine)
+        page = report_run(run.folder, workers=runtime.decoders, engine=engine).path
+    else:
+        verdicts = _inspect(plan, runtime, report)
+        page = report_run(run.folder, verdicts, run.folder / REPORT, workers=runtime.decoders, engine=engine).path
+    report(Progress(stage="reporting", done=1, total=1))
+    run = read_run(run.folder)
+    kinds = recorded_kinds(run.metrics) if plan.defective else ()
+    return Started(plan=plan, run=run, calibration=calibration, obstacle=obstacle, kinds=kinds, report=page)
+
+
+def _calibrate(
+    plan: StartPlan, run: Run, runtime: RuntimeConfig, report: ProgressReport
+) -> tuple[Calibration | None, str | None]:
+    """Return the run's calibration, set with the held-out photos if there is none; else ``None`` and the reason."""
+    present, _ = load_calibration(run)
+    if present is not None or plan.guarantee is None:
+        return present, None
+    device, workers = runtime.device, runtime.decoders
+    try:
+        found = calibrate(run.folder, plan.held_out, plan.guarantee, workers=workers, report=report, device=device)
+    except CalibrationError as error:
+        return None, error.what
+    return found.calibration, None
+
+
+def _inspect(plan: StartPlan, runtime: RuntimeConfig, report: ProgressReport) -> Path:
+    """Inspect the held-out photos, or those trained on if there are none, and keep the verdicts."""
+    paths = plan.held_out or tuple(sample.path for sample in plan.dataset.train)
+    settings, engine = PredictConfig(workers=runtime.decoders), EngineOptions(device=runtime.device)
+    lines: list[str] = []
+    for outcome in predict_outcomes(plan.folder, paths, settings=settings, engine=engine):
+        lines.append(json.dumps(outcome.record) + "\n")
+        report(Progress(stage="inspecting", done=len(lines), total=len(paths)))
+    write_text(plan.folder / VERDICTS, "".join(lines))
+    return plan.folder / VERDICTS

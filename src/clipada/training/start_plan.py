@@ -1,0 +1,259 @@
+"""Plan of a guided start: how photos are shared out, which backbone and preset are trained, what can be guaranteed.
+
+It is recorded in the run folder, so that a later call goes on with the same photos held out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+from clipada.calibration import PRODUCT, attainable_rate, group_of
+from clipada.config import CalibrationCheckConfig, CalibrationConfig, Preset, StartConfig, cores
+from clipada.config.schema import build_known
+from clipada.data import Dataset, load_dataset
+from clipada.data.held_out import fresh_counts, hold_out
+from clipada.devices import find_device
+from clipada.errors import ConfigError, RunError
+from clipada.files import read_json, write_json
+from clipada.models.backbones import choose_backbone, read_configuration
+from clipada.runs import PLAN, is_finished
+from clipada.runs.records import damaged
+from clipada.types import Sample
+
+RECORD = "start.json"
+"""File in the run folder that records how the photos were shared out."""
+
+_REMEDY = "choose another --out, or delete the folder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRecord:
+    """Content of ``start.json``.
+
+    Attributes:
+        photos: Absolute path of the photos.
+        backbone: Hub name or folder of the backbone, or the embedded one's name.
+        preset: The preset that is trained.
+        trained_on: Names below ``photos`` of those trained on.
+        held_out: Names below ``photos`` of the good ones that were not.
+    """
+
+    photos: str
+    backbone: str
+    preset: Preset
+    trained_on: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+    @property
+    def good(self) -> set[str]:
+        """Names of all photos of good parts."""
+        return {*self.trained_on, *self.held_out}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartPlan:
+    """Plan of a start: decided and shown before anything is trained.
+
+    Attributes:
+        folder: The run folder.
+        found: All photos.
+        dataset: Those to train on and to test on.
+        held_out: Photos of good parts that are not trained on.
+        backbone: Hub name or folder of the backbone, or the embedded one's name.
+        origin: Where the backbone comes from: ``"named"``, ``"cache"``, ``"hub"``, ``"embedded"``, or ``"recorded"`` by
+            an earlier call.
+        preset: The preset to train.
+        seconds: Estimated time of a training with ``accurate`` on the CPU; ``None`` on another device.
+        guarantee: The best guarantee that the held-out photos allow; ``None`` if they are too few for any.
+    """
+
+    folder: Path
+    found: Dataset = field(repr=False)
+    dataset: Dataset = field(repr=False)
+    held_out: tuple[Path, ...] = field(repr=False)
+    backbone: str
+    origin: str
+    preset: Preset
+    seconds: float | None
+    guarantee: CalibrationConfig | None
+
+    @property
+    def defective(self) -> int:
+        """Number of photos of defects."""
+        return sum(sample.anomalous for sample in self.dataset.test)
+
+    def save(self) -> None:
+        """Write the record of the plan into the run folder."""
+        record = StartRecord(
+            photos=str(self.found.root.resolve()),
+            backbone=self.backbone,
+            preset=self.preset,
+            trained_on=tuple(_name(sample.path, self.found) for sample in self.dataset.train),
+            held_out=tuple(_name(path, self.found) for path in self.held_out),
+        )
+        write_json(self.folder / RECORD, asdict(record))
+
+
+def plan_start(
+    photos: Path | str,
+    out: Path | str | None,
+    backbone: str | None,
+    preset: Preset | None,
+    device: str,
+    settings: StartConfig,
+) -> StartPlan:
+    """Decide what a start does, and write nothing: the arguments are those of ``clipada.start``.
+
+    Raises:
+        DatasetError: There are no photos of good parts.
+        RunError: ``out`` holds something else, or a start of other photos or with other options.
+        BackboneError: The backbone cannot be found.
+    """
+    found = load_dataset(photos)
+    found.require_training()
+    folder = Path(out) if out is not None else Path("runs") / _default_name(found)
+    record = find_record(folder)
+    origin: str
+    if record is None:
+        name, origin = choose_backbone(backbone)
+        read_configuration(name)
+        dataset, held_out = hold_out(found, _held_out_counts(found, settings))
+    else:
+        _require_same(folder, record, found, {"backbone": backbone, "preset": preset})
+        name, origin, preset = record.backbone, "recorded", record.preset
+        dataset, held_out = _as_recorded(found, record)
+    seconds = _estimate(dataset, device, settings)
+    return StartPlan(
+        folder=folder,
+        found=found,
+        dataset=dataset,
+        held_out=tuple(sample.path for sample in held_out),
+        backbone=name,
+        origin=origin,
+        preset=preset or _preset(dataset, seconds, settings),
+        seconds=seconds,
+        guarantee=_guarantee(found, held_out, settings),
+    )
+
+
+def find_record(folder: Path) -> StartRecord | None:
+    """Read the record of a start in a run folder; ``None`` for a folder in which none has begun.
+
+    Raises:
+        RunError: The folder holds something else, or the record is damaged.
+    """
+    begun = is_finished(folder) or (folder / PLAN).exists()
+    path = folder / RECORD
+    if not path.is_file():
+        _require_free(folder, begun)
+        return None
+    if not begun:  # killed, or refused, before the training began: another one may be planned
+        return None
+    try:
+        return cast("StartRecord", build_known(StartRecord, read_json(path, _REMEDY), ""))
+    except ConfigError as error:
+        raise damaged(path, error, _REMEDY) from error
+
+
+def _require_free(folder: Path, begun: bool) -> None:
+    """Raise ``RunError`` if a folder holds anything."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    raise RunError(
+        f"{folder} is in the way",
+        expected="a new or empty folder, or that of an earlier `clipada start` of these photos",
+        got="a training" if begun else "a folder with files" if folder.is_dir() else "a file",
+        remedy="choose another --out",
+    )
+
+
+def _require_same(folder: Path, record: StartRecord, found: Dataset, asked: dict[str, str | None]) -> None:
+    """Raise ``RunError`` unless an earlier start was of the same photos, with the options that are given."""
+    differing = [name for name, value in asked.items() if value not in (None, getattr(record, name))]
+    if differing:
+        raise RunError(
+            f"{folder} was started with other options",
+            expected=", ".join(f"--{name} {getattr(record, name)}" for name in differing),
+            got=", ".join(f"--{name} {asked[name]}" for name in differing),
+            remedy="leave them out to go on with it, or choose another --out",
+        )
+    now, root = {_name(sample.path, found) for sample in _good(found)}, str(found.root.resolve())
+    if record.photos == root and record.good <= now and now - record.good <= _tested(found):
+        return
+    added, gone = len(now - record.good - _tested(found)), len(record.good - now)
+    raise RunError(
+        f"{folder} was started with other photos",
+        expected=f"{len(record.good)} photos of good parts in {record.photos}",
+        got=f"{added} new ones, {gone} gone" if record.photos == root else root,
+        remedy="choose another --out",
+    )
+
+
+def _as_recorded(found: Dataset, record: StartRecord) -> tuple[Dataset, tuple[Sample, ...]]:
+    """Share the photos out as an earlier call did, also if photos of defects were added since then."""
+    named = {_name(sample.path, found): sample for sample in found.samples}
+    trained_on = {named[name]: replace(named[name], split="train") for name in record.trained_on}
+    held_out = tuple(named[name] for name in record.held_out)
+    kept = tuple(trained_on.get(sample, sample) for sample in found.samples if sample not in set(held_out))
+    return replace(found, samples=kept), held_out
+
+
+def _held_out_counts(found: Dataset, settings: StartConfig) -> dict[str, int]:
+    """Return how many photos of each product are held out: none if they would allow no guarantee."""
+    counts = fresh_counts(found, settings.held_out, settings.most_held_out)
+    return counts if _rate(counts, settings) is not None else {}
+
+
+def _rate(counts: dict[str, int], settings: StartConfig) -> float | None:
+    """Return the best false-alarm rate that each product's photos guarantee, else that of all of them together."""
+    spared = CalibrationCheckConfig.unlike_share  # so many may be left out as unlike the training photos
+    usable = [count - int(spared * count) for count in counts.values()]
+    rates = (attainable_rate(count, settings.rates, CalibrationConfig()) for count in (min(usable), sum(usable)))
+    return next((rate for rate in rates if rate is not None), None)
+
+
+def _guarantee(found: Dataset, held_out: tuple[Sample, ...], settings: StartConfig) -> CalibrationConfig | None:
+    """Return the guarantee that held-out photos allow, with thresholds for each of several products."""
+    names = list(dict.fromkeys(sample.category for sample in held_out))
+    counts = {name: sum(sample.category == name for sample in held_out) for name in names}
+    rate = _rate(counts, settings) if counts else None
+    if rate is None:
+        return None
+    usual = all(group_of(sample.path, PRODUCT) == sample.category for sample in found.samples)
+    per = None if len(names) == 1 else PRODUCT if usual else f".*/({'|'.join(map(re.escape, names))})/"
+    return CalibrationConfig(false_alarm_rate=rate, per=per)
+
+
+def _estimate(dataset: Dataset, device: str, settings: StartConfig) -> float | None:
+    """Estimate the seconds of a training with ``accurate`` on the CPU; ``None`` on another device."""
+    if find_device(device).type != "cpu":
+        return None
+    return settings.core_seconds * len(dataset.train) / cores()
+
+
+def _preset(dataset: Dataset, seconds: float | None, settings: StartConfig) -> Preset:
+    """Return ``accurate`` if each product has enough photos and the training is not too long, else ``quick``."""
+    fewest = min(len(dataset.of(category).train) for category in dataset.categories)
+    slow = seconds is not None and seconds > 60 * settings.minutes
+    return "quick" if fewest < settings.few or slow else "accurate"
+
+
+def _default_name(found: Dataset) -> str:
+    """Return the name of the only product, or of the folder of several."""
+    return found.categories[0] if len(found.categories) == 1 else found.root.resolve().name
+
+
+def _good(found: Dataset) -> list[Sample]:
+    return [sample for sample in found.samples if not sample.anomalous]
+
+
+def _tested(found: Dataset) -> set[str]:
+    """Return the names of good photos in the test split, which an earlier start may not have used otherwise."""
+    return {_name(sample.path, found) for sample in found.test if not sample.anomalous}
+
+
+def _name(path: Path, found: Dataset) -> str:
+    return path.relative_to(found.root).as_posix()

@@ -1,0 +1,146 @@
+"""The guided start: from photos to a verdict with one command, and what it guarantees."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import clipada
+from clipada.config import Config, RuntimeConfig, StartConfig
+from clipada.errors import DatasetError, RunError
+from clipada.runs import CALIBRATION, METRICS, read_run
+from clipada.training.start_plan import RECORD, StartPlan, plan_start
+from tiny import write_good_parts, write_products
+
+CPU = RuntimeConfig(device="cpu", workers=0)
+QUICK = StartConfig(few=1000)
+SMALL = {"memory.rows": 40, "model.image_size": 32, "backbone.block": 2, "prompt.prefix": "a photo of a"}
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets of seconds on the tiny CLIP."""
+    preset = Config.preset
+
+    def small(name: str) -> Config:
+        return preset(name).updated(SMALL if name in ("quick", "accurate") else {})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Config, "preset", staticmethod(small))
+
+
+def planned(photos: Path, out: Path, backbone: Path, **settings: object) -> StartPlan:
+    return plan_start(photos, out, str(backbone), None, "cpu", StartConfig(**settings))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("photos", "rate", "held_out"),
+    [(520, 0.02, 156), (207, 0.05, 62), (100, 0.1, 30), (64, 0.15, 19), (47, 0.2, 14), (37, 0.25, 11), (36, None, 0)],
+)
+def test_the_guarantee_follows_from_the_number_of_photos_as_the_page_says(
+    tmp_path: Path, clip_folder: Path, photos: int, rate: float | None, held_out: int
+) -> None:
+    for index in range(photos):  # no image is opened
+        (tmp_path / "lid").mkdir(exist_ok=True)
+        (tmp_path / "lid" / f"{index:03}.png").touch()
+    plan = planned(tmp_path / "lid", tmp_path / "run", clip_folder)
+    assert (plan.guarantee and plan.guarantee.false_alarm_rate) == rate
+    assert len(plan.held_out) == held_out
+    assert len(plan.dataset.train) == photos - held_out
+    assert not {sample.path for sample in plan.dataset.samples} & set(plan.held_out)
+
+
+def test_the_preset_fits_the_photos_and_the_machine(tmp_path: Path, clip_folder: Path) -> None:
+    for index in range(100):
+        (tmp_path / "lid").mkdir(exist_ok=True)
+        (tmp_path / "lid" / f"{index:03}.png").touch()
+    presets = [
+        planned(tmp_path / "lid", tmp_path / "run", clip_folder, **settings).preset
+        for settings in ({"core_seconds": 0.1}, {"few": 71}, {"core_seconds": 1e9})
+    ]
+    assert presets == ["accurate", "quick", "quick"]
+
+
+def test_good_test_photos_without_defects_are_held_out(tmp_path: Path, clip_folder: Path) -> None:
+    write_good_parts(tmp_path / "lid" / "train" / "good", 10)
+    write_good_parts(tmp_path / "lid" / "test" / "good", 20, seed=2)
+    plan = planned(tmp_path / "lid", tmp_path / "run", clip_folder)
+    assert len(plan.held_out) == 23
+    assert not plan.dataset.test
+    assert plan.guarantee is not None
+
+
+def test_products_have_thresholds_of_their_own_whatever_their_folders_are_called(
+    tmp_path: Path, clip_folder: Path
+) -> None:
+    for product in ("lid", "ring"):
+        write_good_parts(tmp_path / "photos" / product / "OK", 70)
+    plan = planned(tmp_path / "photos", tmp_path / "run", clip_folder)
+    assert plan.guarantee is not None
+    groups = {clipada.calibration.group_of(path, plan.guarantee.per) for path in plan.held_out}  # type: ignore[attr-defined]
+    assert groups == {"lid", "ring"}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty good photos and no defect, in a folder that names no product."""
+    return write_good_parts(tmp_path_factory.mktemp("photos") / "lid" / "good", 40)
+
+
+def test_it_goes_from_photos_to_a_calibrated_run_and_goes_on_if_called_again(
+    photos: Path, tmp_path: Path, clip_folder: Path
+) -> None:
+    first = clipada.start(photos, tmp_path / "run", backbone=str(clip_folder), runtime=CPU, settings=QUICK)
+    assert list(first.run.training.categories.items()) == [("lid", 28)]
+    assert first.report.is_file()
+    if first.calibration is None:  # random weights need not reach a defect
+        assert first.obstacle
+    else:
+        assert len(first.calibration.images) == 12
+    record = json.loads((tmp_path / "run" / RECORD).read_text())
+    assert len(record["held_out"]) == 12
+    before = (tmp_path / "run" / "adapter.safetensors").stat().st_mtime_ns
+    stages: list[str] = []
+    again = clipada.start(photos, tmp_path / "run", runtime=CPU, report=lambda now: stages.append(now.stage))
+    assert again.plan.origin == "recorded"
+    assert again.plan.held_out == first.plan.held_out
+    assert (tmp_path / "run" / "adapter.safetensors").stat().st_mtime_ns == before
+    assert set(stages) <= {"calibrating", "inspecting", "reporting"}
+
+    with pytest.raises(RunError, match="other options"):
+        clipada.start(photos, tmp_path / "run", preset="accurate", runtime=CPU)
+    with pytest.raises(RunError, match="other photos"):
+        clipada.start(write_good_parts(tmp_path / "others", 40), tmp_path / "run", runtime=CPU)
+
+
+def test_few_photos_guarantee_nothing_and_defects_are_evaluated(tmp_path: Path, clip_folder: Path) -> None:
+    found = clipada.start(
+        write_products(tmp_path / "products"), tmp_path / "run", backbone=str(clip_folder), runtime=CPU
+    )
+    assert found.calibration is None
+    assert found.obstacle is None
+    assert found.kinds == ()
+    assert found.plan.preset == "quick"
+    assert (tmp_path / "run" / METRICS).is_file()
+    assert not (tmp_path / "run" / CALIBRATION).exists()
+    assert read_run(tmp_path / "run").metrics is not None
+
+
+def test_it_refuses_what_is_in_the_way_and_photos_of_nothing(photos: Path, tmp_path: Path, clip_folder: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="in the way"):
+        clipada.start(photos, tmp_path / "mine", backbone=str(clip_folder), runtime=CPU)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError):
+        clipada.start(tmp_path / "empty", tmp_path / "run", backbone=str(clip_folder), runtime=CPU)
+    assert not (tmp_path / "run").exists()
+
+
+def test_declining_the_plan_writes_nothing(photos: Path, tmp_path: Path, clip_folder: Path) -> None:
+    def decline(_: StartPlan) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        clipada.start(photos, tmp_path / "run", backbone=str(clip_folder), runtime=CPU, on_plan=decline)
+    assert not (tmp_path / "run").exists()
