@@ -19,6 +19,7 @@ def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         result = CliRunner().invoke(app, ["export", str(folder), "--engine", engine])
         assert result.exit_code == 0, result.exception
         assert "20 images, largest differences from torch: maps pass 0" in result.stderr
+        assert "same verdict on 20 of 20 images, by marked regions, as the run is not calibrated" in result.stderr
     return folder
 
 

@@ -19,6 +19,7 @@ from clipada.engines.export.parity import PARITY
 from clipada.engines.exports import DESCRIPTION, EXPORTS
 from clipada.errors import DatasetError, RunError
 from clipada.runs import ADAPTER, seal
+from clipada.types import Progress
 from tiny import save
 
 FEW = ExportConfig(images=6, shortcut_images=6, shortcut_least=4, calibration_images=4)
@@ -68,6 +69,11 @@ def test_parity_is_recorded(exported: Path) -> None:
         assert parity["differences"]["images"] == 20  # all there are
         assert 0 < max(parity["differences"]["max_map_error"]) < 1e-5
         assert parity["shortcut"] is parity["cascade"] is None  # twelve normal images are too few
+        practice = parity["practice"]
+        assert practice["fp32_ms"] is None
+        assert min(practice["torch_ms"], practice["export_ms"]) > 0
+    sizes = [file.stat().st_size for file in (exported / EXPORTS / "onnx-fp32").glob("graph*")]
+    assert record["onnx-fp32"]["practice"]["size"] == sum(sizes)
 
 
 # --- the gate
@@ -149,9 +155,17 @@ def test_an_export_of_another_adapter_is_refused(changed: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
-def test_int8_is_judged_by_metrics(changed: Path, engine: str) -> None:
+def test_int8_is_judged_by_metrics(changed: Path, engine: str, capfd: pytest.CaptureFixture[str]) -> None:
     lenient = replace(FEW, image_auroc_loss=1, pixel_ap_loss=1)
-    folder, parity = export(changed, engine, "int8", config=lenient)
+    stages: list[Progress] = []
+    folder, parity = export(changed, engine, "int8", config=lenient, report=stages.append)
+    assert capfd.readouterr() == ("", "")  # the quantizer's own bars are hidden
+    finished = [stage.stage for stage in stages if stage.done == stage.total]
+    assert [name for name in finished if not name.startswith("quantizing")] == ["comparing", "scoring", "timing"]
+    assert "quantizing, round 1" in finished
+    assert parity.practice is not None
+    assert parity.practice.fp32_ms is not None
+    assert "fp32 with" in parity.describe()[2]
     assert parity.metrics is not None
     assert set(parity.metrics["torch"]) == set(parity.metrics["export"]) == {"image_auroc", "pixel_ap"}
     assert max(parity.differences.max_map_error) > 1e-4  # it is int8

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clipada.cli.options import Backbone, Category, Layout, RunFolder
-from clipada.cli.terminal import read_dataset, say, working
+from clipada.cli.terminal import read_dataset, say, stages
 from clipada.config import EnginePrecision, ExportConfig, RuntimeName
 
 
@@ -36,8 +36,10 @@ def export(
 
     dataset = None if data is None else read_dataset(data, layout, category)
     config = ExportConfig() if shortcut_error is None else ExportConfig(shortcut_error=shortcut_error)
-    with working("exporting and comparing"):
-        folder, parity = export_run(run, engine, precision, dataset, backbone=backbone, config=config, force=force)
+    with stages() as report:
+        folder, parity = export_run(
+            run, engine, precision, dataset, backbone=backbone, config=config, force=force, report=report
+        )
     for line in parity.describe():
         say(line)
     say(f"export in {folder}")

@@ -7,20 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from clipada.config import EnginePrecision, ExportConfig, RuntimeName
+from clipada.calibration import PRODUCT, group_of
+from clipada.config import EngineOptions, EnginePrecision, ExportConfig, RuntimeName
 from clipada.data import Dataset, load_dataset
 from clipada.devices import package_version
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import check_precision, write_graph
-from clipada.engines.export.images import calibration_inputs
+from clipada.engines.export.images import ReportedInputs, calibration_inputs, read_named_images
 from clipada.engines.export.parity import PARITY, Parity, judge, record_parity
-from clipada.engines.exports import Export, hashes, write_export
+from clipada.engines.export.practice import Practice, measure_practice
+from clipada.engines.exports import Export, hashes, open_export, write_export
 from clipada.engines.torch import TorchEngine
 from clipada.errors import DatasetError, RunError
 from clipada.files import ensure_folder, require_writable
+from clipada.inspection import Inspector
 from clipada.models.clip_ada import ClipAda
-from clipada.runs import EXPORTS, Run, load_model, read_run, replace_folder, writes_into_run
+from clipada.runs import EXPORTS, Run, load_calibration, load_model, read_run, replace_folder, writes_into_run
+from clipada.scoring import final_map, image_score
+from clipada.types import Engine, Localization, ProgressReport, unreported
 
 __all__ = ["export"]
 
@@ -35,6 +41,7 @@ def export(
     backbone: str | None = None,
     config: ExportConfig | None = None,
     force: bool = False,
+    report: ProgressReport = unreported,
 ) -> tuple[Path, Parity]:
     """Write a run for a machine without PyTorch into its ``exports/``, and keep it only if it agrees with PyTorch.
 
@@ -48,12 +55,14 @@ def export(
         backbone: Present name or folder of the backbone.
         config: Tolerances and numbers of images.
         force: Keep the export even if it is beyond tolerance.
+        report: Called after every step.
 
     Returns:
         The export's folder, and its agreement with PyTorch.
 
     Raises:
         RunError: The run is incomplete, or the export is beyond tolerance.
+        CalibrationError: The run's calibration is damaged.
         DatasetError: There is no image to compare on.
         BackboneError: The backbone is missing or is not the run's own.
         ConfigError: The runtime does not offer the precision.
@@ -63,15 +72,18 @@ def export(
     dataset = data if isinstance(data, Dataset) else _find_images(described, data)
     final, record = described.folder / EXPORTS / f"{engine}-{precision}", described.folder / PARITY
     require_writable(ensure_folder(final.parent))
-    reference = TorchEngine(load_model(described, backbone), "cpu")
+    reference, calibration = TorchEngine(load_model(described, backbone), "cpu"), load_calibration(described)[0]
     with _written_aside(described.folder, final) as folder:
-        calibration = calibration_inputs(reference, dataset, config.calibration_images) if precision == "int8" else []
-        write_graph(reference.model, folder, engine, precision, calibration)
+        inputs = calibration_inputs(reference, dataset, config.calibration_images) if precision == "int8" else []
+        write_graph(reference.model, folder, engine, precision, ReportedInputs(inputs, report))
         made = _describe(described, reference.model, folder, engine, precision)
-        parity = judge(reference, made, folder, dataset, described.config, config)
+        parity = judge(reference, made, folder, dataset, described.config, config, report)
         if parity.failures and not force:
             record_parity(record, made.name, parity, refused=True)
             raise _refusal(made, parity)
+        inspector = Inspector(reference, described.config.scoring, run=described, calibration=calibration)
+        practice = _practice(inspector, reference, made, folder, dataset, config.images, report)
+        parity = replace(parity, practice=practice)
         write_export(folder, _with_findings(made, parity))
     record_parity(record, made.name, parity, refused=False)
     return final, parity
@@ -91,6 +103,43 @@ def _describe(run: Run, model: ClipAda, folder: Path, engine: RuntimeName, preci
         clipada_version=package_version(),
         products=() if model.head is None else model.head.products,
     )
+
+
+def _practice(
+    inspector: Inspector,
+    reference: TorchEngine,
+    made: Export,
+    folder: Path,
+    dataset: Dataset,
+    count: int,
+    report: ProgressReport,
+) -> Practice:
+    """Measure verdicts, size and time of the export in ``folder`` on the images that it was compared on."""
+    images, paths = read_named_images(dataset.samples, reference.size, count, reference.depth)
+    options = EngineOptions(device="cpu")
+    engines: dict[str, Engine] = {"torch": reference, "export": open_export(folder, made, options, reference.depth)}
+
+    with TemporaryDirectory(ignore_cleanup_errors=True) as other:
+        if made.precision == "int8":
+            write_graph(reference.model, Path(other), made.engine, "fp32", [])
+            engines["fp32"] = open_export(Path(other), replace(made, precision="fp32"), options, reference.depth)
+        return measure_practice(
+            engines,
+            images,
+            lambda index, found: _is_defective(inspector, paths[index], found),
+            by="marked regions, as the run is not calibrated" if inspector.calibration is None else "the calibration",
+            size=sum(file.stat().st_size for file in folder.iterdir()),
+            report=report,
+        )
+
+
+def _is_defective(inspector: Inspector, path: Path, found: Localization) -> bool:
+    """Decide by the calibrated threshold of an image's score, else by the existence of a region in its map."""
+    final, own = final_map(found.maps[:, 0], inspector.scoring), found.score(0)
+    threshold = inspector.score_threshold(path)
+    if threshold is None:
+        return bool(final.max() > inspector.region_level(group_of(path, PRODUCT)))
+    return (image_score(final, inspector.scoring) if own is None else own) > threshold
 
 
 def _with_findings(made: Export, parity: Parity) -> Export:

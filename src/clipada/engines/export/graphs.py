@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -165,13 +165,14 @@ def _quantize_onnx(path: Path, calibration: Sequence[Mapping[str, Any]]) -> None
 def _quantized(model: Any, source: Path, calibration: Sequence[Mapping[str, Any]]) -> Any:
     """Convert the graph to int8 by NNCF's post-training quantization.
 
-    The patch embedding and the heads stay in float32: they cost little time, and the maps are sensitive to them.
+    The patch embedding and all that follows the blocks stay in float32: they cost little time, and the maps are
+    sensitive to them.
     Outliers are divided evenly between activations and weights, as in the SmoothQuant paper (alpha 0.5).
     """
     os.environ.setdefault("NNCF_CI", "1")  # otherwise NNCF sends usage statistics
     import nncf
 
-    with _quiet(), redirect_stdout(sys.stderr):  # its progress bars
+    with _quiet(), redirect_stdout(StringIO()):  # its progress bars
         return nncf.quantize(
             model,
             nncf.Dataset(calibration),
@@ -186,14 +187,13 @@ def _quantized(model: Any, source: Path, calibration: Sequence[Mapping[str, Any]
 
 
 def _exact_nodes(path: Path) -> list[str]:
-    """List the names, in an ONNX file, of the convolution and of the heads' matrix products."""
+    """List the names of all nodes of an ONNX file outside of the blocks; OpenVINO names that of an output after it."""
     import onnx
 
     nodes = onnx.load(path, load_external_data=False).graph.node
     scopes = {node.name: entry.value for node in nodes for entry in node.metadata_props if entry.key == NAME_SCOPES}
-    products = [node.name for node in nodes if node.op_type in ("MatMul", "Gemm")]
-    heads = [name for name in products if "heads." in scopes.get(name, "")]
-    return heads + [node.name for node in nodes if node.op_type == "Conv"]
+    exact = [node for node in nodes if "blocks." not in scopes.get(node.name, "")]
+    return [name for node in exact for name in (node.name, *node.output)]
 
 
 @contextmanager

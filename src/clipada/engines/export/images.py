@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from clipada.engines.torch import TorchEngine
 from clipada.errors import DatasetError
 from clipada.randomness import derived_generator
 from clipada.synthesis import AnomalySynthesizer, texture_source
-from clipada.types import Sample
+from clipada.types import Progress, ProgressReport, Sample
 
 Images = NDArray[np.uint8]
 """RGB images at the model's input size, ``(N, H, W, 3)``."""
@@ -32,13 +33,43 @@ def read_images(samples: Sequence[Sample], size: tuple[int, int], count: int, de
     Raises:
         DatasetError: None of the images can be read.
     """
+    return read_named_images(samples, size, count, depth)[0]
+
+
+def read_named_images(
+    samples: Sequence[Sample], size: tuple[int, int], count: int, depth: int | None
+) -> tuple[Images, list[Path]]:
+    """Read images as ``read_images`` does; return also the path of each."""
     places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
     paths = [samples[place].path for place in places]
-    batches = read_batches(paths, size, BatchConfig.batch_size, BatchConfig.workers, depth=depth)
+    batches = list(read_batches(paths, size, BatchConfig.batch_size, BatchConfig.workers, depth=depth))
     found = [image for batch in batches for image in batch.images]
     if not found:
         raise DatasetError("no image to compare the export on", expected="one image that can be read")
-    return np.stack(found)
+    return np.stack(found), [path for batch in batches for path in batch.paths]
+
+
+class ReportedInputs(Sequence[Mapping[str, Any]]):
+    """Inputs that calibrate int8, which a quantizer reads in several rounds. Every reading is reported.
+
+    Args:
+        inputs: The inputs.
+        report: Called after every input.
+    """
+
+    def __init__(self, inputs: Sequence[Mapping[str, Any]], report: ProgressReport) -> None:
+        self.inputs = inputs
+        self.report = report
+        self.rounds = 0
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self.inputs[index]
+        self.rounds += index == 0
+        self.report(Progress(stage=f"quantizing, round {self.rounds}", done=index + 1, total=len(self)))
+        return found
 
 
 def calibration_inputs(reference: TorchEngine, dataset: Dataset, count: int) -> Sequence[Mapping[str, Any]]:

@@ -9,6 +9,7 @@ by the rank correlation of image scores.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from clipada.config import Config, EngineOptions, EnginePrecision, ExportConfig,
 from clipada.data import Dataset
 from clipada.devices import machine
 from clipada.engines.export.images import Images, read_images
+from clipada.engines.export.practice import Practice
 from clipada.engines.export.shortcuts import Cascade, Shortcut, find_shortcuts
 from clipada.engines.exports import Export, open_export
 from clipada.errors import RunError
@@ -27,7 +29,7 @@ from clipada.evaluation.evaluate import evaluate_dataset
 from clipada.evaluation.metrics import mean_metrics
 from clipada.files import read_json, write_json
 from clipada.scoring import score_passes
-from clipada.types import Engine
+from clipada.types import Engine, Progress, ProgressReport, unreported
 
 PARITY = "exports/parity.json"
 """File of a run with the parity of all its exports."""
@@ -72,6 +74,7 @@ class Parity:
         shortcut: Effect of the shortcut; ``None`` without refinement passes or with too few normal images.
         cascade: Effect of the cascade; ``None`` likewise.
         failures: Descriptions of differences beyond tolerance; empty if the export is good.
+        practice: Verdicts, size and time; ``None`` for an export that was not kept.
     """
 
     engine: RuntimeName
@@ -82,6 +85,7 @@ class Parity:
     shortcut: Shortcut | None
     cascade: Cascade | None
     failures: tuple[str, ...]
+    practice: Practice | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values, ready for JSON."""
@@ -102,17 +106,25 @@ class Parity:
         lines += [found.describe() for found in (self.shortcut, self.cascade) if found is not None]
         if self.shortcut is None and len(found.max_map_error) > 1:
             lines.append("shortcut, cascade: off, too few normal images to measure their error")
-        return (*lines, *self.failures)
+        use = () if self.practice is None else self.practice.describe(self.machine)
+        return (*use, *lines, *self.failures)
 
 
 def judge(
-    reference: Engine, made: Export, folder: Path, dataset: Dataset, settings: Config, config: ExportConfig
+    reference: Engine,
+    made: Export,
+    folder: Path,
+    dataset: Dataset,
+    settings: Config,
+    config: ExportConfig,
+    report: ProgressReport = unreported,
 ) -> Parity:
-    """Compare the export in ``folder`` with the model, and measure its shortcuts."""
+    """Compare the export in ``folder`` with the model, and measure its shortcuts; ``report`` the steps."""
     exported = open_export(folder, made, EngineOptions(device="cpu"), reference.depth)
     images = read_images(dataset.samples, reference.size, config.images, reference.depth)
-    differences = compare(reference, exported, images, settings.scoring)
-    metrics = judged_metrics(reference, exported, dataset, settings.scoring) if made.precision == "int8" else None
+    differences = compare(reference, exported, images, settings.scoring, report)
+    scored = made.precision == "int8"
+    metrics = judged_metrics(reference, exported, dataset, settings.scoring, report) if scored else None
     shortcut, cascade = find_shortcuts(exported, dataset, settings, config) or (None, None)
     return Parity(
         engine=made.engine,
@@ -139,7 +151,13 @@ def record_parity(path: Path, name: str, parity: Parity, *, refused: bool) -> No
     write_json(path, others | {f"{name}{_REFUSED}" if refused else name: parity.to_dict()})
 
 
-def compare(reference: Engine, exported: Engine, images: Images, scoring: ScoringConfig) -> Differences:
+def compare(
+    reference: Engine,
+    exported: Engine,
+    images: Images,
+    scoring: ScoringConfig,
+    report: ProgressReport = unreported,
+) -> Differences:
     """Run both engines on the same images, ``(N, S, S, 3)`` uint8, one at a time."""
     worst, means = (np.zeros((len(images), reference.passes)) for _ in range(2))
     scores = np.zeros((2, len(images)))
@@ -148,6 +166,7 @@ def compare(reference: Engine, exported: Engine, images: Images, scoring: Scorin
         error = np.nan_to_num(np.abs(both[0].maps[:, 0] - both[1].maps[:, 0]), nan=1.0)
         worst[index], means[index] = error.max(axis=(1, 2)), error.mean(axis=(1, 2))
         scores[:, index] = [score_passes(found.maps[:, 0], scoring, found.score(0))[1][-1] for found in both]
+        report(Progress(stage="comparing", done=index + 1, total=len(images)))
     return Differences(
         images=len(images),
         max_map_error=tuple(worst.max(axis=0).tolist()),
@@ -158,14 +177,23 @@ def compare(reference: Engine, exported: Engine, images: Images, scoring: Scorin
 
 
 def judged_metrics(
-    reference: Engine, exported: Engine, dataset: Dataset, scoring: ScoringConfig
+    reference: Engine,
+    exported: Engine,
+    dataset: Dataset,
+    scoring: ScoringConfig,
+    report: ProgressReport = unreported,
 ) -> dict[str, dict[str, float]] | None:
     """Compute the mean metrics of both engines on labeled test images; ``None`` unless these are of both kinds."""
     if len({sample.anomalous for sample in dataset.test}) < 2:
         return None
-    found = {}
+    found, scored = {}, count(1)
+
+    def reported(_: object) -> None:
+        report(Progress(stage="scoring", done=next(scored), total=2 * len(dataset.test)))
+
     for name, engine in (("torch", reference), ("export", exported)):
-        mean = mean_metrics(evaluate_dataset(engine, dataset, scoring).categories.values()).to_dict()
+        categories = evaluate_dataset(engine, dataset, scoring, on_image=reported).categories
+        mean = mean_metrics(categories.values()).to_dict()
         found[name] = {metric: value for metric in JUDGED if (value := mean[metric]) is not None}
     return found if found["torch"] else None  # no category with images of both kinds
 
