@@ -11,7 +11,7 @@ import typer
 from clipada.cli.errors import again, continuing, require_run_first
 from clipada.cli.options import BatchSize, Category, DataFolder, Layout, RunFolder, Workers, takes_engine_options
 from clipada.cli.results import GOOD_PARTS, print_decisions, print_metrics, say_not_calibrated
-from clipada.cli.terminal import read_dataset, say, stages
+from clipada.cli.terminal import read_dataset, say, stages, working
 from clipada.config import BatchConfig, EngineOptions
 from clipada.errors import RunError
 from clipada.files import require_writable
@@ -28,12 +28,13 @@ def evaluate(
     workers: Workers = BatchConfig.workers,
     product_given: Annotated[
         bool,
-        typer.Option("--product-given", help="Tell a model with a memory each image's product, which it finds itself."),
+        typer.Option("--product-given", help="Give a model with a memory each image's product, which it finds itself."),
     ] = False,
     engine: EngineOptions,
 ) -> None:
     """Score a data set's test images; print and keep metrics, and which kinds of defects are found and missed."""
-    from clipada.commands import evaluate as command
+    with working("starting"):
+        from clipada.commands import evaluate as command
     from clipada.runs import METRICS, SCORES, load_calibration, read_run, writing_into
 
     require_run_first(run, [data], "evaluate RUN IMAGES")

@@ -45,13 +45,14 @@ def evaluate(
         data: A data set or its folder.
         batch_size: Images per forward pass.
         workers: Threads that decode.
-        product_given: True to tell a model with a memory the product of each image, which it otherwise finds by itself.
+        product_given: True to give a model with a memory the product of each image, which it otherwise finds by itself.
         report: Called after every image.
         engine: As for ``EngineKeywords``.
 
     Raises:
         DatasetError: There is no usable test image.
         RunError: The run folder is incomplete, cannot be written to, or is written to by another program.
+        CalibrationError: The run's ``calibration.json`` is damaged.
         BackboneError: The backbone is missing or another one.
     """
     description = read_run(Path(run))
@@ -82,6 +83,7 @@ def measure(
     """Score a data set's test images as ``evaluate`` does, and write nothing."""
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
+    calibration, _ = load_calibration(description)  # a damaged one is refused before the work
     inspector = Inspector.load(description, calibrated=False, **engine)
     done = count(1)
     evaluation = evaluate_dataset(
@@ -96,7 +98,7 @@ def measure(
         on_image=lambda _: report(Progress(stage="evaluating", done=next(done), total=len(dataset.test))),
     )
     return replace(
-        _decided(evaluation, description, inspector.engine_name),
+        _decided(evaluation, calibration, description.model_sha256, inspector.engine_name),
         protocol={
             "backbone": description.backbone_label,
             "engine": inspector.engine_name,
@@ -108,15 +110,11 @@ def measure(
     )
 
 
-def _decided(evaluation: Evaluation, description: Run, engine: str) -> Evaluation:
+def _decided(evaluation: Evaluation, calibration: Calibration | None, model_sha256: str, engine: str) -> Evaluation:
     """Add the decisions at the run's thresholds, and a note if these do not hold."""
-    try:
-        calibration, _ = load_calibration(description)
-    except ClipAdaError as error:
-        return replace(evaluation, notes=(*evaluation.notes, f"no decisions: {error.what}"))
     if calibration is None:
         return evaluation
-    if calibration.model_sha256 != description.model_sha256:
+    if calibration.model_sha256 != model_sha256:
         return replace(evaluation, notes=(*evaluation.notes, "no decisions: the calibration is of another model"))
     caveat = calibration.caveat(engine)
     notes = (*evaluation.notes, *([] if caveat is None else [caveat]))

@@ -123,7 +123,7 @@ def evaluate_dataset(
         workers: Threads that decode.
         training_sha256s: Hashes of the model's training images, which are looked for among the test images.
         input_check: Finds test images that are not inspectable: they are counted, and the metrics include them.
-        product_given: True to tell a model with a memory the product of each image, which it otherwise finds.
+        product_given: True to give a model with a memory the product of each image, which it otherwise finds.
         on_image: Called with every scored image.
 
     Raises:

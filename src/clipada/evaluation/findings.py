@@ -22,7 +22,7 @@ class Findings:
     Args:
         training_sha256s: Hashes of the training images.
         input_check: Finds images that are not inspectable.
-        product_given: True if the model is told the product of each image.
+        product_given: True if the model is given the product of each image.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Findings:
 
     @property
     def products_found(self) -> dict[str, Any] | None:
-        """How often a model with a memory found the right product; ``None`` for other models."""
+        """Images whose product a model with a memory found, and took for another; ``None`` for other models."""
         if self.product_given:
             return {"given": True}
         if not self._products:

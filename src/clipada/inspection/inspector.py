@@ -175,7 +175,7 @@ class Inspector:
         Args:
             image: A file, its bytes, RGB values ``(H, W, 3)`` uint8, or a Pillow image.
             group: The group whose thresholds apply; by default the one that the file's path names, if it is known. The
-                name of a product also tells a model with a memory to search that product's rows.
+                name of a product also makes a model with a memory search that product's rows.
 
         Returns:
             Score, anomaly map and regions in the image's own geometry; with a calibration, p-value and decision.

@@ -247,7 +247,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class ProductEngine(Protocol):
-    """An engine that finds the product of an image, and can be told it."""
+    """An engine that finds the product of an image, or is given it."""
 
     products: tuple[str, ...]
     """Names of the products that it knows; none without a memory."""
