@@ -18,12 +18,11 @@ from rich.console import Console
 from transformers import CLIPConfig, CLIPModel
 
 from clipada import Progress, demo
+from clipada.cli.tables import print_metrics_table
 from clipada.commands.demo import DATA
 from clipada.config import EMBEDDED_BACKBONE, Config
 from clipada.data.demo import write_demo
-from clipada.evaluation.metrics import mean_metrics
 from clipada.models.backbones import EMBEDDED_FOLDER, with_defaults
-from clipada.report import metrics_table
 
 
 def random_copy(folder: Path, out: Path, seed: int) -> Path:
@@ -48,7 +47,7 @@ def measure(backbone: Path, out: Path, settings: dict[str, Any], seed: int, cons
     result = demo(out, config, report=show)
     table = result.evaluation.categories
     title = f"{out.name}, trained in {result.run.training.seconds:.0f} s"
-    console.print(metrics_table(table, mean_metrics(table.values()), title))
+    print_metrics_table(console, table, title)
 
 
 def main() -> None:

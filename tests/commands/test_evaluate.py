@@ -15,7 +15,7 @@ from clipada.commands.calibrate import calibrate
 from clipada.commands.evaluate import evaluate
 from clipada.config import CalibrationConfig
 from clipada.data import Dataset, load_dataset
-from clipada.errors import DatasetError
+from clipada.errors import CalibrationError, DatasetError
 from clipada.evaluation.evaluate import ScoredImage, evaluate_dataset
 from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps
 from clipada.files import read_json
@@ -74,12 +74,13 @@ def test_decisions_by_kind_are_kept_and_follow_the_calibration(
     assert f"false alarms: {alarms} of 4 good parts" in err
 
 
-def test_a_calibration_that_cannot_be_used_costs_the_decisions_alone(run_folder: Path, products: Path) -> None:
-    (run_folder / "manifest.json").unlink()
+def test_a_damaged_calibration_is_refused_before_any_image(run_folder: Path, products: Path) -> None:
     (run_folder / "calibration.json").write_text("{")
-    result = evaluate(run_folder, products, device="cpu")
-    assert result.decisions is None
-    assert any(note.startswith("no decisions: ") for note in result.notes)
+    seen: list[Progress] = []
+    with pytest.raises(CalibrationError, match="damaged"):
+        evaluate(run_folder, products, device="cpu", report=seen.append)
+    assert seen == []
+    assert not (run_folder / METRICS).exists()
 
 
 def test_the_run_is_described_by_one_reading(run_folder: Path, products: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image as PilImage
 from rich.console import Console
 
+from clipada.cli.tables import print_metrics_table
 from clipada.errors import ClipAdaError
 from clipada.evaluation.metrics import CategoryMetrics, mean_metrics
 from clipada.inspection.overlays import BACKGROUND, LINE, SIDES, heat_layer, line_width, picture_size, relative_heat
@@ -22,7 +23,6 @@ from clipada.report import (
     heat_colors,
     map_to_16bit,
     metrics_markdown,
-    metrics_table,
     overlay,
 )
 
@@ -192,7 +192,7 @@ def test_tables_show_every_category_and_the_mean():
     categories = {"bottle": metrics(1.0), "cable [b|c]": metrics(0.5, aupro=0.12345)}
     mean = mean_metrics(categories.values())
     console = Console(width=90, file=io.StringIO())
-    console.print(metrics_table(categories, mean, "pass [0]"))
+    print_metrics_table(console, categories, "pass [0]")
     text = console.file.getvalue()
     rows = {line.split("  ")[0].strip(): line.split() for line in text.splitlines() if line.strip()}
     assert "pass [0]" in text

@@ -11,7 +11,7 @@ from clipada.cli.errors import again, continuing, require_run_first
 from clipada.cli.options import BatchSize, RunFolder, Workers, takes_engine_options
 from clipada.cli.results import describe_decisions
 from clipada.cli.tables import print_change_table
-from clipada.cli.terminal import console, say, stages
+from clipada.cli.terminal import console, say, stages, working
 from clipada.config import BatchConfig, CalibrationConfig, CalibrationMode, EngineOptions
 
 if TYPE_CHECKING:
@@ -73,8 +73,9 @@ def calibrate(
     engine: EngineOptions,
 ) -> None:
     """Set thresholds that keep a false-alarm rate, from good parts alone."""
-    from clipada.calibration import find_calibration
-    from clipada.commands import calibrate as command
+    with working("starting"):
+        from clipada.calibration import find_calibration
+        from clipada.commands import calibrate as command
     from clipada.runs import CALIBRATION
 
     require_run_first(run, images or (), "calibrate RUN IMAGES")

@@ -42,14 +42,14 @@ def demo(
     workers: TrainingWorkers = RuntimeConfig.workers,
 ) -> None:
     """See it all work, offline: draw three products, train ONE model on good parts, find defects it never saw."""
-    from clipada.commands import demo as command
-    from clipada.data.demo import write_demo
-    from clipada.report import calibration_summary
-
     parts = DemoConfig(
         train=train, good=good, defective=defective, held_out=held_out, false_alarm_rate=false_alarm_rate, seed=seed
     )
     with continuing(f"{again()} continues"), stages() as show:
+        from clipada.commands import demo as command
+        from clipada.data.demo import write_demo
+        from clipada.report import calibration_summary
+
         if data_only is not None:
             write_demo(data_only, parts, show)
             say(f"the images are in {data_only}")

@@ -25,7 +25,7 @@ from clipada.cli.options import (
     takes_engine_options,
 )
 from clipada.cli.results import say_not_calibrated
-from clipada.cli.terminal import is_read_by_person, progress, say
+from clipada.cli.terminal import is_read_by_person, progress, say, working
 from clipada.cli.verdicts import Counts, Format, count_record, print_tally, print_verdicts
 from clipada.config import EngineOptions, HistoryConfig, InputCheckConfig, Keep, PredictConfig, Shard, SinkConfig
 from clipada.errors import ConfigError
@@ -75,8 +75,8 @@ def predict(
     engine: EngineOptions,
 ) -> None:
     """Inspect images: a table on a terminal, one JSON line each for files and programs."""
-    from clipada.commands import predict as command
-
+    with working("starting"):
+        from clipada.commands import predict as command
     settings = PredictConfig(
         threshold=threshold,
         input_check=InputCheckConfig(rate=input_check),

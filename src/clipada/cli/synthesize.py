@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from clipada.cli.errors import again, continuing
 from clipada.cli.options import (
     Category,
     DataFolder,
     Layout,
     Settings,
 )
-from clipada.cli.terminal import read_dataset, say
+from clipada.cli.terminal import read_dataset, say, stages, working
 from clipada.config import DEFAULT_PRESET, Config, ContactSheetConfig
 from clipada.config.overrides import asked_config
 
@@ -29,10 +30,13 @@ def synthesize(
     category: Category = None,
 ) -> None:
     """Write a contact sheet of synthetic training samples, to check what is trained."""
-    from clipada.commands import synthesize as command
-
+    with working("starting"):
+        from clipada.commands import synthesize as command
     config = asked_config(Config.preset(DEFAULT_PRESET), settings, textures=textures, seed=seed)
-    path, failures = command.synthesize(read_dataset(data, layout, category), out, config, count=count)
+    dataset = read_dataset(data, layout, category)
+    with continuing(f"nothing was written, {again()} starts again"), stages() as show:
+        path, failures = command.synthesize(dataset, out, config, count=count, report=show)
     for failure in failures:
         say(f"left out: {failure.error}", style="yellow")
     say(f"contact sheet in {path}")
+    say(f"next: clipada train {data} --out runs/mine")

@@ -68,9 +68,9 @@ def print_table(
     """
     widths = fitted_widths(columns, rows, console.width)
     shown = [index for index, width in enumerate(widths) if width]
-    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, title_justify="left")
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     if title:
-        table.title = Text(title, style="bold")
+        console.print(Text(title, style="bold"))
     for index in shown:
         justify = "left" if columns[index].name else "right"
         head = columns[index].heading

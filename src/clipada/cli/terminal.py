@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
 from clipada.config import RuntimeConfig
@@ -79,7 +80,13 @@ def read_dataset(data: Path, layout: str, categories: list[str] | None) -> Datas
 @contextmanager
 def progress(*texts: str) -> Iterator[Bars]:
     """Show a bar with further columns on standard error, as wide as the terminal; nothing if that is no terminal."""
-    columns = [TextColumn("{task.description}"), BarColumn(bar_width=None), _Count(), *map(TextColumn, texts), _Time()]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        _Count(),
+        *map(TextColumn, texts),
+        _Time(table_column=Column(no_wrap=True)),
+    ]
     with _live(*columns, expand=True) as bar:
         yield bar
 

@@ -66,11 +66,10 @@ def train(
     ] = False,
 ) -> None:
     """Train ONE model on the good parts of all categories."""
-    from clipada.commands import train as command
-    from clipada.models.backbones import default_preset
-    from clipada.runs import Run
 
     def configured(recorded: Config | None) -> Config:
+        from clipada.models.backbones import default_preset
+
         named = preset or ("" if recorded else default_preset(backbone or BackboneConfig.name))
         base = Config.preset(named) if preset or recorded is None else recorded  # type: ignore[arg-type]
         names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
@@ -79,6 +78,8 @@ def train(
     started: list[TrainingJob | Run] = []
 
     def start(job: TrainingJob | Run) -> None:
+        from clipada.runs import Run
+
         started.append(job)
         for line in () if isinstance(job, Run) else job.describe():
             say(line)
@@ -88,6 +89,8 @@ def train(
         device=device, devices=devices, nodes=nodes, workers=workers, compile=compiled, cache_gigabytes=cache
     )
     with continuing(lambda: _continuation(out)), stages() as show:
+        from clipada.commands import train as command  # PyTorch takes seconds to import, which the bar covers
+
         run = command.train(
             data,
             out,

@@ -19,9 +19,11 @@ from clipada.config import (
     ExportConfig,
     HistoryConfig,
     PredictConfig,
+    ProtocolConfig,
     RuntimeConfig,
     ServeConfig,
     SinkConfig,
+    StartConfig,
     WatchConfig,
 )
 from clipada.config.meanings import meanings, written
@@ -31,6 +33,7 @@ OF_A_RUN = "--set NAME=VALUE of train, synthesize, demo and reproduce"
 
 OTHERS: Mapping[str, tuple[Any, str]] = {
     "runtime": (RuntimeConfig(), "options of `clipada train`"),
+    "start": (StartConfig(), "from Python, for `clipada start`"),
     "demo": (DemoConfig(), "options of `clipada demo`"),
     "synthesize": (ContactSheetConfig(), "options of `clipada synthesize`"),
     "calibration": (CalibrationConfig(), "options of `clipada calibrate`"),
@@ -43,6 +46,7 @@ OTHERS: Mapping[str, tuple[Any, str]] = {
     "sinks": (SinkConfig(), "options of predict and watch"),
     "watch": (WatchConfig(), "options of `clipada watch`"),
     "serve": (ServeConfig(), "options of `clipada serve`"),
+    "protocol": (ProtocolConfig(), "options of `clipada protocol`"),
     "baselines": (BaselinesConfig(), "from Python, for `clipada reproduce`"),
 }
 """Settings that are no part of a run, by section, and the way to set them."""

@@ -11,12 +11,15 @@ from clipada.data import Dataset, load_dataset
 from clipada.files import ensure_folder
 from clipada.images import write_png
 from clipada.report.contact_sheet import SheetSample, contact_sheet
-from clipada.types import Failure
+from clipada.types import Failure, Progress, ProgressReport, unreported
 
 if TYPE_CHECKING:
     from clipada.training.batches import TrainingBatch, TrainingBatches
 
 CONTACT_SHEET = "contact-sheet.png"
+
+AT_ONCE = 4
+"""Samples that are drawn together."""
 
 
 def synthesize(
@@ -25,6 +28,7 @@ def synthesize(
     config: Config | None = None,
     *,
     count: int = ContactSheetConfig.samples,
+    report: ProgressReport = unreported,
 ) -> tuple[Path, tuple[Failure, ...]]:
     """Write a contact sheet of synthetic training samples, so that a person can check what is trained.
 
@@ -33,6 +37,7 @@ def synthesize(
         out: The folder to write into.
         config: All settings; ``synthesis``, ``training.seed`` and the images' size and depth in ``model`` matter here.
         count: Number of samples to draw, spread over the categories.
+        report: Called after every few samples.
 
     Returns:
         The sheet's path, and the training images that could not be read.
@@ -48,13 +53,19 @@ def synthesize(
     dataset.require_training()
     config = config or Config.preset(DEFAULT_PRESET)
     config = with_image_depth(config, dataset.train, BatchConfig.workers)
-    config = replace(config, training=replace(config.training, batch_size=count))
+    config = replace(config, training=replace(config.training, batch_size=min(count, AT_ONCE)))
     synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis), "reflection")
     batches = TrainingBatches(dataset.train, config, synthesizer)
-    batch = batches[0]
+    samples: list[SheetSample] = []
+    failures: dict[Path, Failure] = {}
+    while len(samples) < count:
+        batch = batches[len(samples) // AT_ONCE]
+        samples += _samples(batches, batch, dataset)
+        failures |= {failure.path: failure for failure in batch.failures}
+        report(Progress(stage="drawing samples", done=min(len(samples), count), total=count))
     path = ensure_folder(Path(out)) / CONTACT_SHEET
-    write_png(path, contact_sheet(_samples(batches, batch, dataset), _title(dataset, config)))
-    return path, batch.failures
+    write_png(path, contact_sheet(samples[:count], _title(dataset, config, count)))
+    return path, tuple(failures.values())
 
 
 def _samples(batches: TrainingBatches, batch: TrainingBatch, dataset: Dataset) -> list[SheetSample]:
@@ -71,15 +82,13 @@ def _samples(batches: TrainingBatches, batch: TrainingBatch, dataset: Dataset) -
     return samples
 
 
-def _title(dataset: Dataset, config: Config) -> list[str]:
+def _title(dataset: Dataset, config: Config, count: int) -> list[str]:
     """Return the lines above the samples."""
-    count, height, width = config.training.batch_size, *config.model.size
+    height, width = config.model.size
     lines = [
         f"{count} training samples of {dataset.root.resolve().name}, {width} x {height} pixels, seed "
         f"{config.training.seed}; beside each, the outline of its mask"
     ]
     if config.synthesis.rotate_probability:
-        lines.append(
-            "turned parts: corners are mirrored on this sheet; a training leaves them black, as DRAEM does"
-        )
+        lines.append("turned parts: corners are mirrored on this sheet; a training leaves them black, as DRAEM does")
     return lines

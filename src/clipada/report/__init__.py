@@ -2,12 +2,12 @@
 
 from clipada.inspection.overlays import blend_heat, draw_outlines, heat_colors, map_to_16bit, overlay
 from clipada.report.card import model_card, run_summary
-from clipada.report.guarantee import calibration_summary, change_summary, change_table
+from clipada.report.guarantee import calibration_summary, change_summary
 from clipada.report.html import Report, write_report
 from clipada.report.parts import Parts
 from clipada.report.reading import read_scores, read_verdicts
 from clipada.report.tables import COLUMNS as METRIC_COLUMNS
-from clipada.report.tables import metrics_markdown, metrics_table
+from clipada.report.tables import metrics_markdown
 
 __all__ = [
     "METRIC_COLUMNS",
@@ -16,12 +16,10 @@ __all__ = [
     "blend_heat",
     "calibration_summary",
     "change_summary",
-    "change_table",
     "draw_outlines",
     "heat_colors",
     "map_to_16bit",
     "metrics_markdown",
-    "metrics_table",
     "model_card",
     "overlay",
     "read_scores",

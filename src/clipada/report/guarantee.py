@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import rich.box
-from rich.table import Table
-from rich.text import Text
-
 from clipada.calibration import Calibration, CalibrationChange, Limits, needed_images
 
 
@@ -73,19 +69,6 @@ def guarantee(calibration: Calibration) -> str:
     return (
         f"of further good parts, {asked} or less are called defective, with {100 * settings.confidence:g} % confidence"
     )
-
-
-def change_table(change: CalibrationChange) -> Table:
-    """Return old and new thresholds as a table for the terminal: of all images, then of each group."""
-    table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("thresholds of", overflow="fold")
-    for head in ("score old", "new", "map old", "new", "images old", "new"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for name, (old, new) in change.limits.items():
-        numbers = (old.score, new.score, old.pixel, new.pixel)
-        cells = (*(f"{number:.6g}" for number in numbers), str(old.images), str(new.images))
-        table.add_row(Text("all images" if name is None else name), *cells)
-    return table
 
 
 def change_summary(change: CalibrationChange) -> list[str]:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import rich.box
-from rich.table import Table
-from rich.text import Text
-
 from clipada.evaluation.metrics import CategoryMetrics
 
 COLUMNS = {
@@ -26,32 +22,17 @@ COLUMNS = {
 _UNDEFINED = "–"
 
 
-def metrics_table(categories: Mapping[str, CategoryMetrics], mean: CategoryMetrics, title: str) -> Table:
-    """Return a table for the terminal: one row per category in the given order, then the mean.
+def metrics_markdown(categories: Mapping[str, CategoryMetrics], mean: CategoryMetrics) -> str:
+    """Return a table in Markdown: one row per category in the given order, then the mean in bold.
 
     Args:
         categories: Metrics by category.
         mean: Their mean, as ``mean_metrics`` returns it.
-        title: Title above the table, without markup.
 
     Returns:
         Metrics in percent with one decimal, "–" where undefined; the counts of normal and anomalous images, in the
         mean's row their totals.
     """
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("category", overflow="fold")
-    for head in COLUMNS:
-        table.add_column(head, justify="right", no_wrap=True)
-    *rows, last = metrics_rows(categories, mean)
-    for name, *cells in rows:
-        table.add_row(Text(name), *cells)
-    table.add_section()
-    table.add_row(*last, style="bold")
-    return table
-
-
-def metrics_markdown(categories: Mapping[str, CategoryMetrics], mean: CategoryMetrics) -> str:
-    """Return the same table in Markdown, with the mean's row in bold."""
     *rows, last = metrics_rows(categories, mean)
     lines = [["category", *COLUMNS], ["---", *["---:"] * len(COLUMNS)]]
     lines += [[cell.replace("|", r"\|") for cell in row] for row in rows]
