@@ -34,16 +34,12 @@ from clipada.inspection import Inspector
 from clipada.inspection.good_parts import scored_parts, sort_out, warn_of_other_products
 from clipada.inspection.synthetic import can_draw_defects, synthetic_scores
 from clipada.runs import CALIBRATION, Run, SealedFile, changing, read_run, writes_into_run
-from clipada.types import Failure, Progress, ProgressReport, Verdict, unreported
+from clipada.types import Failure, Progress, ProgressReport, Verdict, ignored, unreported
 
 log = logging.getLogger(__name__)
 
 Review = Callable[[CalibrationChange], None]
 """Called with the change that a new calibration makes, before anything is written."""
-
-
-def unreviewed(_: CalibrationChange) -> None:
-    """Ignore a change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +73,7 @@ def calibrate(
     *,
     rejected: Mapping[Path, str | None] | None = None,
     force: bool = False,
-    review: Review = unreviewed,
+    review: Review = ignored,
     batch_size: int = BatchConfig.batch_size,
     workers: int = BatchConfig.workers,
     report: ProgressReport = unreported,
@@ -131,7 +127,7 @@ def calibrate(
 
 
 @writes_into_run
-def undo_calibration(run: Path | str, *, review: Review = unreviewed) -> CalibrationReport:
+def undo_calibration(run: Path | str, *, review: Review = ignored) -> CalibrationReport:
     """Restore the calibration that the latest ``calibrate`` replaced; a second call takes that back.
 
     Args:

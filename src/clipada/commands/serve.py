@@ -23,6 +23,7 @@ from clipada.runs import read_run
 from clipada.server.app import create_app
 from clipada.server.connections import bounded, log_accept_errors_once, most_connections
 from clipada.server.service import Service
+from clipada.types import ignored
 
 KEEP_ALIVE_SECONDS = 30
 
@@ -42,7 +43,7 @@ def serve(
     history: HistoryConfig | None = None,
     sinks: SinkConfig | None = None,
     token: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] = ignored,
     **engine: Unpack[EngineKeywords],
 ) -> None:
     """Serve runs until SIGTERM or SIGINT; images accepted by then are inspected, stored and answered.

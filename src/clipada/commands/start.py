@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clipada.calibration import Calibration
 from clipada.commands.calibrate import calibrate
@@ -20,10 +19,8 @@ from clipada.evaluation.kinds import KindCount
 from clipada.files import lock_folder, write_text
 from clipada.runs import METRICS, Run, load_calibration, read_run
 from clipada.runs.metrics import recorded_kinds
-from clipada.types import Progress, ProgressReport, unreported
-
-if TYPE_CHECKING:
-    from clipada.training.start_plan import StartPlan
+from clipada.training.start_plan import StartPlan, plan_start
+from clipada.types import Progress, ProgressReport, ignored, unreported
 
 VERDICTS = "first-verdicts.jsonl"
 """File in the run folder with the verdicts that the report shows where there are no photos of defects."""
@@ -63,7 +60,7 @@ def start(
     runtime: RuntimeConfig | None = None,
     settings: StartConfig | None = None,
     report: ProgressReport = unreported,
-    on_plan: Callable[[StartPlan], object] = lambda _: None,
+    on_plan: Callable[[StartPlan], object] = ignored,
 ) -> Started:
     """Go from photos of good parts to a calibrated run and a report, with settings that fit photos and machine.
 
@@ -87,8 +84,6 @@ def start(
         BackboneError: The backbone cannot be loaded.
     """
     require_training()
-    from clipada.training.start_plan import plan_start
-
     runtime = runtime or RuntimeConfig()
     plan = plan_start(photos, out, backbone, preset, runtime.device, settings or StartConfig())
     on_plan(plan)

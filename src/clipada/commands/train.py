@@ -14,7 +14,7 @@ from clipada.files import write_text
 from clipada.report import model_card
 from clipada.runs import CARD, CHECKPOINT, PLAN, Run, seal, writing_into
 from clipada.training.resume import Configure, TrainingJob, prepare_training
-from clipada.types import ProgressReport, unreported
+from clipada.types import ProgressReport, ignored, unreported
 
 
 def train(
@@ -27,7 +27,7 @@ def train(
     layout: str = "auto",
     categories: Sequence[str] | None = None,
     report: ProgressReport = unreported,
-    on_start: Callable[[TrainingJob | Run], object] = lambda _: None,
+    on_start: Callable[[TrainingJob | Run], object] = ignored,
 ) -> Run:
     """Train one model on the normal images of all categories and write its run folder.
 

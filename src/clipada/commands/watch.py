@@ -18,6 +18,7 @@ from clipada.inspection.batch import Outcome, run_job
 from clipada.inspection.record import verdict_record
 from clipada.runs import load_calibration
 from clipada.runs.hub import find_run
+from clipada.types import ignored
 
 
 def watch(
@@ -27,11 +28,11 @@ def watch(
     *,
     history: HistoryConfig | None = None,
     sinks: SinkConfig | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     inspection: PredictConfig | None = None,
     once: bool = False,
-    stopped: Callable[[], bool] = lambda: False,
-    on_start: Callable[[str], object] = lambda _: None,
+    stopped: Callable[[], bool] | None = None,
+    on_start: Callable[[str], object] = ignored,
     **engine: Unpack[EngineKeywords],
 ) -> Iterator[Outcome]:
     """Follow a folder that cameras write into; each image is inspected and stored once, also after a restart.
@@ -45,7 +46,7 @@ def watch(
         out: The folder for overlays and 16-bit maps, if any.
         inspection: Images per forward pass, threads that decode, threshold of regions, and input check.
         once: True to end when everything that is there was inspected.
-        stopped: Asked after each batch if the watch is to end.
+        stopped: Asked after each batch if the watch is to end; ``None`` for a watch that goes on.
         on_start: Called with the database's place once the watch has started.
         engine: As for ``EngineKeywords``.
 
@@ -59,7 +60,8 @@ def watch(
         OSError: Pictures cannot be written; they are at the next start.
         ClipAdaError: As for ``Inspector.load``.
     """
-    folder, history, inspection = Path(folder), history or HistoryConfig(), inspection or PredictConfig()
+    folder, out = Path(folder), None if out is None else Path(out)
+    history, inspection = history or HistoryConfig(), inspection or PredictConfig()
     require_folder(folder)
     description = find_run(run)
     calibration, _ = load_calibration(description)
@@ -82,12 +84,17 @@ def watch(
         on_start(recorder.history.place)
         if pictures is not None:
             pictures.write(watched.again(pictures.left_over()))
-        for results in watched.batches(once=once, stopped=stopped):
+        for results in watched.batches(once=once, stopped=stopped or _never):
             outcomes = [Outcome(result, verdict_record(result)) for result in results]
             yield from run_job(outcomes, _AlreadyStored(recorder))
             if pictures is not None:  # after all lines: an error costs none
                 pictures.write(results)
         recorder.finish(flush=once)
+
+
+def _never() -> bool:
+    """Let a watch go on."""
+    return False
 
 
 class _AlreadyStored:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipada.config.schema import require
+from clipada.config.schema import brief, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +13,8 @@ class InputCheckConfig:
 
     rate: float = 0.001
     """The share of good parts that the check may refuse; 0 switches it off."""
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         require(0 <= self.rate < 1, "input_check.rate", "0 or more and less than 1", self.rate)

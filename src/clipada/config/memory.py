@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from clipada.config.schema import require
+from clipada.config.schema import brief, require
 
 Selection = Literal["sampled", "greedy", "random"]
 
@@ -39,6 +39,8 @@ class MemoryConfig:
 
     share: float = 0.01
     """The image score is the mean of this share of the map's highest cells, before any smoothing."""
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         require(self.rows >= 0, "memory.rows", "0 or more", self.rows)
@@ -76,6 +78,8 @@ class FilterConfig:
 
     logits: bool = False
     """True if the filter also sees the logits of the prompt and the projection, which are then trained with it."""
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         require(self.images >= 0, "filter.images", "0 or more", self.images)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
 from typing import Any, Literal, get_type_hints
 
 from clipada.config.memory import FilterConfig, MemoryConfig
 from clipada.config.model import BackboneConfig, ModelConfig, PromptConfig
 from clipada.config.presets import PRESETS, Preset
-from clipada.config.schema import build, checked, parse, require
+from clipada.config.schema import brief, build, checked, parse, require
 from clipada.config.training import TrainingConfig
 from clipada.errors import ConfigError, did_you_mean
 
@@ -52,6 +52,8 @@ class SynthesisConfig:
     patch_share: float = 0.25
     """With procedural textures, the share of anomalies whose texture is another training image, moved and turned."""
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         for name in ("rotate_probability", "anomaly_probability", "patch_share"):
             value = getattr(self, name)
@@ -75,6 +77,8 @@ class ScoringConfig:
     top_pixels: int = 500
     """The image score is the mean of this many highest pixels at a 256-pixel input; scales with the input's area."""
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         require(self.sigma >= 0, "scoring.sigma", "0 or more", self.sigma)
         require(self.top_pixels >= 1, "scoring.top_pixels", "1 or more", self.top_pixels)
@@ -84,14 +88,16 @@ class ScoringConfig:
 class Config:
     """All settings of a run, saved with it as ``config.json``."""
 
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    prompt: PromptConfig = field(default_factory=PromptConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    scoring: ScoringConfig = field(default_factory=ScoringConfig)
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
-    filter: FilterConfig = field(default_factory=FilterConfig)
+    backbone: BackboneConfig = BackboneConfig()
+    prompt: PromptConfig = PromptConfig()
+    model: ModelConfig = ModelConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    training: TrainingConfig = TrainingConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    memory: MemoryConfig = MemoryConfig()
+    filter: FilterConfig = FilterConfig()
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         together = self.model.prototypes_first and self.training.tunes_images

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from clipada.config.schema import require
+from clipada.config.schema import brief, require
 
 Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]
@@ -46,6 +46,8 @@ class BackboneConfig:
     """Output of each block that is read. ``raw``: as the block computes it (the paper). ``norm``: after the backbone's
     final LayerNorm. ``unit``: the raw output at length ``sqrt(W)`` for a block of width ``W``, so that blocks of
     different magnitude count alike."""
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         require(bool(self.name), "backbone.name", "a hub name or a folder", self.name)
@@ -93,6 +95,8 @@ class PromptConfig:
     vector of the same role and width, without words; beyond the paper. ``None``: ``text`` if the backbone has a
     text tower, else ``vector``."""
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         require(self.length >= 1, "prompt.length", "1 or more", self.length)
         require(self.init_std >= 0, "prompt.init_std", "0 or more", self.init_std)
@@ -137,6 +141,8 @@ class ModelConfig:
     prototypes_first: bool = False
     """True to find prototypes before the training, so that prompt and projections learn the remaining differences. The
     image encoder must stay frozen. Otherwise they are found in the trained model."""
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         require(min(self.size) >= 32, "model.image_size", "32 or more", self.image_size)

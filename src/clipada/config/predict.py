@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 from clipada.config.input_check import InputCheckConfig
@@ -67,7 +67,7 @@ class PredictConfig(BatchConfig):
     threshold: float | None = None
     """Map value, 0..1, above which a pixel belongs to a region. ``None``: the calibration's, else the run's own."""
 
-    input_check: InputCheckConfig = field(default_factory=InputCheckConfig)
+    input_check: InputCheckConfig = InputCheckConfig()
     """The check for images that are not inspectable."""
 
     skip_done: bool = False

@@ -27,6 +27,13 @@ def require(condition: bool, setting: str, expected: str, got: object, noun: str
         raise ConfigError(f"{noun} {setting} is out of range", expected=expected, got=repr(got))
 
 
+def brief(settings: Any) -> str:
+    """Write a dataclass of settings with those that differ from their defaults; its class takes it as ``__repr__``."""
+    given = [(field.name, getattr(settings, field.name), field.default) for field in fields(settings)]
+    changed = ", ".join(f"{name}={value!r}" for name, value, default in given if value != default)
+    return f"{type(settings).__name__}({changed})"
+
+
 def build(kind: Any, values: Any, where: str, noun: str = "setting") -> Any:
     """Build dataclass ``kind`` from plain ``values``, strictly.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from clipada.config.input_check import InputCheckConfig
 from clipada.config.predict import BatchConfig
@@ -56,7 +56,7 @@ class ServeConfig:
     stop_seconds: float = 30.0
     """Seconds to answer accepted images when the server stops; the rest is still inspected and stored."""
 
-    input_check: InputCheckConfig = field(default_factory=InputCheckConfig)
+    input_check: InputCheckConfig = InputCheckConfig()
     """The check for images that are not inspectable."""
 
     page_length: int = 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from clipada.config.schema import require
+from clipada.config.schema import brief, require
 from clipada.errors import ConfigError
 
 LossResolution = Literal["image", "patch"]
@@ -72,6 +72,8 @@ class TrainingConfig:
     def tunes_images(self) -> bool:
         """True if the image encoder is trained."""
         return self.tune in ("image", "both")
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         require(self.epochs >= 0, "training.epochs", "0 or more", self.epochs)

@@ -18,7 +18,6 @@ from clipada.data.held_out import fresh_counts, hold_out
 from clipada.devices import find_device
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, write_json
-from clipada.models.backbones import choose_backbone, read_configuration
 from clipada.runs import PLAN, is_finished
 from clipada.runs.records import damaged
 from clipada.types import Sample
@@ -118,6 +117,8 @@ def plan_start(
     record = find_record(folder)
     origin: str
     if record is None:
+        from clipada.models.backbones import choose_backbone, read_configuration
+
         name, origin = choose_backbone(backbone)
         read_configuration(name)
         dataset, held_out = hold_out(found, _held_out_counts(found, settings))
