@@ -1,4 +1,4 @@
-"""README and tutorial, followed to the letter: their commands, in order, on small images with the embedded backbone."""
+"""README, tutorial and Python page, to the letter: commands in order, on small images with the embedded backbone."""
 
 import contextlib
 import os
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 import clipada as package
@@ -19,7 +20,6 @@ from clipada import Config, train
 from clipada.config import BaselinesConfig, DemoConfig, HistoryConfig, RuntimeConfig
 from clipada.history.store import History
 from command_line import Command
-from deliveries import Receiver, eventually
 from documents import ROOT, blocks
 from folder_hub import FolderHub
 from tiny import write_good_parts, write_products
@@ -28,11 +28,8 @@ pytestmark = pytest.mark.slow
 
 SKIPPED = {
     ".": "activates an environment",
-    ".venv/bin/pip": "downloads from PyPI",
-    "hf": "downloads from the hub",
-    "make": "builds this environment, or runs these tests",
+    "make": "builds this environment",
     "pip": "downloads from PyPI",
-    "python3": "builds an environment",
 }
 """Programs that are not run, and why."""
 
@@ -42,9 +39,8 @@ SMALL = {"backbone.block": 4, "model.image_size": 64, "training.batch_size": 4, 
 SETTINGS = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
 NO_MILESTONES = ["--epochs", "1"]
 ADDED = {
-    "demo": [*SETTINGS, *NO_MILESTONES, "--train", "2", "--good", "1", "--defective", "1"],
-    "reproduce": [*SETTINGS, "--backbone", "nano", "--scale", "0.001", "--baselines", "none"],
     "serve": ["--port", "0"],
+    "start": ["--backbone", "nano", "--preset", "quick", "--workers", "0"],
     "synthesize": ["--count", "6", "--set", "model.image_size=64"],
     "train": [*SETTINGS, *NO_MILESTONES, "--workers", "0"],
     "watch": ["--once", "--settle", "0"],
@@ -53,10 +49,7 @@ ADDED = {
 
 REPLACED = {
     "openai/clip-vit-base-patch16": "nano",
-    "clip-b16": "nano",
     "/camera": "camera",
-    "/srv/camera": "camera",
-    "mqtt://broker/line3": "mqtt://127.0.0.1:1/line3",
 }
 """Words replaced by what is there."""
 
@@ -85,20 +78,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Reader:
     """Someone who types every command of a document into a terminal."""
 
-    def __init__(self, clipada: Command, receiver: Receiver) -> None:
-        self.clipada, self.receiver = clipada, receiver
+    def __init__(self, clipada: Command) -> None:
+        self.clipada = clipada
         self.server: subprocess.Popen[str] | None = None
-        self.address = ""
 
     def type(self, words: list[str]) -> None:
         """Run a command to its end, or start a server; anything but success fails the test."""
         if words[0] in SKIPPED:
             return
-        if words[0] == "curl":
-            self.call(words)
-            return
         assert words[0] == "clipada", f"{words[0]} is neither run nor skipped with a reason: {words}"
-        words = [self.receiver.url if word.startswith("https://") else REPLACED.get(word, word) for word in words[1:]]
+        words = [REPLACED.get(word, word) for word in words[1:]]
         if words[0] == "history":
             words = self.with_a_verdict(words)
         words += ADDED.get(words[0], [])
@@ -127,25 +116,11 @@ class Reader:
         self.server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"})
         assert self.server.stderr is not None
         said = ""
-        while not (found := SERVED.search(said)):
+        while not SERVED.search(said):
             line = self.server.stderr.readline()
             assert line, said
             said += line
-        self.address = found[0]
         threading.Thread(target=self.server.stderr.read, daemon=True).start()
-
-    def call(self, words: list[str]) -> None:
-        """Call the server with ``curl`` itself, where it is installed, once the server is ready."""
-        assert self.server is not None
-        if shutil.which("curl") is None:
-            return
-        command = [SERVED.sub(self.address, word) for word in words]
-
-        def answered() -> bool:
-            done = subprocess.run([*command, "--fail", "--silent"], capture_output=True, text=True, check=False)
-            return done.returncode == 0 and '"score"' in done.stdout
-
-        eventually(answered, 60)
 
     def stop(self) -> None:
         """Stop the server as a service manager does."""
@@ -156,12 +131,11 @@ class Reader:
 
 
 @pytest.fixture
-def reader(here: Path, clipada: Command, hub: FolderHub) -> Iterator[Reader]:
-    with Receiver() as receiver:
-        reader = Reader(clipada, receiver)
-        with contextlib.ExitStack() as stack:
-            stack.callback(lambda: reader.server is not None and reader.server.kill())
-            yield reader
+def reader(here: Path, clipada: Command) -> Iterator[Reader]:
+    reader = Reader(clipada)
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: reader.server is not None and reader.server.kill())
+        yield reader
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
@@ -170,10 +144,24 @@ def test_the_commands_work_in_their_order(reader: Reader, here: Path, document: 
         for words in block.commands:
             reader.type(words)
     reader.stop()
-    assert (here / "runs" / "line3" / "calibration.json").is_file()
-    with History(HistoryConfig(database=DATABASE)) as history:
-        assert history.entries()
-    assert document != "README.md" or reader.receiver.taken  # the webhook got what the watched folder held
+    assert (here / "out" / "predictions.jsonl").is_file()
+    if document == "README.md":
+        assert (here / "runs" / "line3" / "report.html").is_file()
+        assert (here / "out" / "report.html").is_file()
+    else:
+        assert (here / "runs" / "line3" / "calibration.json").is_file()
+        with History(HistoryConfig(database=DATABASE)) as history:
+            assert history.entries()
+
+
+def test_the_readme_is_one_screen_and_shows_pictures_that_are_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    shown = re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    assert len(shown) == 6
+    for name in shown:
+        with PIL.Image.open(ROOT / name) as picture:
+            assert picture.width >= 1000
 
 
 def smaller(command: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -181,9 +169,9 @@ def smaller(command: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return lambda *words, **given: command(*words, **options | given)
 
 
-def test_the_python_of_the_readme_runs(here: Path, hub: FolderHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_of_its_page_runs(here: Path, hub: FolderHub, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the embedded backbone, fewer images and one epoch; the run is on the hub beforehand."""
-    (code,) = (block.text for block in blocks(ROOT / "README.md") if block.language == "python")
+    (code,) = (block.text for block in blocks(ROOT / "docs/python.md") if block.language == "python")
     cpu = RuntimeConfig(device="cpu", workers=0)
     small = Config.preset("prompt").updated({"backbone.name": "nano", "training.milestones": (), **SMALL})
     package.push_to_hub(train("DATA", "pushed", small, runtime=cpu).folder, "OWNER/line3")
@@ -194,11 +182,13 @@ def test_the_python_of_the_readme_runs(here: Path, hub: FolderHub, monkeypatch: 
     few = DemoConfig(train=2, good=1, defective=1, held_out=2, false_alarm_rate=0.8)
     no_baselines = BaselinesConfig(include=())
     monkeypatch.setattr(package, "train", small_training)
+    monkeypatch.setattr(package, "start", smaller(package.start, preset="quick", runtime=cpu))
     monkeypatch.setattr(package, "demo", smaller(package.demo, config=small, parts=few, runtime=cpu))
     monkeypatch.setattr(
         package, "reproduce", smaller(package.reproduce, config=small, runtime=cpu, baselines=no_baselines)
     )
     names: dict[str, Any] = {}
-    exec(compile(code.replace("clip-b16", "nano"), "README.md", "exec"), names)
+    exec(compile(code.replace("clip-b16", "nano"), "python.md", "exec"), names)
     assert 0 < names["verdict"].score < 1
     assert names["report"].path.is_file()
+    assert names["started"].report.is_file()
