@@ -57,7 +57,7 @@ def print_line(line: str | Text) -> None:
 
 
 def confirm(question: str) -> bool:
-    """Ask for a yes on standard error, with yes as the default; bars make room for the question."""
+    """Ask for a yes on standard error, with yes as the default; bars go while it waits for the answer."""
     for bar in _shown:
         bar.stop()
     try:

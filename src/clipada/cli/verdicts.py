@@ -32,7 +32,7 @@ _LEAST_PART = 22
 
 
 @dataclass
-class Tally:
+class ProductCounts:
     """Numbers of images of one product by verdict."""
 
     good: int = 0
@@ -61,7 +61,7 @@ class Tally:
 
 
 @dataclass
-class Counts(Tally):
+class Counts(ProductCounts):
     """Numbers of images by verdict, in all and by product.
 
     Attributes:
@@ -70,13 +70,13 @@ class Counts(Tally):
     """
 
     categories: Collection[str] = ()
-    products: dict[str, Tally] = field(default_factory=dict)
+    products: dict[str, ProductCounts] = field(default_factory=dict)
     calibrated: bool = False
 
     def add(self, record: Record) -> None:
         """Count a record."""
         super().add(record)
-        self.products.setdefault(self._product(record), Tally()).add(record)
+        self.products.setdefault(self._product(record), ProductCounts()).add(record)
         self.calibrated = self.calibrated or record.get("calibration") is not None
 
     def _product(self, record: Record) -> str:
