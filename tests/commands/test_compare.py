@@ -42,16 +42,16 @@ def test_finished_methods_are_reused_and_an_interrupted_one_continues(
 
     def stop(now: Progress) -> None:
         seen.append(now)
-        if now.stage == "patchcore rows=40, plate: core-set":
+        if now.stage == "patchcore rows=40: core-set plate":
             raise KeyboardInterrupt
 
     arguments = {"baselines": BASELINES[:2], "resamples": 20, "device": "cpu"}
     with pytest.raises(KeyboardInterrupt):
         compare(run_folder, products, out, report=stop, **arguments)
-    assert "patchcore rows=40, disc: scoring" in stages(seen)
+    assert "patchcore rows=40: scoring disc" in stages(seen)
     again: list[Progress] = []
     resumed = compare(run_folder, products, out, report=again.append, **arguments)
-    assert stages(again) == {f"patchcore rows=40, plate: {what}" for what in ("reading", "core-set", "scoring")} | {
+    assert stages(again) == {f"patchcore rows=40: {what} plate" for what in ("reading", "core-set", "scoring")} | {
         "comparing"
     }
     whole = compare(run_folder, products, tmp_path / "whole", **arguments)
@@ -76,7 +76,7 @@ def test_another_run_costs_only_its_own_row(run_folder: Path, products: Path, tm
         device="cpu",
         report=seen.append,
     )
-    assert stages(seen) == {"line4: scoring", "comparing"}
+    assert stages(seen) == {"line4: scoring disc", "line4: scoring plate", "comparing"}
     assert [row.label for row in made.rows] == ["line4", "line3", "patchcore rows=40"]
     assert len(list((out / METHODS).iterdir())) == 3
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from clipada.cli.errors import continuing, require_run_first
 from clipada.cli.options import BatchSize, Category, DataFolder, Layout, RunFolder, Workers, takes_engine_options
 from clipada.cli.terminal import out_console, read_dataset, say, stages
-from clipada.config import BatchConfig, EngineOptions
+from clipada.config import BaselinesConfig, BatchConfig, EngineOptions
 
 if TYPE_CHECKING:
     from clipada.research.comparison import ComparedMethod
@@ -33,6 +33,9 @@ def compare(
         ),
     ] = None,
     other: Annotated[list[Path] | None, typer.Option("--run", help="Another run folder; may be repeated.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="Networks of reconstruction and draem: prompt, small ones, or mvtec, the papers'.")
+    ] = "prompt",
     resamples: Annotated[int, typer.Option(min=1, help="Draws of the test images behind the intervals.")] = 1000,
     layout: Layout = "auto",
     category: Category = None,
@@ -53,6 +56,7 @@ def compare(
             out,
             runs=other or (),
             baselines=asked,
+            settings=BaselinesConfig.preset(preset),  # type: ignore[arg-type]
             resamples=resamples,
             batch_size=batch_size,
             workers=workers,

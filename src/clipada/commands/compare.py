@@ -21,7 +21,7 @@ from clipada.research.comparison import (
     finish_baseline,
     parse_baseline,
     score_engine,
-    settings_for,
+    with_budget,
     write_comparison,
 )
 from clipada.research.paper.experiments import listing_sha256
@@ -75,8 +75,8 @@ def compare(
         runs: Further run folders to compare with.
         baselines: Baselines to compare with, each by its name and any of its settings, e.g.
             ``"anomaly-dino block=6 shots=0"``.
-        settings: The settings of baselines that are not named; by default their papers', and for ``patchcore`` as many
-            rows as the run has.
+        settings: The settings of baselines that are not named there; by default networks small enough for a CPU.
+            ``patchcore`` has as many rows as the run, unless its name is followed by others.
         resamples: Number of draws of the test images behind the intervals.
         batch_size: Images per forward pass.
         workers: Threads that decode.
@@ -93,7 +93,7 @@ def compare(
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
     described = [read_run(Path(folder)) for folder in (run, *runs)]
-    settings = settings or settings_for(described[0].config)
+    settings = with_budget(settings or BaselinesConfig.preset("prompt"), described[0].config)
     chosen = [parse_baseline(text, settings) for text in baselines]
     if chosen:
         dataset.require_training()

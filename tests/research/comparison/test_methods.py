@@ -9,7 +9,7 @@ from clipada.config import BaselinesConfig, Config
 from clipada.errors import ConfigError
 from clipada.evaluation.metrics import CategoryTest
 from clipada.evaluation.paired import ScoreCollector
-from clipada.research.comparison import MethodScores, compared_methods, parse_baseline, settings_for
+from clipada.research.comparison import MethodScores, compared_methods, parse_baseline, with_budget
 from clipada.research.comparison.table import markdown
 
 SIZE = (16, 16)
@@ -40,8 +40,9 @@ def test_a_baseline_is_read_with_its_settings() -> None:
 def test_patchcore_has_as_many_rows_as_the_run_in_all_its_views() -> None:
     base = Config.preset("accurate")
     for changes, rows in ({"memory.whole": True}, 13_000), ({"memory.whole": False}, 6_500):
-        assert settings_for(base.updated({**changes, "memory.rows": 6_500})).patchcore.rows == rows
-    assert settings_for(Config.preset("prompt")) == BaselinesConfig()
+        run = base.updated({**changes, "memory.rows": 6_500})
+        assert with_budget(BaselinesConfig(), run).patchcore.rows == rows
+    assert with_budget(BaselinesConfig(), Config.preset("prompt")) == BaselinesConfig()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from clipada.research.comparison.methods import (
     finish_baseline,
     parse_baseline,
     score_engine,
-    settings_for,
+    with_budget,
 )
 from clipada.research.comparison.table import (
     COLUMNS,
@@ -31,6 +31,6 @@ __all__ = [
     "parse_baseline",
     "percent",
     "score_engine",
-    "settings_for",
+    "with_budget",
     "write_comparison",
 ]

@@ -21,7 +21,7 @@ REMEDY = "delete it and run the command again"
 
 @dataclass(frozen=True, kw_only=True)
 class MethodScores:
-    """What is known of a method on a data set's test images, by category.
+    """Results of a method on a data set's test images, by category.
 
     Attributes:
         label: Name for a person.

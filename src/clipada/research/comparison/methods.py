@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import count
@@ -12,6 +11,7 @@ from typing import Any, get_type_hints
 
 from clipada.config import (
     PRODUCT_BASELINE_NAMES,
+    AnomalyDinoConfig,
     BaselinesConfig,
     BaselineSettings,
     BatchConfig,
@@ -66,9 +66,9 @@ class ComparedBaseline:
         return fits[self.name]
 
 
-def settings_for(config: Config) -> BaselinesConfig:
-    """Return the papers' settings, and for PatchCore as many rows of a product as a run keeps in all its views."""
-    settings, memory = BaselinesConfig(), config.memory
+def with_budget(settings: BaselinesConfig, config: Config) -> BaselinesConfig:
+    """Return settings whose PatchCore keeps as many rows of a product as a run does in all its views."""
+    memory = config.memory
     rows = memory.rows * (2 if memory.whole else 1)
     return replace(settings, patchcore=replace(settings.patchcore, rows=rows)) if rows else settings
 
@@ -144,6 +144,7 @@ def finish_baseline(
     height, width = config.model.size
     require(height == width, "model.image_size", "a square for baselines", config.model.size)
     used = {"blocks": config.backbone.read_blocks, "tokens": config.backbone.tokens, "size": height}
+    used = {} if isinstance(baseline.own, AnomalyDinoConfig) else used  # which has blocks and a size of its own
     seed = config.training.seed
     identity = (baseline.name, asdict(baseline.own), used, seed, listing_sha256(dataset), backbone_sha256)
     kept = MethodFolder(out / f"{baseline.name}-{fingerprint(*identity)[:10]}", baseline.label)
@@ -191,7 +192,7 @@ def score_engine(
     *,
     own_scores: bool = False,
 ) -> None:
-    """Score a data set's test images and keep the results of every category.
+    """Score a data set's test images, and keep the results of each category that is not finished.
 
     Args:
         engine: The engine.
@@ -202,23 +203,44 @@ def score_engine(
         options: Options of the scoring.
         own_scores: True if the image score is that of the first pass, false for that of the final map.
     """
-    collectors: dict[str, ScoreCollector] = defaultdict(ScoreCollector)
-    scored, started = count(1), time.monotonic()
-
-    def collect(image: ScoredImage) -> None:
-        sample = image.sample
-        name = sample.path.relative_to(dataset.root).as_posix()
-        score = image.scores[0 if own_scores else -1]
-        collectors[sample.category].add(name, score, sample.anomalous, image.maps[-1], image.mask)
-        options.report(Progress(stage="scoring", done=next(scored), total=len(dataset.test)))
-
-    found = evaluate_dataset(
-        engine, dataset, scoring, batch_size=options.batch_size, workers=options.workers, on_image=collect
-    )
-    seconds = {"scoring_seconds": round(time.monotonic() - started, 1)}
-    for category, collector in collectors.items():
+    for category in kept.missing(dataset):
+        started, collector = time.monotonic(), _Collector(dataset.of(category), options.report, own_scores)
+        found = evaluate_dataset(
+            engine,
+            collector.dataset,
+            scoring,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            on_image=collector.add,
+        )
+        seconds = {"scoring_seconds": round(time.monotonic() - started, 1)}
         metrics = _category_metrics(found, category, own_scores)
-        kept.keep(category, metrics, collector.collect(), {**how, **seconds, "protocol": found.protocol})
+        kept.keep(category, metrics, collector.collector.collect(), {**how, **seconds, "protocol": found.protocol})
+
+
+class _Collector:
+    """Collector of the scored images of one category, which reports each.
+
+    Args:
+        dataset: The images of the category.
+        report: Called with every image.
+        own_scores: As for ``score_engine``.
+    """
+
+    def __init__(self, dataset: Dataset, report: ProgressReport, own_scores: bool) -> None:
+        self.dataset = dataset
+        self.collector = ScoreCollector()
+        self._report = report
+        self._pass = 0 if own_scores else -1
+        self._count = count(1)
+
+    def add(self, image: ScoredImage) -> None:
+        """Add an image."""
+        sample = image.sample
+        name = sample.path.relative_to(self.dataset.root).as_posix()
+        self.collector.add(name, image.scores[self._pass], sample.anomalous, image.maps[-1], image.mask)
+        done, total = next(self._count), len(self.dataset.test)
+        self._report(Progress(stage=f"scoring {sample.category}", done=done, total=total))
 
 
 def _category_metrics(found: Evaluation, category: str, own_scores: bool) -> CategoryMetrics:
@@ -236,6 +258,11 @@ def _depth(dataset: Dataset, config: Config, runtime: RuntimeConfig) -> int | No
 
 
 def _labeled(report: ProgressReport, baseline: ComparedBaseline, dataset: Dataset) -> ProgressReport:
-    """Return a report whose stages begin with the baseline, and the product if it is fitted to one."""
-    label = baseline.label + (f", {dataset.categories[0]}" if baseline.one_a_product else "")
-    return lambda now: report(replace(now, stage=f"{label}: {now.stage}"))
+    """Return a report whose stages name the baseline, and the product if it is fitted to one."""
+
+    def labeled(now: Progress) -> None:
+        product = f" {dataset.categories[0]}"
+        stage = now.stage if not baseline.one_a_product or now.stage.endswith(product) else now.stage + product
+        report(replace(now, stage=f"{baseline.label}: {stage}"))
+
+    return labeled
