@@ -66,7 +66,7 @@ def test_images_of_another_product_change_nothing(
     assert content(calibrated) == before
     told = " ".join(err.split())
     for words in (
-        "thresholds of score old new map old new images old new",
+        "thresholds of old new old new old new",
         "of the old calibration's 24 images",
         "the old thresholds call 12 of the new calibration's 12 images of good parts defective",
         "error: the new calibration is not written: groups disc, plate of the present calibration are lost",
