@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -32,7 +32,8 @@ from clipada.commands.demo import DATA, PAGE, RUN
 from clipada.inspection.overlays import views
 from clipada.types import Image
 
-SCHEMES = ("light", "dark")
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 SIZE = (400, 400)
 """Height and width of each picture of the overview, before the page shrinks it."""
 
@@ -88,7 +89,7 @@ def _first(inspector: Inspector, data: Path, part: ShownPart) -> Verdict:
     return inspector.inspect(min((data / part.product / "test" / part.kind).glob("*.png")))
 
 
-def _overview(browser: Browser, verdicts: list[Verdict], scheme: str, out: Path) -> Path:
+def _overview(browser: Browser, verdicts: list[Verdict], scheme: Scheme, out: Path) -> Path:
     rows = "".join(_row(part, verdict) for part, verdict in zip(PARTS, verdicts, strict=True))
     heads = "".join(f"<th>{name}</th>" for name in ("photo", "heat", "contours", "verdict"))
     content = f"<!doctype html><style>{_STYLE}</style><table><tr>{heads}</tr>{rows}</table>"
@@ -136,13 +137,13 @@ def _embedded(picture: Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _report(browser: Browser, report: Path, scheme: str, out: Path) -> Path:
+def _report(browser: Browser, report: Path, scheme: Scheme, out: Path) -> Path:
     page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
     page.goto(report.resolve().as_uri())
     return _save(page.screenshot(), out / f"report-{scheme}.webp")
 
 
-def _page(browser: Browser, address: str, part: Path | None, scheme: str, out: Path) -> Path:
+def _page(browser: Browser, address: str, part: Path | None, scheme: Scheme, out: Path) -> Path:
     page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
     page.goto(address)
     page.set_input_files("#files", [str(part)])

@@ -23,6 +23,9 @@ def test_it_says_what_is_tested_and_asks_for_signatures_before_the_test(run_fold
     order = ["Acceptance criteria, signed before", "Independent data", "Procedure", "Record sheet", "What was measured"]
     assert [text.index(title) for title in order] == sorted(text.index(title) for title in order)
     assert text.index("criteria fixed by") < text.index("## 3.")
+    assert "--out protocol-test`" in text
+    other = clipada.protocol(run_folder, tmp_path / "other.md", engine="openvino", precision="int8").read_text()
+    assert "--out protocol-test --engine openvino --precision int8`" in other
     assert "Evaluation: none. Which defects are found is not known." in text
     assert clipada.protocol(run_folder) == run_folder / "protocol.md"
 

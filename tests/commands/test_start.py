@@ -7,7 +7,7 @@ import pytest
 
 import clipada
 from clipada.config import Config, RuntimeConfig, StartConfig
-from clipada.errors import DatasetError, RunError
+from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.runs import CALIBRATION, METRICS, read_run
 from clipada.training.start_plan import RECORD, StartPlan, plan_start
 from tiny import write_good_parts, write_products
@@ -131,6 +131,8 @@ def test_it_refuses_what_is_in_the_way_and_photos_of_nothing(photos: Path, tmp_p
     with pytest.raises(RunError, match="in the way"):
         clipada.start(photos, tmp_path / "mine", backbone=str(clip_folder), runtime=CPU)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    with pytest.raises(ConfigError, match="fast"):
+        clipada.start(photos, tmp_path / "run", preset="fast", runtime=CPU)  # type: ignore[arg-type]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError):
         clipada.start(tmp_path / "empty", tmp_path / "run", backbone=str(clip_folder), runtime=CPU)

@@ -9,7 +9,7 @@ import typer
 
 from clipada.cli.options import RunFolder
 from clipada.cli.terminal import say
-from clipada.config import ProtocolConfig
+from clipada.config import EngineName, EnginePrecision, ProtocolConfig
 
 
 def protocol(
@@ -27,12 +27,13 @@ def protocol(
     confidence: Annotated[float, typer.Option(help="Confidence of the criteria.")] = ProtocolConfig.confidence,
     rows: Annotated[int, typer.Option(min=1, help="Empty rows of the record sheet.")] = ProtocolConfig.rows,
     engine: Annotated[
-        str, typer.Option(metavar="OPTIONS", help="Options of the line's engine, e.g. '--engine openvino'.")
-    ] = "",
+        EngineName | None, typer.Option(help="The line's engine, for the commands of the protocol.")
+    ] = None,
+    precision: Annotated[EnginePrecision | None, typer.Option(help="The line's precision, likewise.")] = None,
 ) -> None:
     """Write a test protocol: criteria first, independent data, procedure, record sheets, signatures."""
     from clipada.commands import protocol as command
 
     settings = ProtocolConfig(detection=detection, confidence=confidence, false_alarm_rate=false_alarm_rate, rows=rows)
-    path = command.protocol(run, out, settings, engine=engine)
+    path = command.protocol(run, out, settings, engine=engine, precision=precision)
     say(f"the protocol is {path}: fill in its blanks and sign section 2 before the test")

@@ -81,7 +81,10 @@ def _describe_plan(plan: StartPlan) -> Iterator[str]:
         yield "  on a machine with internet: hf download facebook/dinov2-small --local-dir dinov2-small"
     images, preset = len(plan.dataset.train), _describe_preset(plan.preset)
     time = "" if plan.seconds is None or plan.preset != "accurate" else f", about {_minutes(plan.seconds)}"
-    yield f"train on: {images} photos of good parts; preset {plan.preset}{preset}{time}"
+    if plan.trained:
+        yield f"trained on: {images} photos of good parts, by an earlier call; preset {plan.preset}{preset}"
+    else:
+        yield f"train on: {images} photos of good parts; preset {plan.preset}{preset}{time}"
     if plan.guarantee is not None:
         rate, share = 100 * plan.guarantee.false_alarm_rate, " of each product" * (plan.guarantee.per is not None)
         yield f"hold out: {len(plan.held_out)} photos, which set the threshold: at most {rate:g} % false alarms{share}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipada.config import ProtocolConfig
+from clipada.config import EngineName, EnginePrecision, ProtocolConfig
 from clipada.errors import ConfigError
 from clipada.files import write_text
 from clipada.report.blocks import to_html, to_markdown
@@ -22,7 +22,8 @@ def protocol(
     out: Path | str | None = None,
     settings: ProtocolConfig | None = None,
     *,
-    engine: str = "",
+    engine: EngineName | None = None,
+    precision: EnginePrecision | None = None,
 ) -> Path:
     """Write a test protocol: acceptance criteria first, independent data, procedure, record sheets, signatures.
 
@@ -33,7 +34,8 @@ def protocol(
         run: The run folder.
         out: The file, ``.md`` or ``.html``, or a folder for ``protocol.md``; by default the run folder.
         settings: The criteria that are proposed.
-        engine: Options of the line's engine, as on the command line, e.g. ``"--engine openvino"``.
+        engine: The line's engine, for the commands of the procedure; by default left open.
+        precision: The line's precision, likewise.
 
     Returns:
         The file.
@@ -44,13 +46,14 @@ def protocol(
         CalibrationError: The run's calibration is damaged or of another model.
     """
     description = read_run(Path(run))
-    given = Path(out or run)
-    path = given / PROTOCOL if given.is_dir() else given
+    place = Path(out or run)
+    path = place / PROTOCOL if place.is_dir() else place
     if path.suffix not in _WRITERS:
         raise ConfigError(f"cannot write a protocol as {path.name}", expected=" or ".join(_WRITERS), got=path.suffix)
     calibration = load_calibration(description)[0]
-    sections = write_protocol(
-        description, calibration, recorded_kinds(description.metrics), settings or ProtocolConfig(), engine
-    )
+    given = {"--engine": engine, "--precision": precision}
+    options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+    kinds = recorded_kinds(description.metrics)
+    sections = write_protocol(description, calibration, kinds, settings or ProtocolConfig(), options)
     write_text(path, _WRITERS[path.suffix](f"Test protocol: visual inspection with {description.label}", sections))
     return path

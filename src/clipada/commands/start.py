@@ -82,6 +82,7 @@ def start(
         ModuleNotFoundError: PyTorch is not installed.
         RunError: ``out`` holds something else, or a start of other photos or with other options.
         BackboneError: The backbone cannot be loaded.
+        ConfigError: There is no such preset.
     """
     require_training()
     runtime = runtime or RuntimeConfig()

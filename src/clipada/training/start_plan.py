@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from clipada.calibration import PRODUCT, attainable_rate, group_of
-from clipada.config import CalibrationCheckConfig, CalibrationConfig, Preset, StartConfig, cores
+from clipada.config import CalibrationCheckConfig, CalibrationConfig, Config, Preset, StartConfig, cores
 from clipada.config.schema import build_known
 from clipada.data import Dataset, load_dataset
 from clipada.data.held_out import fresh_counts, hold_out
@@ -80,6 +80,11 @@ class StartPlan:
     guarantee: CalibrationConfig | None
 
     @property
+    def trained(self) -> bool:
+        """True if an earlier call has finished the training."""
+        return is_finished(self.folder)
+
+    @property
     def defective(self) -> int:
         """Number of photos of defects."""
         return sum(sample.anomalous for sample in self.dataset.test)
@@ -110,7 +115,10 @@ def plan_start(
         DatasetError: There are no photos of good parts.
         RunError: ``out`` holds something else, or a start of other photos or with other options.
         BackboneError: The backbone cannot be found.
+        ConfigError: There is no such preset.
     """
+    if preset is not None:
+        Config.preset(preset)  # refuses an unknown one
     found = load_dataset(photos)
     found.require_training()
     folder = Path(out) if out is not None else Path("runs") / _default_name(found)
