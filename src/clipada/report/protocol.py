@@ -56,7 +56,7 @@ def _identification(run: Run, calibration: Calibration | None) -> Section:
         "run": run.label,
         "clipada that trained it": run.clipada_version,
         "model sha256": run.model_sha256,
-        "backbone": f"{run.backbone_label}, sha256 {run.backbone_sha256[:12]}",
+        "backbone": run.backbone_label,
         "manifest sha256": run.manifest_sha256 or "none: the run is not sealed; run `clipada verify RUN --seal` first",
         "calibration": "none: nothing can be tested before `clipada calibrate`"
         if calibration is None
