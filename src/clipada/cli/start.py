@@ -77,7 +77,7 @@ def _describe_plan(plan: StartPlan) -> Iterator[str]:
     yield from (f"found: {line}" for line in plan.found.describe())
     yield f"backbone: {plan.backbone}, {ORIGINS[plan.origin]}"
     if plan.backbone == EMBEDDED_BACKBONE:
-        yield "  it has seen drawn images only; one that has seen photographs finds far more (--backbone FOLDER):"
+        yield "  it has seen drawn images only; one that has seen photographs usually finds more (--backbone FOLDER):"
         yield "  on a machine with internet: hf download facebook/dinov2-small --local-dir dinov2-small"
     images, preset = len(plan.dataset.train), _describe_preset(plan.preset)
     time = "" if plan.seconds is None or plan.preset != "accurate" else f", about {_minutes(plan.seconds)}"
