@@ -39,8 +39,7 @@ class Training:
         machine: Processor or GPU it ran on.
         normal_level: 95 % quantile of the training images' map peaks, 0..1.
         normal_levels: The same for each category.
-        coverage: For each category, how well the rows of its memory stand for all patches of its images, 0..1; empty
-            without a memory.
+        coverage: How well the rows of each category's memory stand for all of its patches, 0..1; empty without one.
         validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
         data: The data set's folder.
     """
@@ -152,8 +151,7 @@ class Run:
         deciding = {name: self.settings.get(name) for name in ("model", "prompt", "scoring")}
         blocks, tokens = self.config.backbone.read_blocks, self.config.backbone.tokens
         deciding |= {"block": blocks[0] if len(blocks) == 1 else blocks, "backbone": self.backbone_sha256}
-        deciding |= {} if tokens == "raw" else {"tokens": tokens}  # absent before there was a choice
-        deciding |= {"adapter": self.trained_sha256}
+        deciding |= {"adapter": self.trained_sha256} | ({} if tokens == "raw" else {"tokens": tokens})
         if self.memory_sha256 is not None:
             deciding |= {name: self.settings.get(name) for name in ("memory", "filter")}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
