@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from clipada.cli import main
+from clipada.cli import terminal as terminal_consoles
 from command_line import TINY, Command, process
 
 
@@ -69,6 +70,8 @@ def typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Type
             patch.setattr(sys, "argv", ["clipada", *map(str, words)])
             patch.setattr(sys, "stderr", screen)
             patch.setattr(sys, "stdout", out)
+            for console in (terminal_consoles.out_console, terminal_consoles.error_console, terminal_consoles.console):
+                patch.setattr(console, "_width", None)  # one that was taken from COLUMNS on import
             with pytest.raises(SystemExit) as exited:
                 main()
         shown = terminal.close()

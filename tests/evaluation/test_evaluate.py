@@ -126,7 +126,8 @@ def test_a_pass_that_sees_nothing_is_at_chance_beside_one_that_sees_all(bottles:
 
 def test_metrics_json_is_laid_out_as_promised(bottles: Path) -> None:
     content = as_json(scored(bottles))
-    assert list(content) == ["protocol", "categories", "mean", "passes"]
+    assert list(content) == ["protocol", "categories", "mean", "passes", "decisions"]
+    assert content["decisions"] is None  # without a calibration
     assert list(content["categories"]) == ["bottle", "cable"]
     for metrics in (*content["categories"].values(), content["mean"]):
         assert list(metrics) == FIELDS

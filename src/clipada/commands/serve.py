@@ -69,13 +69,13 @@ def serve(
         models = {name: Inspector.load(run, input_check=settings.input_check, **engine) for name, run in found.items()}
         app = create_app(models, settings, recorder.history, token=token)
         host, port = listener.getsockname()[:2]
-        say(f"serving {', '.join(models)} on http://{f'[{host}]' if ':' in host else host}:{port}")
-        _run(app, settings, listener)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        _run(app, settings, listener, lambda: say(f"serving {', '.join(models)} on {address}"))
         recorder.finish(flush=False)
 
 
-def _run(app: FastAPI, settings: ServeConfig, listener: socket.socket) -> None:
-    """Serve an application on a socket until a signal stops it."""
+def _run(app: FastAPI, settings: ServeConfig, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve an application on a socket until a signal stops it; announce it once it listens and can be stopped."""
     most = most_connections()
     config = uvicorn.Config(
         app,
@@ -88,7 +88,7 @@ def _run(app: FastAPI, settings: ServeConfig, listener: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
     )
-    _Server(config, app.state.service).run(sockets=[listener])
+    _Server(config, app.state.service, announce).run(sockets=[listener])
 
 
 def named_runs(runs: Sequence[str]) -> dict[str, Path]:
@@ -110,9 +110,10 @@ def named_runs(runs: Sequence[str]) -> dict[str, Path]:
 class _Server(uvicorn.Server):
     """A server that reports at once that it is stopping, and exits with status 0 instead of by the signal."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[], None]) -> None:
         super().__init__(config)
         self._service = service
+        self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen."""
@@ -120,6 +121,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or ():
             listener.listen(WAITING_CONNECTIONS)
+        self._announce()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start a graceful stop on a signal."""

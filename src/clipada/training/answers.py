@@ -13,6 +13,9 @@ from clipada.config import MemoryConfig
 from clipada.models.memory import PatchMemory, Retrieval, nearest_rows, quantize
 from clipada.models.selection import select_rows
 
+LEAST_SPREAD = 5e-4
+"""Least standard deviation of distances: where all patches are alike, rounding in float32 is a part of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
@@ -88,7 +91,7 @@ class NormalDistances:
         """Measure the answers for training images."""
         first = answers.distances[..., 0].float().flatten(0, 1)
         places = answers.nearest.flatten(0, 1).long()
-        mean, std = first.mean(dim=0), first.std(dim=0).clamp_min(1e-6)
+        mean, std = first.mean(dim=0), first.std(dim=0).clamp_min(LEAST_SPREAD)
         usual = []
         for distances, nearest, usually in zip(first.T, places.T, mean, strict=True):
             count = torch.bincount(nearest, minlength=rows)
