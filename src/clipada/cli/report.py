@@ -37,5 +37,6 @@ def report(
         say(f"{figure.label}: {figure.value} ({figure.note})")
     for sentence in result.headline.sentences:
         say(sentence)
-    say(f"reported {result.parts} images, {len(result.failures)} of those chosen not shown")
+    not_shown = f", {len(result.failures)} of those chosen not shown" if result.failures else ""
+    say(f"reported {result.parts} images{not_shown}")
     say(f"the report is {result.path}, each part is in {result.listing}")

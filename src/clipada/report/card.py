@@ -52,7 +52,7 @@ def run_summary(run: Run) -> dict[str, str]:
     if run.metrics is not None:
         mean = run.metrics["mean"]
         shares = {head: mean[name] for head, name in COLUMNS.items() if isinstance(mean.get(name), float)}
-        figures = (f"{head} {100 * share:.1f}" for head, share in shares.items())
+        figures = [f"{head} {100 * share:.1f}" for head, share in shares.items()] or ["none"]
         summary["mean metrics"] = ", ".join(figures) + f" (percent, on {run.metrics['protocol']['data']})"
     return summary
 
