@@ -23,7 +23,7 @@ logging.basicConfig(level=logging.WARNING)
 settings = ServeConfig(port=0, upload_seconds=float(sys.argv[2]))
 with serve._listening(settings) as listener:
     print(listener.getsockname()[1], flush=True)
-    serve._run(app, settings, listener)
+    serve._run(app, settings, listener, lambda: None)
 """
 
 
