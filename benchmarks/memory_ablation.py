@@ -27,6 +27,7 @@ from clipada.config import Config, RuntimeConfig
 from clipada.data import Dataset, load_dataset, load_mask, read_batches
 from clipada.devices import to_tensor
 from clipada.evaluation.metrics import CategoryTest, mean_metrics
+from clipada.evaluation.paired import METRICS
 from clipada.models.backbones import with_defaults
 from clipada.models.clip_ada import ClipAda, build_model
 from clipada.models.memory_head import MemoryHead, View
@@ -56,8 +57,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "blocks 4, 6, 8": {"backbone.blocks": (4, 6, 8)},
 }
 """Settings that each row changes."""
-
-METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 
 
 def trained(config: Config, dataset: Dataset) -> tuple[ClipAda, MemoryHead]:

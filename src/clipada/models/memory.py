@@ -37,6 +37,12 @@ class Retrieval(NamedTuple):
     excess: Tensor
     products: Tensor
 
+    @classmethod
+    def of_blocks(cls, answers: Sequence[tuple[Tensor, Tensor]], products: Tensor) -> Self:
+        """Join the surprise ``(B, N, K)`` and excess ``(B, N)`` of each block."""
+        surprise, excess = (torch.stack(parts, dim=2) for parts in zip(*answers, strict=True))
+        return cls(surprise, excess, products)
+
 
 class PatchMemory(nn.Module):
     """Normal patches of every product.
@@ -98,8 +104,7 @@ class PatchMemory(nn.Module):
         with torch.autocast(reading.patches.device.type, enabled=False):
             tokens = F.normalize(reading.patches.float().reshape(*reading.patches.shape[:2], self.blocks, -1), dim=-1)
             answers = [self.search(tokens[:, :, block], block, products) for block in range(self.blocks)]
-        surprise, excess = (torch.stack(parts, dim=2) for parts in zip(*answers, strict=True))
-        return Retrieval(surprise, excess, products)
+        return Retrieval.of_blocks(answers, products)
 
     def find_products(self, descriptors: Tensor) -> Tensor:
         """Return the product whose center is nearest to each descriptor ``(B, D)``: ``(B,)`` int64."""

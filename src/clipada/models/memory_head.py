@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clipada.models.backbones import Reading
+from clipada.config import Config
+from clipada.models.backbones import Backbone, Reading
 from clipada.models.crops import Crops
 from clipada.models.filter import Filter, enlarged
 from clipada.models.memory import PatchMemory, Retrieval
@@ -100,9 +101,9 @@ class MemoryHead(nn.Module):
         self.glance = glance
         self.weight = weight
         self.share = share
-        for name, value in zip(SCALE_NAMES, (low, calm, knee), strict=True):
-            self.register_buffer(name, torch.tensor(value))
-        self._softness = (calm - low) / SOFTNESS
+        for name in SCALE_NAMES:
+            self.register_buffer(name, torch.zeros(()))
+        self.set_scale(low, calm, knee)
 
     @property
     def products(self) -> tuple[str, ...]:
@@ -179,6 +180,20 @@ class MemoryHead(nn.Module):
         for name, value in zip(SCALE_NAMES, (low, calm, knee), strict=True):
             getattr(self, name).fill_(value)
         self._softness = (calm - low) / SOFTNESS
+
+
+def build_crops(boxes: Tensor, config: Config, backbone: Backbone) -> Crops:
+    """Build the boxes of all products, ``(P, 4)``, and the view of the whole image if the settings ask for one."""
+    size = config.model.size
+    whole = backbone.grid(backbone.scaled_size(size, config.filter.scale)) if config.memory.whole else None
+    return Crops(boxes, size, backbone.grid(size), whole)
+
+
+def glance_scale(config: Config, crops: Crops) -> float:
+    """Return the size at which the whole image is read, as a share of the input size."""
+    if config.memory.whole:
+        return config.filter.scale
+    return GLANCE if crops.any else 1.0
 
 
 def cell_count(cells: int, share: float) -> int:

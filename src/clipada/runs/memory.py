@@ -45,18 +45,13 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: 
     """
     import torch
 
-    from clipada.models.crops import Crops
     from clipada.models.filter import Filter
     from clipada.models.memory import PatchMemory
-    from clipada.models.memory_head import GLANCE, SCALE_NAMES, WHOLE_PREFIX, MemoryHead
+    from clipada.models.memory_head import SCALE_NAMES, WHOLE_PREFIX, MemoryHead, build_crops, glance_scale
 
     tensors, settings = read_tensors(memory, COPY_AGAIN), config.memory
     tensors.setdefault("calm", tensors.get("low", torch.zeros(())))  # versions before it
     products, blocks, width = _products(memory), len(backbone.blocks), backbone.block_width
-    size, whole_grid, glance = config.model.size, None, 1.0
-    if settings.whole:
-        glance = config.filter.scale
-        whole_grid = backbone.grid(backbone.scaled_size(size, glance))
     _require_shapes(memory, tensors, len(products), settings, blocks, width)
     filter_net = None
     if filter_file is not None:
@@ -64,7 +59,7 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: 
         filter_net = Filter(blocks, settings.neighbors, config.filter.width, config.filter.logits, first)
         load_parameters(filter_file, dict(filter_net.named_parameters()), COPY_AGAIN)
         filter_net.requires_grad_(False)
-    crops = Crops(tensors["boxes"], size, backbone.grid(size), whole_grid)
+    crops = build_crops(tensors["boxes"], config, backbone)
     whole = {name.removeprefix(WHOLE_PREFIX): value for name, value in tensors.items() if name.startswith(WHOLE_PREFIX)}
     whole["centers"] = tensors["centers"]
     return MemoryHead(
@@ -72,7 +67,7 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: 
         filter_net,
         crops,
         whole=PatchMemory.from_tensors(products, whole, settings.neighbors) if settings.whole else None,
-        glance=GLANCE if crops.any and not settings.whole else glance,
+        glance=glance_scale(config, crops),
         weight=settings.weight,
         share=settings.share,
         **{name: float(tensors[name]) for name in SCALE_NAMES},

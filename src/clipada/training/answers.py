@@ -113,5 +113,4 @@ def retrieval(bank: PatchMemory, product: int, answers: Answers) -> Retrieval:
         bank.compare(answers.distances[:, :, block].float(), answers.nearest[:, :, block].long(), block, products)
         for block in range(bank.blocks)
     ]
-    surprise, excess = (torch.stack(part, dim=2) for part in zip(*parts, strict=True))
-    return Retrieval(surprise, excess, products)
+    return Retrieval.of_blocks(parts, products)

@@ -19,7 +19,7 @@ from clipada.errors import DatasetError
 from clipada.models.clip_ada import ClipAda
 from clipada.models.crops import Crops
 from clipada.models.filter import Filter
-from clipada.models.memory_head import GLANCE, MemoryHead
+from clipada.models.memory_head import GLANCE, MemoryHead, build_crops, glance_scale
 from clipada.randomness import derived_generator, derived_rng
 from clipada.scoring import final_map
 from clipada.training.answers import Answers, joined_answers, retrieval
@@ -97,10 +97,10 @@ class MemoryBuilder:
         if self.config.filter.images:
             filter_net = self.filter(small, images)
 
-        crops = self.crops(boxes, whole=memory.whole)
+        crops = build_crops(torch.tensor(list(boxes.values())), self.config, self.model.backbone)
         views = {name: self.cut(own, crops, number) for number, (name, own) in enumerate(images.items())}
         parts = small if small and scale == 1.0 and not crops.any else self.studies(views)
-        glance = scale if memory.whole else GLANCE if crops.any else 1.0
+        glance = glance_scale(self.config, crops)
         centers = self.centers(images, self.descriptors(images, glance, small if memory.whole else parts))
         self.measure_coverage([parts, small] if memory.whole else [parts])
         head = MemoryHead(
@@ -118,12 +118,6 @@ class MemoryBuilder:
     def studies(self, images: Mapping[str, NDArray[np.uint8]], scale: float = 1.0) -> dict[str, Study]:
         """Study all products at a size."""
         return {name: self.student.study(name, own, self.some[name], scale) for name, own in images.items()}
-
-    def crops(self, boxes: Mapping[str, Box], whole: bool) -> Crops:
-        """Build the boxes of all products."""
-        backbone, size = self.model.backbone, self.config.model.size
-        small = backbone.grid(backbone.scaled_size(size, self.config.filter.scale))
-        return Crops(torch.tensor(list(boxes.values())), size, backbone.grid(size), small if whole else None)
 
     def read_images(self, name: str, samples: Sequence[Sample]) -> NDArray[np.uint8]:
         """Read the images of a product at the model's input size, ``(n, H, W, 3)``."""

@@ -179,16 +179,16 @@ def coverage(units: Tensor, some: Tensor, normal: Answers) -> float:
     if len(units) < 2:
         return 1.0
     images, patches, blocks = units.shape[0], units.shape[1], normal.distances.shape[2]
-    chosen = range(0, len(some), -(-len(some) // _COVERED_IMAGES))
-    places = torch.arange(0, patches, -(-patches // _COVERED_PATCHES))
-    kept = normal.distances[list(chosen)][:, places, :, 0].float().mean(dim=(0, 1))
+    every, each = -(-len(some) // _COVERED_IMAGES), -(-patches // _COVERED_PATCHES)
+    chosen = some[::every]
+    kept = normal.distances[::every, ::each, :, 0].float().mean(dim=(0, 1))
     everything = torch.zeros(blocks)
     for block, tokens in enumerate(units.reshape(images, patches, blocks, -1).unbind(2)):
-        asked = tokens[some[list(chosen)]][:, places].float()
+        asked = tokens[chosen][:, ::each].float()
         best = torch.full(asked.shape[:2], -1.0)
         for number, one in enumerate(tokens):
             cosine = (asked @ one.float().T).amax(dim=2)
-            own = some[list(chosen)] == number
-            best = torch.where(own[:, None], best, torch.maximum(best, cosine))
+            own = (chosen == number)[:, None]
+            best = torch.where(own, best, torch.maximum(best, cosine))
         everything[block] = (1 - best).mean()
     return float((everything / kept.clamp_min(1e-6)).clamp(0, 1).min())
