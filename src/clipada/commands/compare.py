@@ -27,7 +27,7 @@ from clipada.research.comparison import (
 from clipada.research.paper.experiments import listing_sha256
 from clipada.runs import Run, read_run
 from clipada.training.checkpoint import fingerprint
-from clipada.types import Progress, ProgressReport, unreported
+from clipada.types import Progress, ProgressReport, labeled, unreported
 
 METHODS = "methods"
 """Folder in OUT with a folder for each method's results."""
@@ -115,12 +115,9 @@ def _finish_run(run: Run, dataset: Dataset, out: Path, options: ScoringOptions, 
     kept = MethodFolder(out / f"run-{fingerprint(*identity)[:10]}", run.label)
     if kept.missing(dataset):
         inspector = Inspector.load(run, calibrated=False, **engine)
-
-        def labeled(now: Progress) -> None:
-            options.report(replace(now, stage=f"{run.label}: {now.stage}"))
-
+        named = replace(options, report=labeled(options.report, run.label))
         how = {"run": str(run.folder.resolve()), "model_sha256": run.model_sha256, "engine": inspector.engine_name}
-        score_engine(inspector.engine, dataset, inspector.scoring, kept, how, replace(options, report=labeled))
+        score_engine(inspector.engine, dataset, inspector.scoring, kept, how, named)
     return kept
 
 

@@ -15,6 +15,7 @@ from clipada.errors import ClipAdaError, DatasetError
 from clipada.types.progress import Progress as Progress
 from clipada.types.progress import ProgressReport as ProgressReport
 from clipada.types.progress import ignored as ignored
+from clipada.types.progress import labeled as labeled
 from clipada.types.progress import unreported as unreported
 
 Split = Literal["train", "test"]

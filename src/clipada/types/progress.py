@@ -6,7 +6,7 @@ import html
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 REFRESH_SECONDS = 0.1
@@ -90,6 +90,11 @@ class NotebookBars:
 
 ignored = Ignored()
 unreported = NotebookBars()
+
+
+def labeled(report: ProgressReport, label: str) -> ProgressReport:
+    """Return a report whose stages begin with a label."""
+    return lambda now: report(replace(now, stage=f"{label}: {now.stage}"))
 
 
 def in_notebook() -> bool:

@@ -32,7 +32,7 @@ from clipada.research.baselines import Fit, FitContext, baseline_fits, product_b
 from clipada.research.comparison.folders import MethodFolder
 from clipada.research.paper.experiments import listing_sha256
 from clipada.training.checkpoint import fingerprint
-from clipada.types import Engine, Progress, ProgressReport
+from clipada.types import Engine, Progress, ProgressReport, labeled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,10 +259,8 @@ def _depth(dataset: Dataset, config: Config, runtime: RuntimeConfig) -> int | No
 
 def _labeled(report: ProgressReport, baseline: ComparedBaseline, dataset: Dataset) -> ProgressReport:
     """Return a report whose stages name the baseline, and the product if it is fitted to one."""
-
-    def labeled(now: Progress) -> None:
-        product = f" {dataset.categories[0]}"
-        stage = now.stage if not baseline.one_a_product or now.stage.endswith(product) else now.stage + product
-        report(replace(now, stage=f"{baseline.label}: {stage}"))
-
-    return labeled
+    named = labeled(report, baseline.label)
+    if not baseline.one_a_product:
+        return named
+    product = f" {dataset.categories[0]}"
+    return lambda now: named(replace(now, stage=now.stage.removesuffix(product) + product))

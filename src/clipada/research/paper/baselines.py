@@ -23,7 +23,7 @@ from clipada.research.paper.results import MeasuredMethod, categories_of, descri
 from clipada.runs import CHECKPOINT, METRICS
 from clipada.runs.metrics import read_metrics
 from clipada.training.checkpoint import fingerprint
-from clipada.types import Progress, ProgressReport
+from clipada.types import Progress, ProgressReport, labeled
 
 BASELINES_FOLDER = "baselines"
 """Folder in OUT for the results of the baselines."""
@@ -158,14 +158,14 @@ def finish_baseline(run: BaselineRun, dataset: Dataset, runtime: RuntimeConfig, 
     if run.finished:
         return
 
-    def labeled(now: Progress) -> None:
-        note = f"loss {now.losses[-1]:.4f}" if now.losses else now.note
-        report(replace(now, stage=f"{run.label}: {now.stage}", note=note))
+    def noted(now: Progress) -> None:
+        named(replace(now, note=f"loss {now.losses[-1]:.4f}") if now.losses else now)
 
+    named = labeled(report, run.label)
     config, started = run.config, time.monotonic()
-    engine = run.fit(dataset, runtime, labeled, ensure_folder(run.folder)).with_paper_scores()
+    engine = run.fit(dataset, runtime, noted, ensure_folder(run.folder)).with_paper_scores()
     fitted = time.monotonic()
-    evaluation = evaluate_dataset(engine, dataset, config.scoring, on_image=_counted(dataset, labeled))
+    evaluation = evaluate_dataset(engine, dataset, config.scoring, on_image=_counted(dataset, noted))
     how = {
         "baseline": run.name,
         "settings": asdict(run.settings.of(run.name)),
