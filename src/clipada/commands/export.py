@@ -78,12 +78,12 @@ def export(
         write_graph(reference.model, folder, engine, precision, ReportedInputs(inputs, report))
         made = _describe(described, reference.model, folder, engine, precision)
         parity = judge(reference, made, folder, dataset, described.config, config, report)
-        if parity.failures and not force:
-            record_parity(record, made.name, parity, refused=True)
-            raise _refusal(made, parity)
         inspector = Inspector(reference, described.config.scoring, run=described, calibration=calibration)
         practice = _practice(inspector, reference, made, folder, dataset, config.images, report)
         parity = replace(parity, practice=practice)
+        if parity.failures and not force:
+            record_parity(record, made.name, parity, refused=True)
+            raise _refusal(made, parity, practice)
         write_export(folder, _with_findings(made, parity))
     record_parity(record, made.name, parity, refused=False)
     return final, parity
@@ -165,12 +165,12 @@ def _find_images(run: Run, data: Path | str | None) -> Dataset:
     return load_dataset(root, run.training.layout, list(run.training.categories))  # type: ignore[arg-type]
 
 
-def _refusal(made: Export, parity: Parity) -> RunError:
+def _refusal(made: Export, parity: Parity, practice: Practice) -> RunError:
     """Make the error for an export beyond tolerance."""
     return RunError(
         f"export {made.name} does not agree with torch: {'; '.join(parity.failures)}",
         expected="the model's own maps within tolerance",
-        got=parity.describe()[0],
+        got=f"{parity.describe_maps()}; {practice.describe_verdicts()}",
         remedy=f"choose another --precision, or pass --force to keep it anyway; the figures are in {PARITY}",
     )
 

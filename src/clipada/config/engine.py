@@ -96,6 +96,12 @@ class ExportConfig:
     half_error: float = 1e-2
     """The same for float16 and bfloat16."""
 
+    tie_error: float = 0.05
+    """Largest difference of a pixel where two rows of a memory are equally near, so that either may be the nearest."""
+
+    tie_share: float = 1e-4
+    """Largest share of such pixels."""
+
     image_auroc_loss: float = 0.005
     """Largest loss of image AUROC by int8, if test images have labels."""
 
@@ -118,3 +124,7 @@ class ExportConfig:
 
     shortcut_least: int = 40
     """Fewest images to measure this with; with fewer, everything is refined."""
+
+    def map_error(self, precision: EnginePrecision) -> float:
+        """Return the largest difference of a map's pixel; in int8, which is judged otherwise, that of half precision."""
+        return self.fp32_error if precision == "fp32" else self.half_error

@@ -1,5 +1,7 @@
 """Tolerances of the parity gate, and thresholds of shortcuts: chosen on some images, checked on others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -108,3 +110,17 @@ def test_a_metric_that_the_export_lacks_is_lost() -> None:
     found = compare(engine(0.1), engine(0.1), gray([0, 50]), SCORING)
     metrics = {"torch": {"image_auroc": 0.9, "pixel_ap": 0.5}, "export": {"image_auroc": 0.9}}
     assert [failure[:8] for failure in beyond_tolerance("int8", found, metrics, ExportConfig())] == ["pixel_ap"]
+
+
+def test_only_a_memory_may_have_a_few_pixels_beyond_tolerance() -> None:
+    same = compare(engine(0.1), engine(0.1), gray([0, 50]), SCORING)
+    tied = replace(same, max_map_error=(2e-4,), share_beyond=2e-5)
+    assert beyond_tolerance("fp32", tied, None, ExportConfig())
+    assert not beyond_tolerance("fp32", tied, None, ExportConfig(), memory=True)
+    for more in ({"share_beyond": 2e-3}, {"max_map_error": (0.2,)}, {"max_score_error": 2e-4}):
+        assert beyond_tolerance("fp32", replace(tied, **more), None, ExportConfig(), memory=True)
+
+
+def test_the_share_of_pixels_beyond_tolerance_is_counted_in_every_pass() -> None:
+    found = compare(engine(0.1), engine(0.5), gray([0, 0, 0, 200]), SCORING, tolerance=0.01)
+    assert (found.share_beyond, found.max_map_error[0]) == (0.25, 0)

@@ -39,7 +39,7 @@ class Practice:
     def describe(self, machine: str) -> tuple[str, ...]:
         """Describe the use in short lines; ``machine`` is the processor that it was measured on, with its features."""
         lines = [
-            f"same verdict on {self.same_verdict} of {self.images} images, by {self.by}",
+            self.describe_verdicts(),
             f"{self.size / 1e6:.1f} MB; {self.export_ms:.0f} ms an image, "
             f"{_compared(self.export_ms, self.torch_ms)} torch with {self.torch_ms:.0f} ms ({machine})",
         ]
@@ -51,6 +51,10 @@ class Practice:
         if "AVX2" in machine.split() and "VNNI" not in machine.split():
             found += "; it has no VNNI, the instructions for int8"
         return (*lines, found)
+
+    def describe_verdicts(self) -> str:
+        """Describe the agreement of the verdicts in one line."""
+        return f"same verdict on {self.same_verdict} of {self.images} images, by {self.by}"
 
 
 def measure_practice(
