@@ -126,5 +126,5 @@ class ExportConfig:
     """Fewest images to measure this with; with fewer, everything is refined."""
 
     def map_error(self, precision: EnginePrecision) -> float:
-        """Return the largest difference of a map's pixel; in int8, which is judged otherwise, that of half precision."""
+        """Return the largest difference of a map's pixel; for int8, which is judged by metrics, half precision's."""
         return self.fp32_error if precision == "fp32" else self.half_error

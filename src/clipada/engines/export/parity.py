@@ -114,7 +114,8 @@ class Parity:
         """Describe the differences of maps and scores in one line."""
         found = self.differences
         passes = ", ".join(f"pass {index} {error:.1e}" for index, error in enumerate(found.max_map_error))
-        return f"{found.images} images, largest differences from torch: maps {passes}; scores {found.max_score_error:.1e}"
+        worst = f"maps {passes}; scores {found.max_score_error:.1e}"
+        return f"{found.images} images, largest differences from torch: {worst}"
 
 
 def judge(
