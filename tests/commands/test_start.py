@@ -1,6 +1,7 @@
 """The guided start: from photos to a verdict with one command, and what it guarantees."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 import clipada
 from clipada.config import Config, RuntimeConfig, StartConfig
 from clipada.errors import ConfigError, DatasetError, RunError
-from clipada.runs import CALIBRATION, METRICS, read_run
-from clipada.training.start_plan import RECORD, StartPlan, plan_start
+from clipada.runs import CALIBRATION, METRICS, PLAN, read_run
+from clipada.runs.start_record import START_RECORD
+from clipada.training.start_plan import StartPlan, plan_start
 from tiny import write_good_parts, write_products
 
 CPU = RuntimeConfig(device="cpu", workers=0)
@@ -32,27 +34,63 @@ def planned(photos: Path, out: Path, backbone: Path, **settings: object) -> Star
     return plan_start(photos, out, str(backbone), None, "cpu", StartConfig(**settings))  # type: ignore[arg-type]
 
 
+def touch(folder: Path, photos: int) -> Path:
+    """Make empty files: a plan opens no image."""
+    folder.mkdir(parents=True)
+    for index in range(photos):
+        (folder / f"{index:03}.png").touch()
+    return folder
+
+
+@pytest.mark.parametrize("defects", [0, 3])
 @pytest.mark.parametrize(
     ("photos", "rate", "held_out"),
     [(520, 0.02, 156), (207, 0.05, 62), (100, 0.1, 30), (64, 0.15, 19), (47, 0.2, 14), (37, 0.25, 11), (36, None, 0)],
 )
 def test_the_guarantee_follows_from_the_number_of_photos_as_the_page_says(
-    tmp_path: Path, clip_folder: Path, photos: int, rate: float | None, held_out: int
+    tmp_path: Path, clip_folder: Path, photos: int, rate: float | None, held_out: int, defects: int
 ) -> None:
-    for index in range(photos):  # no image is opened
-        (tmp_path / "lid").mkdir(exist_ok=True)
-        (tmp_path / "lid" / f"{index:03}.png").touch()
+    touch(tmp_path / "lid" / "good", photos)
+    if defects:
+        touch(tmp_path / "lid" / "defective", defects)
     plan = planned(tmp_path / "lid", tmp_path / "run", clip_folder)
     assert (plan.guarantee and plan.guarantee.false_alarm_rate) == rate
     assert len(plan.held_out) == held_out
-    assert len(plan.dataset.train) == photos - held_out
+    tested = 0 if not defects else round((photos - held_out) / 5)
+    assert len(plan.dataset.train) == photos - held_out - tested
+    assert len(plan.dataset.test) == tested + defects
     assert not {sample.path for sample in plan.dataset.samples} & set(plan.held_out)
 
 
+def test_a_later_call_shares_the_photos_out_as_the_first_did(tmp_path: Path, clip_folder: Path) -> None:
+    touch(tmp_path / "lid" / "good", 40)
+    touch(tmp_path / "lid" / "defective", 3)
+    first = planned(tmp_path / "lid", tmp_path / "run", clip_folder)
+    first.save()
+    (tmp_path / "run" / PLAN).touch()  # the training has begun
+    (tmp_path / "lid" / "defective" / "later.png").touch()
+    again = planned(tmp_path / "lid", tmp_path / "run", clip_folder)
+    assert (again.origin, again.held_out) == ("recorded", first.held_out)
+    assert set(first.dataset.samples) < set(again.dataset.samples)
+    assert again.defective == 4
+
+
+@pytest.mark.parametrize(("layers", "preset"), [(2, "accurate"), (200, "quick")])
+def test_a_larger_backbone_is_expected_to_take_longer(
+    tmp_path: Path, clip_folder: Path, layers: int, preset: str
+) -> None:
+    backbone = tmp_path / "backbone"
+    shutil.copytree(clip_folder, backbone)
+    values = json.loads((backbone / "config.json").read_text())
+    values["vision_config"]["num_hidden_layers"] = layers
+    (backbone / "config.json").write_text(json.dumps(values))
+    touch(tmp_path / "lid", 100)
+    settings = {"core_seconds": 0, "core_seconds_per_gigamac": 1e4}
+    assert planned(tmp_path / "lid", tmp_path / "run", backbone, **settings).preset == preset
+
+
 def test_the_preset_fits_the_photos_and_the_machine(tmp_path: Path, clip_folder: Path) -> None:
-    for index in range(100):
-        (tmp_path / "lid").mkdir(exist_ok=True)
-        (tmp_path / "lid" / f"{index:03}.png").touch()
+    touch(tmp_path / "lid", 100)
     presets = [
         planned(tmp_path / "lid", tmp_path / "run", clip_folder, **settings).preset
         for settings in ({"core_seconds": 0.1}, {"few": 71}, {"core_seconds": 1e9})
@@ -96,12 +134,13 @@ def test_it_goes_from_photos_to_a_calibrated_run_and_goes_on_if_called_again(
         assert first.obstacle
     else:
         assert len(first.calibration.images) == 12
-    record = json.loads((tmp_path / "run" / RECORD).read_text())
+    record = json.loads((tmp_path / "run" / START_RECORD).read_text())
     assert len(record["held_out"]) == 12
     before = (tmp_path / "run" / "adapter.safetensors").stat().st_mtime_ns
     stages: list[str] = []
     again = clipada.start(photos, tmp_path / "run", runtime=CPU, report=lambda now: stages.append(now.stage))
     assert again.plan.origin == "recorded"
+    assert "inspecting" not in stages  # the verdicts are there
     assert again.plan.held_out == first.plan.held_out
     assert (tmp_path / "run" / "adapter.safetensors").stat().st_mtime_ns == before
     assert set(stages) <= {"calibrating", "inspecting", "reporting"}

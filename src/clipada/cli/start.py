@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +14,12 @@ from clipada.cli.errors import again, continuing
 from clipada.cli.options import Backbone, Device, TrainingWorkers
 from clipada.cli.results import GOOD_PARTS, describe_decisions
 from clipada.cli.terminal import confirm, console, say, stages
-from clipada.config import EMBEDDED_BACKBONE, CalibrationConfig, Preset, RuntimeConfig
+from clipada.config import EMBEDDED_BACKBONE, CalibrationConfig, Preset, RuntimeConfig, StartConfig
+from clipada.types.words import counted
 
 if TYPE_CHECKING:
     from clipada.commands.start import Started
+    from clipada.data import Dataset
     from clipada.training.start_plan import StartPlan
 
 ORIGINS = {
@@ -28,8 +31,10 @@ ORIGINS = {
 }
 """Sources of a backbone, in words."""
 
-NEXT_RATES = (0.05, 0.01)
-"""False-alarm rates that are offered next, where the guarantee is weaker."""
+GOOD_PHOTO, GOOD_PHOTOS = "photo of good parts", "photos of good parts"
+
+NEXT_RATES = (StartConfig.rates[-1], 0.05, 0.01)
+"""False-alarm rates that are offered next, where the guarantee is weaker: the first is the cheapest one."""
 
 
 def start(
@@ -74,29 +79,42 @@ def start(
 
 def _describe_plan(plan: StartPlan) -> Iterator[str]:
     """Say what was found and what will be done, in a line each."""
-    yield from (f"found: {line}" for line in plan.found.describe())
+    yield from (f"found: {line}" for line in _describe_found(plan.found))
     yield f"backbone: {plan.backbone}, {ORIGINS[plan.origin]}"
     if plan.backbone == EMBEDDED_BACKBONE:
         yield "  it has seen drawn images only; one that has seen photographs usually finds more (--backbone FOLDER):"
         yield "  on a machine with internet: hf download facebook/dinov2-small --local-dir dinov2-small"
-    images, preset = len(plan.dataset.train), _describe_preset(plan.preset)
+    images, preset = counted(len(plan.dataset.train), GOOD_PHOTO, GOOD_PHOTOS), _describe_preset(plan.preset)
     time = "" if plan.seconds is None or plan.preset != "accurate" else f", about {_minutes(plan.seconds)}"
     if plan.trained:
-        yield f"trained on: {images} photos of good parts, by an earlier call; preset {plan.preset}{preset}"
+        yield f"trained on: {images}, by an earlier call; preset {plan.preset}{preset}"
     else:
-        yield f"train on: {images} photos of good parts; preset {plan.preset}{preset}{time}"
+        yield f"train on: {images}; preset {plan.preset}{preset}{time}"
     if plan.guarantee is not None:
         rate, share = 100 * plan.guarantee.false_alarm_rate, " of each product" * (plan.guarantee.per is not None)
-        yield f"hold out: {len(plan.held_out)} photos, which set the threshold: at most {rate:g} % false alarms{share}"
+        held_out = counted(len(plan.held_out), GOOD_PHOTO, GOOD_PHOTOS)
+        yield f"hold out: {held_out}, which set the threshold: at most {rate:g} % false alarms{share}"
     else:
         yield "hold out: none, as they are too few for a guarantee from a share of them"
-    tested = len(plan.dataset.test) - plan.defective
+    tested = counted(len(plan.dataset.test) - plan.defective, GOOD_PHOTO, GOOD_PHOTOS)
     yield (
-        f"test on: {plan.defective} photos of defects and {tested} of good parts"
+        f"test on: {tested}, and {counted(plan.defective, 'photo')} of defects"
         if plan.defective
-        else ("test on: nothing, as there are no photos of defects")
+        else "test on: nothing, as there are no photos of defects"
     )
     yield f"run folder: {plan.folder}"
+
+
+def _describe_found(found: Dataset) -> Iterator[str]:
+    """Say how many photos there are of each product, before they are shared out, and what was left out."""
+    for name in found.categories:
+        photos = found.of(name).samples
+        kinds = Counter(photo.defect for photo in photos if photo.anomalous)
+        good = counted(len(photos) - kinds.total(), GOOD_PHOTO, GOOD_PHOTOS)
+        defects = f", {kinds.total()} of defects: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
+        yield f"{name}: {good}{defects if kinds else ', none of defects'}"
+    notes = ((note.category, note.text) for note in found.notes if not note.splits)
+    yield from (text if name is None else f"{name}: {text}" for name, text in notes)
 
 
 def _describe_preset(preset: Preset) -> str:
@@ -143,15 +161,20 @@ def _guarantee(result: Started) -> Iterator[str]:
 
 
 def _next_steps(result: Started) -> Iterator[str]:
-    """Name the commands that go on from here."""
+    """Name the commands that go on from here: without a threshold first the one that sets it with the fewest photos."""
+    run = result.run.folder
+    kept = 1.0 if result.calibration is None else result.calibration.settings.false_alarm_rate
+    steps = [f"clipada predict {run} NEW-PHOTOS --out out"]
+    better = [_calibration(run, rate) for rate in NEXT_RATES if rate < kept]
+    steps = [*better[:1], *steps, *better[1:]] if result.calibration is None else [*steps, *better]
+    steps.append(f"clipada serve {run}   # a page to drop photos on")
+    yield from (f"{'next:' if place == 0 else '':5} {step}" for place, step in enumerate(steps))
+
+
+def _calibration(run: Path, rate: float) -> str:
+    """Return the command that sets a threshold for a false-alarm rate, and the photos that it needs."""
     from clipada.calibration import needed_images
 
-    run, kept = result.run.folder, 1.0
-    if result.calibration is not None:
-        kept = result.calibration.settings.false_alarm_rate
-    yield f"next: clipada predict {run} NEW-PHOTOS --out out"
-    for rate in (rate for rate in NEXT_RATES if rate < kept):
-        count = needed_images(CalibrationConfig(false_alarm_rate=rate))
-        words = f"clipada calibrate {run} {GOOD_PARTS} --false-alarm-rate {rate:g}"
-        yield f"      {words}   ({count} photos that are not among these)"
-    yield f"      clipada serve {run}   (a page to drop photos on)"
+    count = needed_images(CalibrationConfig(false_alarm_rate=rate))
+    command = f"clipada calibrate {run} {GOOD_PARTS} --false-alarm-rate {rate:g}"
+    return f"{command}   # at most {100 * rate:g} % false alarms, with {count} photos that are not among these"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from clipada.commands.predict import predict_outcomes
 from clipada.commands.report import REPORT, report_run
 from clipada.commands.train import require_training, train
 from clipada.config import Config, EngineOptions, PredictConfig, Preset, RuntimeConfig, StartConfig
-from clipada.errors import CalibrationError
+from clipada.data import Dataset
+from clipada.errors import CalibrationError, ClipAdaError
 from clipada.evaluation.kinds import KindCount
 from clipada.files import lock_folder, write_text
-from clipada.runs import METRICS, Run, load_calibration, read_run
+from clipada.report import read_scores, read_verdicts
+from clipada.runs import SCORES, Run, load_calibration, read_run
 from clipada.runs.metrics import recorded_kinds
 from clipada.training.start_plan import StartPlan, plan_start
 from clipada.types import Progress, ProgressReport, ignored, unreported
@@ -37,7 +39,7 @@ class Started:
         plan: The plan it followed.
         run: The trained run.
         calibration: Its thresholds; ``None`` if there are none.
-        obstacle: The reason why there are none although photos were held out.
+        obstacle: The reason why there are none although photos were held out, and the remedy.
         kinds: Found and missed defects by product and kind, and false alarms; empty without photos of defects or
             without a calibration.
         report: The HTML report.
@@ -100,11 +102,11 @@ def _carry_out(plan: StartPlan, runtime: RuntimeConfig, report: ProgressReport) 
     calibration, obstacle = _calibrate(plan, run, runtime, report)
     engine = EngineOptions(device=runtime.device)
     if plan.defective:
-        if not (run.folder / METRICS).is_file():
+        if not _is_evaluated(run, plan.dataset):
             evaluate(run.folder, plan.dataset, workers=runtime.decoders, report=report, engine=engine)
         page = report_run(run.folder, workers=runtime.decoders, engine=engine).path
     else:
-        verdicts = _inspect(plan, runtime, report)
+        verdicts = _inspect(plan, calibration, runtime, report)
         page = report_run(run.folder, verdicts, run.folder / REPORT, workers=runtime.decoders, engine=engine).path
     report(Progress(stage="reporting", done=1, total=1))
     run = read_run(run.folder)
@@ -123,17 +125,42 @@ def _calibrate(
     try:
         found = calibrate(run.folder, plan.held_out, plan.guarantee, workers=workers, report=report, device=device)
     except CalibrationError as error:
-        return None, error.what
+        return None, "; ".join(filter(None, (error.what, error.remedy)))
     return found.calibration, None
 
 
-def _inspect(plan: StartPlan, runtime: RuntimeConfig, report: ProgressReport) -> Path:
-    """Inspect the held-out photos, or those trained on if there are none, and keep the verdicts."""
-    paths = plan.held_out or tuple(sample.path for sample in plan.dataset.train)
+def _is_evaluated(run: Run, dataset: Dataset) -> bool:
+    """Return True if the last evaluation of a run had all photos that are tested on now."""
+    if run.metrics is None or not (run.folder / SCORES).is_file():
+        return False
+    scored = {str(part.path) for part in read_scores(run).scored}
+    left_out = {str(Path(path).absolute()) for path in run.metrics["protocol"].get("left_out", ())}
+    return {str(sample.path.absolute()) for sample in dataset.test} <= scored | left_out
+
+
+def _inspect(plan: StartPlan, calibration: Calibration | None, runtime: RuntimeConfig, report: ProgressReport) -> Path:
+    """Inspect the held-out photos, or those trained on if there are none, and keep the verdicts.
+
+    Verdicts of an earlier call with the same thresholds are kept.
+    """
+    path = plan.folder / VERDICTS
+    photos = plan.held_out or tuple(sample.path for sample in plan.dataset.train)
+    if _are_inspected(path, photos, calibration):
+        return path
     settings, engine = PredictConfig(workers=runtime.decoders), EngineOptions(device=runtime.device)
     lines: list[str] = []
-    for outcome in predict_outcomes(plan.folder, paths, settings=settings, engine=engine):
+    for outcome in predict_outcomes(plan.folder, photos, settings=settings, engine=engine):
         lines.append(json.dumps(outcome.record) + "\n")
-        report(Progress(stage="inspecting", done=len(lines), total=len(paths)))
-    write_text(plan.folder / VERDICTS, "".join(lines))
-    return plan.folder / VERDICTS
+        report(Progress(stage="inspecting", done=len(lines), total=len(photos)))
+    write_text(path, "".join(lines))
+    return path
+
+
+def _are_inspected(path: Path, photos: Sequence[Path], calibration: Calibration | None) -> bool:
+    """Return True if a file has a verdict with the present thresholds on each of some photos."""
+    try:
+        found = read_verdicts([path])
+    except ClipAdaError:  # not written yet, or damaged
+        return False
+    decided = {part.calibration for part in found.scored} == {None if calibration is None else calibration.id}
+    return decided and len(found.scored) + len(found.left_out) == len(photos)

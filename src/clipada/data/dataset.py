@@ -10,6 +10,7 @@ from typing import Literal
 
 from clipada.errors import DatasetError, did_you_mean
 from clipada.types import Sample
+from clipada.types.words import counted
 
 Layout = Literal["mvtec", "visa", "kolektor", "folder"]
 
@@ -28,10 +29,12 @@ class Note:
     Attributes:
         text: One short line.
         category: The category that it is about; ``None`` for the data set as a whole.
+        splits: True if it says that good images, one by one, were chosen for the test, as the layout has no split.
     """
 
     text: str
     category: str | None = None
+    splits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +118,7 @@ class Dataset:
 
     def describe(self) -> tuple[str, ...]:
         """Describe the data set in short lines: layout, counts of each category, and notes."""
-        head = f"{_LAYOUT_NAMES[self.layout]}, {_count(len(self.categories), 'category', 'categories')}"
+        head = f"{_LAYOUT_NAMES[self.layout]}, {counted(len(self.categories), 'category', 'categories')}"
         general = (note.text for note in self.notes if note.category is None)
         return (head, *(line for name in self.categories for line in self._describe_category(name)), *general)
 
@@ -126,11 +129,6 @@ class Dataset:
         normal = len(part.test) - len(anomalous)
         counts = f"{name}: {len(part.train)} train / {normal} normal + {len(anomalous)} anomalous test"
         maskless = sum(sample.mask is None for sample in anomalous)
-        without = [f"{name}: {_count(maskless, 'anomalous image')} without a mask"] if maskless else []
+        without = [f"{name}: {counted(maskless, 'anomalous image')} without a mask"] if maskless else []
         notes = (f"{name}: {note.text}" for note in part.notes if note.category == name)
         return (counts, *without, *notes)
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    """Format a number with its noun: ``1 image``, ``2 images``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -85,10 +85,13 @@ def _product(folder: Path, notes: list[Note]) -> Iterator[Sample]:
     anomalous = list(_anomalous(folder, name, remarks))
     for kind in _named(folder, kinds):
         anomalous += _defective(kind, [each / kind.name for each in masks], name, kind.name, remarks)
-    held_out = _held_out(folder, good, remarks) if anomalous else set()
-    others = [found.name for found in subfolders(folder) if plain(found.name) not in _KNOWN | kinds]
-    remarks += [f"left out: folder {other}, which has no name of good or defective parts or masks" for other in others]
+    held_out = _held_out(folder, good) if anomalous else set()
     notes += [Note(text=text, category=name) for text in remarks]
+    if anomalous:
+        notes.append(Note(text=_describe_split(held_out, good), category=name, splits=bool(held_out)))
+    others = [found.name for found in subfolders(folder) if plain(found.name) not in _KNOWN | kinds]
+    unnamed = "which has no name of good or defective parts or masks"
+    notes += [Note(text=f"left out: folder {other}, {unnamed}", category=name) for other in others]
     yield from (Sample(path=path, category=name, split="train") for path in good if path not in held_out)
     yield from (Sample(path=path, category=name, split="test") for path in good if path in held_out)
     yield from anomalous
@@ -141,12 +144,13 @@ def _defective(
         remarks.append(f"left out: {len(matches.strays)} masks that belong to no image")
 
 
-def _held_out(folder: Path, good: Sequence[Path], remarks: list[str]) -> set[Path]:
+def _held_out(folder: Path, good: Sequence[Path]) -> set[Path]:
     """Choose a fixed share of the good images, at least one but never all, by a hash of their names."""
-    if len(good) < 2:
-        remarks.append("no good image held out for the test, as there are fewer than two")
-        return set()
-    names = {path.relative_to(folder).as_posix(): path for path in good}
-    chosen = choose_held_out(names)
-    remarks.append(f"{len(chosen)} of {len(good)} good images held out for the test, chosen by name")
-    return {names[name] for name in chosen}
+    names = {path.relative_to(folder).as_posix(): path for path in good} if len(good) > 1 else {}
+    return {names[name] for name in choose_held_out(names)}
+
+
+def _describe_split(held_out: Collection[Path], good: Sequence[Path]) -> str:
+    if held_out:
+        return f"{len(held_out)} of {len(good)} good images held out for the test, chosen by name"
+    return "no good image held out for the test, as there are fewer than two"

@@ -76,7 +76,7 @@ def _product(folder: Path, notes: list[Note], labels: list[Path]) -> Iterator[Sa
     found = {place: _labeled(place, remarks) for place in _places(folder)}
     good = {place: [one.image.path for one in images if not one.marked] for place, images in found.items()}
     labels += [mask for images in found.values() for one in images if not one.marked for mask in one.image.masks]
-    held_out = _held_out({place: paths for place, paths in good.items() if not _split(place)}, remarks)
+    held_out, decided = _held_out(name, {place: paths for place, paths in good.items() if not _split(place)})
     normal = [
         Sample(path=path, category=name, split=_split(place) or ("test" if path in held_out else "train"))
         for place, paths in good.items()
@@ -91,7 +91,7 @@ def _product(folder: Path, notes: list[Note], labels: list[Path]) -> Iterator[Sa
             )
         else:
             yield from (image.sample(name, DEFECT) for image in defective)
-    notes += [Note(text=text, category=name) for text in remarks]
+    notes += [*(Note(text=text, category=name) for text in remarks), *decided]
 
 
 def _labeled(folder: Path, remarks: list[str]) -> list[_Labeled]:
@@ -117,21 +117,21 @@ def _label(image: Matched) -> _Labeled:
         return _Labeled(image, None)
 
 
-def _held_out(good: Mapping[Path, Sequence[Path]], remarks: list[str]) -> set[Path]:
+def _held_out(category: str, good: Mapping[Path, Sequence[Path]]) -> tuple[set[Path], list[Note]]:
     """Choose the good images for the test where there is no split: those of some items, else some of the images."""
     filled = {place.name: paths for place, paths in good.items() if paths}
     items: dict[str, Sequence[Path]] = dict(filled)
-    noun = "items"
-    if len(filled) == 1:
-        items, noun = {path.name: [path] for paths in filled.values() for path in paths}, "images"
+    alone = len(filled) == 1
+    if alone:
+        items = {path.name: [path] for paths in filled.values() for path in paths}
     if len(items) < 2:
-        return set()
+        return set(), []
     chosen = choose_held_out(items)
     held_out = {path for item in chosen for path in items[item]}
-    count = sum(map(len, filled.values()))
-    remarks.append(
-        f"{len(held_out)} of {count} good images, those of {len(chosen)} of {len(items)} {noun}, held out for the test"
-        if noun == "items"
-        else f"{len(held_out)} of {count} good images held out for the test, chosen by name"
+    counted = f"{len(held_out)} of {sum(map(len, filled.values()))} good images"
+    text = (
+        f"{counted} held out for the test, chosen by name"
+        if alone
+        else f"{counted}, those of {len(chosen)} of {len(items)} items, held out for the test"
     )
-    return held_out
+    return held_out, [Note(text=text, category=category, splits=alone)]

@@ -9,6 +9,7 @@ from typing import Literal
 
 from clipada.report.basis import Basis
 from clipada.report.parts import Parts, ScoredPart
+from clipada.types.words import counted
 
 Tone = Literal["fine", "alarm", "plain"]
 
@@ -58,14 +59,14 @@ def _labeled(parts: Parts) -> list[Figure]:
     figures = []
     if defects := kinds["anomalous"]:
         found, missed = outcomes["found"], outcomes["missed"]
-        note = f"of {_counted(defects, 'defective part')}, {_percent(found, defects)}"
+        note = f"of {counted(defects, 'defective part')}, {_percent(found, defects)}"
         figures += [
             Figure(label="found", value=f"{found:,}", note=note, tone="fine" if found else "alarm"),
             Figure(label="missed", value=f"{missed:,}", note=_worst(parts.scored), tone="alarm" if missed else "fine"),
         ]
     if good := kinds["good"]:
         alarms = outcomes["false alarm"]
-        note = f"of {_counted(good, 'good part')}, {_percent(alarms, good)}"
+        note = f"of {counted(good, 'good part')}, {_percent(alarms, good)}"
         figures.append(Figure(label="false alarms", value=f"{alarms:,}", note=note, tone="alarm" if alarms else "fine"))
     return figures
 
@@ -82,7 +83,7 @@ def _worst(parts: Sequence[ScoredPart]) -> str:
 def _unlabeled(parts: Parts) -> list[Figure]:
     decisions, total = Counter(part.decision for part in parts.scored), len(parts.scored)
     defective, good = decisions["defective"], decisions["good"]
-    note = f"of {_counted(total, 'image')}"
+    note = f"of {counted(total, 'image')}"
     return [
         Figure(label="good", value=f"{good:,}", note=f"{note}, {_percent(good, total)}", tone="fine"),
         Figure(
@@ -111,10 +112,6 @@ def _refused(parts: Parts) -> list[Figure]:
     refused = sum(part.input_reason is not None for part in parts.scored)
     note = "images that are unlike the training images"
     return [Figure(label="not inspectable", value=f"{refused:,}", note=note, tone="alarm")] if refused else []
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _percent(count: int, total: int) -> str:

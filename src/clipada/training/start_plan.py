@@ -8,48 +8,24 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 from clipada.calibration import PRODUCT, attainable_rate, group_of
-from clipada.config import CalibrationCheckConfig, CalibrationConfig, Config, Preset, StartConfig, cores
-from clipada.config.schema import build_known
+from clipada.config import (
+    CalibrationCheckConfig,
+    CalibrationConfig,
+    Config,
+    Preset,
+    StartConfig,
+    cores,
+)
 from clipada.data import Dataset, load_dataset
 from clipada.data.held_out import fresh_counts, hold_out
 from clipada.devices import find_device
-from clipada.errors import ConfigError, RunError
-from clipada.files import read_json, write_json
-from clipada.runs import PLAN, is_finished
-from clipada.runs.records import damaged
+from clipada.errors import RunError
+from clipada.files import write_json
+from clipada.runs import is_finished
+from clipada.runs.start_record import START_RECORD, StartRecord, find_start_record
 from clipada.types import Sample
-
-RECORD = "start.json"
-"""File in the run folder that records how the photos were shared out."""
-
-_REMEDY = "choose another --out, or delete the folder"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StartRecord:
-    """Content of ``start.json``.
-
-    Attributes:
-        photos: Absolute path of the photos.
-        backbone: Hub name or folder of the backbone, or the embedded one's name.
-        preset: The preset that is trained.
-        trained_on: Names below ``photos`` of those trained on.
-        held_out: Names below ``photos`` of the good ones that were not.
-    """
-
-    photos: str
-    backbone: str
-    preset: Preset
-    trained_on: tuple[str, ...]
-    held_out: tuple[str, ...]
-
-    @property
-    def good(self) -> set[str]:
-        """Names of all photos of good parts."""
-        return {*self.trained_on, *self.held_out}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +41,7 @@ class StartPlan:
         origin: Where the backbone comes from: ``"named"``, ``"cache"``, ``"hub"``, ``"embedded"``, or ``"recorded"`` by
             an earlier call.
         preset: The preset to train.
-        seconds: Estimated time of a training with ``accurate`` on the CPU; ``None`` on another device.
+        seconds: Estimated time of a training with ``accurate`` on the CPU; ``None`` on another device, and after it.
         guarantee: The best guarantee that the held-out photos allow; ``None`` if they are too few for any.
     """
 
@@ -97,8 +73,9 @@ class StartPlan:
             preset=self.preset,
             trained_on=tuple(_name(sample.path, self.found) for sample in self.dataset.train),
             held_out=tuple(_name(path, self.found) for path in self.held_out),
+            tested_on=tuple(sorted(_tested(self.dataset))),
         )
-        write_json(self.folder / RECORD, asdict(record))
+        write_json(self.folder / START_RECORD, asdict(record))
 
 
 def plan_start(
@@ -122,7 +99,7 @@ def plan_start(
     found = load_dataset(photos)
     found.require_training()
     folder = Path(out) if out is not None else Path("runs") / _default_name(found)
-    record = find_record(folder)
+    record = find_start_record(folder)
     origin: str
     if record is None:
         from clipada.models.backbones import choose_backbone, read_configuration
@@ -134,7 +111,7 @@ def plan_start(
         _require_same(folder, record, found, {"backbone": backbone, "preset": preset})
         name, origin, preset = record.backbone, "recorded", record.preset
         dataset, held_out = _as_recorded(found, record)
-    seconds = _estimate(dataset, device, settings)
+    seconds = None if is_finished(folder) else _estimate(dataset, name, device, settings)
     return StartPlan(
         folder=folder,
         found=found,
@@ -148,37 +125,6 @@ def plan_start(
     )
 
 
-def find_record(folder: Path) -> StartRecord | None:
-    """Read the record of a start in a run folder; ``None`` for a folder in which none has begun.
-
-    Raises:
-        RunError: The folder holds something else, or the record is damaged.
-    """
-    begun = is_finished(folder) or (folder / PLAN).exists()
-    path = folder / RECORD
-    if not path.is_file():
-        _require_free(folder, begun)
-        return None
-    if not begun:  # killed, or refused, before the training began: another one may be planned
-        return None
-    try:
-        return cast("StartRecord", build_known(StartRecord, read_json(path, _REMEDY), ""))
-    except ConfigError as error:
-        raise damaged(path, error, _REMEDY) from error
-
-
-def _require_free(folder: Path, begun: bool) -> None:
-    """Raise ``RunError`` if a folder holds anything."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    raise RunError(
-        f"{folder} is in the way",
-        expected="a new or empty folder, or that of an earlier `clipada start` of these photos",
-        got="a training" if begun else "a folder with files" if folder.is_dir() else "a file",
-        remedy="choose another --out",
-    )
-
-
 def _require_same(folder: Path, record: StartRecord, found: Dataset, asked: dict[str, str | None]) -> None:
     """Raise ``RunError`` unless an earlier start was of the same photos, with the options that are given."""
     differing = [name for name, value in asked.items() if value not in (None, getattr(record, name))]
@@ -189,14 +135,15 @@ def _require_same(folder: Path, record: StartRecord, found: Dataset, asked: dict
             got=", ".join(f"--{name} {asked[name]}" for name in differing),
             remedy="leave them out to go on with it, or choose another --out",
         )
-    now, root = {_name(sample.path, found) for sample in _good(found)}, str(found.root.resolve())
-    if record.photos == root and record.good <= now and now - record.good <= _tested(found):
+    now, root = {_name(sample.path, found) for sample in found.samples if not sample.anomalous}, found.root.resolve()
+    known = {*record.good, *record.tested_on, *_tested(found)}
+    if record.photos == str(root) and record.good <= now <= known:
         return
-    added, gone = len(now - record.good - _tested(found)), len(record.good - now)
+    added, gone = len(now - known), len(record.good - now)
     raise RunError(
         f"{folder} was started with other photos",
         expected=f"{len(record.good)} photos of good parts in {record.photos}",
-        got=f"{added} new ones, {gone} gone" if record.photos == root else root,
+        got=f"{added} new ones, {gone} gone" if record.photos == str(root) else str(root),
         remedy="choose another --out",
     )
 
@@ -204,9 +151,10 @@ def _require_same(folder: Path, record: StartRecord, found: Dataset, asked: dict
 def _as_recorded(found: Dataset, record: StartRecord) -> tuple[Dataset, tuple[Sample, ...]]:
     """Share the photos out as an earlier call did, also if photos of defects were added since then."""
     named = {_name(sample.path, found): sample for sample in found.samples}
-    trained_on = {named[name]: replace(named[name], split="train") for name in record.trained_on}
+    used = {named[name]: replace(named[name], split="train") for name in record.trained_on}
+    used |= {named[name]: replace(named[name], split="test") for name in record.tested_on if name in named}
     held_out = tuple(named[name] for name in record.held_out)
-    kept = tuple(trained_on.get(sample, sample) for sample in found.samples if sample not in set(held_out))
+    kept = tuple(used.get(sample, sample) for sample in found.samples if sample not in set(held_out))
     return replace(found, samples=kept), held_out
 
 
@@ -236,11 +184,15 @@ def _guarantee(found: Dataset, held_out: tuple[Sample, ...], settings: StartConf
     return CalibrationConfig(false_alarm_rate=rate, per=per)
 
 
-def _estimate(dataset: Dataset, device: str, settings: StartConfig) -> float | None:
+def _estimate(dataset: Dataset, backbone: str, device: str, settings: StartConfig) -> float | None:
     """Estimate the seconds of a training with ``accurate`` on the CPU; ``None`` on another device."""
     if find_device(device).type != "cpu":
         return None
-    return settings.core_seconds * len(dataset.train) / cores()
+    from clipada.models.backbones import forward_cost
+
+    cost = forward_cost(backbone, Config.preset("accurate").model.size)
+    for_each = settings.core_seconds + settings.core_seconds_per_gigamac * cost / 1e9
+    return for_each * len(dataset.train) / cores()
 
 
 def _preset(dataset: Dataset, seconds: float | None, settings: StartConfig) -> Preset:
@@ -255,12 +207,8 @@ def _default_name(found: Dataset) -> str:
     return found.categories[0] if len(found.categories) == 1 else found.root.resolve().name
 
 
-def _good(found: Dataset) -> list[Sample]:
-    return [sample for sample in found.samples if not sample.anomalous]
-
-
 def _tested(found: Dataset) -> set[str]:
-    """Return the names of good photos in the test split, which an earlier start may not have used otherwise."""
+    """Return the names of good photos in the test split."""
     return {_name(sample.path, found) for sample in found.test if not sample.anomalous}
 
 

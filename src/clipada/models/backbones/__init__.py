@@ -6,6 +6,7 @@ from clipada.models.backbones.choice import ChosenBackbone, choose_backbone
 from clipada.models.backbones.clip import FrozenClip
 from clipada.models.backbones.loading import (
     default_preset,
+    forward_cost,
     load_backbone,
     load_clip,
     load_whole_clip,
@@ -24,6 +25,7 @@ __all__ = [
     "TextBackbone",
     "choose_backbone",
     "default_preset",
+    "forward_cost",
     "load_backbone",
     "load_clip",
     "load_whole_clip",

@@ -104,6 +104,26 @@ def read_configuration(name: str, revision: str | None = None) -> Any:
     return _read_family(CheckpointSource(resolved(name), revision))[0]
 
 
+def forward_cost(name: str, size: tuple[int, int]) -> float:
+    """Return the multiplications of one image's forward pass through a backbone's whole vision tower.
+
+    It needs the configuration alone: four projections and a perceptron of four times the width in each block, and the
+    products of attention.
+
+    Args:
+        name: Hub name or folder of the backbone, or the embedded one's name.
+        size: Height and width of the input, in pixels.
+
+    Raises:
+        BackboneError: The checkpoint's configuration cannot be read.
+    """
+    configuration, family = _read_family(CheckpointSource(resolved(name), None))
+    tower = family.vision_config(configuration)
+    tokens, width = size[0] * size[1] / tower.patch_size**2, tower.hidden_size
+    cost: float = tower.num_hidden_layers * tokens * width * (12 * width + 2 * tokens)
+    return cost
+
+
 def with_defaults(config: Config) -> Config:
     """Return the settings with the blocks and the input size that suit the backbone, where they are left open.
 
