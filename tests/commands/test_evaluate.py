@@ -67,6 +67,9 @@ def test_decisions_by_kind_are_kept_and_follow_the_calibration(
     }
     again = evaluate(run_folder, products, device="cpu")
     assert again.decisions == report.decisions
+    shared = "4 good test images are calibration images: fewer false alarms are among them than among others"
+    assert again.notes[-1].startswith(f"{shared} (first: {good[0].absolute()}")
+    assert {Path(path).parent for path in kept["calibrated_on"]} == {folder.absolute() for folder in good}
     code, out, err = clipada("evaluate", run_folder, products, "--device", "cpu")
     assert code == 0
     assert "decisions at the calibrated thresholds, which allow 50 % false alarms" in out

@@ -9,7 +9,7 @@ import pytest
 import clipada
 from clipada.config import Config, RuntimeConfig, StartConfig
 from clipada.errors import ConfigError, DatasetError, RunError
-from clipada.runs import CALIBRATION, METRICS, PLAN, read_run
+from clipada.runs import CALIBRATION, CARD, METRICS, PLAN, read_run
 from clipada.runs.start_record import START_RECORD
 from clipada.training.start_plan import StartPlan, plan_start
 from tiny import write_good_parts, write_products
@@ -134,6 +134,11 @@ def test_it_goes_from_photos_to_a_calibrated_run_and_goes_on_if_called_again(
         assert first.obstacle
     else:
         assert len(first.calibration.images) == 12
+    facts = clipada.info(tmp_path / "run")  # type: ignore[attr-defined]
+    assert facts["command"] == f"clipada start PHOTOS --out run --backbone {clip_folder.name} --preset quick"
+    assert facts["schedule"] == "no epochs, seed 0"
+    assert "images/s" not in facts["training"]
+    assert " for 1 category over " in (tmp_path / "run" / CARD).read_text()
     record = json.loads((tmp_path / "run" / START_RECORD).read_text())
     assert len(record["held_out"]) == 12
     before = (tmp_path / "run" / "adapter.safetensors").stat().st_mtime_ns

@@ -146,6 +146,10 @@ def _print_report(report: CalibrationReport, run: Path) -> None:
         say("on the test images of the last evaluation:")
         for line in describe_decisions(report.decisions.kinds):
             say(f"  {line}")
+        if shared := report.decisions.calibrated_on:
+            from clipada.evaluation.kinds import describe_calibrated
+
+            say(f"  note: {describe_calibrated(len(shared))}", style="yellow")
     say(f"next: clipada predict {run} NEW-PARTS --out out")
 
 

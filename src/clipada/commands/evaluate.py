@@ -15,7 +15,7 @@ from clipada.config import BatchConfig, EngineKeywords
 from clipada.data import Dataset, load_dataset
 from clipada.errors import ClipAdaError
 from clipada.evaluation.evaluate import Evaluation, evaluate_dataset
-from clipada.evaluation.kinds import Decisions, LabeledImage, decisions_at
+from clipada.evaluation.kinds import Decisions, LabeledImage, decisions_at, describe_calibrated
 from clipada.files import write_json, write_text
 from clipada.inspection import Inspector
 from clipada.report import model_card, read_scores
@@ -116,9 +116,10 @@ def _decided(evaluation: Evaluation, calibration: Calibration | None, model_sha2
         return evaluation
     if calibration.model_sha256 != model_sha256:
         return replace(evaluation, notes=(*evaluation.notes, "no decisions: the calibration is of another model"))
-    caveat = calibration.caveat(engine)
-    notes = (*evaluation.notes, *([] if caveat is None else [caveat]))
-    return replace(evaluation, decisions=decisions_at(calibration, evaluation.tested), notes=notes)
+    decisions, caveats = decisions_at(calibration, evaluation.tested), [calibration.caveat(engine)]
+    if shared := decisions.calibrated_on:
+        caveats.append(f"{describe_calibrated(len(shared))} (first: {shared[0]})")
+    return replace(evaluation, decisions=decisions, notes=(*evaluation.notes, *filter(None, caveats)))
 
 
 def decide_again(description: Run, calibration: Calibration) -> Decisions | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from clipada.calibration import Calibration, group_of
+from clipada.errors import ImageError
+from clipada.images import image_sha256
 from clipada.types import Decision
+from clipada.types.words import counted
 
 GOOD = "good"
 """The kind of parts without a defect."""
@@ -61,10 +65,12 @@ class Decisions:
     Attributes:
         calibration: Id of the calibration.
         kinds: Counts by product and kind.
+        calibrated_on: Good test images that are calibration images: there are fewer false alarms among them.
     """
 
     calibration: str
     kinds: tuple[KindCount, ...]
+    calibrated_on: tuple[str, ...] = ()
 
 
 class LabeledImage(NamedTuple):
@@ -87,14 +93,31 @@ class LabeledImage(NamedTuple):
 
 def decisions_at(calibration: Calibration, images: Iterable[LabeledImage]) -> Decisions:
     """Count the decisions on test images at the thresholds of a calibration, each by that of its group."""
-    per = calibration.settings.per
+    images, per = list(images), calibration.settings.per
     decided = (
         (image.category, image.kind, decide(image.score, threshold, image.input_reason))
         for image in images
         for threshold in [calibration.limits(group_of(image.path, per)).score]
     )
-    counted = ((category, kind, decision) for category, kind, decision in decided if decision is not None)
-    return Decisions(calibration=calibration.id, kinds=count_kinds(counted))
+    known = ((category, kind, decision) for category, kind, decision in decided if decision is not None)
+    shared = find_calibrated((image.path for image in images if image.kind == GOOD), calibration)
+    return Decisions(calibration=calibration.id, kinds=count_kinds(known), calibrated_on=tuple(map(str, shared)))
+
+
+def find_calibrated(paths: Iterable[Path], calibration: Calibration) -> list[Path]:
+    """Return the images that set the thresholds of a calibration, by their content; files that are gone are not."""
+    known, found = {image.sha256 for image in calibration.images}, []
+    for path in paths:
+        with suppress(ImageError):
+            if image_sha256(path) in known:
+                found.append(path)
+    return found
+
+
+def describe_calibrated(count: int) -> str:
+    """Say what follows from a number of good test images that are calibration images."""
+    known = counted(count, "good test image is a calibration image", "good test images are calibration images")
+    return f"{known}: fewer false alarms are among them than among others"
 
 
 def decide(score: float, threshold: float | None, input_reason: str | None = None) -> Decision | None:

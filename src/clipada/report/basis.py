@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from clipada.calibration import Calibration
-from clipada.errors import ImageError
-from clipada.images import image_sha256
+from clipada.evaluation.kinds import describe_calibrated, find_calibrated
 from clipada.report.guarantee import guarantee
-from clipada.report.parts import Parts, ScoredPart
+from clipada.report.parts import Parts
 from clipada.runs import Run, load_calibration
 
 
@@ -59,10 +56,10 @@ def find_basis(run: Run, parts: Parts, engine: str | None) -> Basis:
 def _of_evaluation(run: Run, present: Calibration | None, parts: Parts, engine: str | None) -> Basis:
     if present is None:
         return Basis() if parts.decided else Basis(caveats=(f"No part has a decision yet: {_calibrate(run, None)}",))
-    shared = _calibrated_on([part for part in parts.scored if part.kind == "good"], present)
-    known = f"{shared} good test images are calibration images: fewer false alarms are among them than among others."
+    good = (part.path for part in parts.scored if part.kind == "good" and part.path is not None)
+    shared = len(find_calibrated(good, present))
     engines = {engine} if engine else set()
-    return Basis(calibration=present, caveats=(*_of_engines(present, engines), *([known] if shared else [])))
+    return Basis(calibration=present, caveats=(*_of_engines(present, engines), *([f"{describe_calibrated(shared)}."] if shared else [])))
 
 
 def _calibrate(run: Run, present: Calibration | None) -> str:
@@ -76,12 +73,3 @@ def _of_engines(calibration: Calibration, engines: set[str]) -> tuple[str, ...]:
     """Return the caveats of the engines that scored the parts."""
     caveats = filter(None, map(calibration.caveat, sorted(engines)))
     return tuple(f"{caveat[0].upper()}{caveat[1:]}." for caveat in caveats)
-
-
-def _calibrated_on(parts: Sequence[ScoredPart], calibration: Calibration) -> int:
-    """Count the parts whose image is a calibration image."""
-    known, count = {image.sha256 for image in calibration.images}, 0
-    for path in (part.path for part in parts if part.path):
-        with suppress(ImageError):
-            count += image_sha256(path) in known
-    return count

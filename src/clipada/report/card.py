@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clipada.config import PRESETS, Config, setting_names
+from clipada.config import PRESETS, Config, TrainingConfig, setting_names
+from clipada.errors import RunError
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.guarantee import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
 from clipada.runs import INPUT_CHECK, MEMORY, PROTOTYPES, Run, load_calibration
+from clipada.runs.start_record import read_start_record
+from clipada.types.words import counted
 
 LIMITS = (
     "Scores are comparable within one category and camera set-up. The figures hold for the data named; a model trained "
@@ -32,9 +36,9 @@ def run_summary(run: Run) -> dict[str, str]:
         **_detector(run),
         "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items())
         + (f", a share of {schedule.image_share:g} of the images" if schedule.image_share < 1 else ""),
-        "left out": f"{len(training.unreadable)} unreadable training images",
-        "schedule": f"{schedule.epochs} epochs of batch {schedule.batch_size}, seed {schedule.seed}",
-        "training": f"{training.seconds:.0f} s at {training.images_per_second:.1f} images/s on {training.machine}",
+        "left out": counted(len(training.unreadable), "unreadable training image"),
+        "schedule": _schedule(schedule),
+        "training": f"{training.seconds:.0f} s{_throughput(training.images_per_second)} on {training.machine}",
         "command": training_command(run),
         "adapter": f"{run.adapter_bytes / 1e6:.2f} MB",
     }
@@ -42,7 +46,7 @@ def run_summary(run: Run) -> dict[str, str]:
         size = (run.folder / PROTOTYPES).stat().st_size
         summary["prototypes"] = f"up to {model.prototypes}, weight {model.prototype_weight:g}, {size / 1e6:.2f} MB"
     if (images := run.training_sha256s) is not None:
-        summary["training data"] = f"{len(images)} different images, fingerprint {images_fingerprint(images)}"
+        summary["training data"] = f"{counted(len(images), 'different image')}, fingerprint {images_fingerprint(images)}"
     if run.encoders_sha256 is not None:
         summary["tuned encoders"] = f"{schedule.tune}, sha256 {run.encoders_sha256[:12]}"
     checked = (run.folder / INPUT_CHECK).exists()
@@ -62,12 +66,13 @@ def _detector(run: Run) -> dict[str, str]:
     config = run.config
     if run.memory_sha256 is None:
         prompt, model = config.prompt, config.model
+        passes = counted(model.refinements, "pass", "passes")
         return {
-            "prompt": f"{prompt.length} learned vectors" if prompt.learnable else f"fixed, {prompt.word!r}",
-            "refinement": f"{_counted(model.refinements)}, {model.attention} in {model.attention_space} space",
+            "prompt": counted(prompt.length, "learned vector") if prompt.learnable else f"fixed, {prompt.word!r}",
+            "refinement": f"{passes}, {model.attention} in {model.attention_space} space",
         }
     size = (run.folder / MEMORY).stat().st_size
-    drawn = f"trained on {config.filter.images} synthetic anomalies of each product"
+    drawn = f"trained on {counted(config.filter.images, 'synthetic anomaly', 'synthetic anomalies')} of each product"
     covered = ", ".join(f"{name} {value:.2f}" for name, value in run.training.coverage.items())
     coverage = {"coverage of all patches, 0 to 1": covered} if covered else {}
     return coverage | {
@@ -86,8 +91,29 @@ def images_fingerprint(sha256s: Iterable[str]) -> str:
     return hashlib.sha256("".join(sorted(sha256s)).encode()).hexdigest()[:12]
 
 
+def _schedule(training: TrainingConfig) -> str:
+    """Describe the epochs of a training; without any, a memory alone was filled."""
+    epochs = f"{counted(training.epochs, 'epoch')} of batch {training.batch_size}" if training.epochs else "no epochs"
+    return f"{epochs}, seed {training.seed}"
+
+
+def _throughput(images_per_second: float) -> str:
+    """Describe the throughput of a training; nothing if it had no epochs."""
+    return f" at {images_per_second:.1f} images/s" if images_per_second else ""
+
+
 def training_command(run: Run) -> str:
-    """Return the command that repeats the training: the nearest preset, and the settings that differ from it."""
+    """Return the command that repeats the training: as it was started, or the nearest preset and what differs."""
+    with suppress(RunError):  # a damaged record says nothing
+        if (started := read_start_record(run.folder)) is not None:
+            out, backbone = run.folder.resolve().name, _as_given(started.backbone)
+            words = ["clipada", "start", "PHOTOS", "--out", out, "--backbone", backbone, "--preset", started.preset]
+            return shlex.join(words)
+    return _train_command(run)
+
+
+def _train_command(run: Run) -> str:
+    """Return the command ``train`` with the nearest preset and the settings that differ from it."""
     values = {name: run.config.value(name) for name in setting_names()}
     differences = {
         preset: {name: value for name, value in values.items() if value != Config.preset(preset).value(name)}
@@ -97,13 +123,16 @@ def training_command(run: Run) -> str:
     changed = differences[preset]
     backbone = changed.pop("backbone.name", None)
     words = ["clipada", "train", "DATA", "--out", run.folder.resolve().name, "--preset", preset]
-    words += (
-        [] if backbone is None else ["--backbone", Path(backbone).name if Path(backbone).is_absolute() else backbone]
-    )
+    words += [] if backbone is None else ["--backbone", _as_given(backbone)]
     for name, value in changed.items():
         shown = Path(value).name if name == "synthesis.textures" and value else value
         words += ["--set", f"{name}={','.join(map(str, shown)) if isinstance(shown, tuple) else shown}"]
     return shlex.join(words)
+
+
+def _as_given(backbone: str) -> str:
+    """Return a backbone without the folder that it is in on this machine."""
+    return Path(backbone).name if Path(backbone).is_absolute() else backbone
 
 
 def model_card(run: Run, name: str | None = None) -> str:
@@ -115,10 +144,11 @@ def model_card(run: Run, name: str | None = None) -> str:
     """
     called = name or run.folder.resolve().name
     summary = {fact: value.replace("|", r"\|") for fact, value in run_summary(run).items() if fact != "run"}
+    products = counted(len(run.training.categories), "category", "categories")
     facts = "\n".join(f"| {fact} | {value} |" for fact, value in summary.items())
     return f"""# {called}: a clipada run
 
-{_INTRODUCTIONS[run.memory_sha256 is not None].format(count=len(run.training.categories))}
+{_INTRODUCTIONS[run.memory_sha256 is not None].format(products=products)}
 
 | | |
 |---|---|
@@ -134,9 +164,9 @@ checked when the run is loaded.
 
 
 _INTRODUCTIONS = (
-    "One CLIP-ADA adapter (arXiv 2403.09493) for {count} categories: a prompt and a\n"
+    "One CLIP-ADA adapter (arXiv 2403.09493) for {products}: a prompt and a\n"
     "projection per pass over a frozen backbone, trained on normal images and synthetic anomalies.",
-    "One memory of good parts for {count} categories over a frozen backbone: patches that are unlike\n"
+    "One memory of good parts for {products} over a frozen backbone: patches that are unlike\n"
     "those of every normal image of their category are anomalous.",
 )
 """First sentence of a card: of a model without a memory, and of one with it."""
@@ -163,8 +193,3 @@ Percent, at {protocol["image_size"]} pixels; {protocol["masks"]}; AUPRO up to a 
 {protocol["aupro_fpr_limit"]}.
 {notes}
 """.replace("\n\n\n", "\n\n")
-
-
-def _counted(passes: int) -> str:
-    """Return a number of passes in words."""
-    return "1 pass" if passes == 1 else f"{passes} passes"

@@ -7,7 +7,7 @@ from typing import Any
 
 from clipada.calibration import Calibration, needed_images, threshold_rank
 from clipada.config import CalibrationConfig, ProtocolConfig
-from clipada.evaluation.kinds import KindCount
+from clipada.evaluation.kinds import KindCount, describe_calibrated
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.blocks import Grid, Section, Steps
 from clipada.report.card import LIMITS, images_fingerprint, training_command
@@ -228,6 +228,8 @@ def _measured(run: Run, calibration: Calibration | None, kinds: tuple[KindCount,
             (one.category, one.kind, str(one.images), str(one.defective), str(one.not_inspectable)) for one in kinds
         )
         blocks += ["Evaluation at the calibrated thresholds:", Grid(head=head, rows=tuple(rows))]
+    if shared := ((run.metrics or {}).get("decisions") or {}).get("calibrated_on"):
+        blocks.append(f"Note: {describe_calibrated(len(shared))}.")
     return Section(title="What was measured before", blocks=(*blocks, LIMITS))
 
 
