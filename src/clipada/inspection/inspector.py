@@ -21,7 +21,7 @@ from clipada.errors import ClipAdaError, ConfigError
 from clipada.images import restore_map
 from clipada.inspection.decision import decided, finite, input_reason, matching, read_for, try_read_for
 from clipada.inspection.reading import Groups, ReadImage, Source
-from clipada.runs import Run, load_calibration, read_run
+from clipada.runs import INPUT_CHECK, Run, load_calibration, read_run
 from clipada.runs.hub import fetch_run, find_run
 from clipada.runs.inputs import find_input_check
 from clipada.scoring import final_map, find_regions, image_score
@@ -120,7 +120,7 @@ class Inspector:
         opened, name = open_engine(found, EngineOptions.of(**engine))
         calibration, found = load_calibration(found) if calibrated else (None, found)
         identity = found.identity(name)
-        check = find_input_check(found.folder, input_check)
+        check = find_input_check(found.path(INPUT_CHECK).parent, input_check)
         scoring = found.config.scoring
         return cls(opened, scoring, threshold, found, model=identity, calibration=calibration, input_check=check)
 

@@ -18,10 +18,11 @@ from clipada.runs.contents import (
     SCORES,
     TRAINED_ON,
 )
-from clipada.runs.description import Run, Training, is_finished, read_run, require_readable
+from clipada.runs.description import Run, is_finished, read_run, require_readable
 from clipada.runs.manifest import Manifest, SealedFile, find_manifest
 from clipada.runs.sealing import changing, replace_folder, seal
 from clipada.runs.storage import load_model, save_run, write_training_sha256s
+from clipada.runs.training import Change, Training
 from clipada.runs.verification import CheckedFile, check_files, require_all_sealed, require_complete, require_sealed
 from clipada.runs.writing import writes_into_run, writing_into
 
@@ -41,6 +42,7 @@ __all__ = [
     "PROTOTYPES",
     "SCORES",
     "TRAINED_ON",
+    "Change",
     "CheckedFile",
     "Manifest",
     "Run",

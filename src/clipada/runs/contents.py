@@ -20,6 +20,7 @@ CALIBRATION = "calibration.json"
 TRAINED_ON = "training-images.sha256"
 INPUT_CHECK = "input-check.safetensors"
 EXPORTS = "exports"
+REVISIONS = "revisions"
 MANIFEST = "manifest.json"
 
 BESIDE = {
@@ -30,18 +31,29 @@ BESIDE = {
 }
 """Optional files beside the adapter, by the name of their hash in ``config.json``."""
 
-CHECKED_BY_READER = (CONFIG, ADAPTER, *BESIDE.values(), TRAINED_ON, CALIBRATION, f"{EXPORTS}/*/*")
+REVISED = (MEMORY, INPUT_CHECK, TRAINED_ON)
+"""Files of which a revision has its own, in a folder below ``revisions``."""
+
+BEFORE = "before.json"
+"""File in a revision's folder: the ``config.json`` that it replaced."""
+
+ADDED = "added-{}.safetensors"
+"""File in a revision's folder: good parts that it added to the memory."""
+
+_IN_REVISIONS = tuple(f"{REVISIONS}/*/{name}" for name in (MEMORY, TRAINED_ON, BEFORE, ADDED.format("*")))
+
+CHECKED_BY_READER = (CONFIG, ADAPTER, *BESIDE.values(), TRAINED_ON, CALIBRATION, f"{EXPORTS}/*/*", *_IN_REVISIONS)
 """Deciding files whose hash is compared with the manifest by whoever reads them."""
 
-DECIDING = (*CHECKED_BY_READER, INPUT_CHECK)
+DECIDING = (*CHECKED_BY_READER, INPUT_CHECK, f"{REVISIONS}/*/{INPUT_CHECK}")
 """All files that decide a verdict, as patterns below the run folder: the manifest lists their hashes.
 
 A new kind of file is one entry here. It is then sealed by each writer, uploaded and downloaded, checked by ``clipada
 verify``, and its hash is checked whenever a model is loaded, unless it is in ``CHECKED_BY_READER``.
 """
 
-PUBLISHED = (*(name for name in DECIDING if not name.startswith(EXPORTS)), MANIFEST, METRICS, CARD)
-"""Files of a run that are uploaded and downloaded; exports are optional."""
+PUBLISHED = (*(name for name in DECIDING if not name.startswith((EXPORTS, REVISIONS))), MANIFEST, METRICS, CARD)
+"""Files of a run that are uploaded and downloaded, those of the revision in force; exports are optional."""
 
 
 def deciding_files(folder: Path, patterns: tuple[str, ...] = DECIDING) -> Iterator[str]:

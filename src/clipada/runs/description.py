@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from clipada.config import Config
-from clipada.config.schema import build, build_known, require, shown
+from clipada.config.schema import build, build_known, shown
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of
-from clipada.runs.contents import ADAPTER, BESIDE, CONFIG, MANIFEST, METRICS, PLAN, TRAINED_ON
+from clipada.runs.contents import ADAPTER, BESIDE, CONFIG, MANIFEST, METRICS, PLAN, REVISED, TRAINED_ON
 from clipada.runs.manifest import Manifest, find_manifest
 from clipada.runs.records import completed_settings, damaged, read_hashes
+from clipada.runs.revisions import Revision
+from clipada.runs.training import Training
 from clipada.runs.verification import require_sealed
 from clipada.types import ModelIdentity
 
@@ -23,43 +25,6 @@ FORMAT = 1
 
 COPY_AGAIN = "copy the whole run folder again, or train again"
 """Remedy for a damaged run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """Record of the training of a run.
-
-    Attributes:
-        categories: Number of training images per category.
-        layout: The layout the data set was read as.
-        unreadable: Training images that were skipped because they could not be read.
-        seconds: Training time of the process that finished it.
-        images_per_second: Training throughput of that process.
-        losses: Final loss of each pass, coarse first.
-        machine: Processor or GPU it ran on.
-        normal_level: 95 % quantile of the training images' map peaks, 0..1.
-        normal_levels: The same for each category.
-        coverage: How well the rows of each category's memory stand for all of its patches, 0..1; empty without one.
-        validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
-        data: The data set's folder.
-    """
-
-    categories: dict[str, int]
-    layout: str
-    unreadable: tuple[str, ...]
-    seconds: float
-    images_per_second: float
-    losses: tuple[float, ...]
-    machine: str
-    normal_level: float
-    validation: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
-    data: str = ""
-    normal_levels: dict[str, float] = field(default_factory=dict)
-    coverage: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for level in (self.normal_level, *self.normal_levels.values()):
-            require(0 <= level <= 1, "training.normal_level", "0 to 1", level, "field")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +42,7 @@ class Run:
         prototypes_sha256: Hash of the file of the normal prototypes; ``None`` without any.
         memory_sha256: Hash of the file of the memory of good parts; ``None`` without one.
         filter_sha256: Hash of the file of the memory's filter; ``None`` without one.
+        revision: The revision in force; ``None`` if the memory is that of the training.
         name: Its name on the hub; empty for a local run, which is named by its folder.
         manifest: The files that it is sealed with; ``None`` for a run of a version that did not seal it.
     """
@@ -91,6 +57,7 @@ class Run:
     prototypes_sha256: str | None = None
     memory_sha256: str | None = None
     filter_sha256: str | None = None
+    revision: Revision | None = None
     name: str = ""
     manifest: Manifest | None = field(default=None, repr=False, compare=False)
 
@@ -98,6 +65,14 @@ class Run:
     def label(self) -> str:
         """Name of the run: on the hub, else that of its folder."""
         return self.name or self.folder.resolve().name
+
+    def stored(self, name: str) -> str:
+        """Return the name, relative to the folder, of the file that is in force: the revision's or the training's."""
+        return name if self.revision is None or name not in REVISED else f"{self.revision.folder}/{name}"
+
+    def path(self, name: str) -> Path:
+        """Return the path of the file that is in force, as ``stored`` names it."""
+        return self.folder / self.stored(name)
 
     def present(self) -> Run:
         """Return the run with the manifest that is now in its folder.
@@ -163,14 +138,14 @@ class Run:
         Raises:
             RunError: The file is damaged, or is not the one that the run was sealed with.
         """
-        path = self.folder / TRAINED_ON
+        path = self.path(TRAINED_ON)
         hashes = read_hashes(path, COPY_AGAIN) if path.exists() else None
-        require_sealed(self, TRAINED_ON)
+        require_sealed(self, self.stored(TRAINED_ON))
         return hashes
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """Content of ``metrics.json``, or ``None`` if the run has not been evaluated.
+        """Content of ``metrics.json``, or ``None`` if the run has not been evaluated since its memory changed.
 
         Raises:
             RunError: The file is damaged.
@@ -178,7 +153,10 @@ class Run:
         from clipada.runs.metrics import read_metrics  # imports SciPy, which most commands do not need
 
         path = self.folder / METRICS
-        return read_metrics(path) if path.exists() else None
+        found = read_metrics(path) if path.exists() else None
+        model = None if found is None else found["protocol"].get("model_sha256")
+        unknown = model is None and self.revision is None  # older versions did not record it
+        return found if unknown or model == self.model_sha256 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +171,7 @@ class _Facts:
     prototypes_sha256: str | None = None
     memory_sha256: str | None = None
     filter_sha256: str | None = None
+    revision: Revision | None = None
     sealed: bool = False
 
 
@@ -243,9 +222,6 @@ def _described(folder: Path) -> tuple[Run, bool]:
     if content.get("format") != FORMAT:
         got = f"format {shown(content.get('format'))}"
         raise RunError(f"{path} is of another format", expected=f"format {FORMAT}", got=got, remedy=its_version)
-    for name in (ADAPTER, *(name for key, name in BESIDE.items() if key in content)):
-        if not (folder / name).is_file():
-            raise RunError(f"run {folder} is incomplete", expected=name, got="no such file", remedy=COPY_AGAIN)
     try:
         facts: _Facts = build_known(_Facts, content, "")
         training: Training = build(Training, facts.training, "training.", "field")
@@ -267,7 +243,11 @@ def _described(folder: Path) -> tuple[Run, bool]:
         prototypes_sha256=facts.prototypes_sha256,
         memory_sha256=facts.memory_sha256,
         filter_sha256=facts.filter_sha256,
+        revision=facts.revision,
     )
+    for name in map(run.stored, (ADAPTER, *(name for key, name in BESIDE.items() if key in content))):
+        if not (folder / name).is_file():
+            raise RunError(f"run {folder} is incomplete", expected=name, got="no such file", remedy=COPY_AGAIN)
     return run, facts.sealed
 
 

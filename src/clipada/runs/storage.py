@@ -22,10 +22,11 @@ from clipada.runs.contents import (
     PROTOTYPES,
     TRAINED_ON,
 )
-from clipada.runs.description import COPY_AGAIN, FORMAT, Run, Training
+from clipada.runs.description import COPY_AGAIN, FORMAT, Run
 from clipada.runs.memory import read_head, write_head
 from clipada.runs.sealing import seal
 from clipada.runs.tensors import load_parameters, read_tensors, write_parameters
+from clipada.runs.training import Training
 from clipada.runs.verification import require_sealed
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _prototypes(run: Run, width: int) -> Prototypes | None:
 
 def _verified(run: Run, name: str, sha256: str) -> Path:
     """Return the path of a file of the run after checking that its bytes have not changed."""
-    path = run.folder / name
+    path = run.path(name)
     found = sha256_of(path)
     if found != sha256:
         what = f"the {path.stem} in {path} are not those of this run"
