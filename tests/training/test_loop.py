@@ -13,7 +13,7 @@ from clipada.data import load_dataset
 from clipada.errors import ConfigError, RunError
 from clipada.models.clip_ada import build_model
 from clipada.training.checkpoint import CHECKPOINT
-from clipada.training.loop import fit, launch
+from clipada.training.loop import fit, launch, with_precision
 from clipada.training.split import split_validation
 from clipada.training.validation import validate
 from clipada.types import Progress, Sample
@@ -160,6 +160,29 @@ class TestFit:
     def test_bfloat16_trains(self, config: Config, samples: tuple[Sample, ...], tmp_path: Path) -> None:
         model = trained(config.updated({"training.precision": "bf16-mixed"}), samples, tmp_path)
         assert all(value.dtype == torch.float32 and value.isfinite().all() for value in values(model).values())
+
+    @pytest.mark.parametrize(
+        ("features", "capability", "precision"),
+        [
+            (("AVX2",), "AVX2", "32-true"),
+            (("AVX2", "AVX-512", "BF16"), "AVX512", "32-true"),
+            (("AVX2", "AVX-512", "BF16", "AMX"), "AVX512", "bf16-mixed"),
+            (("AVX2", "AVX-512", "BF16", "AMX"), "AVX2", "32-true"),  # ATEN_CPU_CAPABILITY=avx2
+        ],
+    )
+    def test_the_processor_decides_the_precision(
+        self,
+        config: Config,
+        monkeypatch: pytest.MonkeyPatch,
+        features: tuple[str, ...],
+        capability: str,
+        precision: str,
+    ) -> None:
+        monkeypatch.setattr("clipada.devices.cpu_features", lambda: features)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+        for asked, got in (("auto", precision), ("32-true", "32-true"), ("bf16-mixed", "bf16-mixed")):
+            decided = with_precision(config.updated({"training.precision": asked}), torch.device("cpu"))
+            assert decided.training.precision == got
 
     def test_logs_can_be_read_while_it_trains(
         self, config: Config, samples: tuple[Sample, ...], tmp_path: Path

@@ -52,8 +52,8 @@ class TrainingConfig:
     each patch instead."""
 
     precision: Precision = "32-true"
-    """Arithmetic of the forward pass: float32, or bfloat16 autocast. ``auto``: bfloat16 where the device computes in
-    it, else float32; the run records which."""
+    """Arithmetic of the forward pass: float32, or bfloat16 autocast. ``auto``: bfloat16 where it is faster, on
+    GPUs that have it and on CPUs with AMX, else float32; the run records which."""
 
     image_share: float = 1.0
     """Share of each category's training images that is used, drawn by the seed (figure 6 of the paper). Those of a

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clipada.config import Config, RuntimeConfig, TrainingConfig
-from clipada.devices import computes_bfloat16, find_device
+from clipada.devices import find_device, is_faster_in_bfloat16
 from clipada.errors import ConfigError, RunError
 from clipada.models.clip_ada import ClipAda
 from clipada.synthesis import AnomalySynthesizer, texture_source
@@ -86,10 +86,10 @@ def launch(config: TrainingConfig, runtime: RuntimeConfig, folder: Path) -> Fabr
 
 
 def with_precision(config: Config, device: torch.device) -> Config:
-    """Return the settings with the precision decided for a device: bfloat16 where it computes in it, else float32."""
+    """Return the settings with the precision decided for a device: bfloat16 where it is faster, else float32."""
     if config.training.precision != "auto":
         return config
-    return config.updated({"training.precision": "bf16-mixed" if computes_bfloat16(device) else "32-true"})
+    return config.updated({"training.precision": "bf16-mixed" if is_faster_in_bfloat16(device) else "32-true"})
 
 
 def fit(
