@@ -107,8 +107,12 @@ class ModelConfig:
     """Similarity and anomaly-region refinement (section 4.3, equations 3 and 5)."""
 
     image_size: ImageSize | None = None
-    """Side of the square that every image is resized to, or height and width, in pixels. ``None``: the multiple of the
-    backbone's patch size that ``models.backbones.defaults`` names, and a run records it."""
+    """Side of the square that every image is resized to, or height and width, in pixels. ``None``: as many patches as
+    ``image_patches`` says, and a run records it."""
+
+    image_patches: int | None = None
+    """Patches of the backbone along a side of the square, where ``image_size`` is left open: time and memory depend on
+    their number. ``None``: the number that ``models.backbones.defaults`` names for the patch size."""
 
     image_depth: int | None = None
     """Bits of the camera's values in 16-bit files, 8 to 16: many cameras write 10, 12 or 14. ``None``: a training finds
@@ -146,6 +150,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         require(min(self.size) >= 32, "model.image_size", "32 or more", self.image_size)
+        patches = self.image_patches
+        require(patches is None or patches >= 4, "model.image_patches", "4 or more", patches)
         depth = self.image_depth
         require(depth is None or 8 <= depth <= 16, "model.image_depth", "8 to 16", depth)
         require(self.refinements >= 0, "model.refinements", "0 or more", self.refinements)

@@ -30,7 +30,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "model.similarity": "cosine",
         "training.epochs": 0,
         "training.milestones": (),
-        "model.image_size": 448,
+        "model.image_patches": 32,
         "memory.rows": 13_000,
         "memory.crop": True,
         "memory.share": 0.002,

@@ -190,7 +190,7 @@ def _estimate(dataset: Dataset, backbone: str, device: str, settings: StartConfi
         return None
     from clipada.models.backbones import forward_cost
 
-    cost = forward_cost(backbone, Config.preset("accurate").model.size)
+    cost = forward_cost(backbone, Config.preset("accurate").model)
     for_each = settings.core_seconds + settings.core_seconds_per_gigamac * cost / 1e9
     return for_each * len(dataset.train) / cores()
 

@@ -157,6 +157,16 @@ def test_defaults_follow_from_family_and_depth(checkpoint) -> None:
     assert load_backbone(BackboneConfig(name=str(checkpoint("clip")))).blocks == (2,)
 
 
+def test_a_number_of_patches_is_an_input_size_of_the_backbone(shared: Path) -> None:
+    sizes = {}
+    for name in ("nano", "dinov2-small-focus", "deit-tiny-clip"):
+        folder = name if name == "nano" else str(shared / "weights" / name)
+        settings = with_defaults(Config.preset("accurate").updated({"backbone.name": folder}))
+        sizes[name] = settings.model.size
+        assert load_backbone(settings.backbone).grid(settings.model.size) == (32, 32)
+    assert sizes == {"nano": (256, 256), "dinov2-small-focus": (448, 448), "deit-tiny-clip": (512, 512)}
+
+
 def test_defaults_of_the_usual_sizes() -> None:
     assert default_blocks("clip", 12, "one") == (9,)  # the paper's backbone, as runs so far were trained
     assert default_blocks("clip", 24, "one") == (18,)

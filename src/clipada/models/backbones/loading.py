@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, CLIPVisionModelWithProjection
 
-from clipada.config import DEFAULT_PRESET, DEFAULT_VISION_PRESET, BackboneConfig, Config, Preset
+from clipada.config import DEFAULT_PRESET, DEFAULT_VISION_PRESET, BackboneConfig, Config, ImageSize, ModelConfig, Preset
 from clipada.errors import BackboneError, ConfigError
 from clipada.models.backbones.base import Backbone
 from clipada.models.backbones.checkpoints import CheckpointSource, load_part, read_normalization, resolved
@@ -104,7 +104,7 @@ def read_configuration(name: str, revision: str | None = None) -> Any:
     return _read_family(CheckpointSource(resolved(name), revision))[0]
 
 
-def forward_cost(name: str, size: tuple[int, int]) -> float:
+def forward_cost(name: str, model: ModelConfig) -> float:
     """Return the multiplications of one image's forward pass through a backbone's whole vision tower.
 
     It needs the configuration alone: four projections and a perceptron of four times the width in each block, and the
@@ -112,13 +112,14 @@ def forward_cost(name: str, size: tuple[int, int]) -> float:
 
     Args:
         name: Hub name or folder of the backbone, or the embedded one's name.
-        size: Height and width of the input, in pixels.
+        model: The input size, or what it follows from.
 
     Raises:
         BackboneError: The checkpoint's configuration cannot be read.
     """
     configuration, family = _read_family(CheckpointSource(resolved(name), None))
     tower = family.vision_config(configuration)
+    size = replace(model, image_size=_image_size(model, tower.patch_size)).size
     tokens, width = size[0] * size[1] / tower.patch_size**2, tower.hidden_size
     cost: float = tower.num_hidden_layers * tokens * width * (12 * width + 2 * tokens)
     return cost
@@ -134,13 +135,19 @@ def with_defaults(config: Config) -> Config:
         return config
     configuration, family = _read_family(CheckpointSource(resolved(config.backbone.name), config.backbone.revision))
     tower = family.vision_config(configuration)
-    size = config.model.image_size
     return config.updated(
         {
             "backbone.blocks": _blocks(config.backbone, configuration.model_type, tower),
-            "model.image_size": default_image_size(tower.patch_size) if size is None else size,
+            "model.image_size": _image_size(config.model, tower.patch_size),
         }
     )
+
+
+def _image_size(model: ModelConfig, patch: int) -> ImageSize:
+    """Return the input size: as set, else the number of patches that is set, else the default of the patch size."""
+    if model.image_size is not None:
+        return model.image_size
+    return default_image_size(patch) if model.image_patches is None else model.image_patches * patch
 
 
 def _blocks(config: BackboneConfig, family: str, tower: Any) -> tuple[int, ...]:
