@@ -14,6 +14,8 @@ from transformers import (
     Dinov2WithRegistersModel,
     DINOv3ViTConfig,
     DINOv3ViTModel,
+    IJepaConfig,
+    IJepaModel,
     PreTrainedTokenizerFast,
     Siglip2Config,
     Siglip2Model,
@@ -50,6 +52,7 @@ FAMILIES = {
     "dinov3-gated": lambda: DINOv3ViTModel(DINOv3ViTConfig(**WIDE, num_register_tokens=4, use_gated_mlp=True)),
     "vit": lambda: ViTModel(ViTConfig(**WIDE), add_pooling_layer=False),
     "deit": lambda: DeiTModel(DeiTConfig(**WIDE), add_pooling_layer=False),
+    "ijepa": lambda: IJepaModel(IJepaConfig(**WIDE), add_pooling_layer=False),
     "siglip": lambda: SiglipModel(SiglipConfig(text_config=TEXT, vision_config={**WIDE, "vision_use_head": True})),
     "siglip2": lambda: Siglip2Model(
         Siglip2Config(text_config=TEXT, vision_config={**WIDE, "num_patches": 16, "vision_use_head": True})

@@ -50,7 +50,7 @@ def witness(folder: Path, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         shapes = torch.tensor([[rows, columns]] * len(inputs))
         mask = torch.ones(flat.shape[:2], dtype=torch.long)
         return tower(flat, pixel_attention_mask=mask, spatial_shapes=shapes, **options).hidden_states
-    if kind in ("clip", "siglip", "vit", "deit"):
+    if kind in ("clip", "siglip", "vit", "deit", "ijepa"):
         options["interpolate_pos_encoding"] = True
     return tower(inputs, **options).hidden_states
 

@@ -17,6 +17,7 @@ from clipada.models.backbones.clip import FrozenClip
 from clipada.models.backbones.defaults import default_blocks, default_image_size
 from clipada.models.backbones.dinov2 import Dinov2, Dinov2WithRegisters
 from clipada.models.backbones.dinov3 import Dinov3
+from clipada.models.backbones.ijepa import IJepa
 from clipada.models.backbones.siglip import Siglip, Siglip2
 from clipada.models.backbones.text import TextBackbone
 from clipada.models.backbones.vit import Deit, Vit
@@ -30,6 +31,7 @@ FAMILIES: dict[str, type[Any]] = {
     "dinov3_vit": Dinov3,
     "vit": Vit,
     "deit": Deit,
+    "ijepa": IJepa,
 }
 """The families by the ``model_type`` of their configuration."""
 
