@@ -13,6 +13,7 @@ from clipada import errors
 
 if TYPE_CHECKING:
     from clipada.calibration import Calibration, DriftMonitor
+    from clipada.commands.add import Revised, add_parts
     from clipada.commands.calibrate import CalibrationReport, calibrate, undo_calibration
     from clipada.commands.compare import Comparison, compare
     from clipada.commands.demo import Demo, demo
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from clipada.commands.predict import predict, predict_on_ray
     from clipada.commands.protocol import protocol
     from clipada.commands.push import push_to_hub, save_pretrained
+    from clipada.commands.remove import remove_parts
     from clipada.commands.report import report_run
     from clipada.commands.reproduce import Reproduction, reproduce
     from clipada.commands.serve import serve
     from clipada.commands.settings import Setting, settings
     from clipada.commands.start import Started, start
+    from clipada.commands.stress import StressReport, stress
     from clipada.commands.synthesize import synthesize
     from clipada.commands.train import train
     from clipada.commands.verify import Verification, verify
@@ -85,14 +88,17 @@ __all__ = [
     "Region",
     "Report",
     "Reproduction",
+    "Revised",
     "Run",
     "RunError",
     "Setting",
     "SinkError",
     "Started",
+    "StressReport",
     "Verdict",
     "Verification",
     "__version__",
+    "add_parts",
     "calibrate",
     "compare",
     "demo",
@@ -104,12 +110,14 @@ __all__ = [
     "predict_on_ray",
     "protocol",
     "push_to_hub",
+    "remove_parts",
     "report_run",
     "reproduce",
     "save_pretrained",
     "serve",
     "settings",
     "start",
+    "stress",
     "synthesize",
     "train",
     "undo_calibration",
@@ -135,11 +143,14 @@ _HOMES = {
     "Region": "types",
     "Report": "report",
     "Reproduction": "commands.reproduce",
+    "Revised": "commands.add",
     "Run": "runs",
     "Started": "commands.start",
     "Setting": "commands.settings",
+    "StressReport": "commands.stress",
     "Verdict": "types",
     "Verification": "commands.verify",
+    "add_parts": "commands.add",
     "calibrate": "commands.calibrate",
     "compare": "commands.compare",
     "demo": "commands.demo",
@@ -151,12 +162,14 @@ _HOMES = {
     "predict_on_ray": "commands.predict",
     "protocol": "commands.protocol",
     "push_to_hub": "commands.push",
+    "remove_parts": "commands.remove",
     "report_run": "commands.report",
     "reproduce": "commands.reproduce",
     "save_pretrained": "commands.push",
     "serve": "commands.serve",
     "settings": "commands.settings",
     "start": "commands.start",
+    "stress": "commands.stress",
     "synthesize": "commands.synthesize",
     "train": "commands.train",
     "undo_calibration": "commands.calibrate",

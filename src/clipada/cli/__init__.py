@@ -30,6 +30,7 @@ from clipada.cli.reproduce import reproduce
 from clipada.cli.serve import serve
 from clipada.cli.settings import settings
 from clipada.cli.start import start
+from clipada.cli.stress import stress
 from clipada.cli.synthesize import synthesize
 from clipada.cli.terminal import console, error_console, say
 from clipada.cli.train import train
@@ -86,6 +87,7 @@ GROUPS: dict[str, dict[Callable[..., None], str]] = {
         train: "clipada train photos/ --out runs/line3 --backbone openai/clip-vit-base-patch16",
         evaluate: "clipada evaluate runs/line3 photos/",
         calibrate: "clipada calibrate runs/line3 held-out-good-parts/ --false-alarm-rate 0.01",
+        stress: "clipada stress runs/line3 other-good-parts/",
         info: "clipada info runs/line3",
         settings: "clipada settings memory",
     },

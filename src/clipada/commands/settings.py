@@ -24,6 +24,7 @@ from clipada.config import (
     ServeConfig,
     SinkConfig,
     StartConfig,
+    StressConfig,
     WatchConfig,
 )
 from clipada.config.meanings import meanings, written
@@ -38,6 +39,7 @@ OTHERS: Mapping[str, tuple[Any, str]] = {
     "synthesize": (ContactSheetConfig(), "options of `clipada synthesize`"),
     "calibration": (CalibrationConfig(), "options of `clipada calibrate`"),
     "calibration_check": (CalibrationCheckConfig(), "fixed; `clipada calibrate --force` overrules the checks"),
+    "stress": (StressConfig(), "options of `clipada stress`; strengths from Python"),
     "drift": (DriftConfig(), "fixed"),
     "engine": (EngineOptions(), "options of every command that inspects"),
     "export": (ExportConfig(), "options of `clipada export`"),

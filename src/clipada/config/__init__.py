@@ -51,6 +51,7 @@ from clipada.config.protocol import ProtocolConfig
 from clipada.config.runtime import RuntimeConfig, cores
 from clipada.config.server import ServeConfig
 from clipada.config.start import StartConfig
+from clipada.config.stress import PerturbationConfig, PerturbationKind, StressConfig
 from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
 
 __all__ = [
@@ -95,6 +96,8 @@ __all__ = [
     "MemoryConfig",
     "ModelConfig",
     "PatchcoreConfig",
+    "PerturbationConfig",
+    "PerturbationKind",
     "Precision",
     "PredictConfig",
     "Preset",
@@ -112,6 +115,7 @@ __all__ = [
     "Similarity",
     "SinkConfig",
     "StartConfig",
+    "StressConfig",
     "SynthesisConfig",
     "Tokens",
     "TrainingConfig",

@@ -15,9 +15,6 @@ from clipada.errors import ImageError
 from clipada.images import image_sha256, read_rgb, resize
 from clipada.types import Image
 
-Source = Path | str | bytes | Image | PIL.Image.Image
-"""A file, its bytes, RGB values ``(H, W, 3)`` uint8, or a Pillow image."""
-
 Groups = Sequence[str | None]
 """The group of each image; ``None`` for one that its file's path names."""
 
@@ -35,12 +32,18 @@ class ReadImage:
     path: Path | None
 
 
+Source = Path | str | bytes | Image | PIL.Image.Image | ReadImage
+"""A file, its bytes, RGB values ``(H, W, 3)`` uint8, a Pillow image, or an image that was read already."""
+
+
 def read_image(given: Source, size: tuple[int, int], depth: int | None) -> ReadImage:
     """Read an image, and resize it to the model's input of ``size`` (height, width) pixels.
 
     Raises:
         ImageError: It cannot be read, or the array is no RGB image.
     """
+    if isinstance(given, ReadImage):
+        return given
     if isinstance(given, PIL.Image.Image):
         given = _converted(given, depth)
     source = Path(given) if isinstance(given, str) else given

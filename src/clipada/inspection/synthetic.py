@@ -50,6 +50,24 @@ def synthetic_scores(
     return np.array(scores, np.float64)
 
 
+def drawn_defect(image: Image, rng: np.random.Generator) -> Image | None:
+    """Draw a synthetic defect of one of ten kinds into an image of a good part.
+
+    Args:
+        image: ``(H, W, 3)`` uint8; not modified. Its mirror image stands for another part, pieces of which are pasted.
+        rng: Source of kind and draw.
+
+    Returns:
+        ``(H, W, 3)`` uint8; ``None`` if no visible defect was drawn.
+    """
+    from clipada.synthesis import KINDS, draw_anomaly
+
+    kind = list(KINDS)[int(rng.integers(len(KINDS)))]
+    good, source = (np.ascontiguousarray(one.transpose(2, 0, 1), np.float32) / 255 for one in (image, image[:, ::-1]))
+    drawn, mask = draw_anomaly(kind, good, source, rng)
+    return np.rint(255 * drawn).astype(np.uint8).transpose(1, 2, 0).copy() if mask.any() else None
+
+
 def _with_defects(parts: Sequence[Image], recipe: SynthesisConfig, seed: int) -> list[Image]:
     """Draw a defect into each image ``(H, W, 3)`` uint8; leave out those for which the draw is empty."""
     import torch

@@ -38,7 +38,7 @@ LISTED = 500
 ImageThreshold = Callable[[Path], float | None]
 """Returns the image score above which the image of a path is defective; ``None`` without a threshold."""
 
-_PAGES = Environment(
+PAGES = Environment(
     loader=PackageLoader("clipada.report"),
     autoescape=True,
     undefined=StrictUndefined,
@@ -96,7 +96,7 @@ def write_report(
     failures = tuple(failure for chapter in chapters for failure in chapter.failures)
     basis = find_basis(run, parts, evaluation.protocol["engine"] if evaluation else None)
     headline = write_headline(parts, basis)
-    page = _PAGES.get_template(TEMPLATE).render(
+    page = PAGES.get_template(TEMPLATE).render(
         title=run.folder.resolve().name,
         headline=headline,
         heading=_heading(run, parts, evaluation, command),
