@@ -40,6 +40,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
             "filter.scale": 0.75,
             "memory.rows": 96,
             "filter.images": 20,
+            "filter.least_images": 2,
             "filter.steps": 20,
             "filter.batch_size": 8,
         }

@@ -23,7 +23,7 @@ from clipada.config.engine import (
 )
 from clipada.config.history import HistoryConfig, Keep, SinkConfig, WatchConfig, Word
 from clipada.config.input_check import InputCheckConfig
-from clipada.config.memory import FilterConfig, MemoryConfig, Selection
+from clipada.config.memory import Copies, FilterConfig, MemoryConfig, Selection
 from clipada.config.method import Config, Fusion, ScoringConfig, SynthesisConfig, setting_names
 from clipada.config.model import (
     DEFAULT_IMAGE_SIZE,
@@ -75,6 +75,7 @@ __all__ = [
     "CalibrationMode",
     "Config",
     "ContactSheetConfig",
+    "Copies",
     "DemoConfig",
     "Direction",
     "DraemConfig",

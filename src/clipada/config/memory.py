@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from clipada.config.schema import brief, require
 
 Selection = Literal["sampled", "greedy", "random"]
+Copies = Literal["auto", "none", "moved", "turned"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,11 @@ class MemoryConfig:
     """Choice of the rows. ``sampled``: in rounds, each with a probability that grows with the third power of the
     distance to those chosen before. ``greedy``: the farthest one each time (the core-set of PatchCore). ``random``."""
 
+    copies: Copies = "auto"
+    """Changed copies of the good images, whose patches join the memory of a product of at most 16 images. ``turned``:
+    by evenly spaced angles. ``moved``: by a few percent of the image. ``auto``: those, if any, with which synthetic
+    anomalies stand out best from good patches of images that are left out."""
+
     neighbors: int = 8
     """Rows that are compared with each patch: the nearest, and those nearest in parts of the memory."""
 
@@ -44,6 +50,7 @@ class MemoryConfig:
 
     def __post_init__(self) -> None:
         require(self.rows >= 0, "memory.rows", "0 or more", self.rows)
+        require(self.copies in get_args(Copies), "memory.copies", " | ".join(get_args(Copies)), self.copies)
         require(self.neighbors >= 1, "memory.neighbors", "1 or more", self.neighbors)
         require(self.weight >= 0, "memory.weight", "0 or more", self.weight)
         require(0 < self.share <= 1, "memory.share", "more than 0, at most 1", self.share)
@@ -55,6 +62,10 @@ class FilterConfig:
 
     images: int = 0
     """Synthetic anomalies that are drawn on each product's images; 0 for no filter."""
+
+    least_images: int = 21
+    """Fewest good images of a product that the filter learns from. Without any product of so many, the memory alone
+    detects: a filter that has seen few good images takes what is usual for a defect."""
 
     scale: float = 1.0
     """Size of the images that the filter learns from, and of the view of the whole image, as a share of
@@ -84,6 +95,7 @@ class FilterConfig:
     def __post_init__(self) -> None:
         require(self.images >= 0, "filter.images", "0 or more", self.images)
         require(0 < self.scale <= 1, "filter.scale", "more than 0, at most 1", self.scale)
+        require(self.least_images >= 2, "filter.least_images", "2 or more", self.least_images)
         for name in ("steps", "batch_size", "width"):
             require(getattr(self, name) >= 1, f"filter.{name}", "1 or more", getattr(self, name))
         require(0 <= self.normal_share < 1, "filter.normal_share", "0 to less than 1", self.normal_share)

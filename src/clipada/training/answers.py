@@ -34,7 +34,8 @@ class ProductRows:
     """The rows of one product, with the image that each comes from.
 
     Args:
-        tokens: Tokens of its training images, ``(n, N, L W)``, unit length in each block.
+        tokens: Tokens of its training images and their copies, ``(n, N, L W)``, unit length in each block.
+        sources: The image that each is a copy of, or itself, ``(n,)`` int64.
         blocks: ``L``.
         count: Rows of each block, a multiple of the number of neighbors.
         config: Choice of rows, and number of neighbors.
@@ -42,10 +43,16 @@ class ProductRows:
     """
 
     def __init__(
-        self, tokens: Tensor, blocks: int, count: int, config: MemoryConfig, generator: torch.Generator
+        self,
+        tokens: Tensor,
+        sources: Tensor,
+        blocks: int,
+        count: int,
+        config: MemoryConfig,
+        generator: torch.Generator,
     ) -> None:
         self.neighbors = config.neighbors
-        images = torch.arange(len(tokens)).repeat_interleave(tokens.shape[1])
+        images = sources.repeat_interleave(tokens.shape[1])
         flat = tokens.reshape(len(images), blocks, -1)
         chosen = [select_rows(flat[:, block], count, config.selection, generator) for block in range(blocks)]
         repeated = [places.repeat(-(-count // len(places)))[:count] for places in chosen]

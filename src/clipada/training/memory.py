@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipada.config import Config
+from clipada.config import Config, Copies
 from clipada.data import read_batches
 from clipada.devices import to_tensor
 from clipada.errors import DatasetError
@@ -23,10 +24,12 @@ from clipada.models.memory_head import GLANCE, MemoryHead, build_crops, glance_s
 from clipada.randomness import derived_generator, derived_rng
 from clipada.scoring import final_map
 from clipada.training.answers import Answers, joined_answers, retrieval
+from clipada.training.copies import References
 from clipada.training.filter import ProductPool, fit_filter
 from clipada.training.inputs import InputRecorder
-from clipada.training.part_box import WHOLE, Box, part_box
+from clipada.training.part_box import LEAST_IMAGES, WHOLE, Box, part_box
 from clipada.training.pool import disturbed, draw_pool
+from clipada.training.split import learned_products
 from clipada.training.study import AT_ONCE, Student, Study, drawn_images, joined_memory
 from clipada.training.tokens import TokenReader
 from clipada.types import Localization, Progress, ProgressReport, Sample
@@ -45,13 +48,28 @@ LEAST_COVERAGE = 0.4
 _NO_MAPS = np.empty((0, 0, 0, 0), np.float32)
 
 
+@dataclass(kw_only=True)
+class MemoryRecord:
+    """Record of the building of a memory.
+
+    Attributes:
+        coverage: Coverage of each product's rows, as in ``Study``.
+        copies: Kind of the copies that joined each product's images.
+        filtered: The products that the filter learned from; none without a filter.
+    """
+
+    coverage: dict[str, float] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
+    filtered: tuple[str, ...] = ()
+
+
 class MemoryBuilder:
     """Builds the detector over a memory of good parts.
 
     Attributes:
         inputs: The training images as the input check records them.
         peaks: Peaks of the maps of training images whose own rows are left out, by product.
-        coverage: Coverage of each product's rows, as in ``Study``.
+        record: What the training records of the memory.
 
     Args:
         model: The model whose backbone reads tokens, and whose logits the filter may see.
@@ -72,8 +90,8 @@ class MemoryBuilder:
         self.report = report
         self.inputs = InputRecorder()
         self.peaks: dict[str, list[float]] = {}
-        self.coverage: dict[str, float] = {}
-        self.some: dict[str, Tensor] = {}
+        self.record = MemoryRecord()
+        self.copies: dict[str, Copies] = {}
 
     def build(self, samples: Sequence[Sample]) -> MemoryHead:
         """Build memory and filter from normal images.
@@ -86,16 +104,16 @@ class MemoryBuilder:
         for sample in samples:
             by_product[sample.category].append(sample)
         images = {name: self.read_images(name, members) for name, members in by_product.items()}
-        self.some |= {name: drawn_images(len(own), self.config.training.seed, name) for name, own in images.items()}
+        self.copies |= {name: self.student.choose_copies(name, images) for name in images}
+        counts = {name: len(own) for name, own in images.items()}
+        self.record.copies = dict(self.copies)
+        self.record.filtered = learned_products(counts, self.config)
 
         memory, scale = self.config.memory, self.config.filter.scale
-        small, filter_net, boxes = {}, None, dict.fromkeys(images, WHOLE)
-        if self.config.filter.images or memory.crop or memory.whole:
-            small = self.studies(images, scale)
-        if memory.crop:
-            boxes = {name: self.box(name, study, images[name]) for name, study in small.items()}
-        if self.config.filter.images:
-            filter_net = self.filter(small, images)
+        boxed = memory.crop and max(counts.values()) >= LEAST_IMAGES
+        small = self.studies(images, scale) if self.record.filtered or boxed or memory.whole else {}
+        boxes = {name: self.box(name, small[name], own) if boxed else WHOLE for name, own in images.items()}
+        filter_net = self.filter(small, images) if self.record.filtered else None
 
         crops = build_crops(torch.tensor(list(boxes.values())), self.config, self.model.backbone)
         views = {name: self.cut(own, crops, number) for number, (name, own) in enumerate(images.items())}
@@ -117,7 +135,12 @@ class MemoryBuilder:
 
     def studies(self, images: Mapping[str, NDArray[np.uint8]], scale: float = 1.0) -> dict[str, Study]:
         """Study all products at a size."""
-        return {name: self.student.study(name, own, self.some[name], scale) for name, own in images.items()}
+        return {name: self.student.study(name, self.references(name, own), scale) for name, own in images.items()}
+
+    def references(self, name: str, images: NDArray[np.uint8]) -> References:
+        """Return a view of a product's images with their copies, and the images searched for its statistics."""
+        seed = self.config.training.seed
+        return References.of(images, drawn_images(len(images), seed, name), self.copies[name], seed)
 
     def read_images(self, name: str, samples: Sequence[Sample]) -> NDArray[np.uint8]:
         """Read the images of a product at the model's input size, ``(n, H, W, 3)``."""
@@ -132,7 +155,8 @@ class MemoryBuilder:
 
     def box(self, name: str, study: Study, images: NDArray[np.uint8]) -> Box:
         """Find the box in which a product's images show the part."""
-        return part_box(study.normal.distances[..., 0], images[self.some[name].numpy()], study.grid)
+        some = drawn_images(len(images), self.config.training.seed, name)
+        return part_box(study.normal.distances[..., 0], images[some.numpy()], study.grid)
 
     def cut(self, images: NDArray[np.uint8], crops: Crops, number: int) -> NDArray[np.uint8]:
         """Cut the box of a product out of its images, at the input size."""
@@ -147,13 +171,15 @@ class MemoryBuilder:
         return cut
 
     def filter(self, studies: Mapping[str, Study], images: Mapping[str, NDArray[np.uint8]]) -> Filter:
-        """Train the filter on good images and synthetic anomalies of all products."""
+        """Train the filter on good images and synthetic anomalies of all products with enough images."""
         settings, seed, neighbors = self.config.filter, self.config.training.seed, self.config.memory.neighbors
         first = derived_generator(seed, "filter")
         filter_net = Filter(self.student.blocks, neighbors, settings.width, settings.logits, first)
         bank = joined_memory(studies, torch.zeros(len(studies), 1), neighbors)
         pools = []
         for number, (name, study) in enumerate(studies.items()):
+            if name not in self.record.filtered:
+                continue
             answers, logits, masks = self.draw(name, images, study)
             disturbed, disturbed_logits = self.disturb(name, images[name], study)
             normal = retrieval(bank, number, joined_answers([study.normal, disturbed]))
@@ -211,8 +237,8 @@ class MemoryBuilder:
     def measure_coverage(self, views: Sequence[Mapping[str, Study]]) -> None:
         """Keep the coverage of each product's rows, and warn where a good patch is often far from all of them."""
         for name in views[0]:
-            self.coverage[name] = round(min(view[name].coverage for view in views), 3)
-        low = [f"{name} ({value:.2f})" for name, value in self.coverage.items() if value < LEAST_COVERAGE]
+            self.record.coverage[name] = round(min(view[name].coverage for view in views), 3)
+        low = [f"{name} ({value:.2f})" for name, value in self.record.coverage.items() if value < LEAST_COVERAGE]
         if low:
             log.warning(
                 "the memory covers less of these products than all of their patches do: %s; more memory.rows may help",

@@ -42,6 +42,9 @@ LARGEST = 0.75
 AGREEMENT = 0.85
 """Least overlap of the boxes of both halves of the images, as intersection over union."""
 
+LEAST_IMAGES = 4
+"""Fewest images: with two or three, the part may lie in the same place by chance."""
+
 _BLUR = 80.0
 """Side of the image over the standard deviation of the blur that local contrast is compared with."""
 
@@ -54,7 +57,7 @@ def part_box(distances: Tensor, images: NDArray[np.uint8], grid: tuple[int, int]
         images: Good images, ``(m, H, W, 3)`` uint8.
         grid: Token grid ``(h, w)``, ``N = h w``.
     """
-    if min(len(images), len(distances)) < 2:
+    if len(images) < LEAST_IMAGES:
         return WHOLE
     contrast = torch.stack([local_contrast(image, grid) for image in images])
     fields = [one.reshape(-1, *grid) for one in distances.float().unbind(2)]

@@ -25,7 +25,7 @@ from clipada.runs.inputs import write_input_check
 from clipada.training.batches import with_image_depth
 from clipada.training.inputs import InputRecorder
 from clipada.training.loop import FitResult, fit, launch, with_precision
-from clipada.training.memory import MemoryBuilder
+from clipada.training.memory import MemoryBuilder, MemoryRecord
 from clipada.training.resume import TrainingJob
 from clipada.training.split import select_share, split_validation
 from clipada.training.tokens import TokenReader
@@ -49,6 +49,7 @@ class Recipe:
         self.report = report
         self.samples: list[Sample] = []
         self.held_out: list[Sample] = []
+        self.memory = MemoryRecord()
 
     def train(self) -> Run:
         """Train one model on the normal images of all categories and write its run folder.
@@ -83,9 +84,9 @@ class Recipe:
             fitted = fit(fabric, model, self.samples, config, folder, runtime=self.runtime, report=self.report)
 
         if fabric.is_global_zero:
-            model, peaks, coverage = self.completed(model)
+            model, peaks = self.completed(model)
             validation = self.validate(model)
-            record = self.record(fitted, validation, peaks, coverage, time.monotonic() - started, fabric.device.type)
+            record = self.record(fitted, validation, peaks, time.monotonic() - started, fabric.device.type)
             write_training_sha256s(folder, (sample.path for sample in chosen))
             save_run(folder, model, config, record)
         fabric.barrier()
@@ -96,16 +97,17 @@ class Recipe:
         config = with_precision(with_defaults(self.config), find_device(self.runtime.device))
         return with_image_depth(config, self.job.dataset.train, self.runtime.decoders)
 
-    def completed(self, model: ClipAda) -> tuple[ClipAda, dict[str, list[float]], dict[str, float]]:
-        """Return the trained model with its memory, and by category the peaks of normal images' maps, and coverage."""
+    def completed(self, model: ClipAda) -> tuple[ClipAda, dict[str, list[float]]]:
+        """Return the trained model with its memory, and by category the peaks of normal images' maps."""
         if not self.config.memory.rows:
             model = self.add_prototypes(model) if model.memory is None else model
-            return model, self.normal_peaks(model), {}
+            return model, self.normal_peaks(model)
         reader = TokenReader(model.backbone, self.runtime.cache_gigabytes)
         builder = MemoryBuilder(model, self.config, reader, self.runtime.decoders, self.report)
         model = model.with_head(builder.build(self.samples))
         write_input_check(self.job.folder, builder.inputs.products(TorchEngine(model)))
-        return model, builder.peaks, builder.coverage
+        self.memory = builder.record
+        return model, builder.peaks
 
     def add_prototypes(self, model: ClipAda) -> ClipAda:
         """Return the model with prototypes of the training images, if the settings ask for any."""
@@ -142,7 +144,6 @@ class Recipe:
         fitted: FitResult,
         validation: dict[str, dict[str, float | None]],
         peaks: dict[str, list[float]],
-        coverage: dict[str, float],
         seconds: float,
         device: str,
     ) -> Training:
@@ -159,6 +160,8 @@ class Recipe:
             machine=machine(device),
             normal_level=normal_level([peak for some in peaks.values() for peak in some]),
             normal_levels={name: normal_level(some) for name, some in peaks.items()},
-            coverage=coverage,
+            coverage=self.memory.coverage,
+            copies=self.memory.copies,
+            filtered=self.memory.filtered,
             validation=validation,
         )

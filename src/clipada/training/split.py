@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -35,6 +35,12 @@ def split_validation(samples: Sequence[Sample], config: Config) -> tuple[list[Sa
         count = round(config.training.validation_fraction * len(members))
         held_out |= set(_shuffled(members, config, "validation split", category)[: min(count, len(members) - 1)])
     return [s for s in samples if s not in held_out], [s for s in samples if s in held_out]
+
+
+def learned_products(images: Mapping[str, int], config: Config) -> tuple[str, ...]:
+    """Return the products that the filter of a memory learns from, given the number of good images of each."""
+    settings = config.filter
+    return tuple(name for name, count in images.items() if settings.images and count >= settings.least_images)
 
 
 def _by_category(samples: Sequence[Sample]) -> dict[str, list[Sample]]:

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipada.config import Config
+from clipada.config import Config, Copies
 from clipada.models.backbones import Reading
 from clipada.models.clip_ada import ClipAda
 from clipada.models.memory import PatchMemory, Retrieval
 from clipada.randomness import derived_generator
 from clipada.training.answers import Answers, NormalDistances, ProductRows, retrieval
+from clipada.training.copies import TRIAL_SIDE, References, choose_copies, copies_each
 from clipada.training.tokens import TokenReader
 from clipada.types import Progress, ProgressReport
 
@@ -79,32 +80,55 @@ class Student:
         with torch.inference_mode():
             self.text = model.text_vector()
 
-    def study(self, name: str, images: NDArray[np.uint8], some: Tensor, scale: float = 1.0) -> Study:
+    def study(self, name: str, own: References, scale: float = 1.0) -> Study:
         """Choose the rows of a product at a size, and search them for some of its images without their own rows.
 
         Args:
             name: The product.
-            images: Its good images, ``(m, H, W, 3)``.
-            some: Positions of the images that are searched for, ``(n,)``.
+            own: Its good images, their copies, and the images that are searched for.
             scale: Size at which they are read, as a share of theirs.
         """
-        reading = self.read(images, scale, f"reading {name}")
-        units, memory, searched = self.units(reading.patches), self.config.memory, reading.patches[some]
-        descriptors = reading.descriptors
+        reading = self.read(own.images, scale, f"reading {name}")
+        units = self.units(reading.patches)
+        known = own.originals > 1
+        searched = reading.patches[own.left_out] if known else self.read(own.searched, scale, f"reading {name}").patches
+        descriptors = reading.descriptors[: own.originals]
         del reading  # as large as the units
-        count = -(-min(memory.rows, units.shape[0] * units.shape[1]) // memory.neighbors) * memory.neighbors
-        generator = derived_generator(self.config.training.seed, "memory rows", name)
-        rows = ProductRows(units, self.blocks, count, memory, generator)
-        normal = rows.search(searched, some)
+        rows = self.choose_rows(name, units, own.sources)
+        normal = rows.search(searched, own.left_out)
         return Study(
             rows=rows,
             normal=normal,
             logits=self.logits(searched),
-            distances=NormalDistances.of(normal, count),
+            distances=NormalDistances.of(normal, rows.rows.shape[1]),
             descriptors=descriptors,
-            coverage=coverage(units, some, normal),
-            grid=self.model.backbone.grid(self.model.backbone.scaled_size(images.shape[1:3], scale)),
+            coverage=coverage(units, own.sources, own.left_out, normal),
+            grid=self.grid(own.images, scale),
         )
+
+    def choose_rows(self, name: str, units: Tensor, sources: Tensor) -> ProductRows:
+        """Choose a product's rows among the tokens ``(n, N, L W)`` of its images and their copies."""
+        memory = self.config.memory
+        count = -(-min(memory.rows, units.shape[0] * units.shape[1]) // memory.neighbors) * memory.neighbors
+        generator = derived_generator(self.config.training.seed, "memory rows", name)
+        return ProductRows(units, sources, self.blocks, count, memory, generator)
+
+    def grid(self, images: NDArray[np.uint8], scale: float) -> tuple[int, int]:
+        """Return the token grid ``(h, w)`` of images ``(m, H, W, 3)`` at a scale."""
+        return self.model.backbone.grid(self.model.backbone.scaled_size(images.shape[1:3], scale))
+
+    def choose_copies(self, name: str, products: Mapping[str, NDArray[np.uint8]]) -> Copies:
+        """Choose the copies of a product's images: as the settings say, or by a trial on small images."""
+        kind, images = self.config.memory.copies, products[name]
+        if kind != "auto":
+            return kind if copies_each(len(images)) else "none"
+        scale = min(1.0, TRIAL_SIDE / max(images.shape[1:3]))
+
+        def units(own: NDArray[np.uint8]) -> Tensor:
+            patches = self.read(own, scale, f"trying copies of {name}").patches
+            return self.units(patches).float().reshape(*patches.shape[:2], self.blocks, -1)
+
+        return choose_copies(name, products, units, self.grid(images, scale), self.config.training.seed)
 
     def read(self, images: NDArray[np.uint8], scale: float, stage: str) -> Reading:
         """Read the tokens of images at a scale; report after every batch."""
@@ -165,18 +189,19 @@ _COVERED_IMAGES, _COVERED_PATCHES = 8, 64
 """Images, and patches of each, whose distance to every patch is computed for the coverage."""
 
 
-def coverage(units: Tensor, some: Tensor, normal: Answers) -> float:
+def coverage(units: Tensor, sources: Tensor, some: Tensor, normal: Answers) -> float:
     """Compute how much nearer patches of good images are to all patches of other images than to the memory's rows.
 
     Args:
-        units: Tokens of all images, ``(m, N, L W)``, unit length in each block.
+        units: Tokens of all images and their copies, ``(m, N, L W)``, unit length in each block.
+        sources: The image that each is a copy of, or itself, ``(m,)``.
         some: Positions of the images with answers, ``(n,)``.
         normal: The answers, without the image's own rows.
 
     Returns:
         The ratio of the mean distances, 0..1, in the block where it is least; 1 if there is only one image.
     """
-    if len(units) < 2:
+    if int(sources.max()) < 1:
         return 1.0
     images, patches, blocks = units.shape[0], units.shape[1], normal.distances.shape[2]
     every, each = -(-len(some) // _COVERED_IMAGES), -(-patches // _COVERED_PATCHES)
@@ -186,9 +211,9 @@ def coverage(units: Tensor, some: Tensor, normal: Answers) -> float:
     for block, tokens in enumerate(units.reshape(images, patches, blocks, -1).unbind(2)):
         asked = tokens[chosen][:, ::each].float()
         best = torch.full(asked.shape[:2], -1.0)
-        for number, one in enumerate(tokens):
+        for source, one in zip(sources.tolist(), tokens, strict=True):
             cosine = (asked @ one.float().T).amax(dim=2)
-            own = (chosen == number)[:, None]
+            own = (chosen == source)[:, None]
             best = torch.where(own, best, torch.maximum(best, cosine))
         everything[block] = (1 - best).mean()
     return float((everything / kept.clamp_min(1e-6)).clamp(0, 1).min())
