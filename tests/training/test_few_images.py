@@ -14,7 +14,7 @@ from clipada.data import Dataset, load_dataset
 from clipada.inspection import Inspector
 from clipada.runs import Run, read_run
 from clipada.training.copies import MOST_COPIED, NONE, References, choose_copies, copies_each, drawn_copies
-from clipada.training.split import learned_products
+from clipada.training.split import describe_few, learned_products
 from clipada.types import Verdict
 from tiny import write_products
 
@@ -71,6 +71,19 @@ def test_the_filter_learns_only_from_products_with_enough_images() -> None:
     assert learned_products({"a": 20}, config) == ()
     assert learned_products({"a": 2}, config.updated({"filter.least_images": 2})) == ("a",)
     assert learned_products({"a": 500}, Config.preset("quick")) == ()
+
+
+def test_few_images_are_said_in_words(products: Path) -> None:
+    dataset, config = load_dataset(products), Config.preset("accurate")
+    assert "a memory alone, nothing is trained" in (describe_few(dataset.train, config) or "")
+    assert describe_few(dataset.train, config.updated({"filter.least_images": 2})) is None
+    assert describe_few(dataset.train, Config.preset("quick")) is None
+    two = [sample for sample in dataset.train if sample.category == "disc"] + list(dataset.of("plate").train[:3])
+    few = describe_few(two, config.updated({"filter.least_images": 4}))
+    assert (
+        few
+        == "few good images of plate (3): the filter learns from disc alone; with 4 or more of a product, from it too"
+    )
 
 
 def test_statistics_of_a_single_image_come_from_changed_copies_of_it() -> None:

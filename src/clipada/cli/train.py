@@ -79,10 +79,15 @@ def train(
 
     def start(job: TrainingJob | Run) -> None:
         from clipada.runs import Run
+        from clipada.training.split import describe_few
 
         started.append(job)
-        for line in () if isinstance(job, Run) else job.describe():
+        if isinstance(job, Run):
+            return
+        for line in job.describe():
             say(line)
+        if (few := describe_few(job.dataset.train, job.config)) is not None:
+            say(few)
 
     cache = 0.0 if no_cache else RuntimeConfig.cache_gigabytes
     runtime = RuntimeConfig(
@@ -119,6 +124,10 @@ def _print_result(run: Run) -> None:
     """Print what was left out, and the figures on held-out images."""
     if run.training.unreadable:
         say(f"left out {len(run.training.unreadable)} training images that could not be read")
+    copied = {name: kind for name, kind in run.training.copies.items() if kind != "none"}
+    if copied:
+        said = ", ".join(f"{kind} ones of {name}" for name, kind in copied.items())
+        say(f"copies of the good images joined the memory: {said}")
     for name, metrics in run.training.validation.items():
         view = f"pass {name}" if name.isdigit() else "mean of the passes"
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))

@@ -43,6 +43,20 @@ def learned_products(images: Mapping[str, int], config: Config) -> tuple[str, ..
     return tuple(name for name, count in images.items() if settings.images and count >= settings.least_images)
 
 
+def describe_few(samples: Sequence[Sample], config: Config) -> str | None:
+    """Say in words for which products there are too few good images to train a filter; ``None`` if for none."""
+    training, _ = split_validation(select_share(samples, config), config)
+    counts = {name: len(members) for name, members in _by_category(training).items()}
+    learned = learned_products(counts, config)
+    few = ", ".join(f"{name} ({count})" for name, count in counts.items() if name not in learned)
+    if not few or not config.filter.images:
+        return None
+    more = f"with {config.filter.least_images} or more of a product"
+    if learned:
+        return f"few good images of {few}: the filter learns from {', '.join(learned)} alone; {more}, from it too"
+    return f"few good images of {few}: a memory alone, nothing is trained; the same command {more} also trains a filter"
+
+
 def _by_category(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     by_category: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
