@@ -59,7 +59,12 @@ class SealedFile:
     @classmethod
     def of_json(cls, value: Any) -> SealedFile:
         """Return the state of a file that ``files.write_json`` writes."""
-        content = json_text(value).encode(errors="backslashreplace")
+        return cls.of_text(json_text(value))
+
+    @classmethod
+    def of_text(cls, text: str) -> SealedFile:
+        """Return the state of a file that ``files.write_text`` writes."""
+        content = text.encode(errors="backslashreplace")
         return cls(hashlib.sha256(content).hexdigest(), len(content))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,28 @@ order that changes, and with it its hash."""
 
 def write_head(memory: Path, filter_file: Path, head: MemoryHead, backbone_sha256: str) -> None:
     """Write the memory, its scale and the products' names; and the filter, if there is one."""
-    description = {"backbone_sha256": backbone_sha256, "products": head.products}
-    write_parameters(memory, head.memory_tensors(), **{DESCRIPTION: json.dumps(description)})
+    write_memory(memory, head.memory_tensors(), head.products, backbone_sha256)
     if head.filter is not None:
         write_parameters(filter_file, head.filter.state_dict(), backbone_sha256=backbone_sha256)
+
+
+def write_memory(path: Path, tensors: Mapping[str, Tensor], products: Sequence[str], backbone_sha256: str) -> None:
+    """Write the tensors of a memory, as ``MemoryHead.memory_tensors`` names them, and its products' names."""
+    description = {"backbone_sha256": backbone_sha256, "products": products}
+    write_parameters(path, tensors, **{DESCRIPTION: json.dumps(description)})
+
+
+def read_memory(path: Path) -> tuple[list[str], dict[str, Tensor]]:
+    """Read the products' names of a memory, and its tensors as they are stored.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    import torch
+
+    tensors = read_tensors(path, COPY_AGAIN)
+    tensors.setdefault("calm", tensors.get("low", torch.zeros(())))  # versions before it
+    return _products(path), tensors
 
 
 def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: Backbone) -> MemoryHead:
@@ -49,9 +67,8 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: 
     from clipada.models.memory import PatchMemory
     from clipada.models.memory_head import SCALE_NAMES, WHOLE_PREFIX, MemoryHead, build_crops, glance_scale
 
-    tensors, settings = read_tensors(memory, COPY_AGAIN), config.memory
-    tensors.setdefault("calm", tensors.get("low", torch.zeros(())))  # versions before it
-    products, blocks, width = _products(memory), len(backbone.blocks), backbone.block_width
+    (products, tensors), settings = read_memory(memory), config.memory
+    blocks, width = len(backbone.blocks), backbone.block_width
     _require_shapes(memory, tensors, len(products), settings, blocks, width)
     filter_net = None
     if filter_file is not None:

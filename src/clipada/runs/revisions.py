@@ -54,6 +54,7 @@ class Trained:
     categories: dict[str, int]
     normal_levels: dict[str, float] = field(default_factory=dict)
     coverage: dict[str, float] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,16 +54,21 @@ def replace_folder(run: Path, aside: Path, final: Path) -> None:
     The old folder is removed in a step of its own: whenever the process is killed, there is the whole old folder, none,
     or the whole new one, as the manifest says.
     """
-    replaced = final.with_name(f".{final.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
+    remove_folder(run, final)
+    where = final.relative_to(run).as_posix()
+    new = {f"{where}/{path.name}": SealedFile.of(path) for path in sorted(aside.iterdir()) if path.is_file()}
+    with changing(run, new):
+        aside.rename(final)
+
+
+def remove_folder(run: Path, final: Path) -> None:
+    """Remove folder ``final``, with files that decide verdicts, from a run folder, if it is there."""
+    removed = final.with_name(f".{final.name}.replaced")
+    shutil.rmtree(removed, ignore_errors=True)
     sealed = find_manifest(run)
     old = {name for name in (sealed.files if sealed else ()) if run / name == final / Path(name).name}
     if final.exists() or old:
         with changing(run, dict.fromkeys(old)):
             if final.exists():
-                final.rename(replaced)
-        shutil.rmtree(replaced, ignore_errors=True)
-    where = final.relative_to(run).as_posix()
-    new = {f"{where}/{path.name}": SealedFile.of(path) for path in sorted(aside.iterdir()) if path.is_file()}
-    with changing(run, new):
-        aside.rename(final)
+                final.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)

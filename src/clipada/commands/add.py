@@ -1,0 +1,297 @@
+"""Add good parts of a new product, or of a product in another light, to the memory of a finished run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clipada.calibration import PRODUCT, find_calibration, group_of
+from clipada.config import RuntimeConfig
+from clipada.data.labels import refuse_defects
+from clipada.data.listing import find_images
+from clipada.devices import find_device, package_version
+from clipada.errors import CalibrationError, ConfigError, DatasetError, RunError, did_you_mean
+from clipada.files import write_text
+from clipada.inspection.good_parts import sort_out
+from clipada.report import model_card
+from clipada.report.card import images_fingerprint
+from clipada.runs import CALIBRATION, CARD, Change, Run, load_model, read_run, require_complete, writes_into_run
+from clipada.types import Failure, ProgressReport, unreported
+
+REJECTED = "rejected alarms"
+"""Name of the condition of rejected alarms that are given without one."""
+
+_LONGEST = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revised:
+    """A run whose memory has changed.
+
+    Attributes:
+        run: The run with the revision that is in force now.
+        changes: What was added or removed, or for an undo, what was undone.
+        known: Images that were left out because they are in the memory already.
+        copies: Images left out because another one has the same content.
+        unassigned: Images of rejected alarms left out because their product is not known.
+        failures: Images that could not be read.
+        warnings: What a user should know of the new parts.
+        seconds: Time that it took.
+    """
+
+    run: Run
+    changes: tuple[Change, ...]
+    known: tuple[Path, ...] = ()
+    copies: tuple[Path, ...] = ()
+    unassigned: tuple[Path, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@writes_into_run
+def add_parts(
+    run: Path | str,
+    images: Path | str | Iterable[Path | str] = (),
+    *,
+    product: str | None = None,
+    condition: str | None = None,
+    rejected: Mapping[Path, str | None] | None = None,
+    backbone: str | None = None,
+    runtime: RuntimeConfig | None = None,
+    report: ProgressReport = unreported,
+) -> Revised:
+    """Add good parts to the memory of a finished run, without a training.
+
+    Backbone, filter and the scale of scores stay, and so do the answers for all other products, but for rounding. The
+    memory before is kept for ``remove_parts``. Calibration, exports and metrics of the run are of another model from
+    then on, and are refused.
+
+    Args:
+        run: The run folder.
+        images: Images or folders of good parts.
+        product: Name of a new product; with ``condition``, of the product that the images show.
+        condition: Name of a new light or camera. Without ``product``, the folders of the images name their products,
+            unless the run knows only one. Images can be added to the same condition again.
+        rejected: Kept images of false alarms, and the product of each, as ``History.false_alarms`` returns them; they
+            are added to the condition, which is called "rejected alarms" if it has no other name.
+        backbone: Present name or folder of the backbone, if it has moved since the training.
+        runtime: Device, workers, and the size of the cache of tokens.
+        report: Called after every step.
+
+    Raises:
+        ConfigError: The names do not say what the images show.
+        ImageError: A path does not exist, or no image is found.
+        DatasetError: Images are named as defects, or no image is left to add.
+        RunError: The run has no memory of good parts, is damaged, or another program writes there.
+        BackboneError: The backbone is missing or another one.
+    """
+    started, runtime = time.monotonic(), runtime or RuntimeConfig()
+    described = read_run(Path(run))
+    require_memory(described)
+    given = [Path(image) for image in ([images] if isinstance(images, Path | str) else images)]
+    paths = find_images(given) if given else []
+    refuse_defects(paths)
+    if rejected and not paths:
+        condition = condition or REJECTED
+    named = _Names(described, product, condition)
+    fresh, known, copies = sort_out([*paths, *(rejected or {})], described)
+    late = {path: (rejected or {})[path] for path in ((rejected or {}).keys() - {*paths}) & {*fresh}}
+    assigned, unassigned = named.assign([path for path in fresh if path not in late], late)
+    if not assigned:
+        raise _nothing_left(len(known), len(copies), len(unassigned))
+    added, failures, warnings = _added(described, assigned, named.condition, backbone, runtime, report)
+    return Revised(
+        run=added.run,
+        changes=added.changes,
+        known=known,
+        copies=copies,
+        unassigned=tuple(unassigned),
+        failures=tuple(failures),
+        warnings=(*warnings, *_calibrated_with(described, added.sha256s)),
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+def require_memory(run: Run) -> None:
+    """Raise ``RunError`` unless a run has a memory of good parts."""
+    if run.memory_sha256 is None:
+        raise RunError(
+            f"run {run.folder} has no memory of good parts that could change",
+            expected="a run of the preset quick or accurate, or with memory.rows",
+            got="a model that learned its products by training",
+            remedy="train again with all products, e.g. with `clipada train --preset accurate`",
+        )
+
+
+class _Names:
+    """What images show, by the names given.
+
+    Args:
+        run: The run.
+        product: Name of the product, if it is given.
+        condition: Name of the condition, if it is given.
+
+    Raises:
+        ConfigError: The names do not fit the run.
+    """
+
+    def __init__(self, run: Run, product: str | None, condition: str | None) -> None:
+        self.products = list(run.training.categories)
+        self.product, self.condition = product, condition or ""
+        for option, name in (("product", product), ("condition", condition)):
+            _require_name(option, name)
+        known = ", ".join(self.products)
+        if product is None and condition is None:
+            raise ConfigError(
+                "it is not said what the images show",
+                expected="--product NAME for a new product, or --condition NAME for another light or camera of "
+                f"a product of the run: {known}",
+                remedy="add one of them (Python: product, condition)",
+            )
+        if product in self.products and condition is None:
+            raise ConfigError(
+                f"product {product} is in the memory already",
+                expected="a new product, or the name of the light or camera in which the images show it",
+                remedy=f"add --condition NAME, or first `clipada remove {run.folder} --product {product}`",
+            )
+        if product is not None and product not in self.products and condition is not None:
+            raise ConfigError(
+                f"the run knows no product {product}",
+                expected=f"one of {known}",
+                remedy=did_you_mean(product, self.products) or "leave --condition out to add it as a new product",
+            )
+
+    def assign(
+        self, paths: Sequence[Path], late: Mapping[Path, str | None]
+    ) -> tuple[dict[str, list[Path]], list[Path]]:
+        """Return the images of each product, and those of rejected alarms whose product is not known.
+
+        Raises:
+            ConfigError: The product of an image that is no rejected alarm is not known.
+        """
+        found: dict[str, list[Path]] = {}
+        unassigned = []
+        for path in (*paths, *late):
+            name = self._of(path, late.get(path))
+            if name is not None:
+                found.setdefault(name, []).append(path)
+            elif path in late:
+                unassigned.append(path)
+            else:
+                raise ConfigError(
+                    f"the product of {path} is not known",
+                    expected="a folder that is named after one of " + ", ".join(self.products),
+                    remedy="add --product NAME",
+                )
+        return found, unassigned
+
+    def _of(self, path: Path, group: str | None) -> str | None:
+        if self.product is not None:
+            return self.product
+        if len(self.products) == 1:
+            return self.products[0]
+        return next((name for name in (group, group_of(path, PRODUCT)) if name in self.products), None)
+
+
+def _require_name(option: str, name: str | None) -> None:
+    """Raise ``ConfigError`` unless a name can be that of a product or a condition."""
+    plain = name is None or (name.strip() == name and name.isprintable() and not set(name) & set("/\\"))
+    if not plain or name == "" or len(name or "") > _LONGEST:
+        expected = f"1 to {_LONGEST} characters, without slashes and without spaces around"
+        raise ConfigError(f"this cannot be the name of a {option}", expected=expected, got=repr(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Added:
+    """What was added to a run.
+
+    Attributes:
+        run: The run with the new revision in force.
+        changes: The changes.
+        sha256s: Hashes of the images.
+    """
+
+    run: Run
+    changes: tuple[Change, ...]
+    sha256s: frozenset[str] = field(repr=False)
+
+
+def _added(
+    run: Run,
+    assigned: Mapping[str, Sequence[Path]],
+    condition: str,
+    backbone: str | None,
+    runtime: RuntimeConfig,
+    report: ProgressReport,
+) -> tuple[_Added, list[Failure], list[str]]:
+    """Study the images of each product, and put the revision with them in force."""
+    from clipada.runs.composing import revise
+    from clipada.training.growth import GoodParts, Growth, read_good_parts
+
+    require_complete(run)
+    growth = Growth(run, load_model(run, backbone).to(find_device(runtime.device)), runtime, report)
+    additions, failures = [], []
+    for product, paths in assigned.items():
+        images, sha256s, unreadable = read_good_parts(run, paths, runtime.decoders)
+        failures += unreadable
+        if len(images):
+            parts = GoodParts(product=product, condition=condition, images=images, sha256s=tuple(sha256s))
+            additions.append(growth.study(parts))
+    if not additions:
+        raise DatasetError("no image can be read", got=str(failures[0].error.what), remedy="check the files")
+    changes = tuple(
+        change_of(run, "added", one.described.product, condition, one.images, one.described.sha256s)
+        for one in additions
+    )
+    revision = run.revision
+    kept, removed = ((), ()) if revision is None else (revision.parts, revision.removed)
+    revised, composition = revise(run, kept, additions, removed, changes)
+    write_text(revised.folder / CARD, model_card(revised))
+    warnings = growth.warnings + [
+        f"{count} of {revised.training.categories[name]} images of {name} are more like another product: say which "
+        "product an image shows where you can (`group` in Python and HTTP)"
+        for name, count in composition.mistaken().items()
+    ]
+    hashes = frozenset(sha256 for one in additions for sha256 in one.described.sha256s)
+    return _Added(run=revised, changes=changes, sha256s=hashes), failures, warnings
+
+
+def change_of(run: Run, action: str, product: str, condition: str, images: int, sha256s: Sequence[str] = ()) -> Change:
+    """Describe a change that the next revision of a run makes."""
+    from clipada.runs.revising import next_revision
+
+    return Change(
+        revision=next_revision(run),
+        action=action,  # type: ignore[arg-type]
+        product=product,
+        condition=condition,
+        images=images,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        clipada_version=package_version(),
+        fingerprint=images_fingerprint(sha256s) if sha256s else "",
+    )
+
+
+def _calibrated_with(run: Run, sha256s: frozenset[str]) -> list[str]:
+    """Return a warning if images are in the run's calibration, and none otherwise."""
+    try:
+        calibration = find_calibration(run.folder / CALIBRATION)
+    except CalibrationError:
+        return []
+    both = len(sha256s & {image.sha256 for image in calibration.images}) if calibration else 0
+    said = f"{both} of the images are in the present calibration: the next one needs others instead"
+    return [said] if both else []
+
+
+def _nothing_left(known: int, copies: int, unassigned: int) -> DatasetError:
+    """Make the error for images none of which can be added."""
+    return DatasetError(
+        "no image is left to add",
+        expected="good parts that are not in the memory yet, of products of the run",
+        got=f"{known} that are in the memory already, {copies} copies, {unassigned} of unknown products",
+        remedy="name other images; for rejected alarms, inspect with --keep-images defective",
+    )

@@ -1,0 +1,280 @@
+"""Good parts that join the memory of a finished run: read, chosen and measured as in its training.
+
+The backbone, the filter and the scale of the evidence stay. A new product gets rows, statistics and a box of its own. A
+condition, which is a product in another light or before another camera, gets rows beside those of the product: its
+images are searched in both together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipada.calibration.image_statistics import image_statistics
+from clipada.config import RuntimeConfig
+from clipada.data import read_batches
+from clipada.evaluation.evaluate import normal_level
+from clipada.files import sha256_of
+from clipada.models.clip_ada import ClipAda
+from clipada.models.growth import Rows, Statistics, join_parts, joined, last_of_parts, pooled
+from clipada.models.memory import PatchMemory
+from clipada.models.memory_head import MemoryHead, build_crops
+from clipada.runs import Run
+from clipada.runs.additions import Addition, Described
+from clipada.scoring import final_map
+from clipada.training.answers import ProductRows
+from clipada.training.memory import LEAST_COVERAGE, MOST_IMAGES, MemoryBuilder
+from clipada.training.part_box import LEAST_IMAGES, WHOLE, Box
+from clipada.training.study import AT_ONCE, Student, Study
+from clipada.training.tokens import TokenReader
+from clipada.types import Failure, ProgressReport
+
+UNUSUAL_SHARE = 0.1
+"""Share of the new good images with a score that 1 % of the training's exceed, above which an addition warns."""
+
+INSIDE = 0.9
+"""Share of the box in which new images show the part that must be inside of the product's box."""
+
+BOX_IMAGES = 90
+"""Most images from which the box is found."""
+
+_KNOWN = -2
+"""Source of the rows that were there before: none of the new images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoodParts:
+    """Good parts of one product, in one condition.
+
+    Attributes:
+        product: The product.
+        condition: Name of the light or camera; empty for a new product.
+        images: At the model's input size, ``(n, H, W, 3)`` uint8.
+        sha256s: Hashes of the files.
+    """
+
+    product: str
+    condition: str
+    images: NDArray[np.uint8]
+    sha256s: tuple[str, ...]
+
+
+def read_good_parts(
+    run: Run, paths: Sequence[Path], workers: int
+) -> tuple[NDArray[np.uint8], list[str], list[Failure]]:
+    """Read images at a run's input size, at most as many as a training: evenly spaced ones of more.
+
+    Returns:
+        The images ``(n, H, W, 3)``, the hashes of their files, and those that could not be read.
+    """
+    model = run.config.model
+    chosen = paths[:: -(-len(paths) // MOST_IMAGES)]
+    batches = list(read_batches(chosen, model.size, AT_ONCE, workers, depth=model.image_depth))
+    images = [batch.images for batch in batches if batch.paths]
+    hashes = [sha256_of(path) for batch in batches for path in batch.paths]
+    failures = [failure for batch in batches for failure in batch.failures]
+    return np.concatenate(images) if images else np.empty((0, *model.size, 3), np.uint8), hashes, failures
+
+
+class JoinedRows(ProductRows):
+    """Rows of a product that were there before, and those chosen among new images.
+
+    Args:
+        known: The former.
+        added: The latter.
+    """
+
+    def __init__(self, known: Rows, added: ProductRows) -> None:
+        self.neighbors = added.neighbors
+        before = torch.full(known.rows.shape[:2], _KNOWN)
+        self.rows = join_parts([known.rows, added.rows], self.neighbors)
+        self.images = join_parts([before, added.images], self.neighbors)
+        self.units = torch.nn.functional.normalize(self.rows.float(), dim=-1)
+
+
+class ConditionStudent(Student):
+    """Studies a product in another condition: its images are searched in the product's rows and in new ones together.
+
+    Args:
+        student: The student of the run.
+        known: The rows of the product that are there.
+    """
+
+    def __init__(self, student: Student, known: Rows) -> None:
+        super().__init__(student.model, student.config, student.reader, student.report)
+        self.known = known
+
+    def choose_rows(self, name: str, units: Tensor, sources: Tensor) -> ProductRows:
+        """Choose rows as for a new product, and join them with those that are there."""
+        return JoinedRows(self.known, super().choose_rows(name, units, sources))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """A view of the new images: their study, and what joins or makes the product's rows.
+
+    Attributes:
+        study: The study.
+        added: The new rows, and the statistics of these images.
+        bank: A memory of this product alone, as it will be.
+    """
+
+    study: Study
+    added: tuple[Rows, Statistics]
+    bank: PatchMemory
+
+
+class Growth:
+    """Studies good parts that join a run's memory.
+
+    Attributes:
+        warnings: What a user should know of the parts.
+
+    Args:
+        run: The run.
+        model: Its model.
+        runtime: Workers, and the size of the cache of tokens.
+        report: Called after every step.
+    """
+
+    def __init__(self, run: Run, model: ClipAda, runtime: RuntimeConfig, report: ProgressReport) -> None:
+        if model.head is None:
+            raise ValueError("the model has no memory")
+        self.run = run
+        self.config = run.config
+        self.head = model.head.cpu()
+        reader = TokenReader(model.backbone, runtime.cache_gigabytes)
+        self.builder = MemoryBuilder(model, run.config, reader, runtime.decoders, report)
+        self.warnings: list[str] = []
+
+    def study(self, parts: GoodParts) -> Addition:
+        """Choose rows for good parts, and measure how well they stand for them."""
+        name, images = parts.product, parts.images
+        known = bool(parts.condition)
+        self.builder.copies[name] = self.builder.student.choose_copies(name, {name: images})
+        box = self._box_of(name) if known else self._find_box(name, images)
+        if known:
+            self._require_inside(parts, box)
+        crops = build_crops(torch.tensor([box]), self.config, self.builder.model.backbone)
+        part = self._view(name, self.builder.cut(images, crops, 0), self.head.bank, known)
+        whole = None
+        if self.head.whole is not None:
+            whole = self._view(name, images, self.head.whole, known, self.config.filter.scale)
+        level = self._measure(name, part, whole, crops)
+        read_whole = (whole or part).study
+        descriptors = self.builder.descriptors({name: images}, self.head.glance, {name: read_whole})[name]
+        views = {"": part.added} | ({} if whole is None else {"whole_": whole.added})
+        coverage = min(view.study.coverage for view in (part, whole) if view is not None)
+        if coverage < LEAST_COVERAGE:
+            self.warnings.append(f"the rows of {name} cover less than all of its patches do ({coverage:.2f})")
+        return Addition(
+            described=Described(
+                product=name,
+                condition=parts.condition,
+                sha256s=tuple(sorted(parts.sha256s)),
+                level=level,
+                coverage=round(coverage, 3),
+                copies=self.builder.copies[name],
+            ),
+            views=views,
+            box=torch.tensor(box),
+            statistics=np.stack([image_statistics(image) for image in images]),
+            descriptors=descriptors.numpy(),
+        )
+
+    def _box_of(self, product: str) -> Box:
+        """Return the box in which the run reads a product."""
+        left, top, right, bottom = self.head.crops.boxes[self.head.products.index(product)].tolist()
+        return left, top, right, bottom
+
+    def _find_box(self, name: str, images: NDArray[np.uint8]) -> Box:
+        """Find the box of a new product; the whole image where the run finds products at the size that it reads.
+
+        A first box would change the size at which products are found, and with it the answers for all of them.
+        """
+        possible = self.head.crops.any or self.head.whole is not None
+        if not (self.config.memory.crop and possible) or len(images) < LEAST_IMAGES:
+            return WHOLE
+        chosen = images[:: -(-len(images) // BOX_IMAGES)]
+        study = self.builder.studies({name: chosen}, self.config.filter.scale)[name]
+        return self.builder.box(name, study, chosen)
+
+    def _require_inside(self, parts: GoodParts, box: Box) -> None:
+        """Warn if new images show the part outside of the box in which the run reads its product."""
+        found = WHOLE if box == WHOLE else self._find_box(parts.product, parts.images)
+        if found != WHOLE and _share_inside(found, box) < INSIDE:
+            self.warnings.append(
+                f"{parts.condition}: the images show {parts.product} outside of the box that the run reads; "
+                "add them as a product of its own, or train again"
+            )
+
+    def _view(self, name: str, images: NDArray[np.uint8], bank: PatchMemory, known: bool, scale: float = 1.0) -> _View:
+        """Study a view of the images, beside the rows of the memory's own product if it knows it."""
+        references, neighbors = self.builder.references(name, images), self.config.memory.neighbors
+        if not known:
+            study = self.builder.student.study(name, references, scale)
+            added = Rows(study.rows.rows, study.distances.usual)
+            statistics = Statistics(len(images), study.distances.mean, study.distances.std)
+            return _View(study=study, added=(added, statistics), bank=_single(name, added, statistics, neighbors))
+        place = bank.products.index(name)
+        before = Rows(bank.rows[:, place], bank.usual[:, place])
+        study = ConditionStudent(self.builder.student, before).study(name, references, scale)
+        count = study.rows.rows.shape[1] - before.count
+        added = Rows(*(last_of_parts(one, count, neighbors) for one in (study.rows.rows, study.distances.usual)))
+        statistics = Statistics(len(images), study.distances.mean, study.distances.std)
+        images_before = self.run.training.categories[name]
+        own = Statistics(images_before, bank.distance_mean[:, place], bank.distance_std[:, place])
+        together = _single(name, joined([before, added], neighbors), pooled([own, statistics]), neighbors)
+        return _View(study=study, added=(added, statistics), bank=together)
+
+    @torch.inference_mode()
+    def _measure(self, name: str, part: _View, whole: _View | None, crops: torch.nn.Module) -> float:
+        """Return the level of the new images' maps, and warn if their scores are high on the run's scale."""
+        head = self.head
+        scale = {one: float(getattr(head, one)) for one in ("low", "calm", "knee")}
+        alone = MemoryHead(
+            part.bank,
+            head.filter,
+            crops,  # type: ignore[arg-type]
+            whole=None if whole is None else whole.bank,
+            glance=head.glance,
+            weight=head.weight,
+            share=head.share,
+            **scale,
+        )
+        second = () if whole is None else (whole.study.retrieval(whole.bank, 0), whole.study.logits)
+        evidence = alone.evidence(part.study.retrieval(part.bank, 0), part.study.logits, *second)
+        high = float((alone.pooled(evidence) > scale["calm"] + scale["knee"] / 3).float().mean())
+        if high > UNUSUAL_SHARE:
+            self.warnings.append(
+                f"{high:.0%} of the good images of {name} score above nearly all good images of the training: "
+                "give it a threshold of its own with `clipada calibrate --per product`"
+            )
+        raw = alone.crops.enlarged(alone.to_unit(evidence)).numpy()
+        return normal_level([float(final_map(one[np.newaxis], self.config.scoring).max()) for one in raw])
+
+
+def _single(name: str, rows: Rows, statistics: Statistics, neighbors: int) -> PatchMemory:
+    """Return a memory of one product, which finds no product by its center."""
+    return PatchMemory(
+        [name],
+        rows=rows.rows.unsqueeze(1),
+        usual=rows.usual.half().unsqueeze(1),
+        distance_mean=statistics.mean.unsqueeze(1),
+        distance_std=statistics.std.unsqueeze(1),
+        centers=torch.zeros(1, 1),
+        neighbors=neighbors,
+    )
+
+
+def _share_inside(box: Box, outer: Box) -> float:
+    """Return the share of the area of a box that is inside of another one, 0..1."""
+    width = max(0.0, min(box[2], outer[2]) - max(box[0], outer[0]))
+    height = max(0.0, min(box[3], outer[3]) - max(box[1], outer[1]))
+    return width * height / max(1e-9, (box[2] - box[0]) * (box[3] - box[1]))
