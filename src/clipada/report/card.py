@@ -42,6 +42,8 @@ def run_summary(run: Run) -> dict[str, str]:
         "command": training_command(run),
         "adapter": f"{run.adapter_bytes / 1e6:.2f} MB",
     }
+    if training.changes:
+        summary["changed since"] = "; ".join(change.describe() for change in training.changes)
     if run.prototypes_sha256 is not None:
         size = (run.folder / PROTOTYPES).stat().st_size
         summary["prototypes"] = f"up to {model.prototypes}, weight {model.prototype_weight:g}, {size / 1e6:.2f} MB"
@@ -49,7 +51,7 @@ def run_summary(run: Run) -> dict[str, str]:
         summary["training data"] = f"{counted(len(images), 'different image')}, fingerprint {images_fingerprint(images)}"
     if run.encoders_sha256 is not None:
         summary["tuned encoders"] = f"{schedule.tune}, sha256 {run.encoders_sha256[:12]}"
-    checked = (run.folder / INPUT_CHECK).exists()
+    checked = run.path(INPUT_CHECK).exists()
     summary["input check"] = "against the training images" if checked else "none: trained by an older version"
     if (calibration := load_calibration(run)[0]) is not None:
         summary["calibration"] = "; ".join(calibration_summary(calibration))
@@ -71,7 +73,7 @@ def _detector(run: Run) -> dict[str, str]:
             "prompt": counted(prompt.length, "learned vector") if prompt.learnable else f"fixed, {prompt.word!r}",
             "refinement": f"{passes}, {model.attention} in {model.attention_space} space",
         }
-    size = (run.folder / MEMORY).stat().st_size
+    size = run.path(MEMORY).stat().st_size
     drawn = f"trained on {counted(config.filter.images, 'synthetic anomaly', 'synthetic anomalies')} of each product"
     covered = ", ".join(f"{name} {value:.2f}" for name, value in run.training.coverage.items())
     coverage = {"coverage of all patches, 0 to 1": covered} if covered else {}
