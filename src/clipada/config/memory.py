@@ -11,6 +11,10 @@ Selection = Literal["sampled", "greedy", "random"]
 Copies = Literal["auto", "none", "moved", "turned"]
 
 
+BYTES_BESIDE = 2
+"""Bytes of a row beside those of its channels: its usual distance."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MemoryConfig:
     """The memory: normal patches of every product, whose distance says how unusual a patch is."""
@@ -18,6 +22,9 @@ class MemoryConfig:
     rows: int = 0
     """Patches kept of each product in each block and each view that is read; 0 for no memory. A row of 384 channels
     takes 386 bytes: 13,000 rows in two blocks are 10 MB a product."""
+
+    megabytes: float = 0.0
+    """Most megabytes of a product's rows, in all blocks and views together; 0 for no limit beside ``rows``."""
 
     crop: bool = False
     """True to read only the box in which a product's good images show it, where that is clearly smaller than the image
@@ -50,10 +57,19 @@ class MemoryConfig:
 
     def __post_init__(self) -> None:
         require(self.rows >= 0, "memory.rows", "0 or more", self.rows)
+        require(self.megabytes >= 0, "memory.megabytes", "0 or more", self.megabytes)
         require(self.copies in get_args(Copies), "memory.copies", " | ".join(get_args(Copies)), self.copies)
         require(self.neighbors >= 1, "memory.neighbors", "1 or more", self.neighbors)
         require(self.weight >= 0, "memory.weight", "0 or more", self.weight)
         require(0 < self.share <= 1, "memory.share", "more than 0, at most 1", self.share)
+
+    def most_rows(self, width: int, blocks: int) -> int:
+        """Return the most rows of a product in a block and view, of ``width`` channels in each of ``blocks``."""
+        if not self.megabytes:
+            return self.rows
+        each = (width + BYTES_BESIDE) * blocks * (2 if self.whole else 1)
+        rows = min(self.rows, int(1e6 * self.megabytes / each))
+        return max(1, rows // self.neighbors) * self.neighbors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,7 +109,8 @@ class Student:
     def choose_rows(self, name: str, units: Tensor, sources: Tensor) -> ProductRows:
         """Choose a product's rows among the tokens ``(n, N, L W)`` of its images and their copies."""
         memory = self.config.memory
-        count = -(-min(memory.rows, units.shape[0] * units.shape[1]) // memory.neighbors) * memory.neighbors
+        most = memory.most_rows(units.shape[2] // self.blocks, self.blocks)
+        count = -(-min(most, units.shape[0] * units.shape[1]) // memory.neighbors) * memory.neighbors
         generator = derived_generator(self.config.training.seed, "memory rows", name)
         return ProductRows(units, sources, self.blocks, count, memory, generator)
 
