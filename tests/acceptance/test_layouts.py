@@ -121,7 +121,7 @@ def linked(root: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "masks", "unused"),
     [
-        (mvtec, 4, 0), (mvtec_ad_2, 4, 2), (loco, 4, 1), (btad, 4, 0), (ksdd2, 4, 0), (ok_and_ng, 0, 0),
+        (mvtec, 4, 0), (mvtec_ad_2, 4, 1), (loco, 4, 0), (btad, 4, 0), (ksdd2, 4, 0), (ok_and_ng, 0, 0),
         (capital, 4, 0), (normal, 4, 0), (nested, 4, 0), (label_tool, 4, 0), (odd_names, 4, 0), (linked, 4, 0),
     ],
 )  # fmt: skip

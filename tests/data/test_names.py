@@ -48,7 +48,11 @@ def test_btad_and_mvtec_ad_2(plant):
     dataset = load_dataset(root)
     assert counts(dataset.of("01")) == (1, 1, 1, 1)
     assert counts(dataset.of("can")) == (1, 1, 1, 1)
-    assert dataset.describe()[-1] == "not used: 2 images in can/test_private (1), can/validation/good (1)"
+    assert [sample.path.name for sample in dataset.validation] == ["1.png"]
+    assert dataset.describe()[2:] == (
+        "can: 1 train / 1 for thresholds / 1 normal + 1 anomalous test",
+        "not used: 1 images in can/test_private (1)",
+    )
 
 
 @pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("TRAIN", "TEST"), ("training", "testing")])
@@ -107,8 +111,7 @@ def test_several_masks_of_one_image_belong_to_it(plant):
     dataset = load_dataset(root)
     assert dataset.describe() == (
         "MVTec AD layout, 1 category",
-        "a: 1 train / 1 normal + 3 anomalous test",
-        "not used: 1 images in a/validation/good (1)",
+        "a: 1 train / 1 for thresholds / 1 normal + 3 anomalous test",
     )
     assert {sample.defect: [mask.name for mask in sample.masks] for sample in dataset.test if sample.anomalous} == {
         "logical_anomalies": ["000.png", "001.png", "002.png"],

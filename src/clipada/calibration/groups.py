@@ -7,7 +7,7 @@ from pathlib import Path
 
 PRODUCT, FOLDER = "product", "folder"
 
-_SPLITS = ("train", "test")
+_SPLITS = ("train", "validation", "test", "test_public", "test_private", "test_private_mixed")
 _GOOD = ("good", "normal", "anomalous")
 
 
@@ -19,8 +19,9 @@ def group_of(path: Path, rule: str | None) -> str | None:
         rule: One of
 
             - ``None``: no groups.
-            - ``product``: the folder that holds ``train`` or ``test``, as in the MVTec AD layout; without these, the
-              nearest folder above the image that is not called ``good``, ``normal`` or ``anomalous``.
+            - ``product``: the folder that holds a split (``train``, ``test``, ``validation``, ``test_public``), as in
+              the MVTec AD layout; without these, the nearest folder above the image that is not called ``good``,
+              ``normal`` or ``anomalous``.
             - ``folder``: the folder that contains the image.
             - Anything else: a regular expression, searched in the absolute path with ``/`` between names; its first
               group names the group, or the whole match where it has none.
@@ -40,7 +41,7 @@ def group_of(path: Path, rule: str | None) -> str | None:
 
 
 def product_by_split(path: Path) -> str | None:
-    """Return the folder that holds ``train`` or ``test``, as in the MVTec AD layout, or ``None`` without these."""
+    """Return the folder that holds a split, as in MVTec AD and MVTec AD 2, or ``None`` without one."""
     folders = path.absolute().parts[1:-1]
     splits = [place for place, name in enumerate(folders) if name in _SPLITS and place > 0]
     return folders[splits[-1] - 1] if splits else None

@@ -52,8 +52,8 @@ Backbone = Annotated[
 Layout = Annotated[
     str,
     typer.Option(
-        autocompletion=lambda: ["auto", "mvtec", "visa", "kolektor", "folder"],
-        help="mvtec, visa, kolektor or folder; auto recognizes it.",
+        autocompletion=lambda: ["auto", "mvtec", "visa", "kolektor", "real_iad", "magnetic_tile", "folder"],
+        help="mvtec, visa, kolektor, real_iad, magnetic_tile or folder; auto recognizes it.",
     ),
 ]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]

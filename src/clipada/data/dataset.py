@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -12,12 +12,14 @@ from clipada.errors import DatasetError, did_you_mean
 from clipada.types import Sample
 from clipada.types.words import counted
 
-Layout = Literal["mvtec", "visa", "kolektor", "folder"]
+Layout = Literal["mvtec", "visa", "kolektor", "real_iad", "magnetic_tile", "folder"]
 
 _LAYOUT_NAMES: dict[Layout, str] = {
     "mvtec": "MVTec AD layout",
     "visa": "VisA layout",
     "kolektor": "Kolektor layout",
+    "real_iad": "Real-IAD layout",
+    "magnetic_tile": "magnetic tile layout",
     "folder": "folder layout",
 }
 
@@ -44,9 +46,10 @@ class Dataset:
     Attributes:
         root: Folder of the data set.
         layout: Layout of that folder.
-        samples: All images, category by category, training before test images.
+        samples: All images, category by category, training before validation and test images.
         notes: Files left out and decisions made while listing.
         label_files: Other files that were read: black masks that mark images as good.
+        saturation_files: The ``defects_config.json`` of each category of MVTec LOCO AD.
     """
 
     root: Path
@@ -54,6 +57,7 @@ class Dataset:
     samples: tuple[Sample, ...]
     notes: tuple[Note, ...] = ()
     label_files: tuple[Path, ...] = ()
+    saturation_files: Mapping[str, Path] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -67,6 +71,11 @@ class Dataset:
     def train(self) -> tuple[Sample, ...]:
         """Training images, all normal."""
         return tuple(sample for sample in self.samples if sample.split == "train")
+
+    @cached_property
+    def validation(self) -> tuple[Sample, ...]:
+        """Images of good parts that the layout sets apart for thresholds: neither trained nor tested on."""
+        return tuple(sample for sample in self.samples if sample.split == "validation")
 
     @cached_property
     def test(self) -> tuple[Sample, ...]:
@@ -127,7 +136,8 @@ class Dataset:
         part = self.of(name)
         anomalous = [sample for sample in part.test if sample.anomalous]
         normal = len(part.test) - len(anomalous)
-        counts = f"{name}: {len(part.train)} train / {normal} normal + {len(anomalous)} anomalous test"
+        thresholds = f"{len(part.validation)} for thresholds / " if part.validation else ""
+        counts = f"{name}: {len(part.train)} train / {thresholds}{normal} normal + {len(anomalous)} anomalous test"
         maskless = sum(sample.mask is None for sample in anomalous)
         without = [f"{name}: {counted(maskless, 'anomalous image')} without a mask"] if maskless else []
         notes = (f"{name}: {note.text}" for note in part.notes if note.category == name)

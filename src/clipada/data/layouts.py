@@ -12,7 +12,9 @@ from clipada.data.dataset import Dataset, Layout, Note
 from clipada.data.folder import is_folder, read_folder
 from clipada.data.kolektor import is_kolektor, read_kolektor
 from clipada.data.listing import describe_contents, image_folders
+from clipada.data.magnetic_tile import is_magnetic_tile, read_magnetic_tile
 from clipada.data.mvtec import is_mvtec, read_mvtec
+from clipada.data.real_iad import is_real_iad, read_real_iad
 from clipada.data.visa import is_visa, read_visa
 from clipada.errors import DatasetError, ImageError, did_you_mean
 
@@ -27,6 +29,8 @@ class _Reader(NamedTuple):
 
 _READERS: dict[Layout, _Reader] = {
     "visa": _Reader(is_visa, read_visa, "split_csv/1cls.csv"),
+    "real_iad": _Reader(is_real_iad, read_real_iad, "realiad_1024/<category>, realiad_jsons/<category>.json"),
+    "magnetic_tile": _Reader(is_magnetic_tile, read_magnetic_tile, "MT_Free/Imgs, MT_<defect>/Imgs"),
     "mvtec": _Reader(is_mvtec, read_mvtec, "<category>/train/good, <category>/test/<defect>"),
     "kolektor": _Reader(is_kolektor, read_kolektor, "masks beside images, black for good parts (000.png, 000_GT.png)"),
     "folder": _Reader(is_folder, read_folder, "images of good parts directly inside or in good, or folders of such"),
@@ -40,8 +44,8 @@ def load_dataset(
 
     Args:
         root: Folder of the data set; in the ``mvtec`` and ``folder`` layouts also the folder of one category.
-        layout: ``mvtec``, ``visa``, ``kolektor`` or ``folder``; ``auto`` takes the first that fits of visa, mvtec,
-            kolektor, folder.
+        layout: ``auto`` takes the first that fits of ``visa``, ``real_iad``, ``magnetic_tile``, ``mvtec``,
+            ``kolektor``, ``folder``.
         categories: Categories to keep; ``None`` keeps all.
 
     Raises:

@@ -31,10 +31,13 @@ DEPTHS = frozenset({"xyz", "depth"})
 TRAIN = frozenset({"train", "training"})
 """Names of folders of the training split."""
 
+VALIDATION = frozenset({"val", "valid", "validation"})
+"""Names of folders of the validation split, whose good parts set thresholds."""
+
 TEST = frozenset({"test", "testing", "test_public"})
 """Names of folders of the test split, as far as its labels are known."""
 
-SPLITS = TRAIN | TEST | {"val", "valid", "validation"}
+SPLITS = TRAIN | VALIDATION | TEST
 """Names of folders of a split, which are no products."""
 
 _MASK_ENDING = re.compile(r"[_\-. ](?:mask|gt|label)(?P<number>[_\-]?\d+)?$")

@@ -18,7 +18,7 @@ from clipada.types.progress import ignored as ignored
 from clipada.types.progress import labeled as labeled
 from clipada.types.progress import unreported as unreported
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 
 Decision = Literal["good", "defective", "not_inspectable"]
 """The decision on an image. ``not_inspectable``: it is unlike all training images, so that it says nothing on a part,
@@ -41,7 +41,8 @@ class Sample:
     Attributes:
         path: The image file.
         category: The product it shows, e.g. ``"bottle"``.
-        split: ``"train"`` or ``"test"``. Training images are always normal.
+        split: ``"train"``, ``"validation"`` for the good parts that a layout sets apart for thresholds, or ``"test"``.
+            Only test images can be anomalous.
         defect: The kind of defect; ``"good"`` for normal images.
         mask: The ground-truth mask file of an anomalous image, where there is one.
         more_masks: Further mask files of the image, as in MVTec LOCO AD; all of them together are the ground truth.
@@ -55,10 +56,10 @@ class Sample:
     more_masks: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.split == "train" and self.anomalous:
+        if self.split != "test" and self.anomalous:
             raise DatasetError(
-                f"anomalous training image {self.path}",
-                expected="normal images only in the training split",
+                f"anomalous {'training' if self.split == 'train' else self.split} image {self.path}",
+                expected="anomalous images in the test split only",
                 got=f"defect {self.defect!r}",
                 remedy="move the image to the test split",
             )
