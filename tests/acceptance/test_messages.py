@@ -200,13 +200,33 @@ def test_names_misspelled(train: Command, parts: Path, words: list[str], meant: 
     [
         (["evalute", "run"], "Did you mean 'evaluate'?"),
         (["history", "lst"], "Did you mean 'list'?"),
-        (["predict", "run", "photos", "--treshold", "0.5"], "Possible options: --streams, --threads, --threshold"),
+        (["predict", "run", "photos", "--treshold", "0.5"], "No such option: --treshold. Did you mean --threshold?"),
+        (["predict", "run", "photos", "--format", "tabel"], "Did you mean table?"),
+        (["history", "list", "--word", "confirmd"], "Did you mean confirmed?"),
     ],
 )
 def test_commands_and_options_misspelled(clipada: Command, words: list[str], meant: str) -> None:
     outcome = clipada(*words)
     assert outcome.code == 2
     assert meant in " ".join(outcome.err.replace("│", " ").split())
+
+
+def test_paths_misspelled(clipada: Command, parts: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "line3").mkdir(parents=True)
+    clipada("info", tmp_path / "run" / "line3").refused(f"did you mean {tmp_path / 'runs' / 'line3'}?")
+    clipada("predict", tmp_path / "runs" / "lnie3", parts).refused(f"did you mean {tmp_path / 'runs' / 'line3'}?")
+    other = parts.with_name(f"{parts.name}x")
+    clipada("synthesize", other, "--out", tmp_path / "sheet").refused(f"did you mean {parts}?")
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [("model.atention=residual", "did you mean model.attention?"), ("zzzz=1", "find it with `clipada settings zzzz`")],
+)
+def test_an_unknown_setting_lists_no_others(train: Command, parts: Path, setting: str, remedy: str) -> None:
+    outcome = train(parts, "--set", setting)
+    outcome.refused(remedy)
+    assert "training.epochs" not in outcome.err
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import clipada
-from clipada.config import Config, RuntimeConfig, StartConfig
+from clipada.config import Config, RuntimeConfig, StartConfig, cores
 from clipada.errors import ConfigError, DatasetError, RunError
+from clipada.models.backbones import forward_cost
 from clipada.runs import CALIBRATION, CARD, METRICS, PLAN, read_run
 from clipada.runs.start_record import START_RECORD
 from clipada.training.start_plan import StartPlan, plan_start
@@ -85,8 +86,9 @@ def test_a_larger_backbone_is_expected_to_take_longer(
     values["vision_config"]["num_hidden_layers"] = layers
     (backbone / "config.json").write_text(json.dumps(values))
     touch(tmp_path / "lid", 100)
-    settings = {"core_seconds": 0, "core_seconds_per_gigamac": 1e4}
-    assert planned(tmp_path / "lid", tmp_path / "run", backbone, **settings).preset == preset
+    own = forward_cost(str(clip_folder), Config.preset("accurate").model) / 1e9
+    a_minute = 60 * cores() / (own * (100 + Config.preset("accurate").filter.images))
+    assert planned(tmp_path / "lid", tmp_path / "run", backbone, core_seconds=a_minute).preset == preset
 
 
 def test_the_preset_fits_the_photos_and_the_machine(tmp_path: Path, clip_folder: Path) -> None:

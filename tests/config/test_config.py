@@ -83,10 +83,20 @@ def test_epochs_and_milestones_are_checked_together() -> None:
         Config().updated({"training.epochs": 3})
 
 
-@pytest.mark.parametrize("name", ["refinements", "model.colour", "model", "nothing.refinements", ""])
-def test_unknown_settings_list_the_known(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"backbone[.]name, backbone[.]revision"):
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("refinements", "did you mean model.refinements?"),
+        ("nothing.refinements", "did you mean model.refinements?"),
+        ("batch_size", "did you mean training.batch_size or filter.batch_size?"),
+        ("zzzz", "find it with `clipada settings zzzz`"),
+        ("", "find it with `clipada settings WORD`"),
+    ],
+)
+def test_unknown_settings_name_the_near_ones(name: str, remedy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         Config().updated({name: "1"})
+    assert caught.value.remedy == remedy
 
 
 @pytest.mark.parametrize(

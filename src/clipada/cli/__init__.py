@@ -31,6 +31,7 @@ from clipada.cli.serve import serve
 from clipada.cli.settings import settings
 from clipada.cli.start import start
 from clipada.cli.stress import stress
+from clipada.cli.suggestions import SuggestingGroup
 from clipada.cli.synthesize import synthesize
 from clipada.cli.terminal import console, error_console, say
 from clipada.cli.train import train
@@ -61,6 +62,7 @@ def _commit() -> str | None:
 
 app = typer.Typer(
     name="clipada",
+    cls=SuggestingGroup,
     help="Visual inspection that learns from good parts: one model over a frozen backbone for all products.",
     epilog="The path: `clipada start PHOTOS`, or `train`, `evaluate` and `calibrate`; then `predict` and `report`. "
     "The Tab key completes commands and options after `clipada --install-completion`.",

@@ -15,7 +15,6 @@ from clipada.cli.options import Backbone, Device, TrainingWorkers
 from clipada.cli.results import GOOD_PARTS, describe_decisions
 from clipada.cli.terminal import confirm, console, say, stages
 from clipada.config import EMBEDDED_BACKBONE, CalibrationConfig, Preset, RuntimeConfig, StartConfig
-from clipada.types.words import counted
 
 if TYPE_CHECKING:
     from clipada.commands.start import Started
@@ -79,6 +78,8 @@ def start(
 
 def _describe_plan(plan: StartPlan) -> Iterator[str]:
     """Say what was found and what will be done, in a line each."""
+    from clipada.types.words import counted
+
     yield from (f"found: {line}" for line in _describe_found(plan.found))
     yield f"backbone: {plan.backbone}, {ORIGINS[plan.origin]}"
     if plan.backbone == EMBEDDED_BACKBONE:
@@ -107,6 +108,8 @@ def _describe_plan(plan: StartPlan) -> Iterator[str]:
 
 def _describe_found(found: Dataset) -> Iterator[str]:
     """Say how many photos there are of each product, before they are shared out, and what was left out."""
+    from clipada.types.words import counted
+
     for name in found.categories:
         photos = found.of(name).samples
         kinds = Counter(photo.defect for photo in photos if photo.anomalous)

@@ -161,7 +161,7 @@ class Config:
             name = RENAMED.get(given, given)
             section, _, setting = name.partition(".")
             if name not in setting_names():
-                expected = "section.setting, one of: " + ", ".join(setting_names())
+                expected = "section.setting, as `clipada settings` lists them"
                 raise ConfigError(f"no setting {name!r}", expected=expected, remedy=_similar(name))
             hint = get_type_hints(type(getattr(self, section)))[setting]
             parsed = parse(value, hint, name) if isinstance(value, str) else value
@@ -186,14 +186,15 @@ def _with_new_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**values, "backbone": others | {"blocks": block if block is None else [block]}}
 
 
-def _similar(name: str) -> str | None:
+def _similar(name: str) -> str:
     """Return a remedy that names the most similar setting, or one of the same name in another section, if any."""
     names, word = setting_names(), name.rpartition(".")[2]
     own = [known for known in names if known.rpartition(".")[2] == word]
-    if len(own) == 1:
-        return f"did you mean {own[0]}?"
+    if own:
+        return f"did you mean {' or '.join(own)}?"
     sections = {known.rpartition(".")[2]: known for known in names}
-    return did_you_mean(name, names) or did_you_mean(word, sections)  # the section may be missing
+    found = did_you_mean(name, names) or did_you_mean(word, sections)  # the section may be missing
+    return found or f"find it with `clipada settings {word or 'WORD'}`"
 
 
 def setting_names() -> list[str]:

@@ -37,7 +37,10 @@ def asked_config(base: Config, settings: Sequence[str] | None, epochs: int | Non
 def _setting(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
+        example = f"{name}=VALUE" if name in setting_names() else "model.image_size=448"
         raise ConfigError(
-            f"cannot read --set {text}", expected="NAME=VALUE, NAME one of: " + ", ".join(setting_names())
+            f"cannot read --set {text}",
+            expected=f"NAME=VALUE, e.g. {example}",
+            remedy="`clipada settings` lists the names",
         )
     return name.strip(), value.strip()

@@ -16,7 +16,7 @@ from clipada.data.magnetic_tile import is_magnetic_tile, read_magnetic_tile
 from clipada.data.mvtec import is_mvtec, read_mvtec
 from clipada.data.real_iad import is_real_iad, read_real_iad
 from clipada.data.visa import is_visa, read_visa
-from clipada.errors import DatasetError, ImageError, did_you_mean
+from clipada.errors import DatasetError, ImageError, check_name, did_you_mean
 
 
 class _Reader(NamedTuple):
@@ -54,7 +54,10 @@ def load_dataset(
     root = Path(root)
     if not root.is_dir():
         raise DatasetError(
-            f"no data set folder {root}", expected="a folder", got="a file" if root.exists() else "nothing"
+            f"no data set folder {root}",
+            expected="a folder",
+            got="a file" if root.exists() else "nothing",
+            remedy=None if root.exists() else check_name(root),
         )
     if layout != "auto" and layout not in _READERS:
         raise DatasetError(

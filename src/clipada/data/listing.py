@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from clipada.errors import DatasetError, ImageError
+from clipada.errors import DatasetError, ImageError, check_name
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".webp"})
 """File name endings, in lower case, that mark an image in a folder."""
@@ -66,7 +66,7 @@ def require_paths(paths: Iterable[Path]) -> None:
             raise ImageError(
                 f"no such file or folder: {path}",
                 expected="image files, or folders that hold some",
-                remedy="check the name" + ("" if path.is_absolute() else f"; it is relative to {Path.cwd()}"),
+                remedy=check_name(path),
             )
 
 

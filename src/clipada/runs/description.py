@@ -11,7 +11,7 @@ from typing import Any
 
 from clipada.config import Config
 from clipada.config.schema import build, build_known, shown
-from clipada.errors import ConfigError, RunError
+from clipada.errors import ConfigError, RunError, check_name
 from clipada.files import read_json, sha256_of
 from clipada.runs.contents import ADAPTER, BESIDE, CONFIG, MANIFEST, METRICS, PLAN, REVISED, TRAINED_ON
 from clipada.runs.manifest import Manifest, find_manifest
@@ -270,11 +270,10 @@ def _no_run(folder: Path) -> RunError:
         got = f"no {CONFIG}"
     else:
         got = "a file" if folder.exists() else "no such folder"
-    return RunError(
-        f"no run in {folder}",
-        expected=f"a folder with {CONFIG} and {ADAPTER}",
-        got=got,
-        remedy=f"finish it with `clipada train --resume --out {folder}`"
-        if unfinished
-        else "train one with `clipada train`",
-    )
+    if unfinished:
+        remedy = f"finish it with `clipada train --resume --out {folder}`"
+    elif folder.exists():
+        remedy = "train one with `clipada train`"
+    else:
+        remedy = f"{check_name(folder)} (or train one with `clipada train`)"
+    return RunError(f"no run in {folder}", expected=f"a folder with {CONFIG} and {ADAPTER}", got=got, remedy=remedy)

@@ -190,9 +190,9 @@ def _estimate(dataset: Dataset, backbone: str, device: str, settings: StartConfi
         return None
     from clipada.models.backbones import forward_cost
 
-    cost = forward_cost(backbone, Config.preset("accurate").model)
-    for_each = settings.core_seconds + settings.core_seconds_per_gigamac * cost / 1e9
-    return for_each * len(dataset.train) / cores()
+    config = Config.preset("accurate")
+    images = len(dataset.train) + config.filter.images * len(dataset.categories)
+    return settings.core_seconds * images * forward_cost(backbone, config.model) / 1e9 / cores()
 
 
 def _preset(dataset: Dataset, seconds: float | None, settings: StartConfig) -> Preset:

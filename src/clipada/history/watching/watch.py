@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from clipada.config import BatchConfig, WatchConfig
-from clipada.errors import ImageError
+from clipada.errors import ImageError, check_name
 from clipada.history.store import History
 from clipada.history.watching import seen
 from clipada.history.watching.new_files import NewFiles
@@ -141,7 +141,7 @@ def require_folder(folder: Path) -> None:
             f"cannot watch {folder}",
             expected="a folder",
             got="a file" if folder.exists() else "none",
-            remedy="check the name" + ("" if folder.is_absolute() else f"; it is relative to {Path.cwd()}"),
+            remedy=check_name(folder),
         )
 
 

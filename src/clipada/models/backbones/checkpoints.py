@@ -17,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from clipada.config import EMBEDDED_BACKBONE
 from clipada.config.schema import shown
-from clipada.errors import BackboneError
+from clipada.errors import BackboneError, check_name
 from clipada.models.backbones.base import Normalization
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -54,7 +54,7 @@ def resolved(name: str) -> str:
             f"no backbone at {name}",
             expected="a folder with config.json, model.safetensors and, with a text tower, tokenizer.json",
             got="a file" if folder.exists() else "no such folder",
-            remedy="check the path, or give a hub name such as openai/clip-vit-base-patch16",
+            remedy=f"{check_name(folder)} (or give a hub name such as openai/clip-vit-base-patch16)",
         )
     return name
 
