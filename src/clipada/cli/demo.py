@@ -16,7 +16,7 @@ from clipada.cli.options import (
 )
 from clipada.cli.results import GOOD_PARTS, print_decisions, print_metrics
 from clipada.cli.terminal import say, stages
-from clipada.config import Config, DemoConfig, RuntimeConfig
+from clipada.config import EMBEDDED_BACKBONE, PRESETS, Config, DemoConfig, RuntimeConfig
 from clipada.config.overrides import asked_config
 
 
@@ -35,6 +35,10 @@ def demo(
         float, typer.Option(help="Share of a product's good parts that may be called defective.")
     ] = DemoConfig.false_alarm_rate,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the parts and of the training.")] = DemoConfig.seed,
+    preset: Annotated[
+        str,
+        typer.Option(autocompletion=lambda: list(PRESETS), help="demo; accurate: finds more defects, takes longer."),
+    ] = "demo",
     backbone: Backbone = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; the preset's milestones scale along.")] = None,
     settings: Settings = None,
@@ -56,7 +60,8 @@ def demo(
             say(f"next: clipada train {data_only} --preset demo --out runs/parts")
             return
         runtime = RuntimeConfig(device=device, workers=workers)
-        config = asked_config(Config.preset("demo"), settings, epochs, backbone=backbone, seed=seed)
+        base = Config.preset(preset)  # type: ignore[arg-type]
+        config = asked_config(base, settings, epochs, backbone=backbone or EMBEDDED_BACKBONE, seed=seed)
         result = command.demo(out, config, parts=parts, runtime=runtime, report=show)
     print_metrics(result.evaluation)
     if result.evaluation.decisions is not None:
@@ -76,8 +81,8 @@ def _next_steps(run: Path) -> tuple[str, ...]:
         f"next: clipada info {run}",
         "with your own parts: clipada start PHOTOS --out runs/mine; or step by step:",
         "      clipada train PHOTOS --out runs/mine",
-        "      clipada evaluate runs/mine PHOTOS",
         f"      clipada calibrate runs/mine {GOOD_PARTS}",
+        "      clipada evaluate runs/mine PHOTOS",
         "      clipada predict runs/mine NEW-PARTS --out out",
         "      clipada report runs/mine out",
     )
