@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clipada.commands.serve import serve
     from clipada.commands.settings import Setting, settings
     from clipada.commands.start import Started, start
-    from clipada.commands.stress import StressReport, stress
+    from clipada.commands.stress import StressFix, StressReport, stress
     from clipada.commands.synthesize import synthesize
     from clipada.commands.train import train
     from clipada.commands.verify import Verification, verify
@@ -94,6 +94,7 @@ __all__ = [
     "Setting",
     "SinkError",
     "Started",
+    "StressFix",
     "StressReport",
     "Verdict",
     "Verification",
@@ -147,6 +148,7 @@ _HOMES = {
     "Run": "runs",
     "Started": "commands.start",
     "Setting": "commands.settings",
+    "StressFix": "commands.stress",
     "StressReport": "commands.stress",
     "Verdict": "types",
     "Verification": "commands.verify",

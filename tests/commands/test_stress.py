@@ -22,7 +22,7 @@ from clipada.config import CalibrationConfig, StressConfig
 from clipada.errors import CalibrationError, DatasetError, ImageError
 from clipada.images import read_rgb
 from clipada.images.perturbing import perturb
-from clipada.inspection.stress import StressCount
+from clipada.inspection.stress_counts import StressCount
 from command_line import process
 from kills import Killed, killed_before
 from tiny import save, write_good_parts

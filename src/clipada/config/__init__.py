@@ -51,7 +51,7 @@ from clipada.config.protocol import ProtocolConfig
 from clipada.config.runtime import RuntimeConfig, cores
 from clipada.config.server import ServeConfig
 from clipada.config.start import StartConfig
-from clipada.config.stress import PerturbationConfig, PerturbationKind, StressConfig
+from clipada.config.stress import AugmentConfig, PerturbationConfig, PerturbationKind, StressConfig
 from clipada.config.training import LossResolution, Precision, TrainingConfig, Tune
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "AnomalyDinoConfig",
     "Attention",
     "AttentionSpace",
+    "AugmentConfig",
     "BackboneConfig",
     "BaselineName",
     "BaselineSettings",

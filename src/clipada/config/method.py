@@ -15,6 +15,7 @@ from clipada.config.memory import FilterConfig, MemoryConfig
 from clipada.config.model import BackboneConfig, ModelConfig, PromptConfig
 from clipada.config.presets import PRESETS, Preset
 from clipada.config.schema import brief, build, checked, parse, require
+from clipada.config.stress import AugmentConfig
 from clipada.config.training import TrainingConfig
 from clipada.errors import ConfigError, did_you_mean
 
@@ -96,6 +97,7 @@ class Config:
     scoring: ScoringConfig = ScoringConfig()
     memory: MemoryConfig = MemoryConfig()
     filter: FilterConfig = FilterConfig()
+    augment: AugmentConfig = AugmentConfig()
 
     __repr__ = brief
 
@@ -108,6 +110,7 @@ class Config:
             require(not self.model.prototypes, "model.prototypes", "0 with memory.rows", self.model.prototypes)
             require(self.training.tune == "none", "training.tune", "none with memory.rows", self.training.tune)
         require(bool(self.memory.rows) or not self.filter.images, "filter.images", "0 without memory.rows", "more")
+        require(bool(self.memory.rows) or not self.augment.copies, "augment.copies", "0 without memory.rows", "more")
         learns = self.training.epochs or (self.memory.rows and not self.filter.logits)
         require(bool(learns), "training.epochs", "1 or more, unless only a memory detects", 0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clipada.calibration import Calibration, group_of
 from clipada.config import BatchConfig, CalibrationCheckConfig, SynthesisConfig
 from clipada.inspection.inspector import Inspector
 from clipada.inspection.reading import ReadImage, try_read
@@ -50,22 +51,39 @@ def synthetic_scores(
     return np.array(scores, np.float64)
 
 
+def group_defect_scores(
+    inspector: Inspector,
+    paths: Iterable[Path],
+    calibration: Calibration,
+    settings: CalibrationCheckConfig,
+    batch_size: int,
+) -> dict[str | None, NDArray[np.float64]]:
+    """Score synthetic defects in the images of each group with thresholds of its own, and in all others."""
+    groups: dict[str | None, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(calibration.threshold_group(group_of(path, calibration.settings.per)), []).append(path)
+    return {name: synthetic_scores(inspector, images, settings, batch_size) for name, images in groups.items()}
+
+
 def drawn_defect(image: Image, rng: np.random.Generator) -> Image | None:
     """Draw a synthetic defect of one of ten kinds into an image of a good part.
 
     Args:
         image: ``(H, W, 3)`` uint8; not modified. Its mirror image stands for another part, pieces of which are pasted.
-        rng: Source of kind and draw.
+        rng: Source of kind and draw. A kind that is not visible in the image is passed over for the next one.
 
     Returns:
-        ``(H, W, 3)`` uint8; ``None`` if no visible defect was drawn.
+        ``(H, W, 3)`` uint8; ``None`` if no kind is visible.
     """
     from clipada.synthesis import KINDS, draw_anomaly
 
-    kind = list(KINDS)[int(rng.integers(len(KINDS)))]
+    kinds, first = list(KINDS), int(rng.integers(len(KINDS)))
     good, source = (np.ascontiguousarray(one.transpose(2, 0, 1), np.float32) / 255 for one in (image, image[:, ::-1]))
-    drawn, mask = draw_anomaly(kind, good, source, rng)
-    return np.rint(255 * drawn).astype(np.uint8).transpose(1, 2, 0).copy() if mask.any() else None
+    for kind in kinds[first:] + kinds[:first]:
+        drawn, mask = draw_anomaly(kind, good, source, rng)
+        if mask.any():
+            return np.rint(255 * drawn).astype(np.uint8).transpose(1, 2, 0).copy()
+    return None
 
 
 def _with_defects(parts: Sequence[Image], recipe: SynthesisConfig, seed: int) -> list[Image]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import StringIO
@@ -14,7 +14,7 @@ from typing import Any
 from clipada.config import PerturbationKind
 from clipada.config.stress import UNITS
 from clipada.files import write_json, write_text
-from clipada.inspection.stress import StressCount, StressRow, StressTest
+from clipada.inspection.stress_counts import StressCount, StressRow, StressTest
 from clipada.report.headline import Figure
 from clipada.report.html import PAGES
 from clipada.runs import Run
@@ -24,31 +24,55 @@ FORMAT = 1
 COLUMNS = ("false alarms", "rate", "interval", "not inspectable", "defects found")
 """Columns of the table of perturbations."""
 
+COLUMNS_BEFORE = (
+    "alarms before",
+    "false alarms",
+    "rate",
+    "interval",
+    "not inspectable",
+    "found before",
+    "defects found",
+)
+"""Columns of the table of a run that was trained to raise fewer false alarms than one before."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StressFacts:
     """Circumstances of a stress test.
 
     Attributes:
-        run: The run.
+        run: The run; ``None`` for an engine without one.
         calibration: Id of the calibration.
         engine: Engine and precision.
         command: The command line that made it.
     """
 
-    run: Run
+    run: Run | None
     calibration: str
     engine: str
     command: str
 
+    @property
+    def label(self) -> str:
+        """Name of the run."""
+        return "" if self.run is None else self.run.label
 
-def write_stress(folder: Path, test: StressTest, facts: StressFacts) -> None:
-    """Write ``stress.json``, ``stress.csv``, ``stress.svg`` and ``stress.html``, each as a whole; the page last."""
+
+def write_stress(folder: Path, test: StressTest, facts: StressFacts, before: StressTest | None = None) -> None:
+    """Write ``stress.json``, ``stress.csv``, ``stress.svg`` and ``stress.html``, each as a whole; the page last.
+
+    Args:
+        folder: The folder to write into.
+        test: The result.
+        facts: Its circumstances.
+        before: The result of an earlier run on the same images, beside which it is shown.
+    """
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / "stress.json", _record(test, facts, created))
+    write_json(folder / "stress.json", _record(test, facts, created, before))
     write_text(folder / "stress.csv", _listing(test))
-    given: dict[str, Any] = {"test": test, "facts": facts, "panels": _panels(test), "created": created}
-    given |= {"columns": COLUMNS, "rows": list(stress_rows(test)), "figures": _figures(test)}
+    given: dict[str, Any] = {"test": test, "facts": facts, "panels": _panels(test, before), "created": created}
+    columns = COLUMNS if before is None else COLUMNS_BEFORE
+    given |= {"columns": columns, "rows": list(stress_rows(test, before)), "figures": _figures(test)}
     for name in ("stress.svg", "stress.html"):
         write_text(folder / name, PAGES.get_template(name).render(**given))
 
@@ -83,10 +107,20 @@ def _alarm_share(count: StressCount) -> str:
     return "–" if count.rate is None else f"{100 * count.rate:.0f} %"
 
 
-def stress_rows(test: StressTest) -> Iterator[tuple[str, ...]]:
-    """Yield the cells of each perturbation, worst first: its name, then ``COLUMNS``."""
-    for row in test.worst_first:
-        yield (row.label, *_alarm_cells(row.good, test.confidence), str(row.good.not_inspectable), found_cell(row))
+def stress_rows(test: StressTest, before: StressTest | None = None) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of each perturbation: its name, then ``COLUMNS``, or ``COLUMNS_BEFORE`` if there is one before.
+
+    Worst first, as it was before.
+    """
+    now = {row.label: row for row in test.rows}
+    for earlier in (before or test).worst_first:
+        row = now.get(earlier.label, earlier)
+        alarms, refused = _alarm_cells(row.good, test.confidence), str(row.good.not_inspectable)
+        if before is None:
+            yield (row.label, *alarms, refused, found_cell(row))
+        else:
+            first, *_ = _alarm_cells(earlier.good, test.confidence)
+            yield (row.label, first, *alarms, refused, found_cell(earlier), found_cell(row))
 
 
 def found_cell(row: StressRow) -> str:
@@ -102,12 +136,13 @@ def _alarm_cells(count: StressCount, confidence: float) -> tuple[str, str, str]:
     return f"{count.defective} of {count.decided}", f"{100 * count.rate:.0f} %", interval
 
 
-def _record(test: StressTest, facts: StressFacts, created: str) -> dict[str, Any]:
+def _record(test: StressTest, facts: StressFacts, created: str, before: StressTest | None) -> dict[str, Any]:
     """Return the content of ``stress.json``."""
+    earlier = {} if before is None else {"before": _rows(before)}
     return {
         "format": FORMAT,
-        "run": facts.run.label,
-        "model_sha256": facts.run.model_sha256,
+        "run": facts.label,
+        "model_sha256": None if facts.run is None else facts.run.model_sha256,
         "calibration": facts.calibration,
         "engine": facts.engine,
         "created": created,
@@ -115,15 +150,20 @@ def _record(test: StressTest, facts: StressFacts, created: str) -> dict[str, Any
         "false_alarm_rate": test.false_alarm_rate,
         "confidence": test.confidence,
         "left_out": [str(failure.path) for failure in test.failures],
-        "perturbations": [
-            {
-                **_named(row),
-                **_counts(row.good, row.defects, test.confidence),
-                "groups": {name: _good(count, test.confidence) for name, count in sorted(row.groups.items())},
-            }
-            for row in test.rows
-        ],
+        "perturbations": _rows(test),
+        **earlier,
     }
+
+
+def _rows(test: StressTest) -> list[dict[str, Any]]:
+    return [
+        {
+            **_named(row),
+            **_counts(row.good, row.defects, test.confidence),
+            "groups": {name: _good(count, test.confidence) for name, count in sorted(row.groups.items())},
+        }
+        for row in test.rows
+    ]
 
 
 def _named(row: StressRow) -> dict[str, Any]:
@@ -176,21 +216,26 @@ class StressPanel:
         ticks: The strengths.
         alarms: Place of each strength, 0..1, and the false-alarm rate there with its interval, 0..1.
         found: Place of each strength, and the share of the defects that are found.
+        before: Place of each strength, and the false-alarm rate of an earlier run.
     """
 
     title: str
     ticks: tuple[tuple[float, str], ...]
     alarms: tuple[tuple[float, float, float, float], ...]
     found: tuple[tuple[float, float], ...]
+    before: tuple[tuple[float, float], ...]
 
 
-def _panels(test: StressTest) -> list[StressPanel]:
+def _panels(test: StressTest, before: StressTest | None) -> list[StressPanel]:
     """Return a panel for each kind; each begins with the photos as they are."""
+    earlier = {} if before is None else {row.label: row.good.rate for row in before.rows}
     kinds = groupby(test.rows[1:], key=lambda row: row.kind)
-    return [_panel(kind, [test.plain, *rows], test.confidence) for kind, rows in kinds if kind is not None]
+    return [_panel(kind, [test.plain, *rows], test.confidence, earlier) for kind, rows in kinds if kind is not None]
 
 
-def _panel(kind: PerturbationKind, rows: list[StressRow], confidence: float) -> StressPanel:
+def _panel(
+    kind: PerturbationKind, rows: list[StressRow], confidence: float, earlier: Mapping[str, float | None]
+) -> StressPanel:
     places = [(place + 0.5) / len(rows) for place in range(len(rows))]
     placed = list(zip(places, rows, strict=True))
     return StressPanel(
@@ -200,4 +245,5 @@ def _panel(kind: PerturbationKind, rows: list[StressRow], confidence: float) -> 
             (place, row.good.rate, *row.good.interval(confidence)) for place, row in placed if row.good.rate is not None
         ),
         found=tuple((place, row.defects.defective / row.defects.images) for place, row in placed if row.defects.images),
+        before=tuple((place, rate) for place, row in placed if (rate := earlier.get(row.label)) is not None),
     )

@@ -7,7 +7,7 @@ where a defect looks like the change: a part that is turned the wrong way. So a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -102,6 +102,13 @@ class References:
             searched=searched,
             left_out=left_out,
         )
+
+    def joined(self, copies: NDArray[np.uint8], sources: Tensor) -> References:
+        """Return these references with further copies ``(c, H, W, 3)`` and the position of the image of each."""
+        if not len(copies):
+            return self
+        images = np.concatenate([self.images, copies])
+        return replace(self, images=images, sources=torch.cat([self.sources, sources]))
 
 
 def drawn_copies(images: NDArray[np.uint8], kind: Copies, seed: int) -> tuple[NDArray[np.uint8], Tensor]:

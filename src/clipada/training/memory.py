@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from clipada.training.copies import References
 from clipada.training.filter import ProductPool, fit_filter
 from clipada.training.inputs import InputRecorder
 from clipada.training.part_box import LEAST_IMAGES, WHOLE, Box, part_box
+from clipada.training.perturbed import PerturbedCopies, perturbed_copies
 from clipada.training.pool import disturbed, draw_pool
 from clipada.training.split import learned_products
 from clipada.training.study import AT_ONCE, Student, Study, drawn_images, joined_memory
@@ -92,6 +95,8 @@ class MemoryBuilder:
         self.peaks: dict[str, list[float]] = {}
         self.record = MemoryRecord()
         self.copies: dict[str, Copies] = {}
+        self.paths: dict[str, list[Path]] = {}
+        self.perturbed: dict[str, PerturbedCopies] = {}
 
     def build(self, samples: Sequence[Sample]) -> MemoryHead:
         """Build memory and filter from normal images.
@@ -111,13 +116,17 @@ class MemoryBuilder:
 
         memory, scale = self.config.memory, self.config.filter.scale
         boxed = memory.crop and max(counts.values()) >= LEAST_IMAGES
-        small = self.studies(images, scale) if self.record.filtered or boxed or memory.whole else {}
+        small = self.studies(images, scale, self.perturbed) if self.record.filtered or boxed or memory.whole else {}
         boxes = {name: self.box(name, small[name], own) if boxed else WHOLE for name, own in images.items()}
         filter_net = self.filter(small, images) if self.record.filtered else None
 
         crops = build_crops(torch.tensor(list(boxes.values())), self.config, self.model.backbone)
         views = {name: self.cut(own, crops, number) for number, (name, own) in enumerate(images.items())}
-        parts = small if small and scale == 1.0 and not crops.any else self.studies(views)
+        copies = {
+            name: replace(own, images=self.cut(own.images, crops, number))
+            for number, (name, own) in enumerate(self.perturbed.items())
+        }
+        parts = small if small and scale == 1.0 and not crops.any else self.studies(views, perturbed=copies)
         glance = glance_scale(self.config, crops)
         centers = self.centers(images, self.descriptors(images, glance, small if memory.whole else parts))
         self.measure_coverage([parts, small] if memory.whole else [parts])
@@ -133,25 +142,34 @@ class MemoryBuilder:
         self.set_scale(head, parts, small)
         return head
 
-    def studies(self, images: Mapping[str, NDArray[np.uint8]], scale: float = 1.0) -> dict[str, Study]:
+    def studies(
+        self,
+        images: Mapping[str, NDArray[np.uint8]],
+        scale: float = 1.0,
+        perturbed: Mapping[str, PerturbedCopies] = MappingProxyType({}),
+    ) -> dict[str, Study]:
         """Study all products at a size."""
-        return {name: self.student.study(name, self.references(name, own), scale) for name, own in images.items()}
+        known = {name: self.references(name, own, perturbed.get(name)) for name, own in images.items()}
+        return {name: self.student.study(name, own, scale) for name, own in known.items()}
 
-    def references(self, name: str, images: NDArray[np.uint8]) -> References:
+    def references(self, name: str, images: NDArray[np.uint8], perturbed: PerturbedCopies | None = None) -> References:
         """Return a view of a product's images with their copies, and the images searched for its statistics."""
         seed = self.config.training.seed
-        return References.of(images, drawn_images(len(images), seed, name), self.copies[name], seed)
+        own = References.of(images, drawn_images(len(images), seed, name), self.copies[name], seed)
+        return own if perturbed is None else own.joined(perturbed.images, perturbed.sources)
 
     def read_images(self, name: str, samples: Sequence[Sample]) -> NDArray[np.uint8]:
-        """Read the images of a product at the model's input size, ``(n, H, W, 3)``."""
+        """Read the images of a product at the model's input size, ``(n, H, W, 3)``, and make their perturbed copies."""
         model = self.config.model
         chosen = samples[:: -(-len(samples) // MOST_IMAGES)]
         paths = [sample.path for sample in chosen]
-        batches = read_batches(paths, model.size, AT_ONCE, self.workers, depth=model.image_depth)
-        found = [batch.images for batch in batches if batch.paths]
-        if not found:
+        batches = list(read_batches(paths, model.size, AT_ONCE, self.workers, depth=model.image_depth))
+        read = [path for batch in batches for path in batch.paths]
+        if not read:
             raise DatasetError(f"no good image of {name} can be read", remedy="check the files")
-        return np.concatenate(found)
+        self.paths[name] = read
+        self.perturbed[name] = perturbed_copies(name, read, self.config, self.workers)
+        return np.concatenate([batch.images for batch in batches])
 
     def box(self, name: str, study: Study, images: NDArray[np.uint8]) -> Box:
         """Find the box in which a product's images show the part."""
@@ -160,7 +178,7 @@ class MemoryBuilder:
 
     def cut(self, images: NDArray[np.uint8], crops: Crops, number: int) -> NDArray[np.uint8]:
         """Cut the box of a product out of its images, at the input size."""
-        if not crops.any:
+        if not crops.any or not len(images):
             return images
         parts = []
         for start in range(0, len(images), AT_ONCE):
@@ -213,10 +231,12 @@ class MemoryBuilder:
         return joined_answers(answers), torch.cat(logits), torch.cat(masks)
 
     def disturb(self, name: str, images: NDArray[np.uint8], study: Study) -> tuple[Answers, Tensor]:
-        """Search a product's rows for disturbed good images, without the image's own."""
+        """Search a product's rows for disturbed good images and perturbed copies, without the image's own."""
         rng = derived_rng(self.config.training.seed, "disturbed images", name)
         sources = torch.from_numpy(rng.integers(len(images), size=DISTURBED_IMAGES))
         drawn = np.stack([disturbed(images[source], rng) for source in sources])
+        if (copies := self.perturbed.get(name)) is not None:
+            drawn, sources = np.concatenate([drawn, copies.images]), torch.cat([sources, copies.sources])
         tokens = self.student.read(drawn, self.config.filter.scale, f"disturbing {name}").patches
         return study.rows.search(tokens, sources), self.student.logits(tokens)
 
