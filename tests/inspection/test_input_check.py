@@ -16,7 +16,7 @@ from clipada.config import BatchConfig, CalibrationConfig, Config, InputCheckCon
 from clipada.data import Batch, read_batches
 from clipada.data.dataset import Dataset
 from clipada.engines.torch import TorchEngine
-from clipada.evaluation.evaluate import normal_peaks
+from clipada.evaluation.normal_level import normal_peaks
 from clipada.inspection import Inspector
 from clipada.inspection.record import FIELDS, completed, verdict_record
 from clipada.models.clip_ada import build_model

@@ -24,6 +24,13 @@ def evaluate(
     *,
     layout: Layout = "auto",
     category: Category = None,
+    at: Annotated[
+        str,
+        typer.Option(
+            autocompletion=lambda: ["model", "native"],
+            help="Size at which maps are compared with masks: the model's, or native: each image's own.",
+        ),
+    ] = "model",
     batch_size: BatchSize = BatchConfig.batch_size,
     workers: Workers = BatchConfig.workers,
     product_given: Annotated[
@@ -49,6 +56,7 @@ def evaluate(
             result = command.measure(
                 description,
                 dataset,
+                at=at,  # type: ignore[arg-type]
                 batch_size=batch_size,
                 workers=workers,
                 product_given=product_given,

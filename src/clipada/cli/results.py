@@ -32,7 +32,16 @@ def print_metrics(result: Evaluation) -> None:
         print_metrics_table(out_console, categories, title)
     if result.protocol["fusion"] == "mean" and len(result.passes) > 1:
         print_metrics_table(out_console, result.categories, "mean of the passes (counts)")
+    for category, kinds in result.by_kind.items():
+        figures = (
+            f"{kind} I-AUC {_percent(one.image_auroc)}, sPRO {_percent(one.spro)}" for kind, one in kinds.items()
+        )
+        say(f"{category}: {'; '.join(figures)}")
     say(f"percent; {result.protocol['masks']}")
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
 
 
 def print_decisions(decisions: Decisions, rate: float) -> None:

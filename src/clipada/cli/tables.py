@@ -149,12 +149,11 @@ def _fitted(cell: Cell, width: int) -> Text:
 def print_metrics_table(console: Console, categories: dict[str, CategoryMetrics], title: str) -> None:
     """Print metrics in percent: a row for each category and their mean, "–" where undefined."""
     from clipada.evaluation.metrics import mean_metrics
-    from clipada.report import METRIC_COLUMNS
-    from clipada.report.tables import metrics_rows
+    from clipada.report.tables import metric_columns, metrics_rows
 
     spare = {"P-F1": 7, "I-F1": 6, "I-AP": 5, "AUPRO": 4, "P-mAP": 3, "normal": 2, "anomalous": 1}
     columns = [Column(head="category", name=True)]
-    columns += [Column(head=head, spare=spare.get(head, 0)) for head in METRIC_COLUMNS]
+    columns += [Column(head=head, spare=spare.get(head, 0)) for head in metric_columns(categories.values())]
     rows = list(metrics_rows(categories, mean_metrics(categories.values())))
     print_table(console, columns, rows, title=title, total=True)
 

@@ -16,6 +16,7 @@ from clipada.data import Dataset, load_dataset
 from clipada.errors import ClipAdaError
 from clipada.evaluation.evaluate import Evaluation, evaluate_dataset
 from clipada.evaluation.kinds import Decisions, LabeledImage, decisions_at, describe_calibrated
+from clipada.evaluation.truth import ComparedAt
 from clipada.files import write_json, write_text
 from clipada.inspection import Inspector
 from clipada.report import model_card, read_scores
@@ -30,6 +31,7 @@ def evaluate(
     run: Path | str,
     data: Path | str | Dataset,
     *,
+    at: ComparedAt = "model",
     batch_size: int = BatchConfig.batch_size,
     workers: int = BatchConfig.workers,
     product_given: bool = False,
@@ -43,6 +45,7 @@ def evaluate(
     Args:
         run: The run folder.
         data: A data set or its folder.
+        at: The size at which maps are compared with masks: the model's, or each image's own.
         batch_size: Images per forward pass.
         workers: Threads that decode.
         product_given: True to give a model with a memory the product of each image, which it otherwise finds by itself.
@@ -60,6 +63,7 @@ def evaluate(
         evaluation = measure(
             description,
             data,
+            at=at,
             batch_size=batch_size,
             workers=workers,
             product_given=product_given,
@@ -74,6 +78,7 @@ def measure(
     description: Run,
     data: Path | str | Dataset,
     *,
+    at: ComparedAt = "model",
     batch_size: int = BatchConfig.batch_size,
     workers: int = BatchConfig.workers,
     product_given: bool = False,
@@ -90,6 +95,7 @@ def measure(
         inspector.engine,
         dataset,
         inspector.scoring,
+        at=at,
         batch_size=batch_size,
         workers=workers,
         training_sha256s=description.training_sha256s or (),

@@ -105,6 +105,7 @@ class Dataset:
             self,
             samples=tuple(sample for sample in self.samples if sample.category in wanted),
             notes=tuple(note for note in self.notes if note.category is None or note.category in wanted),
+            saturation_files={name: path for name, path in self.saturation_files.items() if name in wanted},
         )
 
     def require_training(self) -> None:

@@ -6,27 +6,27 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clipada.calibration.input_check import InputCheck
 from clipada.config import BatchConfig, ScoringConfig
-from clipada.data import Dataset, load_mask, read_batches
+from clipada.data import Dataset, read_batches
+from clipada.data.saturation import SaturatedRegion
 from clipada.errors import DatasetError, ImageError
 from clipada.evaluation.findings import Findings
 from clipada.evaluation.kinds import Decisions, LabeledImage
-from clipada.evaluation.metrics import AUPRO_FPR_LIMIT, CategoryMetrics, CategoryTest, mean_metrics
-from clipada.scoring import final_map, score_passes
-from clipada.types import Engine, Failure, Localization, Map, Mask, Sample, localize, written_size
-
-MASK_RULE = "masks resized by area to the model's input size; no region vanishes"
-
-OnBatch = Callable[[str, NDArray[np.uint8], Localization], None]
-"""Called with a category, images and what the engine has found in them."""
+from clipada.evaluation.metrics import (
+    AUPRO_FPR_LIMIT,
+    SPRO_FPR_LIMIT,
+    CategoryMetrics,
+    CategoryTest,
+    KindMetrics,
+    mean_metrics,
+)
+from clipada.evaluation.truth import MASK_RULES, ComparedAt, TruthReader
+from clipada.scoring import score_passes
+from clipada.types import Engine, Failure, Map, Mask, Sample, localize, written_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,9 @@ class ScoredImage:
     Attributes:
         sample: The image.
         scores: Image score of each pass, coarse first; then that of the mean of the passes if it is the final one.
-        maps: Anomaly maps at the model's input size, ``(S, S)`` each, in the same order. The last one is the final map.
+        maps: Anomaly maps ``(H, W)`` at the size of the comparison, in the same order. The last one is the final map.
         mask: Ground truth of the same size, all false for a normal image; ``None`` for unlabeled pixels.
+        regions: Defects of the same size with their saturation, in a category that has such thresholds.
         input_reason: The reason why the image is not inspectable, if it is unlike all training images.
     """
 
@@ -45,6 +46,7 @@ class ScoredImage:
     scores: tuple[float, ...]
     maps: tuple[Map, ...] = field(repr=False)
     mask: Mask | None = field(repr=False)
+    regions: tuple[SaturatedRegion, ...] = field(default=(), repr=False)
     input_reason: str | None = None
 
 
@@ -61,6 +63,7 @@ class Evaluation:
         notes: Rules applied to unusual masks, and training images among the test images, for the user.
         protocol: Settings and rules of the evaluation, for the record.
         decisions: Found and missed defects by product and kind, and false alarms; ``None`` without a calibration.
+        by_kind: Metrics of the final map by kind of anomaly, of the categories with saturation thresholds.
     """
 
     categories: dict[str, CategoryMetrics]
@@ -71,6 +74,7 @@ class Evaluation:
     trained_on: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     decisions: Decisions | None = None
+    by_kind: dict[str, dict[str, KindMetrics]] = field(default_factory=dict)
 
     @property
     def tested(self) -> Iterator[LabeledImage]:
@@ -87,6 +91,7 @@ class Evaluation:
             **_table(self.categories),
             "passes": [_table(categories) for categories in self.passes],
             "decisions": None if self.decisions is None else asdict(self.decisions),
+            **({"by_kind": {name: _kinds(kinds) for name, kinds in self.by_kind.items()}} if self.by_kind else {}),
         }
 
 
@@ -98,11 +103,16 @@ def _table(categories: dict[str, CategoryMetrics]) -> dict[str, Any]:
     }
 
 
+def _kinds(kinds: dict[str, KindMetrics]) -> dict[str, dict[str, float | int | None]]:
+    return {kind: metrics.to_dict() for kind, metrics in kinds.items()}
+
+
 def evaluate_dataset(
     engine: Engine,
     dataset: Dataset,
     scoring: ScoringConfig,
     *,
+    at: ComparedAt = "model",
     batch_size: int = BatchConfig.batch_size,
     workers: int = BatchConfig.workers,
     training_sha256s: Collection[str] = (),
@@ -119,6 +129,7 @@ def evaluate_dataset(
         engine: Engine that computes the raw maps.
         dataset: The data set whose test split is scored.
         scoring: How maps are smoothed and scored.
+        at: The size at which maps are compared with masks: the model's, or each image's own. Image scores are the same.
         batch_size: Images at a time.
         workers: Threads that decode.
         training_sha256s: Hashes of the model's training images, which are looked for among the test images.
@@ -127,30 +138,36 @@ def evaluate_dataset(
         on_image: Called with every scored image.
 
     Raises:
-        DatasetError: There is no test image, or none can be used.
+        DatasetError: There is no test image, none can be used, or saturation thresholds cannot be read.
+        ConfigError: There is no such size.
     """
     dataset.require_test()
     views: dict[int, dict[str, CategoryMetrics]] = defaultdict(dict)
     scores: list[dict[str, Any]] = []
+    by_kind: dict[str, dict[str, KindMetrics]] = {}
     findings = Findings(training_sha256s, input_check, product_given)
+    truths = TruthReader(at, engine.size, dataset.saturation_files, findings.note)
     for category in dataset.categories:
         samples = [sample for sample in dataset.test if sample.category == category]
+        kinds = sorted({sample.defect for sample in samples if sample.anomalous and category in truths.saturations})
         tests: list[CategoryTest] = []
-        for image in _scored(engine, samples, scoring, (batch_size, workers), findings):
+        for image in _scored(engine, samples, scoring, (batch_size, workers), findings, truths):
             on_image(image)
             scores.append(_record(image))
-            tests = tests or [CategoryTest() for _ in image.maps]
+            tests = tests or [CategoryTest(kinds) for _ in image.maps]
             for test, score, values in zip(tests, image.scores, image.maps, strict=True):
-                test.update(score, image.sample.anomalous, values, image.mask)
+                test.update(score, image.sample.anomalous, values, image.mask, image.sample.defect, image.regions)
         for index, test in enumerate(tests):
             views[index][category] = test.compute()
+        if tests and kinds:
+            by_kind[category] = tests[-1].by_kind()
     if not scores:
         raise DatasetError(
             f"no test image of {dataset.root} can be used",
             got=str(findings.failures[0].error) if findings.failures else None,
             remedy="check the files",
         )
-    protocol = _protocol(engine, dataset, scoring, findings)
+    protocol = _protocol(engine, dataset, scoring, findings, at)
     return Evaluation(
         categories=views[max(views)],
         passes=tuple(views[index] for index in range(engine.passes)),
@@ -159,61 +176,8 @@ def evaluate_dataset(
         protocol=protocol,
         trained_on=tuple(findings.trained_on),
         notes=findings.describe(),
+        by_kind=by_kind,
     )
-
-
-def normal_peaks(
-    engine: Engine,
-    samples: Sequence[Sample],
-    scoring: ScoringConfig,
-    workers: int = BatchConfig.workers,
-    on_batch: OnBatch = lambda *_: None,
-) -> dict[str, list[float]]:
-    """Return the peaks of normal images' anomaly maps, by category: see ``normal_level``.
-
-    Args:
-        engine: Engine that computes the raw maps.
-        samples: Normal images. About 200, evenly spaced, are scored, but at least 20 per category where it has so many.
-        scoring: How maps are smoothed.
-        workers: Threads that decode.
-        on_batch: Called with the category, the images ``(B, H, W, 3)`` and the engine's output of each batch.
-    """
-    by_category: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_category[sample.category].append(sample)
-    share = max(20, 200 // len(by_category))
-    return {
-        category: list(
-            _peaks(engine, members[:: -(-len(members) // share)], scoring, workers, partial(on_batch, category))
-        )
-        for category, members in by_category.items()
-    }
-
-
-def normal_level(peaks: Sequence[float]) -> float:
-    """Return the map value that the peaks of 95 % of normal images do not exceed; 1/2 without images.
-
-    It scales colors in pictures. It is not a calibrated threshold: the model may have been trained on these images.
-
-    Returns:
-        0..1.
-    """
-    return float(np.quantile(peaks, 0.95)) if len(peaks) else 0.5
-
-
-def _peaks(
-    engine: Engine,
-    samples: Sequence[Sample],
-    scoring: ScoringConfig,
-    workers: int,
-    on_batch: Callable[[NDArray[np.uint8], Localization], None],
-) -> Iterator[float]:
-    paths = [sample.path for sample in samples]
-    for batch in read_batches(paths, engine.size, BatchConfig.batch_size, workers, depth=engine.depth):
-        if batch.paths:
-            found = engine.localize(batch.images)
-            on_batch(batch.images, found)
-            yield from (float(final_map(one, scoring).max()) for one in found.maps.swapaxes(0, 1))
 
 
 def _scored(
@@ -222,6 +186,7 @@ def _scored(
     scoring: ScoringConfig,
     batching: tuple[int, int],
     findings: Findings,
+    truths: TruthReader,
 ) -> Iterator[ScoredImage]:
     """Yield every usable image, scored; add the others to ``findings``."""
     for batch in read_batches([sample.path for sample in samples], engine.size, *batching, depth=engine.depth):
@@ -235,7 +200,7 @@ def _scored(
         for index, (position, size) in enumerate(zip(batch.positions, batch.sizes, strict=True)):
             sample = samples[position]
             try:
-                mask = load_mask(sample, engine.size, size, findings.note)
+                truth = truths.read(sample, size)
             except ImageError as error:
                 findings.failures.append(Failure(path=sample.path, error=error))
                 continue
@@ -243,7 +208,15 @@ def _scored(
             descriptor = None if found.descriptors is None else found.descriptors[index]
             reason = findings.check(sample, batch.images[index], descriptor)
             views, scores = score_passes(found.maps[:, index], scoring, found.score(index))
-            yield ScoredImage(sample=sample, scores=scores, maps=views, mask=mask, input_reason=reason)
+            maps = tuple(truths.fitted(view, size) for view in views)
+            yield ScoredImage(
+                sample=sample,
+                scores=scores,
+                maps=maps,
+                mask=truth.mask,
+                regions=truth.regions,
+                input_reason=reason,
+            )
 
 
 def _record(image: ScoredImage) -> dict[str, Any]:
@@ -260,15 +233,19 @@ def _record(image: ScoredImage) -> dict[str, Any]:
     }
 
 
-def _protocol(engine: Engine, dataset: Dataset, scoring: ScoringConfig, findings: Findings) -> dict[str, Any]:
+def _protocol(
+    engine: Engine, dataset: Dataset, scoring: ScoringConfig, findings: Findings, at: ComparedAt
+) -> dict[str, Any]:
     return {
         "data": dataset.root.resolve().name,
         "layout": dataset.layout,
         "categories": list(dataset.categories),
         "image_size": written_size(engine.size),
-        "masks": MASK_RULE,
+        "at": at,
+        "masks": MASK_RULES[at],
         "mean": "plain mean over categories",
         "aupro_fpr_limit": AUPRO_FPR_LIMIT,
+        **({"spro_fpr_limit": SPRO_FPR_LIMIT} if dataset.saturation_files else {}),
         "fusion": scoring.fusion,
         "sigma": scoring.sigma,
         "top_pixels": scoring.top_pixels,

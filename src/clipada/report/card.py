@@ -48,7 +48,9 @@ def run_summary(run: Run) -> dict[str, str]:
         size = (run.folder / PROTOTYPES).stat().st_size
         summary["prototypes"] = f"up to {model.prototypes}, weight {model.prototype_weight:g}, {size / 1e6:.2f} MB"
     if (images := run.training_sha256s) is not None:
-        summary["training data"] = f"{counted(len(images), 'different image')}, fingerprint {images_fingerprint(images)}"
+        summary["training data"] = (
+            f"{counted(len(images), 'different image')}, fingerprint {images_fingerprint(images)}"
+        )
     if run.encoders_sha256 is not None:
         summary["tuned encoders"] = f"{schedule.tune}, sha256 {run.encoders_sha256[:12]}"
     checked = run.path(INPUT_CHECK).exists()
@@ -187,11 +189,12 @@ def _metrics_section(metrics: dict[str, Any] | None) -> str:
     categories = {name: CategoryMetrics(**values) for name, values in metrics["categories"].items()}
     notes = "".join(f"\n- {note}" for note in map(without_path, protocol.get("notes", ())))
     return f"""
+    saturated = f", sPRO up to {protocol['spro_fpr_limit']}" if "spro_fpr_limit" in protocol else ""
 ## Metrics on {protocol["data"]}
 
 {metrics_markdown(categories, CategoryMetrics(**metrics["mean"]))}
 
 Percent, at {protocol["image_size"]} pixels; {protocol["masks"]}; AUPRO up to a false-positive rate of
-{protocol["aupro_fpr_limit"]}.
+{protocol["aupro_fpr_limit"]}{saturated}.
 {notes}
 """.replace("\n\n\n", "\n\n")

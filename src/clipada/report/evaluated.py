@@ -7,11 +7,14 @@ from typing import Any
 
 from clipada.errors import RunError
 from clipada.evaluation.metrics import CategoryMetrics
-from clipada.report.tables import metrics_rows
+from clipada.report.tables import metric_columns, metrics_rows
 from clipada.runs import METRICS, Run
 
 PROTOCOL = ("data", "engine", "image_size", "masks", "aupro_fpr_limit", "mean")
 """Entries of an evaluation's protocol that are shown below its table."""
+
+OPTIONAL = ("spro_fpr_limit",)
+"""Entries that not every protocol has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +23,12 @@ class MetricsTable:
 
     Attributes:
         title: The maps they are of.
+        columns: Headings of the metrics.
         rows: Cells of each category's row, then of the mean's.
     """
 
     title: str
+    columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
@@ -53,7 +58,8 @@ def read_evaluation(run: Run) -> Evaluated | None:
         return Evaluated(
             table=_table("Metrics in percent", metrics),
             passes=tuple(_table(f"Pass {index}", content) for index, content in enumerate(passes)),
-            protocol={name: metrics["protocol"][name] for name in PROTOCOL},
+            protocol={name: metrics["protocol"][name] for name in PROTOCOL}
+            | {name: metrics["protocol"].get(name) for name in OPTIONAL},
             notes=tuple(metrics["protocol"].get("notes", ())),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -64,4 +70,5 @@ def read_evaluation(run: Run) -> Evaluated | None:
 def _table(title: str, content: dict[str, Any]) -> MetricsTable:
     categories = {name: CategoryMetrics(**values) for name, values in content["categories"].items()}
     rows = metrics_rows(categories, CategoryMetrics(**content["mean"]))
-    return MetricsTable(title=title, rows=tuple(map(tuple, rows)))
+    columns = tuple(metric_columns(categories.values()))
+    return MetricsTable(title=title, columns=columns, rows=tuple(map(tuple, rows)))

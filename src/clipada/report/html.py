@@ -26,7 +26,6 @@ from clipada.report.guarantee import CALIBRATION_COLUMNS, calibration_rows
 from clipada.report.headline import Headline, write_headline
 from clipada.report.listing import listing_path, write_listing
 from clipada.report.parts import Parts, ScoredPart
-from clipada.report.tables import COLUMNS
 from clipada.runs import Run
 from clipada.types import Failure
 
@@ -101,7 +100,6 @@ def write_report(
         headline=headline,
         heading=_heading(run, parts, evaluation, command),
         evaluation=evaluation,
-        columns=COLUMNS,
         chapters=chapters,
         names=_names(parts),
         heat=["#{:02x}{:02x}{:02x}".format(*color) for color in heat_colors(np.linspace(0, 1, 10))],

@@ -12,7 +12,7 @@ from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.blocks import Grid, Section, Steps
 from clipada.report.card import LIMITS, images_fingerprint, training_command
 from clipada.report.guarantee import calibration_summary
-from clipada.report.tables import COLUMNS, metrics_rows
+from clipada.report.tables import metric_columns, metrics_rows
 from clipada.runs import Run
 
 USUAL_RATE = 0.05
@@ -241,7 +241,7 @@ def _metrics(metrics: Mapping[str, Any] | None) -> Iterator[str | Grid]:
     categories = {name: CategoryMetrics(**values) for name, values in metrics["categories"].items()}
     rows = tuple(tuple(row) for row in metrics_rows(categories, CategoryMetrics(**metrics["mean"])))
     yield f"Evaluation on {protocol['data']}, in percent, engine {protocol.get('engine') or 'not recorded'}:"
-    yield Grid(head=("category", *COLUMNS), rows=rows)
+    yield Grid(head=("category", *metric_columns(categories.values())), rows=rows)
     for note in protocol.get("notes", ()):
         yield f"Note: {note}"
 

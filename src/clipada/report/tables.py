@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from clipada.evaluation.metrics import CategoryMetrics
 
@@ -19,6 +19,9 @@ COLUMNS = {
 }
 """Column headings, the paper's three first, and the ``CategoryMetrics`` field of each."""
 
+SATURATED = {"sPRO": "spro"}
+"""The column of metrics with saturation thresholds, which is left out without any."""
+
 _UNDEFINED = "–"
 
 
@@ -34,17 +37,28 @@ def metrics_markdown(categories: Mapping[str, CategoryMetrics], mean: CategoryMe
         mean's row their totals.
     """
     *rows, last = metrics_rows(categories, mean)
-    lines = [["category", *COLUMNS], ["---", *["---:"] * len(COLUMNS)]]
+    columns = metric_columns(categories.values())
+    lines = [["category", *columns], ["---", *["---:"] * len(columns)]]
     lines += [[cell.replace("|", r"\|") for cell in row] for row in rows]
     lines.append([f"**{cell}**" for cell in last])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def metric_columns(metrics: Iterable[CategoryMetrics]) -> dict[str, str]:
+    """Return the columns of a table of metrics: ``COLUMNS``, and that of sPRO behind AUPRO where it is defined."""
+    if all(one.spro is None for one in metrics):
+        return COLUMNS
+    place = list(COLUMNS).index("AUPRO") + 1
+    columns = [*COLUMNS.items()]
+    return dict([*columns[:place], *SATURATED.items(), *columns[place:]])
+
+
 def metrics_rows(categories: Mapping[str, CategoryMetrics], mean: CategoryMetrics) -> Iterator[list[str]]:
-    """Yield the cells of each category's row, then of the mean's: the name, then one per entry of ``COLUMNS``."""
+    """Yield the cells of each category's row, then of the mean's: the name, then one of each of ``metric_columns``."""
+    columns = metric_columns(categories.values()).values()
     for name, metrics in (*categories.items(), ("mean", mean)):
         values = metrics.to_dict()
-        yield [name, *(_cell(values[field]) for field in COLUMNS.values())]
+        yield [name, *(_cell(values.get(field)) for field in columns)]
 
 
 def _cell(value: float | int | None) -> str:

@@ -13,8 +13,8 @@ from dataclasses import replace
 from clipada.config import Config, RuntimeConfig
 from clipada.devices import find_device, machine
 from clipada.engines.torch import TorchEngine
-from clipada.evaluation.evaluate import normal_level, normal_peaks
 from clipada.evaluation.metrics import mean_metrics
+from clipada.evaluation.normal_level import normal_level, normal_peaks
 from clipada.files import ensure_folder
 from clipada.models.backbones import with_defaults
 from clipada.models.clip_ada import ClipAda, build_model

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clipada.data.saturation import SaturatedRegion
 from clipada.errors import ClipAdaError
 from clipada.evaluation.metrics.ranking import ClassScores, Ranking, Scores
 from clipada.evaluation.metrics.results import CategoryMetrics
+from clipada.evaluation.metrics.saturated import KindMetrics, SaturatedTest, mean_spro
 from clipada.evaluation.metrics.streaming import AUPRO_FPR_LIMIT, PixelMetrics
 from clipada.types import Map, Mask
 
@@ -85,14 +87,27 @@ def aupro(maps: Sequence[Map] | Scores, masks: Sequence[Mask] | Mask, fpr_limit:
 
 
 class CategoryTest:
-    """Accumulator of one category's test images that computes all metrics in bounded memory."""
+    """Accumulator of one category's test images that computes all metrics in bounded memory.
 
-    def __init__(self) -> None:
+    Args:
+        kinds: Kinds of anomalies whose masks have saturation thresholds, as in MVTec LOCO AD.
+    """
+
+    def __init__(self, kinds: Sequence[str] = ()) -> None:
         self._scores: list[float] = []
         self._labels: list[bool] = []
         self._pixels = PixelMetrics()
+        self._saturated = SaturatedTest(kinds) if kinds else None
 
-    def update(self, score: float, anomalous: bool, values: Map | Scores, mask: Mask | None) -> None:
+    def update(
+        self,
+        score: float,
+        anomalous: bool,
+        values: Map | Scores,
+        mask: Mask | None,
+        kind: str = "",
+        regions: Sequence[SaturatedRegion] = (),
+    ) -> None:
         """Add an image.
 
         A normal image needs no mask: all its pixels are normal. An anomalous image without a mask counts for the image
@@ -103,6 +118,8 @@ class CategoryTest:
             anomalous: True if the image shows a defect.
             values: ``(H, W)``: the anomaly map.
             mask: ``(H, W)``, or ``None``.
+            kind: The kind of anomaly, where these have saturation thresholds.
+            regions: Its defects with their saturation.
 
         Raises:
             ClipAdaError: The mask's shape is not the map's, or a normal image has an anomalous pixel.
@@ -111,6 +128,12 @@ class CategoryTest:
             self._pixels.update(values, _known_mask(len(self._scores), values, mask, anomalous))
         self._scores.append(float(score))
         self._labels.append(bool(anomalous))
+        if self._saturated is not None:
+            self._saturated.update(kind if anomalous else None, float(score), values, regions)
+
+    def by_kind(self) -> dict[str, KindMetrics]:
+        """Compute the metrics of each kind of anomaly, where these have saturation thresholds."""
+        return {} if self._saturated is None else self._saturated.compute()
 
     def compute(self) -> CategoryMetrics:
         """Compute the metrics; those that lack a class or have scores that are not finite are ``None``."""
@@ -129,6 +152,7 @@ class CategoryTest:
             pixel_f1_max=pixels.f1_max if pixels else None,
             n_normal=int((~labels).sum()),
             n_anomalous=int(labels.sum()),
+            spro=mean_spro(self.by_kind()),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ class CategoryMetrics:
         pixel_f1_max: The same over all pixels.
         n_normal: Number of normal images.
         n_anomalous: Number of anomalous images.
+        spro: Area under the saturated per-region overlap curve up to ``SPRO_FPR_LIMIT``, as the mean over the kinds of
+            anomalies; only with saturation thresholds, as in MVTec LOCO AD.
     """
 
     image_auroc: float | None
@@ -36,10 +38,12 @@ class CategoryMetrics:
     pixel_f1_max: float | None
     n_normal: int
     n_anomalous: int
+    spro: float | None = None
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Return the values by name, in the order above, ready for JSON."""
-        return asdict(self)
+        """Return the values by name, in the order above, ready for JSON; ``spro`` only where it is defined."""
+        values: dict[str, float | int | None] = asdict(self)
+        return values if self.spro is not None else {name: value for name, value in values.items() if name != "spro"}
 
 
 def mean_metrics(categories: Iterable[CategoryMetrics]) -> CategoryMetrics:
@@ -52,8 +56,8 @@ def mean_metrics(categories: Iterable[CategoryMetrics]) -> CategoryMetrics:
     if not rows:
         raise ClipAdaError("cannot average metrics", expected="one category or more", got="none")
     merged: dict[str, Any] = {}
-    for name in rows[0]:
-        values = [value for row in rows if (value := row[name]) is not None]
+    for name in (one.name for one in fields(CategoryMetrics)):
+        values = [value for row in rows if (value := row.get(name)) is not None]
         is_count = name.startswith("n_")
         merged[name] = sum(values) if is_count else float(np.mean(values)) if values else None
     return CategoryMetrics(**merged)

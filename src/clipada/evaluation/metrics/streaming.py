@@ -84,12 +84,14 @@ class PixelMetrics:
         """Size of everything that is stored, in bytes."""
         return self._buffer.nbytes + sum(summary.nbytes for level in self._levels for summary in level)
 
-    def update(self, values: Scores, mask: Mask) -> None:
+    def update(self, values: Scores, mask: Mask, weights: NDArray[np.float64] | None = None) -> None:
         """Add a map.
 
         Args:
             values: ``(H, W)``; a map with a value that is not finite makes all metrics undefined.
             mask: ``(H, W)`` bool: true where anomalous.
+            weights: Contribution of each anomalous pixel to the overlap, up to a constant factor; by default its share
+                of its 8-connected region.
         """
         self.finite = self.finite and bool(np.isfinite(values).all())
         anomalous = int(mask.sum())
@@ -99,7 +101,7 @@ class PixelMetrics:
             return
         if self._buffer.pixels and self._buffer.pixels + mask.size > CHUNK:
             self._summarize()
-        self._buffer.add(values, mask)
+        self._buffer.add(values, mask, weights)
 
     def compute(self) -> PixelFigures | None:
         """Compute the metrics of all maps so far; ``None`` if a class has no pixel or a score is not finite."""
@@ -166,7 +168,7 @@ class _PixelBuffer:
     def nbytes(self) -> int:
         return sum(part.nbytes for parts in (self.normals, self.anomalies, self.shares) for part in parts)
 
-    def add(self, values: Scores, mask: Mask) -> None:
+    def add(self, values: Scores, mask: Mask, weights: NDArray[np.float64] | None) -> None:
         """Add a map."""
         self.pixels += mask.size
         if not mask.any():
@@ -174,7 +176,7 @@ class _PixelBuffer:
             return
         self.normals.append(values[~mask])
         self.anomalies.append(values[mask])
-        self.shares.append(region_shares(mask))
+        self.shares.append(region_shares(mask) if weights is None else weights)
 
     def normal(self) -> ClassScores:
         return ClassScores(np.concatenate([_NONE, *self.normals]))
