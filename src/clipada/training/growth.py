@@ -19,7 +19,7 @@ from torch import Tensor
 from clipada.calibration.image_statistics import image_statistics
 from clipada.config import RuntimeConfig
 from clipada.data import read_batches
-from clipada.evaluation.evaluate import normal_level
+from clipada.evaluation.normal_level import normal_level
 from clipada.files import sha256_of
 from clipada.models.clip_ada import ClipAda
 from clipada.models.growth import Rows, Statistics, join_parts, joined, last_of_parts, pooled
