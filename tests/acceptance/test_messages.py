@@ -106,7 +106,7 @@ def test_a_reader_that_ends_early(finished_run: Path, parts: Path) -> None:
         (MemoryError(), ["not enough memory", "ulimit -v"]),
         (ImportError("libx.so: failed to map segment from shared object"), ["not enough memory", "ulimit -v"]),
         (Exception("I/O error: No space left on device (os error 28)"), ["free some space"]),
-        (ModuleNotFoundError("no torch", name="torch.nn"), ["pip install 'clipada[train]'"]),
+        (ModuleNotFoundError("no torch", name="torch.nn"), ["pip install --constraint constraints.txt '.[train]'"]),
     ],
 )
 def test_errors_of_the_machine(error: Exception, words: list[str]) -> None:

@@ -17,6 +17,8 @@ from clipada.calibration import group_of
         ("/data/bottle/good/000.png", "product", "bottle"),
         ("/data/bottle/000.png", "product", "bottle"),
         ("/data/bottle/anomalous/000.png", "product", "bottle"),
+        ("/data/bottle/OK/000.png", "product", "bottle"),
+        ("/data/bottle/NG/000.png", "product", "bottle"),
         ("/000.png", "product", None),
         ("/data/line3/camera2/000.png", "folder", "camera2"),
         ("/000.png", "folder", None),

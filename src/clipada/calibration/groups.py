@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from clipada.types.folder_names import BAD, GOOD, plain
+
 PRODUCT, FOLDER = "product", "folder"
 
 _SPLITS = ("train", "validation", "test", "test_public", "test_private", "test_private_mixed")
-_GOOD = ("good", "normal", "anomalous")
 
 
 def group_of(path: Path, rule: str | None) -> str | None:
@@ -20,8 +21,8 @@ def group_of(path: Path, rule: str | None) -> str | None:
 
             - ``None``: no groups.
             - ``product``: the folder that holds a split (``train``, ``test``, ``validation``, ``test_public``), as in
-              the MVTec AD layout; without these, the nearest folder above the image that is not called ``good``,
-              ``normal`` or ``anomalous``.
+              the MVTec AD layout; without these, the nearest folder above the image that has no name of good or of
+              defective parts, such as ``good``, ``OK`` or ``NG``.
             - ``folder``: the folder that contains the image.
             - Anything else: a regular expression, searched in the absolute path with ``/`` between names; its first
               group names the group, or the whole match where it has none.
@@ -49,4 +50,4 @@ def product_by_split(path: Path) -> str | None:
 
 def _nearest(folders: tuple[str, ...]) -> str | None:
     """Return the nearest folder above the image that is not one of good or anomalous images."""
-    return next((name for name in reversed(folders) if name not in _GOOD), None)
+    return next((name for name in reversed(folders) if plain(name) not in GOOD | BAD), None)

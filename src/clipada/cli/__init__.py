@@ -64,7 +64,7 @@ app = typer.Typer(
     name="clipada",
     cls=SuggestingGroup,
     help="Visual inspection that learns from good parts: one model over a frozen backbone for all products.",
-    epilog="The path: `clipada start PHOTOS`, or `train`, `evaluate` and `calibrate`; then `predict` and `report`. "
+    epilog="The path: `clipada start PHOTOS`, or `train`, `calibrate` and `evaluate`; then `predict` and `report`. "
     "The Tab key completes commands and options after `clipada --install-completion`.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -87,8 +87,8 @@ GROUPS: dict[str, dict[Callable[..., None], str]] = {
         demo: "clipada demo --out runs/demo",
         synthesize: "clipada synthesize photos/ --out sheet",
         train: "clipada train photos/ --out runs/line3 --backbone openai/clip-vit-base-patch16",
-        evaluate: "clipada evaluate runs/line3 photos/",
         calibrate: "clipada calibrate runs/line3 held-out-good-parts/ --false-alarm-rate 0.01",
+        evaluate: "clipada evaluate runs/line3 photos/",
         stress: "clipada stress runs/line3 other-good-parts/",
         info: "clipada info runs/line3",
         settings: "clipada settings memory",

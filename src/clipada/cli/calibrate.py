@@ -17,6 +17,7 @@ from clipada.config import BatchConfig, CalibrationConfig, CalibrationMode, Engi
 if TYPE_CHECKING:
     from clipada.calibration import CalibrationChange
     from clipada.commands.calibrate import CalibrationReport
+    from clipada.evaluation.kinds import Decisions
 
 _DEFAULT = CalibrationConfig()
 _PRESENT = "without IMAGES the present calibration's by default, else "
@@ -142,15 +143,23 @@ def _print_report(report: CalibrationReport, run: Path) -> None:
     say(f"kept in {path}")
     if report.change is not None and report.change.old.id != report.calibration.id:
         say(f"the one before is kept in {previous_path(path)}; `clipada calibrate {run} --undo` restores it")
-    if report.decisions is not None:
-        say("on the test images of the last evaluation:")
-        for line in describe_decisions(report.decisions.kinds):
-            say(f"  {line}")
-        if shared := report.decisions.calibrated_on:
-            from clipada.evaluation.kinds import describe_calibrated
+    if report.decisions is None:
+        say(f"next: clipada evaluate {run} PHOTOS   # which defects are found, where there are photos of some")
+        say(f"      clipada predict {run} NEW-PARTS --out out")
+    else:
+        _print_decided(report.decisions)
+        say(f"next: clipada predict {run} NEW-PARTS --out out")
 
-            say(f"  note: {describe_calibrated(len(shared))}", style="yellow")
-    say(f"next: clipada predict {run} NEW-PARTS --out out")
+
+def _print_decided(decisions: Decisions) -> None:
+    """Print what the new thresholds find and miss among the images of the last evaluation."""
+    from clipada.evaluation.kinds import describe_calibrated
+
+    say("on the test images of the last evaluation:")
+    for line in describe_decisions(decisions.kinds):
+        say(f"  {line}")
+    if shared := decisions.calibrated_on:
+        say(f"  note: {describe_calibrated(len(shared))}", style="yellow")
 
 
 def _false_alarms(database: str, run: Path) -> dict[Path, str | None]:

@@ -44,6 +44,11 @@ _NO_MEMORY = re.compile(r"failed to map segment|cannot allocate memory|can't all
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
+def install(extra: str) -> str:
+    """Return the command that installs an extra, in the clone: the package is on no index."""
+    return f"pip install --constraint constraints.txt '.[{extra}]'"
+
+
 def explain(error: Exception) -> str | None:
     """Return the text of an error that is not a bug of the program, ``None`` for another one."""
     if isinstance(error, ClipAdaError):
@@ -51,7 +56,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         extra = EXTRAS.get(package)
-        return f"this needs {package}\n  remedy: pip install 'clipada[{extra}]'" if extra else None
+        return f"this needs {package}\n  remedy: in the clone, {install(extra)}" if extra else None
     if _is_about_shared_memory(error):
         return (
             f"worker processes cannot share memory with this one\n  got: {error}\n"

@@ -33,8 +33,8 @@ def _next_command(run: Path) -> str:
     """Return the command that goes on from what the run folder holds."""
     from clipada.runs import CALIBRATION, METRICS
 
-    if not (run / METRICS).is_file():
-        return f"clipada evaluate {run} PHOTOS"
     if not (run / CALIBRATION).is_file():
         return f"clipada calibrate {run} {GOOD_PARTS}"
+    if not (run / METRICS).is_file():
+        return f"clipada evaluate {run} PHOTOS"
     return f"clipada predict {run} NEW-PARTS --out out"

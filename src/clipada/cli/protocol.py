@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clipada.cli.options import RunFolder
+from clipada.cli.results import say_not_calibrated
 from clipada.cli.terminal import say
 from clipada.config import EngineName, EnginePrecision, ProtocolConfig
 
@@ -33,7 +34,10 @@ def protocol(
 ) -> None:
     """Write a test protocol: criteria first, independent data, procedure, record sheets, signatures."""
     from clipada.commands import protocol as command
+    from clipada.runs import CALIBRATION
 
     settings = ProtocolConfig(detection=detection, confidence=confidence, false_alarm_rate=false_alarm_rate, rows=rows)
     path = command.protocol(run, out, settings, engine=engine, precision=precision)
     say(f"the protocol is {path}: fill in its blanks and sign section 2 before the test")
+    if not (run / CALIBRATION).is_file():
+        say_not_calibrated(run, "a test would call no part good or defective")

@@ -39,4 +39,4 @@ def synthesize(
     for failure in failures:
         say(f"left out: {failure.error}", style="yellow")
     say(f"contact sheet in {path}")
-    say(f"next: clipada train {data} --out runs/mine")
+    say(f"next: clipada start {data} --out runs/mine")

@@ -108,7 +108,7 @@ def train(
             on_start=start,
         )
     _print_result(run)
-    _print_end(started[0], run, out, data or run.training.data)
+    _print_end(started[0], run, out)
 
 
 def _continuation(out: Path) -> str:
@@ -134,7 +134,7 @@ def _print_result(run: Run) -> None:
         say(f"held-out images with synthetic anomalies, {view}: {figures}")
 
 
-def _print_end(job: TrainingJob | Run, run: Run, out: Path, data: Path | str) -> None:
+def _print_end(job: TrainingJob | Run, run: Run, out: Path) -> None:
     """Print where the run is, and the next command."""
     from clipada.runs import Run
 
@@ -142,7 +142,4 @@ def _print_end(job: TrainingJob | Run, run: Run, out: Path, data: Path | str) ->
         say(f"{out} holds a finished run: nothing was left to train")
     else:
         say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
-    if isinstance(job, Run) or job.dataset.test:
-        say(f"next: clipada evaluate {out} {data}")
-    else:
-        say(f"next: clipada calibrate {out} {GOOD_PARTS}")
+    say(f"next: clipada calibrate {out} {GOOD_PARTS}")

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from clipada.cli.options import RunOrName
-from clipada.cli.terminal import out_console, say
+from clipada.cli.terminal import is_read_by_person, out_console, say
 
 if TYPE_CHECKING:
     from clipada.commands.verify import Verification
@@ -43,7 +43,7 @@ def _print(found: Verification) -> None:
     """Print each file: a table on a terminal, a line each for other programs."""
     sealed = found.manifest_sha256 is not None
     rows = [(one.name, one.state if sealed else "not sealed", str(one.expected or ""), one.got) for one in found.files]
-    if not out_console.is_terminal:
+    if not is_read_by_person():
         for name, *words in rows:
             out_console.print(f"{name}: {'; '.join(filter(None, words))}", soft_wrap=True)
         return

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
-GOOD = frozenset(
-    {"good", "goods", "normal", "ok", "okay", "pass", "passed", "accept", "accepted", "gut", "io", "i.o."}
-    | {"intact", "undamaged", "flawless", "healthy", "defect_free", "defect-free", "defectfree"}
-    | {"anomaly_free", "anomaly-free", "no_defect", "no-defect", "non_defective", "non-defective"}
-)
-"""Names of folders of good parts."""
+from clipada.types.folder_names import BAD, GOOD, plain
 
-BAD = frozenset(
-    {"anomalous", "anomaly", "anomalies", "abnormal", "bad", "defect", "defects", "defective"}
-    | {"fail", "failed", "faulty", "ko", "ng", "nok", "nio", "n.i.o.", "not_good", "not-good", "not_ok", "not-ok"}
-    | {"reject", "rejected", "rejects", "scrap"}
-)
-"""Names of folders of defective parts."""
+__all__ = [
+    "BAD",
+    "DEPTHS",
+    "GOOD",
+    "MASKS",
+    "SPLITS",
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "is_called_defective",
+    "is_good",
+    "is_numbered",
+    "mask_owner",
+    "plain",
+]
 
 MASKS = frozenset(
     {"masks", "mask", "ground_truth", "groundtruth", "ground-truth", "ground truth", "gt", "gts"}
@@ -41,11 +44,6 @@ SPLITS = TRAIN | VALIDATION | TEST
 """Names of folders of a split, which are no products."""
 
 _MASK_ENDING = re.compile(r"[_\-. ](?:mask|gt|label)(?P<number>[_\-]?\d+)?$")
-
-
-def plain(name: str) -> str:
-    """Return a name for comparison: lower case, and composed characters, as macOS stores decomposed ones."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def is_good(name: str) -> bool:

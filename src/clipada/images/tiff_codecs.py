@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-EXTRA = "install clipada[tiff] (pip install 'clipada[tiff]')"
+EXTRA = "install its codecs: in the clone, pip install --constraint constraints.txt '.[tiff]'"
 """Remedy where ``imagecodecs`` is missing."""
 
 _NONE, _DEFLATE = 1, frozenset({8, 32946})
