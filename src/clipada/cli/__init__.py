@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from clipada.cli.add import add
 from clipada.cli.calibrate import calibrate
 from clipada.cli.compare import compare
 from clipada.cli.demo import demo
@@ -25,6 +26,7 @@ from clipada.cli.info import info
 from clipada.cli.predict import predict
 from clipada.cli.protocol import protocol
 from clipada.cli.push import push
+from clipada.cli.remove import remove
 from clipada.cli.report import report
 from clipada.cli.reproduce import reproduce
 from clipada.cli.serve import serve
@@ -90,6 +92,8 @@ GROUPS: dict[str, dict[Callable[..., None], str]] = {
         calibrate: "clipada calibrate runs/line3 held-out-good-parts/ --false-alarm-rate 0.01",
         evaluate: "clipada evaluate runs/line3 photos/",
         stress: "clipada stress runs/line3 other-good-parts/",
+        add: "clipada add runs/line3 new-product/ --product cap",
+        remove: "clipada remove runs/line3 --last",
         info: "clipada info runs/line3",
         settings: "clipada settings memory",
     },

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipada.cli.errors import again, continuing, require_run_first
-from clipada.cli.options import BatchSize, RunFolder, Workers, takes_engine_options
-from clipada.cli.results import describe_decisions
+from clipada.cli.options import BatchSize, Rejected, RunFolder, Workers, takes_engine_options
+from clipada.cli.results import describe_decisions, false_alarms
 from clipada.cli.tables import print_change_table
 from clipada.cli.terminal import console, say, stages, working
 from clipada.config import BatchConfig, CalibrationConfig, CalibrationMode, EngineOptions
@@ -52,13 +52,7 @@ def calibrate(
         str | None,
         typer.Option(help="Separate thresholds for each product, folder, or match of a regex in the path."),
     ] = None,
-    rejected: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Also use the kept images of this run's alarms that operators rejected, from this history database.",
-        ),
-    ] = None,
+    rejected: Rejected = None,
     undo: Annotated[
         bool, typer.Option("--undo", help="Restore the calibration that the latest one replaced; again: take it back.")
     ] = False,
@@ -97,7 +91,7 @@ def calibrate(
             run,
             images or (),
             settings,
-            rejected=None if rejected is None else _false_alarms(rejected, run),
+            rejected=None if rejected is None else false_alarms(rejected, run),
             force=force,
             review=_print_change,
             batch_size=batch_size,

@@ -94,6 +94,13 @@ Database = Annotated[
 ]
 KeepImages = Annotated[Keep, typer.Option(help="Which images to keep beside stored verdicts, in clipada-images.")]
 Webhook = Annotated[str | None, typer.Option(metavar="URL", help="Also post each stored verdict there as JSON.")]
+Rejected = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Also use the kept images of this run's alarms that operators rejected, from this history database.",
+    ),
+]
 Secret = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A file whose content signs what is posted (HMAC-SHA256).")
 ]

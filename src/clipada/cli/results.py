@@ -77,3 +77,14 @@ def describe_decisions(kinds: Sequence[KindCount]) -> list[str]:
 def say_not_calibrated(run: Path, lacking: str) -> None:
     """Say on standard error that a run has no thresholds, what it lacks for that reason, and the command that helps."""
     say(f"not calibrated, so {lacking}: run clipada calibrate {run} {GOOD_PARTS}", style="yellow")
+
+
+def false_alarms(database: str, run: Path) -> dict[Path, str | None]:
+    """Return the images of a run's rejected alarms with their groups, and print how many there are."""
+    from clipada.commands.history import open_history
+    from clipada.runs import read_run
+
+    with open_history(database) as history:
+        found = history.false_alarms(read_run(run).model_sha256)
+    say(f"{len(found)} images of rejected alarms in {history.place}")
+    return found

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clipada.calibration import PRODUCT, find_calibration, group_of
+from clipada.calibration import find_calibration
 from clipada.config import RuntimeConfig
 from clipada.data.labels import refuse_defects
 from clipada.data.listing import find_images
 from clipada.devices import find_device, package_version
-from clipada.errors import CalibrationError, ConfigError, DatasetError, RunError, did_you_mean
-from clipada.files import write_text
+from clipada.engines.exports import DESCRIPTION
+from clipada.errors import CalibrationError, DatasetError, RunError
+from clipada.files import read_json, write_text
 from clipada.inspection.good_parts import sort_out
+from clipada.inspection.named_parts import NamedParts
 from clipada.report import model_card
 from clipada.report.card import images_fingerprint
-from clipada.runs import CALIBRATION, CARD, Change, Run, load_model, read_run, require_complete, writes_into_run
+from clipada.runs import (
+    CALIBRATION,
+    CARD,
+    EXPORTS,
+    METRICS,
+    Change,
+    Run,
+    load_model,
+    read_run,
+    require_complete,
+    writes_into_run,
+)
 from clipada.types import Failure, ProgressReport, unreported
 
 REJECTED = "rejected alarms"
 """Name of the condition of rejected alarms that are given without one."""
-
-_LONGEST = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +51,7 @@ class Revised:
         unassigned: Images of rejected alarms left out because their product is not known.
         failures: Images that could not be read.
         warnings: What a user should know of the new parts.
+        stale: Calibration, exports and metrics in the run folder that are of another memory, and not used any more.
         seconds: Time that it took.
     """
 
@@ -49,6 +62,7 @@ class Revised:
     unassigned: tuple[Path, ...] = ()
     failures: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
@@ -97,7 +111,7 @@ def add_parts(
     refuse_defects(paths)
     if rejected and not paths:
         condition = condition or REJECTED
-    named = _Names(described, product, condition)
+    named = NamedParts(described, product, condition)
     fresh, known, copies = sort_out([*paths, *(rejected or {})], described)
     late = {path: (rejected or {})[path] for path in ((rejected or {}).keys() - {*paths}) & {*fresh}}
     assigned, unassigned = named.assign([path for path in fresh if path not in late], late)
@@ -112,8 +126,24 @@ def add_parts(
         unassigned=tuple(unassigned),
         failures=tuple(failures),
         warnings=(*warnings, *_calibrated_with(described, added.sha256s)),
+        stale=stale_files(added.run),
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def stale_files(run: Run) -> tuple[str, ...]:
+    """Return the names of calibration, exports and metrics that are of another model than the run's present one."""
+    stale = []
+    with suppress(CalibrationError):  # a damaged one is refused by whoever reads it
+        calibration = find_calibration(run.folder / CALIBRATION)
+        if calibration is not None and calibration.model_sha256 != run.model_sha256:
+            stale.append(CALIBRATION)
+    for path in sorted((run.folder / EXPORTS).glob(f"*/{DESCRIPTION}")):
+        if read_json(path, "run `clipada export` again").get("adapter_sha256") != run.trained_sha256:
+            stale.append(path.parent.relative_to(run.folder).as_posix())
+    if (run.folder / METRICS).is_file() and run.metrics is None:
+        stale.append(METRICS)
+    return tuple(stale)
 
 
 def require_memory(run: Run) -> None:
@@ -125,84 +155,6 @@ def require_memory(run: Run) -> None:
             got="a model that learned its products by training",
             remedy="train again with all products, e.g. with `clipada train --preset accurate`",
         )
-
-
-class _Names:
-    """What images show, by the names given.
-
-    Args:
-        run: The run.
-        product: Name of the product, if it is given.
-        condition: Name of the condition, if it is given.
-
-    Raises:
-        ConfigError: The names do not fit the run.
-    """
-
-    def __init__(self, run: Run, product: str | None, condition: str | None) -> None:
-        self.products = list(run.training.categories)
-        self.product, self.condition = product, condition or ""
-        for option, name in (("product", product), ("condition", condition)):
-            _require_name(option, name)
-        known = ", ".join(self.products)
-        if product is None and condition is None:
-            raise ConfigError(
-                "it is not said what the images show",
-                expected="--product NAME for a new product, or --condition NAME for another light or camera of "
-                f"a product of the run: {known}",
-                remedy="add one of them (Python: product, condition)",
-            )
-        if product in self.products and condition is None:
-            raise ConfigError(
-                f"product {product} is in the memory already",
-                expected="a new product, or the name of the light or camera in which the images show it",
-                remedy=f"add --condition NAME, or first `clipada remove {run.folder} --product {product}`",
-            )
-        if product is not None and product not in self.products and condition is not None:
-            raise ConfigError(
-                f"the run knows no product {product}",
-                expected=f"one of {known}",
-                remedy=did_you_mean(product, self.products) or "leave --condition out to add it as a new product",
-            )
-
-    def assign(
-        self, paths: Sequence[Path], late: Mapping[Path, str | None]
-    ) -> tuple[dict[str, list[Path]], list[Path]]:
-        """Return the images of each product, and those of rejected alarms whose product is not known.
-
-        Raises:
-            ConfigError: The product of an image that is no rejected alarm is not known.
-        """
-        found: dict[str, list[Path]] = {}
-        unassigned = []
-        for path in (*paths, *late):
-            name = self._of(path, late.get(path))
-            if name is not None:
-                found.setdefault(name, []).append(path)
-            elif path in late:
-                unassigned.append(path)
-            else:
-                raise ConfigError(
-                    f"the product of {path} is not known",
-                    expected="a folder that is named after one of " + ", ".join(self.products),
-                    remedy="add --product NAME",
-                )
-        return found, unassigned
-
-    def _of(self, path: Path, group: str | None) -> str | None:
-        if self.product is not None:
-            return self.product
-        if len(self.products) == 1:
-            return self.products[0]
-        return next((name for name in (group, group_of(path, PRODUCT)) if name in self.products), None)
-
-
-def _require_name(option: str, name: str | None) -> None:
-    """Raise ``ConfigError`` unless a name can be that of a product or a condition."""
-    plain = name is None or (name.strip() == name and name.isprintable() and not set(name) & set("/\\"))
-    if not plain or name == "" or len(name or "") > _LONGEST:
-        expected = f"1 to {_LONGEST} characters, without slashes and without spaces around"
-        raise ConfigError(f"this cannot be the name of a {option}", expected=expected, got=repr(name))
 
 
 @dataclass(frozen=True, kw_only=True)

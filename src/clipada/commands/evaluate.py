@@ -111,6 +111,7 @@ def measure(
             "training_images": sum(description.training.categories.values()),
             "image_share": description.config.training.image_share,
             "tuned_encoders": description.config.training.tune,
+            "model_sha256": description.model_sha256,
             **evaluation.protocol,
         },
     )

@@ -73,6 +73,8 @@ def export(
     final, record = described.folder / EXPORTS / f"{engine}-{precision}", described.folder / PARITY
     require_writable(ensure_folder(final.parent))
     reference, calibration = TorchEngine(load_model(described, backbone), "cpu"), load_calibration(described)[0]
+    if calibration is not None and calibration.model_sha256 != described.model_sha256:
+        calibration = None  # of the memory before its latest change
     with _written_aside(described.folder, final) as folder:
         inputs = calibration_inputs(reference, dataset, config.calibration_images) if precision == "int8" else []
         write_graph(reference.model, folder, engine, precision, ReportedInputs(inputs, report))
@@ -162,7 +164,9 @@ def _find_images(run: Run, data: Path | str | None) -> Dataset:
             got=f"nothing in {root}" if run.training.data else "no data folder recorded in the run",
             remedy="pass --data DATA",
         )
-    return load_dataset(root, run.training.layout, list(run.training.categories))  # type: ignore[arg-type]
+    trained = run.training.categories if run.revision is None else run.revision.trained.categories
+    names = [name for name in trained if name in run.training.categories] or list(trained)  # not what was added since
+    return load_dataset(root, run.training.layout, names)  # type: ignore[arg-type]
 
 
 def _refusal(made: Export, parity: Parity, practice: Practice) -> RunError:

@@ -51,8 +51,8 @@ def save_pretrained(run: Path | str | Run, folder: Path | str, *, exports: bool 
             ensure_folder((target / path.relative_to(source)).parent)
             shutil.copyfile(path, target / path.relative_to(source))
     for name in PUBLISHED:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+        if description.path(name).is_file():
+            shutil.copyfile(description.path(name), target / name)
     for name, without_paths in ((CONFIG, _config_without_paths), (METRICS, _metrics_without_paths)):
         if (target / name).exists():
             write_json(target / name, without_paths(read_json(target / name, "")))
@@ -164,7 +164,8 @@ def _results(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _config_without_paths(content: dict[str, Any]) -> dict[str, Any]:
-    """Replace the paths in the content of ``config.json`` by the names of their folders and files."""
+    """Replace the paths in the content of ``config.json`` by names; the files are those of the revision in force."""
+    content.pop("revision", None)
     backbone, synthesis, training = content["config"]["backbone"], content["config"]["synthesis"], content["training"]
     if backbone["name"] != EMBEDDED_BACKBONE and Path(backbone["name"]).is_absolute():
         backbone["name"] = Path(backbone["name"]).name

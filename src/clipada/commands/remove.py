@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from clipada.commands.add import Revised, change_of, require_memory
+from clipada.commands.add import Revised, change_of, require_memory, stale_files
 from clipada.errors import ConfigError, did_you_mean
 from clipada.files import write_text
 from clipada.report import model_card
@@ -48,7 +48,8 @@ def remove_parts(
         )
     revised, changes = _undone(described) if last else _removed(described, product, condition)
     write_text(revised.folder / CARD, model_card(revised))
-    return Revised(run=revised, changes=changes, seconds=round(time.monotonic() - started, 1))
+    seconds = round(time.monotonic() - started, 1)
+    return Revised(run=revised, changes=changes, stale=stale_files(revised), seconds=seconds)
 
 
 def _undone(run: Run) -> tuple[Run, tuple[Change, ...]]:

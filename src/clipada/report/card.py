@@ -56,7 +56,8 @@ def run_summary(run: Run) -> dict[str, str]:
     checked = run.path(INPUT_CHECK).exists()
     summary["input check"] = "against the training images" if checked else "none: trained by an older version"
     if (calibration := load_calibration(run)[0]) is not None:
-        summary["calibration"] = "; ".join(calibration_summary(calibration))
+        valid = calibration.model_sha256 == run.model_sha256
+        summary["calibration"] = "; ".join(calibration_summary(calibration)) if valid else "of another model, not used"
     if run.metrics is not None:
         mean = run.metrics["mean"]
         shares = {head: mean[name] for head, name in COLUMNS.items() if isinstance(mean.get(name), float)}

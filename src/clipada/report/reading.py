@@ -27,6 +27,9 @@ def read_scores(run: Run) -> Parts:
     for name in (METRICS, SCORES):
         if not (run.folder / name).is_file():
             raise RunError(f"run {run.folder} was not evaluated", expected=name, got="no such file", remedy=remedy)
+    if run.metrics is None:
+        what = f"the last evaluation of run {run.folder} is of the memory before its latest change"
+        raise RunError(what, expected="an evaluation of the present one", remedy=remedy)
     parts = _read([run.folder / SCORES], tested_part, remedy)
     unusable = run.metrics["protocol"].get("left_out", []) if run.metrics else []
     return replace(parts, left_out=(*parts.left_out, *(f"{path} could not be used" for path in unusable)))

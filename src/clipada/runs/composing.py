@@ -34,8 +34,8 @@ from clipada.runs.training import Change
 from clipada.runs.verification import require_sealed
 
 MOST_TIMES = 2
-"""Most rows of a product with its conditions, in times of ``memory.rows``: from there on, rows that cover them all are
-chosen, so that a memory that grows again and again stays as fast."""
+"""Most rows of a product with its conditions, in times of those of a training: of more, some that cover them all are
+chosen, so that the search in a memory that grows again and again stays fast."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,7 +155,8 @@ class Composition:
         if len(groups) == 1:
             return groups[0]
         rows_found = joined([rows for rows, _ in groups], settings.neighbors)
-        most = -(-MOST_TIMES * settings.rows // settings.neighbors) * settings.neighbors
+        blocks, _, width = rows_found.rows.shape
+        most = -(-MOST_TIMES * settings.most_rows(width, blocks) // settings.neighbors) * settings.neighbors
         if rows_found.count > most:
             generator = derived_generator(self.run.config.training.seed, "thinned rows", product, prefix)
             rows_found = rows_found.thinned(most, settings.selection, generator)
@@ -199,7 +200,7 @@ class Composition:
             described = [one.described for one in added]
             known = {name} & {*self.kept}
             categories[name] = sum(before.categories[one] for one in known) + sum(one.images for one in added)
-            levels[name] = max([before.normal_levels[one] for one in known] + [one.level for one in described])
+            levels[name] = max([before.normal_levels.get(one, 0.0) for one in known] + [one.level for one in described])
             coverage[name] = min([before.coverage.get(one, 1.0) for one in known] + [one.coverage for one in described])
             copies[name] = before.copies.get(name, "none") if known else described[0].copies
         return Trained(categories=categories, normal_levels=levels, coverage=coverage, copies=copies)

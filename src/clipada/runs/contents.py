@@ -40,7 +40,7 @@ BEFORE = "before.json"
 ADDED = "added-{}.safetensors"
 """File in a revision's folder: good parts that it added to the memory."""
 
-_IN_REVISIONS = tuple(f"{REVISIONS}/*/{name}" for name in (MEMORY, TRAINED_ON, BEFORE, ADDED.format("*")))
+_IN_REVISIONS = tuple(f"{REVISIONS}/*/{name}" for name in (MEMORY, TRAINED_ON, CALIBRATION, BEFORE, ADDED.format("*")))
 
 CHECKED_BY_READER = (CONFIG, ADAPTER, *BESIDE.values(), TRAINED_ON, CALIBRATION, f"{EXPORTS}/*/*", *_IN_REVISIONS)
 """Deciding files whose hash is compared with the manifest by whoever reads them."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from clipada.errors import RunError
+from clipada.calibration import find_calibration, read_calibration
+from clipada.errors import CalibrationError, RunError
 from clipada.files import json_text, read_json, write_text
-from clipada.runs.contents import BEFORE, CONFIG, REVISIONS
+from clipada.runs.contents import BEFORE, CALIBRATION, CONFIG, REVISIONS
 from clipada.runs.description import COPY_AGAIN, Run, read_run
 from clipada.runs.manifest import SealedFile
 from clipada.runs.sealing import changing, remove_folder, replace_folder
@@ -36,6 +37,8 @@ def writing_revision(run: Run) -> Iterator[Path]:
     try:
         yield aside
         shutil.copyfile(run.folder / CONFIG, aside / BEFORE)
+        if (run.folder / CALIBRATION).is_file():
+            shutil.copyfile(run.folder / CALIBRATION, aside / CALIBRATION)
         replace_folder(run.folder, aside, final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -56,7 +59,7 @@ def put_in_force(run: Run, values: Mapping[str, Any], training: Mapping[str, Any
 
 
 def undo_revision(run: Run) -> Run:
-    """Put the revision before the present one in force again, and remove the present one.
+    """Put the revision before the present one in force again, with its calibration, and remove the present one.
 
     Raises:
         RunError: The memory is that of the training, or the revision before is not in the folder.
@@ -75,8 +78,26 @@ def undo_revision(run: Run) -> Run:
         what = f"the revision before the present one of run {run.folder} is not there"
         raise RunError(what, expected=name, got=error.strerror, remedy=COPY_AGAIN) from error
     _replace_config(run.folder, before)
+    restored = read_run(run.folder)
+    _restore_calibration(restored, run.revision.folder)
     remove_folder(run.folder, run.folder / run.revision.folder)
-    return read_run(run.folder)
+    return restored.present()
+
+
+def _restore_calibration(run: Run, folder: str) -> None:
+    """Put the calibration that a revision found back, if it is of the model and the present one is not."""
+    name = f"{folder}/{CALIBRATION}"
+    if not (run.folder / name).is_file():
+        return
+    require_sealed(run, name)
+    kept, text = read_calibration(run.folder / name), (run.folder / name).read_text(encoding="utf-8")
+    with suppress(CalibrationError):  # a damaged one is not kept
+        present = find_calibration(run.folder / CALIBRATION)
+        if present is not None and present.model_sha256 == run.model_sha256:
+            return
+    if kept.model_sha256 == run.model_sha256:
+        with changing(run.folder, {CALIBRATION: SealedFile.of_text(text)}):
+            write_text(run.folder / CALIBRATION, text)
 
 
 def _replace_config(folder: Path, content: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipada.calibration.image_statistics import image_statistics
-from clipada.config import RuntimeConfig
+from clipada.config import Copies, RuntimeConfig
 from clipada.data import read_batches
 from clipada.evaluation.normal_level import normal_level
 from clipada.files import sha256_of
 from clipada.models.clip_ada import ClipAda
+from clipada.models.crops import Crops
 from clipada.models.growth import Rows, Statistics, join_parts, joined, last_of_parts, pooled
 from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import MemoryHead, build_crops
@@ -157,7 +159,9 @@ class Growth:
         """Choose rows for good parts, and measure how well they stand for them."""
         name, images = parts.product, parts.images
         known = bool(parts.condition)
-        self.builder.copies[name] = self.builder.student.choose_copies(name, {name: images})
+        trained = self.run.training.copies.get(name, "none")
+        chosen = trained if known else self.builder.student.choose_copies(name, {name: images})
+        self.builder.copies[name] = cast("Copies", chosen)
         box = self._box_of(name) if known else self._find_box(name, images)
         if known:
             self._require_inside(parts, box)
@@ -234,14 +238,14 @@ class Growth:
         return _View(study=study, added=(added, statistics), bank=together)
 
     @torch.inference_mode()
-    def _measure(self, name: str, part: _View, whole: _View | None, crops: torch.nn.Module) -> float:
+    def _measure(self, name: str, part: _View, whole: _View | None, crops: Crops) -> float:
         """Return the level of the new images' maps, and warn if their scores are high on the run's scale."""
         head = self.head
         scale = {one: float(getattr(head, one)) for one in ("low", "calm", "knee")}
         alone = MemoryHead(
             part.bank,
             head.filter,
-            crops,  # type: ignore[arg-type]
+            crops,
             whole=None if whole is None else whole.bank,
             glance=head.glance,
             weight=head.weight,
