@@ -14,6 +14,7 @@ from clipada.calibration import Calibration, CalibrationImage, read_calibration
 from clipada.config import CalibrationConfig, HistoryConfig, PredictConfig
 from clipada.errors import CalibrationError, DatasetError
 from clipada.history.store import History
+from clipada.images import image_sha256
 from clipada.runs import CALIBRATION, CARD, TRAINED_ON, read_run
 from clipada.types import Failure, Verdict
 from run_folders import unseal
@@ -273,3 +274,12 @@ def test_defects_are_no_calibration_data(finished_run: Path) -> None:
             calibrate(finished_run, folder, HALF, device="cpu")
     with pytest.raises(CalibrationError, match="too few"):
         calibrate(finished_run, [products / "plate" / "test" / "good", products / "plate" / "train"], device="cpu")
+
+
+def test_a_data_set_s_own_photos_for_thresholds_are_taken(run_folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for place, count in (("train/good", 3), ("validation/good", 9), ("test_public/good", 2), ("test_public/bad", 2)):
+        write_good_parts(root / "plate" / place, count, len(place))
+    report = calibrate(run_folder, root, HALF, device="cpu")
+    hashes = {image.sha256 for image in report.calibration.images}
+    assert hashes == {image_sha256(path) for path in (root / "plate" / "validation" / "good").iterdir()}

@@ -172,3 +172,17 @@ def test_rules_applied_to_masks_are_counted_and_written_down(run_folder: Path, p
         save(mask, np.zeros((40, 48), bool))
     empty = evaluate(run_folder, products, device="cpu").categories["plate"]
     assert (empty.pixel_ap, empty.image_auroc) == (None, truth.categories["plate"].image_auroc)
+
+
+def test_the_size_of_the_comparison_is_recorded_and_shown(
+    run_folder: Path, products: Path, clipada: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, _, err = clipada("evaluate", run_folder, products, "--at", "native", "--device", "cpu")
+    assert code == 0, err
+    assert "each image's own size" in " ".join(err.split())
+    content = json.loads((run_folder / METRICS).read_text())
+    assert content["protocol"]["at"] == "native"
+    assert "each image's own size" in " ".join((run_folder / CARD).read_text().split())
+    code, _, err = clipada("evaluate", run_folder, products, "--at", "nativ", "--device", "cpu")
+    assert code == 2
+    assert "native" in err

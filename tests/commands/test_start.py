@@ -192,3 +192,29 @@ def test_declining_the_plan_writes_nothing(photos: Path, tmp_path: Path, clip_fo
     with pytest.raises(KeyboardInterrupt):
         clipada.start(photos, tmp_path / "run", backbone=str(clip_folder), runtime=CPU, on_plan=decline)
     assert not (tmp_path / "run").exists()
+
+
+def test_photos_that_a_layout_sets_apart_are_held_out_instead_of_others(tmp_path: Path, clip_folder: Path) -> None:
+    root = tmp_path / "lid"
+    touch(root / "train" / "good", 100)
+    touch(root / "validation" / "good", 30)
+    touch(root / "test_public" / "good", 5)
+    touch(root / "test_public" / "bad", 5)
+    plan = planned(root, tmp_path / "run", clip_folder)
+    assert {path.parent.parent.name for path in plan.held_out} == {"validation"}
+    assert (len(plan.held_out), len(plan.dataset.train), len(plan.dataset.test)) == (30, 100, 10)
+    assert plan.guarantee is not None
+    assert plan.guarantee.false_alarm_rate == 0.1
+    plan.save()
+    again = planned(root, tmp_path / "run", clip_folder)
+    assert (set(again.held_out), len(again.dataset.train)) == (set(plan.held_out), 100)
+
+
+def test_too_few_photos_for_thresholds_are_joined_by_others(tmp_path: Path, clip_folder: Path) -> None:
+    root = tmp_path / "lid"
+    touch(root / "train" / "good", 100)
+    touch(root / "validation" / "good", 3)
+    plan = planned(root, tmp_path / "run", clip_folder)
+    assert len(plan.held_out) == 33
+    assert len(plan.dataset.train) == 70
+    assert plan.guarantee is not None

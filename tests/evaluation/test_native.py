@@ -16,9 +16,8 @@ from clipada.data import load_dataset
 from clipada.errors import ConfigError, DatasetError
 from clipada.evaluation.evaluate import Evaluation, ScoredImage, evaluate_dataset
 from clipada.evaluation.metrics import aupro
-from clipada.evaluation.truth import ComparedAt
 from clipada.images import restore_map
-from clipada.types import Localization
+from clipada.types import ComparedAt, Localization
 from tiny import save
 
 SIDE, HEIGHT, WIDTH = 16, 50, 70

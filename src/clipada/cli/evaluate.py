@@ -15,6 +15,7 @@ from clipada.cli.terminal import read_dataset, say, stages, working
 from clipada.config import BatchConfig, EngineOptions
 from clipada.errors import RunError
 from clipada.files import require_writable
+from clipada.types import ComparedAt
 
 
 @takes_engine_options
@@ -25,11 +26,8 @@ def evaluate(
     layout: Layout = "auto",
     category: Category = None,
     at: Annotated[
-        str,
-        typer.Option(
-            autocompletion=lambda: ["model", "native"],
-            help="Size at which maps are compared with masks: the model's, or native: each image's own.",
-        ),
+        ComparedAt,
+        typer.Option(help="Size at which maps are compared with masks: the model's, or native: each image's own."),
     ] = "model",
     batch_size: BatchSize = BatchConfig.batch_size,
     workers: Workers = BatchConfig.workers,
@@ -56,7 +54,7 @@ def evaluate(
             result = command.measure(
                 description,
                 dataset,
-                at=at,  # type: ignore[arg-type]
+                at=at,
                 batch_size=batch_size,
                 workers=workers,
                 product_given=product_given,

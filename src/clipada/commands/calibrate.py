@@ -28,6 +28,7 @@ from clipada.commands.evaluate import decide_again
 from clipada.config import BatchConfig, CalibrationCheckConfig, CalibrationConfig, EngineKeywords, EngineOptions
 from clipada.data.labels import refuse_defects
 from clipada.data.listing import find_images
+from clipada.data.mvtec import threshold_images
 from clipada.errors import CalibrationError
 from clipada.evaluation.kinds import Decisions
 from clipada.inspection import Inspector
@@ -85,8 +86,9 @@ def calibrate(
 
     Args:
         run: The run folder.
-        images: Images or folders of good parts that the model was not trained on. Without any, the run's present
-            calibration gets the new guarantee; its groups stay.
+        images: Images or folders of good parts that the model was not trained on; of a data set with photos for
+            thresholds (``validation/good``), these. Without any, the run's present calibration gets the new guarantee;
+            its groups stay.
         settings: The guarantee.
         rejected: Images of false alarms, and the group of each, which their paths do not name. They may raise
             thresholds, so that such parts pass, and lower none. P-values and group sizes ignore them, because they are
@@ -107,7 +109,8 @@ def calibrate(
     """
     settings = settings or CalibrationConfig()
     description = read_run(Path(run))
-    given = [Path(image) for image in ([images] if isinstance(images, Path | str) else images)]
+    named = [Path(image) for image in ([images] if isinstance(images, Path | str) else images)]
+    given = [image for path in named for image in threshold_images(path) or [path]]
     if given:
         options = EngineOptions.of(**engine)
         batches = BatchConfig(batch_size=batch_size, workers=workers)

@@ -16,13 +16,12 @@ from clipada.data import Dataset, load_dataset
 from clipada.errors import ClipAdaError
 from clipada.evaluation.evaluate import Evaluation, evaluate_dataset
 from clipada.evaluation.kinds import Decisions, LabeledImage, decisions_at, describe_calibrated
-from clipada.evaluation.truth import ComparedAt
 from clipada.files import write_json, write_text
 from clipada.inspection import Inspector
 from clipada.report import model_card, read_scores
 from clipada.report.parts import ScoredPart
 from clipada.runs import CARD, METRICS, SCORES, Run, load_calibration, read_run, writing_into
-from clipada.types import Progress, ProgressReport, unreported
+from clipada.types import ComparedAt, Progress, ProgressReport, unreported
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from clipada.evaluation.metrics import (
     KindMetrics,
     mean_metrics,
 )
-from clipada.evaluation.truth import MASK_RULES, ComparedAt, TruthReader
+from clipada.evaluation.truth import MASK_RULES, TruthReader
 from clipada.scoring import score_passes
-from clipada.types import Engine, Failure, Map, Mask, Sample, localize, written_size
+from clipada.types import ComparedAt, Engine, Failure, Map, Mask, Sample, localize, written_size
 
 
 @dataclass(frozen=True, kw_only=True)

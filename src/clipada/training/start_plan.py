@@ -106,7 +106,7 @@ def plan_start(
 
         name, origin = choose_backbone(backbone)
         read_configuration(name)
-        dataset, held_out = hold_out(found, _held_out_counts(found, settings))
+        dataset, held_out = _shared_out(found, settings)
     else:
         _require_same(folder, record, found, {"backbone": backbone, "preset": preset})
         name, origin, preset = record.backbone, "recorded", record.preset
@@ -136,7 +136,7 @@ def _require_same(folder: Path, record: StartRecord, found: Dataset, asked: dict
             remedy="leave them out to go on with it, or choose another --out",
         )
     now, root = {_name(sample.path, found) for sample in found.samples if not sample.anomalous}, found.root.resolve()
-    known = {*record.good, *record.tested_on, *_tested(found)}
+    known = {*record.good, *record.tested_on, *_tested(found), *(_name(one.path, found) for one in found.validation)}
     if record.photos == str(root) and record.good <= now <= known:
         return
     added, gone = len(now - known), len(record.good - now)
@@ -156,6 +156,17 @@ def _as_recorded(found: Dataset, record: StartRecord) -> tuple[Dataset, tuple[Sa
     held_out = tuple(named[name] for name in record.held_out)
     kept = tuple(used.get(sample, sample) for sample in found.samples if sample not in set(held_out))
     return replace(found, samples=kept), held_out
+
+
+def _shared_out(found: Dataset, settings: StartConfig) -> tuple[Dataset, tuple[Sample, ...]]:
+    """Hold out the photos that a layout sets apart for thresholds; if there are too few, a share of the others too."""
+    apart = found.validation
+    rest = replace(found, samples=tuple(sample for sample in found.samples if sample.split != "validation"))
+    counts = {name: sum(sample.category == name for sample in apart) for name in found.categories}
+    if apart and _rate(counts, settings) is not None:
+        return rest, apart
+    dataset, chosen = hold_out(rest, _held_out_counts(rest, settings))
+    return dataset, (*apart, *chosen)
 
 
 def _held_out_counts(found: Dataset, settings: StartConfig) -> dict[str, int]:
