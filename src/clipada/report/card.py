@@ -189,8 +189,8 @@ def _metrics_section(metrics: dict[str, Any] | None) -> str:
     protocol = metrics["protocol"]
     categories = {name: CategoryMetrics(**values) for name, values in metrics["categories"].items()}
     notes = "".join(f"\n- {note}" for note in map(without_path, protocol.get("notes", ())))
-    return f"""
     saturated = f", sPRO up to {protocol['spro_fpr_limit']}" if "spro_fpr_limit" in protocol else ""
+    return f"""
 ## Metrics on {protocol["data"]}
 
 {metrics_markdown(categories, CategoryMetrics(**metrics["mean"]))}
