@@ -1,0 +1,133 @@
+"""`clipada stress --fix`: a new run that raises fewer false alarms, the old one untouched, refusals before any work."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clipada import Config, StressReport, calibrate, stress, train
+from clipada.commands.verify import verify
+from clipada.config import CalibrationConfig, StressConfig
+from clipada.errors import CalibrationError, ConfigError, RunError
+from clipada.files import sha256_of
+from clipada.runs import read_run
+from kills import Killed, killed_before
+from tiny import write_good_parts, write_products
+from trainings import CPU
+
+HALF = CalibrationConfig(false_alarm_rate=0.2, confidence=0.8)
+KINDS = ("shift", "rotate", "zoom", "blur", "noise", "jpeg", "brighter", "light_gradient", "dust")
+LIGHT = StressConfig(
+    **dict.fromkeys(KINDS, ()),
+    darker=(10,),
+    white_balance=(5, 10),
+    images=0,
+    defects=2,  # type: ignore[arg-type]
+)
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Path:
+    """A calibrated run with a memory in ``run``, and good parts in ``held``; to be read only."""
+    root = tmp_path_factory.mktemp("made")
+    small = {"backbone.name": str(clip_folder), "backbone.block": 2, "prompt.prefix": "a photo of a"}
+    config = Config.preset("quick").updated(
+        {**small, "model.image_size": 32, "memory.rows": 64, "memory.copies": "none"}
+    )
+    train(write_products(root / "products"), root / "run", config, runtime=CPU)
+    for number, name in enumerate(("plate", "disc")):
+        write_good_parts(root / "held" / name / "good", 16, 1 + number)
+    calibrate(root / "run", sorted((root / "held").rglob("*.png"))[::2], HALF, force=True, device="cpu")
+    return root
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    """A copy of the run."""
+    return shutil.copytree(made / "run", tmp_path / "run")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in folder.iterdir() if path.is_file()}
+
+
+def fixed(run: Path, made: Path, out: Path) -> StressReport:
+    return stress(run, made / "held", None, LIGHT, fix=out, device="cpu")
+
+
+def test_a_fix_lowers_false_alarms_on_images_that_neither_run_knows(run: Path, made: Path, tmp_path: Path) -> None:
+    before = hashes(run)
+    found = fixed(run, made, tmp_path / "new")
+    assert found.fix is not None
+    harmful = found.test.harmful()
+    assert set(harmful) <= {"darker", "white_balance"}
+    augment = found.fix.run.config.augment
+    assert {kind: getattr(augment, kind) for kind in harmful} == harmful
+    assert augment.copies == 12 * sum(map(len, harmful.values()))
+    assert found.images == found.fix.test.plain.good.images == 16
+    assert found.fix.calibrated == 16
+    rows = list(zip(found.test.rows, found.fix.test.rows, strict=True))
+    raised = [(old.good.rate, new.good.rate) for old, new in rows if found.test.raised(old)]
+    assert sum(new or 0 for _, new in raised) < sum(old or 0 for old, _ in raised)
+    assert all(value is not None and value > 0.5 for value in found.fix.pixel_ap)
+    assert hashes(run) == before
+    assert verify(tmp_path / "new").intact
+    record = json.loads((tmp_path / "new" / "stress" / "stress.json").read_text())
+    assert len(record["before"]) == len(record["perturbations"]) == 4
+    assert "false alarms before" in (tmp_path / "new" / "stress" / "stress.html").read_text()
+
+
+def test_a_fix_goes_on_after_a_kill(run: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the training, and between training and calibration."""
+    new = tmp_path / "new"
+    with killed_before(7), pytest.raises(Killed):
+        fixed(run, made, new)
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clipada.commands.stress.calibrate", killed)
+        with pytest.raises(Killed):
+            fixed(run, made, new)
+    trained = read_run(new)
+    assert verify(run).intact
+    found = fixed(run, made, new)
+    assert found.fix is not None
+    assert found.fix.run.model_sha256 == trained.model_sha256
+    assert verify(new).intact
+
+
+def test_nothing_to_fix_trains_nothing(clipada: Command, run: Path, made: Path, tmp_path: Path) -> None:
+    calibrate(run, settings=CalibrationConfig(false_alarm_rate=0.95, confidence=0.5))
+    code, _, err = clipada(
+        *("stress", run, made / "held", "--images", 2, "--defects", 0, "--fix", tmp_path / "new", "--device", "cpu")
+    )
+    assert code == 0, err
+    assert "nothing to fix" in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_cannot_be_fixed_is_refused_before_any_work(
+    run: Path, made: Path, tmp_path: Path, run_folder: Path
+) -> None:
+    def refused(kind: type[Exception], match: str, old: Path, new: Path, *images: Path) -> None:
+        with pytest.raises(kind, match=match):
+            stress(old, images or made / "held", None, LIGHT, fix=new, device="cpu", report=None)  # type: ignore[arg-type]
+
+    refused(RunError, "in the way", run, run)
+    refused(RunError, "in the way", run, made / "products")
+    few = sorted((made / "held").rglob("*.png"))[1::2][:9]
+    refused(CalibrationError, "too few good images", run, tmp_path / "new", *few)
+    shutil.move(made / "products", made / "moved")
+    try:
+        refused(RunError, "training images .* are not in", run, tmp_path / "new")
+    finally:
+        shutil.move(made / "moved", made / "products")
+    calibrate(run_folder, made / "held", HALF, force=True, device="cpu")
+    refused(ConfigError, "no memory", run_folder, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
