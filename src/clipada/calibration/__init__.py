@@ -3,11 +3,13 @@
 from clipada.calibration.change import CalibrationChange
 from clipada.calibration.conformal import (
     attainable_rate,
+    cross_fit_bound,
     needed_images,
     p_values,
     rate_bound,
     threshold,
     threshold_rank,
+    with_attainable_rate,
 )
 from clipada.calibration.drift import QUANTILES, DriftMonitor, DriftReport, JumperMartingale
 from clipada.calibration.groups import PRODUCT, group_of, product_by_split
@@ -36,6 +38,7 @@ __all__ = [
     "JumperMartingale",
     "Limits",
     "attainable_rate",
+    "cross_fit_bound",
     "find_calibration",
     "group_of",
     "needed_images",
@@ -48,5 +51,6 @@ __all__ = [
     "swap_calibrations",
     "threshold",
     "threshold_rank",
+    "with_attainable_rate",
     "write_calibration",
 ]

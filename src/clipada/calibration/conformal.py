@@ -13,6 +13,10 @@ then the rank of ``S`` among them is uniform over ``1 .. n + 1``, and ``S`` is a
 - Conditional guarantee, for the calibration set at hand (independent draws): its own false-alarm rate ``P(S > T | T)``
   follows ``Beta(k, n + 1 - k)`` if scores are continuous and is stochastically smaller if they tie. Vovk, "Conditional
   validity of inductive conformal predictors" (2012), proposition 2a.
+- Cross-fitted scores: ``Z_i`` is the score of a training image by the model without the image's fold. In theory, for a
+  part whose score by the model without that fold is compared with each ``Z_i``, ``P`` is at most ``cross_fit_bound``;
+  about ``k / (n + 1)`` is what is observed, and what is stated as expected. Vovk, "Cross-conformal predictors" (2015);
+  Barber, Candes, Ramdas and Tibshirani, "Predictive inference with the jackknife+" (2021), theorems 1 and 4.
 """
 
 from __future__ import annotations
@@ -81,6 +85,27 @@ def needed_images(settings: CalibrationConfig) -> int:
     while not threshold_rank(count, settings):
         count += 1
     return count
+
+
+def cross_fit_bound(count: int, rank: int, folds: int) -> float:
+    """Return the bound that theory gives for the false-alarm rate of cross-fitted thresholds, 0..1, on average.
+
+    ``2 k / (n + 1) + min(2 (1 - 1 / K) / (n / K + 1), (1 - K / n) / (K + 1))`` with ``K`` folds of ``n`` images, the
+    sizes of which are alike; ``2 k / (n + 1)`` where each image is a fold.
+
+    Args:
+        count: ``n``.
+        rank: ``k``, the rank of the threshold.
+        folds: ``K``, 2 to ``n``.
+    """
+    unlike = min(2 * (1 - 1 / folds) / (count / folds + 1), (1 - folds / count) / (folds + 1))
+    return min(1.0, 2 * rank / (count + 1) + unlike)
+
+
+def with_attainable_rate(settings: CalibrationConfig, count: int) -> CalibrationConfig:
+    """Return marginal settings with the lowest rate that ``count`` images allow, to 4 digits, if they ask for less."""
+    least = math.ceil(10_000 / (count + 1)) / 10_000
+    return settings if settings.false_alarm_rate >= least else replace(settings, false_alarm_rate=least)
 
 
 def attainable_rate(count: int, rates: Iterable[float], settings: CalibrationConfig) -> float | None:

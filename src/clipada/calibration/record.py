@@ -9,16 +9,28 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from clipada.calibration.conformal import Scores, needed_images, p_values, rate_bound, threshold, threshold_rank
+from clipada.calibration.conformal import (
+    Scores,
+    cross_fit_bound,
+    needed_images,
+    p_values,
+    rate_bound,
+    threshold,
+    threshold_rank,
+    with_attainable_rate,
+)
 from clipada.config import CalibrationConfig
 from clipada.config.schema import build
 from clipada.errors import CalibrationError, did_you_mean
 
 FORMAT = 1
+
+Basis = Literal["held out", "cross-fitted"]
+"""Kind of a calibration's scores: of images that were not trained on, or of training images without their folds."""
 
 AGAIN = "run `clipada calibrate` again"
 """Remedy for a calibration that cannot be used."""
@@ -26,7 +38,7 @@ AGAIN = "run `clipada calibrate` again"
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationImage:
-    """Image of a good part that the model was not trained on.
+    """Image of a good part that the model was not trained on, or that it scored without its fold.
 
     Attributes:
         sha256: Hash of the file's content.
@@ -70,23 +82,34 @@ class Calibration:
         rejected: Images of good parts that were called defective. They were selected by their scores and are thus no
             random sample: they may raise thresholds but never lower one.
         model_sha256: Hash of the model that scored them.
+        folds: Number of folds of the training images that were scored, each without its own; 0 for images that were
+            held out, which guarantee more.
         engine: The engine that scored them, e.g. ``"torch fp32"``.
         created: When, in UTC, ISO 8601.
         command: The command that made it.
 
     Raises:
-        CalibrationError: There are too few images for the guarantee, an image is there twice, or a score is not finite.
+        CalibrationError: There are too few images for the guarantee, or it is none that cross-fitted scores give, an
+            image is there twice, or a score is not finite.
     """
 
     settings: CalibrationConfig
     images: tuple[CalibrationImage, ...] = field(repr=False)
     rejected: tuple[CalibrationImage, ...] = field(default=(), repr=False)
+    folds: int = 0
     model_sha256: str
     engine: str
     created: str
     command: str
 
     def __post_init__(self) -> None:
+        if self.folds and self.settings.mode != "marginal":
+            raise CalibrationError(
+                "cross-fitted thresholds hold on average over trainings, with no confidence",
+                expected="marginal mode, or images that were held out",
+                got=f"{self.settings.mode} mode",
+                remedy="leave --mode out, or name IMAGES of good parts that were not trained on",
+            )
         require_images(len(self.images), self.settings)
         known = (*self.images, *self.rejected)
         if len({image.sha256 for image in known}) < len(known):
@@ -109,6 +132,11 @@ class Calibration:
     def group_sizes(self) -> dict[str, int]:
         """Number of images of each group, by name."""
         return dict(sorted(Counter(image.group for image in self.images if image.group is not None).items()))
+
+    @property
+    def basis(self) -> Basis:
+        """Kind of the images' scores."""
+        return "cross-fitted" if self.folds else "held out"
 
     @cached_property
     def id(self) -> str:
@@ -143,6 +171,10 @@ class Calibration:
         """Return the conformal p-value of a score against the images whose thresholds are applied to the group."""
         return float(p_values(self.scores(group), score))
 
+    def theory_bound(self, limits: Limits) -> float:
+        """Return the bound that theory gives for cross-fitted thresholds' false-alarm rate, on average, 0..1."""
+        return cross_fit_bound(limits.images, limits.rank, max(2, min(self.folds, limits.images)))
+
     def rate_bound(self, limits: Limits) -> float:
         """Return the upper bound of the thresholds' false-alarm rate at the settings' confidence."""
         return rate_bound(limits.images, limits.rank, self.settings.confidence)
@@ -161,14 +193,19 @@ class Calibration:
         return self._scores[self.threshold_group(group)]
 
     def with_guarantee(self, settings: CalibrationConfig) -> Self:
-        """Return the same images with another guarantee; their groups stay."""
-        return replace(self, settings=replace(settings, per=self.settings.per))
+        """Return the same images with another guarantee; their groups stay.
+
+        Cross-fitted images give the lowest rate that they allow instead of an error.
+        """
+        settings = replace(settings, per=self.settings.per)
+        settings = with_attainable_rate(settings, len(self.images)) if self.folds else settings
+        return replace(self, settings=settings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``calibration.json``. The thresholds follow from the rest: they are for readers."""
         thresholds = {"pooled": asdict(self.pooled)}
         thresholds |= {"groups": {name: asdict(limits) for name, limits in self.groups.items()}}
-        return {"format": FORMAT, "id": self.id, **self._plain(), "thresholds": thresholds}
+        return {"format": FORMAT, "id": self.id, **self._plain(), **self._stated(), "thresholds": thresholds}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -178,7 +215,8 @@ class Calibration:
             CalibrationError: The id or the thresholds are not those that follow from the scores.
             ConfigError: A value is missing, unknown or of the wrong type.
         """
-        plain = {name: value for name, value in values.items() if name not in ("format", "id", "thresholds")}
+        derived = ("format", "id", "basis", "guarantee", "thresholds")
+        plain = {name: value for name, value in values.items() if name not in derived}
         calibration: Self = build(cls, plain, "", "field")
         if calibration.to_dict() != values:
             raise CalibrationError(
@@ -191,9 +229,17 @@ class Calibration:
     def _plain(self) -> dict[str, Any]:
         """Return the fields as plain values."""
         plain = asdict(self) | {"images": [asdict(image) for image in self.images]}
-        if self.rejected:
-            return plain | {"rejected": [asdict(image) for image in self.rejected]}
-        return {name: value for name, value in plain.items() if name != "rejected"}
+        plain["rejected"] = [asdict(image) for image in self.rejected]
+        return {name: value for name, value in plain.items() if value or name not in ("rejected", "folds")}
+
+    def _stated(self) -> dict[str, Any]:
+        """Return what cross-fitted thresholds promise, for readers; nothing for held-out images, as in older files."""
+        if not self.folds:
+            return {}
+        expected = self.pooled.rank / (self.pooled.images + 1)
+        text = f"at most {self.pooled.rank} in {self.pooled.images + 1} good parts, on average over trainings: observed"
+        rates = {"expected": round(expected, 4), "theory": round(self.theory_bound(self.pooled), 4)}
+        return {"basis": self.basis, "guarantee": {**rates, "words": text}}
 
     @cached_property
     def _scores(self) -> dict[str | None, Scores]:

@@ -12,7 +12,7 @@ from clipada.cli.options import BatchSize, Rejected, RunFolder, Workers, takes_e
 from clipada.cli.results import describe_decisions, false_alarms
 from clipada.cli.tables import print_change_table
 from clipada.cli.terminal import console, say, stages, working
-from clipada.config import BatchConfig, CalibrationConfig, CalibrationMode, EngineOptions
+from clipada.config import BatchConfig, CalibrationConfig, CalibrationMode, CrossFitConfig, EngineOptions
 
 if TYPE_CHECKING:
     from clipada.calibration import CalibrationChange
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clipada.evaluation.kinds import Decisions
 
 _DEFAULT = CalibrationConfig()
+_CROSS_FITTED = CalibrationConfig(mode="marginal")
 _PRESENT = "without IMAGES the present calibration's by default, else "
 
 
@@ -31,7 +32,7 @@ def calibrate(
         typer.Argument(
             metavar="[IMAGES...]",
             help="Good parts that were not trained on: files or folders. None: change the guarantee of the present "
-            "calibration.",
+            "calibration, or cross-fit if there is none.",
         ),
     ] = None,
     false_alarm_rate: Annotated[
@@ -51,6 +52,23 @@ def calibrate(
     per: Annotated[
         str | None,
         typer.Option(help="Separate thresholds for each product, folder, or match of a regex in the path."),
+    ] = None,
+    cross_fit: Annotated[
+        bool,
+        typer.Option(
+            "--cross-fit",
+            help="Take the training images, each compared with the others alone: for few images; it guarantees less.",
+        ),
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="The folder of the training images, if it has moved; to cross-fit.")
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Groups of consecutive images to cross-fit with, where parts were taken several times; by default "
+            "each image is one."
+        ),
     ] = None,
     rejected: Rejected = None,
     undo: Annotated[
@@ -75,11 +93,14 @@ def calibrate(
 
     require_run_first(run, images or (), "calibrate RUN IMAGES")
     if undo:
-        _require_alone(images, false_alarm_rate, confidence, mode, per, rejected)
+        _require_alone(images, false_alarm_rate, confidence, mode, per, cross_fit or None, data, folds, rejected)
         _print_report(command.undo_calibration(run, review=_print_change), run)
         return
-    present = None if images else find_calibration(run / CALIBRATION)
-    base = _DEFAULT if present is None else present.settings
+    present = None if images or cross_fit else find_calibration(run / CALIBRATION)
+    cross_fit = cross_fit or not (images or rejected or present)
+    if (data or folds) and not cross_fit:
+        raise typer.BadParameter("they are of the training images: add --cross-fit", param_hint="--data, --folds")
+    base = (_CROSS_FITTED if cross_fit else _DEFAULT) if present is None else present.settings
     settings = CalibrationConfig(
         false_alarm_rate=base.false_alarm_rate if false_alarm_rate is None else false_alarm_rate,
         confidence=base.confidence if confidence is None else confidence,
@@ -91,6 +112,7 @@ def calibrate(
             run,
             images or (),
             settings,
+            cross_fit=CrossFitConfig(data=None if data is None else str(data), folds=folds) if cross_fit else None,
             rejected=None if rejected is None else false_alarms(rejected, run),
             force=force,
             review=_print_change,
@@ -125,7 +147,12 @@ def _print_report(report: CalibrationReport, run: Path) -> None:
 
     for failure in report.failures:
         say(f"left out: {failure.error}", style="yellow")
-    for reason, paths in (("trained on", report.trained_on), ("a copy of another", report.copies)):
+    reasons = {
+        "trained on": report.trained_on,
+        "a copy of another": report.copies,
+        "the only image of its product, which nothing can be compared with": report.alone,
+    }
+    for reason, paths in reasons.items():
         if paths:
             more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
             say(f"left out, {reason}: {', '.join(map(str, paths[:3]))}{more}", style="yellow")
@@ -154,14 +181,3 @@ def _print_decided(decisions: Decisions) -> None:
         say(f"  {line}")
     if shared := decisions.calibrated_on:
         say(f"  note: {describe_calibrated(len(shared))}", style="yellow")
-
-
-def _false_alarms(database: str, run: Path) -> dict[Path, str | None]:
-    """Return the images of a run's rejected alarms, and print how many there are."""
-    from clipada.commands.history import open_history
-    from clipada.runs import read_run
-
-    with open_history(database) as history:
-        found = history.false_alarms(read_run(run).model_sha256)
-    say(f"{len(found)} images of rejected alarms in {history.place}")
-    return found

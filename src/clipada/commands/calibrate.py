@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack
 
@@ -15,27 +12,37 @@ from clipada.calibration import (
     Calibration,
     CalibrationChange,
     find_calibration,
-    group_of,
     previous_path,
     read_calibration,
-    require_images,
     swap_calibrations,
     write_calibration,
 )
-from clipada.calibration.conformal import Scores
-from clipada.calibration.objections import alarms_before, lost_groups, out_of_reach, unlike_training, unreached
+from clipada.calibration.objections import alarms_before, lost_groups, out_of_reach
 from clipada.commands.evaluate import decide_again
-from clipada.config import BatchConfig, CalibrationCheckConfig, CalibrationConfig, EngineKeywords, EngineOptions
-from clipada.data.labels import refuse_defects
-from clipada.data.listing import find_images
+from clipada.config import (
+    BatchConfig,
+    CalibrationCheckConfig,
+    CalibrationConfig,
+    CrossFitConfig,
+    EngineKeywords,
+    EngineOptions,
+)
 from clipada.data.mvtec import threshold_images
 from clipada.errors import CalibrationError
 from clipada.evaluation.kinds import Decisions
 from clipada.inspection import Inspector
-from clipada.inspection.good_parts import scored_parts, sort_out, warn_of_other_products
-from clipada.inspection.synthetic import can_draw_defects, synthetic_scores
-from clipada.runs import CALIBRATION, Run, SealedFile, changing, read_run, writes_into_run
-from clipada.types import Failure, Progress, ProgressReport, Verdict, ignored, unreported
+from clipada.inspection.proposal import Proposal, propose_cross_fitted, propose_from_images
+from clipada.runs import (
+    CALIBRATION,
+    Run,
+    SealedFile,
+    changing,
+    read_run,
+    require_same_model,
+    usable_calibration,
+    writes_into_run,
+)
+from clipada.types import Failure, ProgressReport, ignored, unreported
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +61,7 @@ class CalibrationReport:
         trained_on: Images that the model was trained on.
         copies: Images of the same content as another one.
         not_inspectable: Images that are unlike the training images, and the reason of each.
+        alone: Products with a single training image, which cross-fitting cannot score.
         decisions: The decisions on the test images of the last evaluation, if there was one.
     """
 
@@ -63,6 +71,7 @@ class CalibrationReport:
     trained_on: tuple[Path, ...] = ()
     copies: tuple[Path, ...] = ()
     not_inspectable: Mapping[Path, str] = field(default_factory=dict)
+    alone: tuple[str, ...] = ()
     decisions: Decisions | None = None
 
 
@@ -72,6 +81,7 @@ def calibrate(
     images: Path | str | Iterable[Path | str] = (),
     settings: CalibrationConfig | None = None,
     *,
+    cross_fit: CrossFitConfig | None = None,
     rejected: Mapping[Path, str | None] | None = None,
     force: bool = False,
     review: Review = ignored,
@@ -88,8 +98,10 @@ def calibrate(
         run: The run folder.
         images: Images or folders of good parts that the model was not trained on; of a data set with photos for
             thresholds (``validation/good``), these. Without any, the run's present calibration gets the new guarantee;
-            its groups stay.
-        settings: The guarantee.
+            its groups stay. Without a calibration either, it is cross-fitted.
+        settings: The guarantee; by default ``CalibrationConfig()``, in marginal mode where scores are cross-fitted.
+        cross_fit: Score the training images, each without its own rows in the memory, instead of ``images``, also if
+            there is a calibration. Such thresholds hold on average over trainings, with no confidence.
         rejected: Images of false alarms, and the group of each, which their paths do not name. They may raise
             thresholds, so that such parts pass, and lower none. P-values and group sizes ignore them, because they are
             no random sample of good parts.
@@ -107,26 +119,38 @@ def calibrate(
         RunError: The run folder is incomplete.
         BackboneError: The backbone is missing or another one.
     """
-    settings = settings or CalibrationConfig()
     description = read_run(Path(run))
     named = [Path(image) for image in ([images] if isinstance(images, Path | str) else images)]
     given = [image for path in named for image in threshold_images(path) or [path]]
-    if given:
-        options = EngineOptions.of(**engine)
-        batches = BatchConfig(batch_size=batch_size, workers=workers)
-        proposed, objections = _from_images(
-            given, rejected or {}, description, settings, force, batches, options, report
+    present = None if given or rejected or cross_fit else find_calibration(description.folder / CALIBRATION)
+    if not (given or rejected or present):
+        cross_fit = cross_fit or CrossFitConfig()
+    crossed = cross_fit is not None or (present is not None and present.folds > 0)
+    settings = settings or CalibrationConfig(mode="marginal" if crossed else CalibrationConfig.mode)
+    options = EngineOptions.of(**engine)
+    batches = BatchConfig(batch_size=batch_size, workers=workers)
+    if cross_fit is not None and (given or rejected):
+        raise CalibrationError(
+            "cross-fitting uses the training images alone",
+            expected="IMAGES or rejected alarms, or --cross-fit",
+            got="both",
+            remedy="leave --cross-fit out: images that were held out guarantee more",
         )
-    elif rejected:
+    if cross_fit is not None:
+        proposed = _cross_fitted(description, settings, cross_fit, force, batches, options, report)
+    elif given:
+        proposed = propose_from_images(given, rejected or {}, description, settings, force, batches, options, report)
+    elif present is None:
         raise CalibrationError(
             "rejected alarms alone are no calibration",
             expected="IMAGES of good parts, which they join",
             remedy="name the images of the present calibration too",
         )
     else:
-        proposed = CalibrationReport(calibration=_with_guarantee(description, settings))
-        objections = out_of_reach(proposed.calibration, CalibrationCheckConfig.ceiling)
-    return _written(proposed, objections, description, force, review)
+        calibration = _with_guarantee(present, description, settings)
+        objections = out_of_reach(calibration, CalibrationCheckConfig.ceiling)
+        proposed = Proposal(calibration=calibration, objections=objections)
+    return _written(proposed, description, force, review)
 
 
 @writes_into_run
@@ -149,8 +173,8 @@ def undo_calibration(run: Path | str, *, review: Review = ignored) -> Calibratio
             expected=f"{kept.name}, which `clipada calibrate` leaves when it replaces a calibration",
             remedy="calibrate again, with the images of the calibration that you want back",
         )
-    previous, present = read_calibration(kept), _present(description)
-    _require_same_model(previous, kept, description)
+    previous, present = read_calibration(kept), usable_calibration(description)
+    require_same_model(previous, kept, description)
     change = None if present is None else CalibrationChange(old=present, new=previous)
     if change is not None:
         review(change)
@@ -159,15 +183,9 @@ def undo_calibration(run: Path | str, *, review: Review = ignored) -> Calibratio
     return CalibrationReport(calibration=previous, change=change, decisions=decide_again(description, previous))
 
 
-def _with_guarantee(run: Run, settings: CalibrationConfig) -> Calibration:
+def _with_guarantee(present: Calibration, run: Run, settings: CalibrationConfig) -> Calibration:
     """Return the run's calibration under another guarantee."""
-    path = run.folder / CALIBRATION
-    present = find_calibration(path)
-    if present is None:
-        raise CalibrationError(
-            f"run {run.folder} has no calibration yet", expected="IMAGES of good parts", remedy="name some"
-        )
-    _require_same_model(present, path, run)
+    require_same_model(present, run.folder / CALIBRATION, run)
     if settings.per not in (None, present.settings.per):
         raise CalibrationError(
             "groups cannot change without images",
@@ -178,79 +196,36 @@ def _with_guarantee(run: Run, settings: CalibrationConfig) -> Calibration:
     return present.with_guarantee(settings)
 
 
-def _from_images(
-    given: Sequence[Path],
-    rejected: Mapping[Path, str | None],
+def _cross_fitted(
     run: Run,
     settings: CalibrationConfig,
+    cross_fit: CrossFitConfig,
     force: bool,
     batches: BatchConfig,
     engine: EngineOptions,
     report: ProgressReport,
-) -> tuple[CalibrationReport, list[str]]:
-    """Return the calibration from images of good parts, and the objections to it by these images."""
-    paths, checks = find_images(given), CalibrationCheckConfig()
-    refuse_defects(paths)
-    fresh, trained_on, copies = sort_out([*paths, *rejected], run)
-    late = {path: rejected[path] for path in (rejected.keys() - set(paths)) & set(fresh)}
-    left_out = f"; {len(trained_on)} more were trained on, {len(copies)} are copies" if trained_on or copies else ""
-    require_images(len(fresh) - len(late), settings, left_out)
-    good = [path for path in fresh if path not in late]
-    warn_of_other_products(good, settings.per, run)
+) -> Proposal:
+    """Return the calibration from the training images, each inspected without the rows of its fold."""
+    from clipada.training.cross_fit import cross_folds  # PyTorch takes seconds to import
+
     inspector = Inspector.load(run, calibrated=False, engine=engine)
-    results = inspector.inspect_files(fresh, batch_size=batches.batch_size, workers=batches.workers)
-    parts = scored_parts(_reported(results, len(fresh), report), settings.per, late, checks.unlike_share)
-    calibration = Calibration(
-        settings=settings,
-        images=parts.images,
-        rejected=parts.rejected,
-        model_sha256=run.model_sha256,
-        engine=inspector.engine_name,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    )
-    objections = unlike_training(parts.unlike, len(good), checks.unlike_share)
-    proposed = CalibrationReport(
-        calibration=calibration,
-        failures=parts.failures,
-        trained_on=trained_on,
-        copies=copies,
-        not_inspectable={} if objections else parts.unlike,
-    )
-    if not can_draw_defects():
-        objections += out_of_reach(calibration, checks.ceiling)
-    elif not force:
-        objections += unreached(calibration, _defect_scores(inspector, good, calibration, checks, batches.batch_size))
-    return proposed, objections
+    divided = cross_folds(run, inspector.engine, cross_fit, report)
+    results = (divided.inspect(path, inspector.inspect) for path in divided.images)
+    images = list(divided.images)
+    found = propose_cross_fitted(inspector, run, results, images, divided.count, settings, force, batches, report)
+    return replace(found, copies=divided.copies, alone=divided.alone)
 
 
-def _defect_scores(
-    inspector: Inspector,
-    paths: Iterable[Path],
-    calibration: Calibration,
-    checks: CalibrationCheckConfig,
-    batch_size: int,
-) -> dict[str | None, Scores]:
-    """Score synthetic defects in the images of each group with thresholds of its own, and in all others."""
-    groups: dict[str | None, list[Path]] = {}
-    for path in paths:
-        groups.setdefault(calibration.threshold_group(group_of(path, calibration.settings.per)), []).append(path)
-    return {name: synthetic_scores(inspector, images, checks, batch_size) for name, images in groups.items()}
-
-
-def _written(
-    proposed: CalibrationReport, objections: Sequence[str], run: Run, force: bool, review: Review
-) -> CalibrationReport:
+def _written(proposed: Proposal, run: Run, force: bool, review: Review) -> CalibrationReport:
     """Write a proposed calibration into the run folder, and update its model card.
 
     Args:
-        proposed: The report of the new calibration.
-        objections: Those to the calibration itself; the ones to the change are added.
+        proposed: The new calibration and the objections to it; the ones to the change are added.
         run: The run.
         force: True to write it despite objections.
         review: Called with the change before.
     """
-    present = _present(run)
+    present, objections = usable_calibration(run), proposed.objections
     change = None if present is None else CalibrationChange(old=present, new=proposed.calibration)
     if change is not None:
         review(change)
@@ -265,34 +240,13 @@ def _written(
         log.warning("written nevertheless: %s", objection)
     with changing(run.folder, {CALIBRATION: SealedFile.of_json(proposed.calibration.to_dict())}):
         write_calibration(run.folder / CALIBRATION, proposed.calibration, present)
-    return replace(proposed, change=change, decisions=decide_again(run, proposed.calibration))
-
-
-def _present(run: Run) -> Calibration | None:
-    """Return the run's calibration if it can be used, else log the reason."""
-    try:
-        present = find_calibration(run.folder / CALIBRATION)
-        if present is not None:
-            _require_same_model(present, run.folder / CALIBRATION, run)
-    except CalibrationError as error:
-        log.warning("the present calibration is not kept: %s", error.what)
-        return None
-    return present
-
-
-def _require_same_model(calibration: Calibration, path: Path, run: Run) -> None:
-    """Raise ``CalibrationError`` if a calibration is of another model."""
-    if calibration.model_sha256 != run.model_sha256:
-        raise CalibrationError(
-            f"{path} is not of run {run.label}",
-            expected=f"model sha256 {run.model_sha256[:12]}",
-            got=f"model sha256 {calibration.model_sha256[:12]}",
-            remedy="name IMAGES of good parts to calibrate again",
-        )
-
-
-def _reported(results: Iterable[Verdict | Failure], total: int, report: ProgressReport) -> Iterator[Verdict | Failure]:
-    """Yield results, reporting progress."""
-    for done, result in enumerate(results, start=1):
-        yield result
-        report(Progress(stage="calibrating", done=done, total=total))
+    return CalibrationReport(
+        calibration=proposed.calibration,
+        change=change,
+        failures=proposed.failures,
+        trained_on=proposed.trained_on,
+        copies=proposed.copies,
+        not_inspectable=proposed.not_inspectable,
+        alone=proposed.alone,
+        decisions=decide_again(run, proposed.calibration),
+    )

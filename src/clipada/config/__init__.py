@@ -11,7 +11,13 @@ from clipada.config.baselines import (
     ScheduleConfig,
     ZeroShotConfig,
 )
-from clipada.config.calibration import CalibrationCheckConfig, CalibrationConfig, CalibrationMode, DriftConfig
+from clipada.config.calibration import (
+    CalibrationCheckConfig,
+    CalibrationConfig,
+    CalibrationMode,
+    CrossFitConfig,
+    DriftConfig,
+)
 from clipada.config.demo import ContactSheetConfig, DemoConfig
 from clipada.config.engine import (
     EngineKeywords,
@@ -77,6 +83,7 @@ __all__ = [
     "Config",
     "ContactSheetConfig",
     "Copies",
+    "CrossFitConfig",
     "DemoConfig",
     "Direction",
     "DraemConfig",

@@ -40,6 +40,21 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrossFitConfig:
+    """Cross-fitting: the training images set the thresholds, each scored by the memory without the rows of its fold."""
+
+    data: str | None = None
+    """Folder of the training images, if they have moved; ``None`` for the one that the run records."""
+
+    folds: int | None = None
+    """Number of folds of each product, of consecutive images: images of one part, taken several times, should share a
+    fold. ``None`` for a fold for each image."""
+
+    def __post_init__(self) -> None:
+        require(self.folds is None or self.folds >= 2, "folds", "2 or more", self.folds)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CalibrationCheckConfig:
     """Checks before a calibration replaces the present one. They are no part of it, and ``--force`` skips them."""
 

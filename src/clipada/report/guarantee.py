@@ -64,10 +64,24 @@ def guarantee(calibration: Calibration) -> str:
     """State the guarantee in words."""
     settings = calibration.settings
     asked = f"{100 * settings.false_alarm_rate:g} %"
+    if calibration.folds:
+        return _cross_fitted(calibration)
     if settings.mode == "marginal":
         return f"of further good parts, {asked} or less are called defective, on average over calibrations"
     return (
         f"of further good parts, {asked} or less are called defective, with {100 * settings.confidence:g} % confidence"
+    )
+
+
+def _cross_fitted(calibration: Calibration) -> str:
+    """State what thresholds from training images promise, and what they do not."""
+    limits = calibration.pooled
+    return (
+        f"cross-fitted on {len(calibration.images)} training images, each compared with the others alone: "
+        f"of further good parts, {limits.rank} in {limits.images + 1} or fewer are expected to be called defective, on "
+        f"average over trainings; that is what is observed, theory bounds it by "
+        f"{100 * calibration.theory_bound(limits):.3g} %, and only for a memory alone; with no confidence: held-out "
+        "images guarantee more"
     )
 
 

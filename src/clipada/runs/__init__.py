@@ -1,6 +1,6 @@
 """The run folder, the result of a training: its description, saving, loading and verification."""
 
-from clipada.runs.calibration import load_calibration
+from clipada.runs.calibration import load_calibration, require_same_model, usable_calibration
 from clipada.runs.contents import (
     ADAPTER,
     CALIBRATION,
@@ -59,9 +59,11 @@ __all__ = [
     "require_all_sealed",
     "require_complete",
     "require_readable",
+    "require_same_model",
     "require_sealed",
     "save_run",
     "seal",
+    "usable_calibration",
     "write_training_sha256s",
     "writes_into_run",
     "writing_into",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from pathlib import Path
 
 from clipada.calibration import Calibration, find_calibration
-from clipada.errors import RunError
+from clipada.errors import CalibrationError, RunError
 from clipada.runs.contents import CALIBRATION
 from clipada.runs.description import Run
 from clipada.runs.manifest import find_manifest
 from clipada.runs.verification import require_sealed
+
+log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 """Number of times that a calibration is read if others replace it meanwhile."""
@@ -40,3 +44,26 @@ def load_calibration(run: Run) -> tuple[Calibration | None, Run]:
         return calibration, run
     entry = {CALIBRATION: present.manifest.files.get(CALIBRATION)}
     return calibration, replace(run, manifest=run.manifest.changed(entry))
+
+
+def usable_calibration(run: Run) -> Calibration | None:
+    """Return the calibration in a run's folder if it can be used, else log the reason."""
+    try:
+        present = find_calibration(run.folder / CALIBRATION)
+        if present is not None:
+            require_same_model(present, run.folder / CALIBRATION, run)
+    except CalibrationError as error:
+        log.warning("the present calibration is not kept: %s", error.what)
+        return None
+    return present
+
+
+def require_same_model(calibration: Calibration, path: Path, run: Run) -> None:
+    """Raise ``CalibrationError`` if a calibration is of another model."""
+    if calibration.model_sha256 != run.model_sha256:
+        raise CalibrationError(
+            f"{path} is not of run {run.label}",
+            expected=f"model sha256 {run.model_sha256[:12]}",
+            got=f"model sha256 {calibration.model_sha256[:12]}",
+            remedy="name IMAGES of good parts to calibrate again",
+        )

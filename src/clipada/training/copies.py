@@ -148,6 +148,8 @@ def choose_copies(
 ) -> Copies:
     """Choose the copies of a product with which synthetic anomalies stand out best from good images left out.
 
+    A single image does not show how parts vary. It is turned, unless synthetic anomalies then stand out less.
+
     Args:
         name: The product.
         products: Good images of all products, ``(n, H, W, 3)``.
@@ -166,9 +168,10 @@ def choose_copies(
         anomalous.append(F.max_pool2d(drawn.masks.float(), SCALE))
     trial = _Trial(torch.cat(tokens), torch.cat(left_out), torch.cat(anomalous).flatten() > 0, len(own.searched))
     without = trial.distances(units(own.images), own.sources)
-    least = (1 + LEAST_GAIN) * trial.precision(without)
+    single = len(images) == 1
+    least = (1 - LEAST_GAIN if single else 1 + LEAST_GAIN) * trial.precision(without)
     best: Copies = "none"
-    for kind in KINDS:
+    for kind in KINDS[:1] if single else KINDS:
         copies, sources = drawn_copies(images, kind, seed)
         found = trial.precision(torch.minimum(without, trial.distances(units(copies), sources)))
         if found > least:

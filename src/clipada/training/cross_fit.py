@@ -1,0 +1,273 @@
+"""Cross-fitting: a run inspects its training images as if its memory had not seen them.
+
+The images are divided into folds, and the rows of an image's fold are left out of its search. The memory is built again
+from the images, so that it is known which image each row comes from; a run does not record it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clipada.config import Copies, CrossFitConfig, RuntimeConfig
+from clipada.data import Layout, load_dataset
+from clipada.engines.torch import TorchEngine
+from clipada.errors import CalibrationError, ImageError
+from clipada.images import image_sha256
+from clipada.models.clip_ada import ClipAda
+from clipada.models.memory import PatchMemory
+from clipada.models.memory_head import MemoryHead
+from clipada.runs import Run
+from clipada.training.copies import References
+from clipada.training.memory import MemoryBuilder
+from clipada.training.split import split_validation
+from clipada.training.tokens import TokenReader
+from clipada.types import Engine, Failure, ProgressReport, Sample, Verdict
+
+NO_FOLD = -1
+"""Fold of rows of a product that is not scored."""
+
+LEAST_COSINE, LEAST_SHARE = 0.999, 0.99
+"""Least cosine of a row of the run and the one built again, and the least share of rows that have it."""
+
+NAME_IMAGES = "name IMAGES of good parts that were not trained on"
+"""Remedy where a run cannot be cross-fitted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folds:
+    """Folds of a run's training images, and of the rows of its memory.
+
+    Attributes:
+        images: The fold of each image that is scored, by its file.
+        copies: Images of the same content as another one: they are in its fold, and not scored.
+        alone: Products with a single fold: nothing is left to compare their images with.
+    """
+
+    images: dict[Path, int] = field(repr=False)
+    copies: tuple[Path, ...]
+    alone: tuple[str, ...]
+    _rows: tuple[tuple[PatchMemory, Tensor], ...] = field(repr=False)
+
+    @property
+    def count(self) -> int:
+        """Number of folds."""
+        return len(set(self.images.values()))
+
+    def inspect(self, path: Path, inspect: Callable[[Path], Verdict]) -> Verdict | Failure:
+        """Inspect an image without the rows of its fold; an image that cannot be read is a failure."""
+        with self.without(path):
+            try:
+                return inspect(path)
+            except ImageError as error:
+                return Failure(path=path, error=error)
+
+    @contextmanager
+    def without(self, path: Path) -> Iterator[None]:
+        """Leave the rows of an image's fold out of every search meanwhile: their similarity to anything is 0."""
+        kept = [bank.factors for bank, _ in self._rows]
+        try:
+            for bank, folds in self._rows:
+                bank.factors = bank.factors.masked_fill(folds.to(bank.factors.device) == self.images[path], 0)
+            yield
+        finally:
+            for (bank, _), factors in zip(self._rows, kept, strict=True):
+                bank.factors = factors
+
+
+def training_images(run: Run, data: str | None) -> list[Sample]:
+    """Return the images that a run's memory was built from, in the order of the training.
+
+    Args:
+        run: The run.
+        data: Their folder; ``None`` for the recorded one.
+
+    Raises:
+        CalibrationError: An image is no longer there, or has changed.
+        DatasetError: There is no such folder, or no image in it.
+    """
+    if data is None and not Path(run.training.data).is_dir():
+        raise CalibrationError(
+            f"the training images of run {run.label} are not where they were",
+            expected=run.training.data or "a recorded folder",
+            got="no such folder",
+            remedy=f"name their folder with --data; or {NAME_IMAGES}",
+        )
+    layout, categories = cast("Layout", run.training.layout), tuple(run.training.categories)
+    dataset = load_dataset(data or run.training.data, layout, categories)
+    trained = run.training_sha256s or frozenset()
+    for samples in (dataset.train, [sample for sample in dataset.samples if not sample.anomalous]):
+        chosen = [sample for sample in samples if _sha256(sample.path) in trained]
+        kept, _ = split_validation(chosen, run.config)
+        counts = {name: sum(sample.category == name for sample in kept) for name in run.training.categories}
+        if counts == run.training.categories:
+            return kept
+    missing = sum(run.training.categories.values()) - sum(counts.values())
+    raise CalibrationError(
+        f"the training images of run {run.label} are not all in {dataset.root}",
+        expected=", ".join(f"{count} of {name}" for name, count in run.training.categories.items()),
+        got=f"{missing} are gone, moved or changed" if missing > 0 else f"{-missing} too many",
+        remedy=f"name their folder with --data; or {NAME_IMAGES}",
+    )
+
+
+def cross_folds(run: Run, engine: Engine, settings: CrossFitConfig, report: ProgressReport) -> Folds:
+    """Divide a run's training images and the rows of its memory into folds.
+
+    Args:
+        run: The run.
+        engine: The engine that inspects: PyTorch, whose memory can leave rows out.
+        settings: Folder of the training images, and number of folds.
+        report: Called after every step.
+
+    Raises:
+        CalibrationError: The run has no memory, it was not built from these images, or no product has two folds.
+        DatasetError: There is no such folder, or no image in it.
+    """
+    if run.memory_sha256 is None:
+        raise CalibrationError(
+            f"run {run.label} cannot be cross-fitted: it has no memory whose rows could be left out",
+            expected="a run of the presets quick or accurate",
+            remedy=NAME_IMAGES,
+        )
+    if not isinstance(engine, TorchEngine) or engine.model.head is None:
+        raise CalibrationError(
+            "the engine of an export cannot leave rows of the memory out",
+            expected="--engine torch",
+            remedy=f"leave --engine out, or {NAME_IMAGES}",
+        )
+    reader = TokenReader(engine.model.backbone, RuntimeConfig.cache_gigabytes)
+    samples = training_images(run, settings.data)
+    return divide_images(run, engine.model, engine.model.head, reader, samples, settings.folds, report)
+
+
+def divide_images(
+    run: Run,
+    model: ClipAda,
+    head: MemoryHead,
+    reader: TokenReader,
+    samples: Sequence[Sample],
+    folds: int | None,
+    report: ProgressReport,
+) -> Folds:
+    """Divide images and the rows of a memory that was built from them; see ``cross_folds``."""
+    return _Divider(run, model, head, reader, report).divide(samples, folds)
+
+
+class _Divider:
+    """Divides the images of a run, and the rows of its memory.
+
+    Args:
+        run: The run.
+        model: Its model.
+        head: The model's head.
+        reader: Tokens of images.
+        report: Called after every step.
+    """
+
+    def __init__(self, run: Run, model: ClipAda, head: MemoryHead, reader: TokenReader, report: ProgressReport) -> None:
+        self.run = run
+        self.head = head
+        self.builder = MemoryBuilder(model, run.config, reader, RuntimeConfig().decoders, report)
+        self.builder.copies |= {name: cast("Copies", kind) for name, kind in run.training.copies.items()}
+        self.images: dict[Path, int] = {}
+        self.copies: list[Path] = []
+        self.alone: list[str] = []
+        banks = [head.bank] if head.whole is None else [head.bank, head.whole]
+        self.rows = [(bank, torch.full(bank.rows.shape[:3], NO_FOLD)) for bank in banks]
+
+    def divide(self, samples: Sequence[Sample], folds: int | None) -> Folds:
+        """Divide the images of all products."""
+        by_product: dict[str, list[Sample]] = defaultdict(list)
+        for sample in samples:
+            by_product[sample.category].append(sample)
+        if tuple(by_product) != self.head.products:
+            raise self._other(", ".join(self.head.products), ", ".join(by_product))
+        for number, (name, members) in enumerate(by_product.items()):
+            self._divide_product(number, name, members, folds)
+        if not self.images:
+            raise CalibrationError(
+                f"run {self.run.label} cannot be cross-fitted: an image is compared with others of its product",
+                expected="two different training images of a product, or more",
+                got="one",
+                remedy=NAME_IMAGES,
+            )
+        rows = tuple(self.rows)
+        return Folds(images=self.images, copies=tuple(self.copies), alone=tuple(self.alone), _rows=rows)
+
+    def _divide_product(self, number: int, name: str, samples: Sequence[Sample], folds: int | None) -> None:
+        images = self.builder.read_images(name, samples)
+        paths = self.builder.paths[name]
+        sha256s = [image_sha256(path) for path in paths]
+        own = fold_numbers(sha256s, folds, start=max(self.images.values(), default=-1) + 1)
+        if len(set(own)) < 2:
+            self.alone.append(name)
+            return
+        for place, (path, fold) in enumerate(zip(paths, own, strict=True)):
+            if sha256s.index(sha256s[place]) == place:
+                self.images[path] = fold
+            else:
+                self.copies.append(path)
+        self.builder.copies.setdefault(name, "none")  # runs of earlier versions
+        perturbed, crops = self.builder.perturbed[name], self.head.crops
+        cut = replace(perturbed, images=self.builder.cut(perturbed.images, crops, number))
+        view = self.builder.references(name, self.builder.cut(images, crops, number), cut)
+        whole = self.builder.references(name, images, perturbed)
+        scales = (1.0, self.run.config.filter.scale)
+        for (bank, found), references, scale in zip(self.rows, (view, whole), scales, strict=False):
+            found[:, number] = self._row_folds(name, bank.rows[:, number], references, torch.tensor(own), scale)
+
+    def _row_folds(self, name: str, rows: Tensor, references: References, folds: Tensor, scale: float) -> Tensor:
+        """Return the fold of each of a product's rows ``(L, M, W)``, ``(L, M)``."""
+        student = self.builder.student
+        units = student.units(student.read(references.images, scale, f"reading {name}").patches)
+        again = student.choose_rows(name, units, folds[references.sources])
+        count = again.rows.shape[1]
+        pairs = zip(rows[:, :count], again.rows, strict=True)
+        same = torch.cat([F.cosine_similarity(one.float(), other.float(), dim=1) for one, other in pairs])
+        share = float((same >= LEAST_COSINE).float().mean())
+        if share < LEAST_SHARE:
+            raise self._other(f"the rows that these images give for {name}", f"{100 * share:.0f} % of them")
+        return again.images.repeat(1, -(-rows.shape[1] // count))[:, : rows.shape[1]]
+
+    def _other(self, expected: str, got: str) -> CalibrationError:
+        return CalibrationError(
+            f"run {self.run.label} cannot be cross-fitted: its memory is not the one that its training images give",
+            expected=expected,
+            got=got,
+            remedy=f"{NAME_IMAGES}; or train again",
+        )
+
+
+def fold_numbers(sha256s: Sequence[str], folds: int | None, start: int = 0) -> list[int]:
+    """Assign images to folds of consecutive ones; images of the same content share the first one's fold.
+
+    Args:
+        sha256s: Hash of each image's content.
+        folds: Number of folds, at most one for each image; ``None`` for that many.
+        start: Number of the first fold.
+    """
+    count = len(sha256s)
+    most = count if folds is None else min(folds, count)
+    numbers = [start + index * most // count for index in range(count)]
+    for place, sha256 in enumerate(sha256s):
+        first = sha256s.index(sha256)
+        if numbers[first] != numbers[place]:
+            numbers = [numbers[first] if number == numbers[place] else number for number in numbers]
+    return numbers
+
+
+def _sha256(path: Path) -> str:
+    """Hash a file; empty if it cannot be read."""
+    try:
+        return image_sha256(path)
+    except ImageError:
+        return ""

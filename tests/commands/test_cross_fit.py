@@ -1,0 +1,146 @@
+"""Thresholds from the training images: each is scored by a memory that has not seen it, and the record says so."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backbone_families import make_backbone
+from clipada.calibration import read_calibration
+from clipada.commands.calibrate import calibrate
+from clipada.commands.train import train
+from clipada.config import CalibrationConfig, Config, CrossFitConfig, RuntimeConfig
+from clipada.engines.torch import TorchEngine
+from clipada.errors import CalibrationError
+from clipada.inspection import Inspector
+from clipada.report import calibration_summary
+from clipada.runs import CALIBRATION, load_model, read_run
+from clipada.training.cross_fit import cross_folds, fold_numbers, training_images
+from clipada.types import unreported
+from tiny import write_products
+
+CPU = {"engine": "torch", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_products(tmp_path_factory.mktemp("products"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, products: Path) -> Path:
+    folder = make_backbone(tmp_path_factory.mktemp("dinov2"), "dinov2")
+    changes = {
+        "backbone.name": str(folder),
+        "backbone.blocks": (1, 2),
+        "model.image_size": 64,
+        "filter.scale": 0.75,
+        "memory.rows": 4096,  # every patch
+        "memory.whole": True,
+        "memory.copies": "turned",
+    }
+    config = Config.preset("accurate").updated(changes)
+    runtime = RuntimeConfig(device="cpu", workers=0, cache_gigabytes=0)
+    return train(products, tmp_path_factory.mktemp("run") / "run", config, runtime=runtime).folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_without_images_and_calibration_the_training_images_set_the_thresholds(run: Path) -> None:
+    found = calibrate(run, **CPU).calibration
+    assert (found.folds, len(found.images), found.basis) == (12, 12, "cross-fitted")
+    assert found.settings.mode == "marginal"
+    assert (found.pooled.rank, found.pooled.images) == (1, 12)  # 1 % was asked for; 1 in 13 is what 12 images allow
+    stored = json.loads((run / CALIBRATION).read_text())
+    assert stored["basis"] == "cross-fitted"
+    assert stored["guarantee"]["expected"] == round(1 / 13, 4)
+    assert stored["guarantee"]["theory"] == round(2 / 13, 4)
+    assert read_calibration(run / CALIBRATION) == found
+    words = " ".join(calibration_summary(found))
+    assert "1 in 13 or fewer" in words
+    assert "theory bounds it by 15.4 %" in words
+    assert Inspector.load(run, **CPU).calibration == found
+
+
+def test_an_image_is_scored_without_its_own_rows(run: Path, products: Path) -> None:
+    found = {image.sha256: image.score for image in calibrate(run, **CPU).calibration.images}
+    inspector = Inspector.load(run, calibrated=False, **CPU)
+    for path in sorted(products.glob("*/train/good/*.png")):
+        verdict = inspector.inspect(path)
+        assert found[verdict.image_sha256] > verdict.score
+
+
+def test_the_search_leaves_out_the_rows_of_the_fold_and_no_others(trained: Path, products: Path) -> None:
+    run = read_run(trained)
+    model = load_model(run)
+    engine = TorchEngine(model, "cpu")
+    folds = cross_folds(run, engine, CrossFitConfig(folds=3), unreported)
+    path = products / "disc" / "train" / "good" / "002.png"
+    assert folds.count == 6
+    assert folds.images[path] == folds.images[path.with_name("003.png")]
+    assert model.head is not None
+    before = model.head.bank.factors.clone()
+    with folds.without(path):
+        left_out = model.head.bank.factors == 0
+    assert left_out[:, 0].float().mean() == pytest.approx(1 / 3, abs=0.01)
+    assert not left_out[:, 1].any()
+    assert (model.head.bank.factors == before).all()
+
+
+def test_another_rate_needs_no_images_again_and_stays_attainable(run: Path) -> None:
+    calibrate(run, **CPU)
+    higher = calibrate(run, settings=CalibrationConfig(false_alarm_rate=0.25, mode="marginal")).calibration
+    assert (higher.folds, higher.pooled.rank) == (12, 3)
+    lower = calibrate(run, settings=CalibrationConfig(false_alarm_rate=0.001, mode="marginal")).calibration
+    assert lower.pooled.rank == 1
+    with pytest.raises(CalibrationError, match="with no confidence"):
+        calibrate(run, settings=CalibrationConfig(mode="conditional"))
+
+
+def test_images_that_moved_are_named_and_found_again(run: Path, products: Path, tmp_path: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    moved = Path(shutil.copytree(products, tmp_path / "moved"))
+    described = read_run(run)
+    elsewhere = replace(described, training=replace(described.training, data=str(tmp_path / "gone")))
+    assert config["training"]["data"] == str(products)
+    with pytest.raises(CalibrationError, match="not where they were") as error:
+        training_images(elsewhere, None)
+    assert "--data" in (error.value.remedy or "")
+    assert len(training_images(elsewhere, str(moved))) == 12
+    (moved / "disc" / "train" / "good" / "000.png").write_bytes((products / "disc/train/good/001.png").read_bytes())
+    (moved / "disc" / "train" / "good" / "001.png").unlink()
+    with pytest.raises(CalibrationError, match="not all in"):
+        training_images(elsewhere, str(moved))
+
+
+def test_a_run_without_a_memory_is_refused_in_words(trained: Path) -> None:
+    run = read_run(trained)
+    engine = TorchEngine(load_model(run), "cpu")
+    with pytest.raises(CalibrationError, match="no memory"):
+        cross_folds(replace(run, memory_sha256=None), engine, CrossFitConfig(), unreported)
+
+
+def test_a_memory_of_other_images_is_refused(trained: Path) -> None:
+    run = read_run(trained)
+    model = load_model(run)
+    assert model.head is not None
+    model.head.bank.rows.copy_(model.head.bank.rows.flip(2))
+    with pytest.raises(CalibrationError, match="not the one that its training images give"):
+        cross_folds(run, TorchEngine(model, "cpu"), CrossFitConfig(), unreported)
+
+
+def test_images_and_cross_fitting_exclude_each_other(run: Path, products: Path) -> None:
+    with pytest.raises(CalibrationError, match="training images alone"):
+        calibrate(run, products / "disc" / "train", cross_fit=CrossFitConfig())
+
+
+def test_folds_are_of_consecutive_images_and_copies_share_one() -> None:
+    assert fold_numbers(list("abcdef"), None) == [0, 1, 2, 3, 4, 5]
+    assert fold_numbers(list("abcdef"), 3, start=4) == [4, 4, 5, 5, 6, 6]
+    assert fold_numbers(list("abca"), None) == [0, 1, 2, 0]
+    assert fold_numbers(list("ab"), 9) == [0, 1]
