@@ -146,6 +146,7 @@ def _report(browser: Browser, report: Path, scheme: Scheme, out: Path) -> Path:
 def _page(browser: Browser, address: str, part: Path | None, scheme: Scheme, out: Path) -> Path:
     page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
     page.goto(address)
+    page.select_option("#group", PARTS[0].product)  # the thresholds of the part that is shown
     page.set_input_files("#files", [str(part)])
     page.wait_for_selector(f"#verdict:has-text('{Path(str(part)).name}')")
     page.wait_for_timeout(500)  # pictures fade in

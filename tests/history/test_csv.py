@@ -127,6 +127,7 @@ def test_from_predict_to_the_next_calibration(
     later = (datetime.now() + timedelta(days=1)).strftime("%Y-%m-%d")
     assert len(clipada("history", "list", "--until", later, "--database", url)[1].splitlines()) == len(records)
     assert clipada("history", "list", "--since", later, "--database", url)[1] == ""
+    assert "no verdict is of group 'zzz'." in clipada("history", "list", "--group", "zzz", "--database", url)[2]
     code, _, err = clipada("history", "export", tmp_path / "all.csv", "--database", url)
     assert f"{len(records)} verdicts in" in err
     assert len((tmp_path / "all.csv").read_text().splitlines()) == len(records) + 1

@@ -44,6 +44,7 @@ def check_store_and_find(history: History) -> None:
     assert (rejected.id, rejected.reason) == (numbers[1], "only dust")
     assert [entry.id for entry in history.entries(VerdictFilter(word="none"))] == numbers[2:]
     assert [entry.id for entry in history.entries(VerdictFilter(group="nut"))] == numbers[1::-1]
+    assert history.groups() == ["nut"]
     middle_time = datetime.fromisoformat(middle.time)
     assert next(history.entries(VerdictFilter(since=middle_time, before=numbers[2]))).id == numbers[1]
     assert list(history.entries(VerdictFilter(until=datetime.fromisoformat(oldest.time)))) == []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipada.config import HistoryConfig, Word
+from clipada.errors import did_you_mean
 from clipada.files import atomic_write
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def list_entries(
             shares = ("-" if value is None else f"{value:.4f}" for value in values)
             cells = (entry.id, entry.time, verdict, *shares, feedback, reason, entry.path or "-")
             typer.echo("\t".join(map(str, cells)))
+        if group is not None and group not in (known := history.groups()):
+            typer.echo(f"no verdict is of group {group!r}. {did_you_mean(group, known) or ''}".rstrip(), err=True)
 
 
 @history_app.command(epilog='Example: clipada history confirm 17 --reason "crack"')

@@ -60,9 +60,9 @@ def _require_product(root: Path, folder: Path) -> None:
         return
     raise DatasetError(
         f"good and defective parts cannot be told apart in {root}",
-        expected="folders of good parts (good, ok, normal) and of defective ones (anomalous, bad, ng)",
+        expected="folders of good parts (good, ok, normal) and of defective ones (defective, bad, ng)",
         got=got,
-        remedy="move good parts to good, defective ones to anomalous, and masks to masks",
+        remedy="move good parts to good, defective ones to defective, and masks to masks",
     )
 
 

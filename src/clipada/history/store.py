@@ -180,6 +180,12 @@ class History:
             for row in connection.execution_options(yield_per=500).execute(query):
                 yield Entry(dict(row._mapping))
 
+    def groups(self) -> list[str]:
+        """List the groups that verdicts were decided in."""
+        named = select(VERDICTS.c.group_name).where(VERDICTS.c.group_name.is_not(None)).distinct()
+        with self.transaction() as connection:
+            return sorted(connection.scalars(named))
+
     def false_alarms(self, model_sha256: str) -> dict[Path, str | None]:
         """Return the kept images of a model's alarms that operators rejected, with their groups."""
         alarms = self.entries(VerdictFilter(defective=True, word="rejected"))

@@ -60,12 +60,21 @@ def to_html(title: str, sections: Sequence[Section]) -> str:
     )
 
 
+NARROW = 4
+"""Columns of a table that fit on a phone; wider ones are scrolled there, so that no word is broken."""
+
 _STYLE = """
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0 }
 th, td { border: 1px solid #8888; padding: .35rem .5rem; text-align: left; vertical-align: top }
 td { overflow-wrap: anywhere }
+.wide { overflow-x: auto }
+.wide td { overflow-wrap: normal }
+@media (max-width: 44rem) {
+  body { margin: 1rem auto }
+  th, td { font-size: .75rem; padding: .2rem .25rem }
+}
 td:empty { height: 1.6rem }
 code { font-size: .9em; overflow-wrap: anywhere }
 li { margin: .4rem 0 }
@@ -99,7 +108,8 @@ def _html(block: Block) -> str:
         return "<ol>" + "".join(f"<li>{_inline(item)}</li>" for item in block.items) + "</ol>"
     head = "".join(f"<th>{_inline(cell)}</th>" for cell in block.head)
     rows = "".join("<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<div class="wide">{table}</div>' if len(block.head) > NARROW else table
 
 
 def _inline(text: str) -> str:

@@ -69,22 +69,27 @@ def _refused(parts: Sequence[ScoredPart]) -> list[str]:
     return [f"{reasons.total()} of {len(parts)} images are not inspectable: {words}."]
 
 
+_CALLED: Mapping[Kind, str] = {"anomalous": "defective"}
+"""Words for kinds of parts, where the field's term is another."""
+
+
 def _ranges(scores: _Scores) -> list[str]:
     """State number and range of each kind."""
     return [
-        f"{len(values)} {kind}: scores {min(values):#.3g} to {max(values):#.3g}, median {median(values):#.3g}."
+        f"{len(values)} {word}: scores {min(values):#.3g} to {max(values):#.3g}, median {median(values):#.3g}."
         for kind, values in scores.items()
+        for word in [_CALLED.get(kind, kind)]
         if values
     ]
 
 
 def _order(scores: _Scores) -> list[str]:
-    """Count the anomalous parts that score no higher than the highest good part."""
+    """Count the defective parts that score no higher than the highest good part."""
     good, anomalous = scores["good"], scores["anomalous"]
     if not (good and anomalous):
         return []
     hidden = sum(score <= max(good) for score in anomalous)
-    return [f"{hidden} of {len(anomalous)} anomalous parts score no higher than the highest good part."]
+    return [f"{hidden} of {len(anomalous)} defective parts score no higher than the highest good part."]
 
 
 def _regions(parts: Sequence[ScoredPart]) -> list[str]:
