@@ -91,12 +91,13 @@ def _describe_plan(plan: StartPlan) -> Iterator[str]:
         yield f"trained on: {images}, by an earlier call; preset {plan.preset}{preset}"
     else:
         yield f"train on: {images}; preset {plan.preset}{preset}{time}"
+    hold = "held" if plan.trained else "hold"
     if plan.guarantee is not None:
         rate, share = 100 * plan.guarantee.false_alarm_rate, " of each product" * (plan.guarantee.per is not None)
         held_out = counted(len(plan.held_out), GOOD_PHOTO, GOOD_PHOTOS)
-        yield f"hold out: {held_out}, which set the threshold: at most {rate:g} % false alarms{share}"
+        yield f"{hold} out: {held_out}, which set the threshold: at most {rate:g} % false alarms{share}"
     else:
-        yield "hold out: none, as they are too few for a guarantee from a share of them"
+        yield f"{hold} out: none, as they are too few for a guarantee from a share of them"
     tested = counted(len(plan.dataset.test) - plan.defective, GOOD_PHOTO, GOOD_PHOTOS)
     yield (
         f"test on: {tested}, and {counted(plan.defective, 'photo')} of defects"
