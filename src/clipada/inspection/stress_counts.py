@@ -111,8 +111,12 @@ class StressTest:
 
     @property
     def worst(self) -> StressRow:
-        """The perturbation with the highest false-alarm rate; of several, that with the most decided images."""
-        return max(self.rows, key=lambda row: (row.good.rate or 0.0, row.good.decided))
+        """The perturbation with the highest false-alarm rate for certain: one alarm of one decided part says little."""
+
+        def least(row: StressRow) -> tuple[float, float]:
+            return (row.good.interval(self.confidence)[0], row.good.rate or 0.0) if row.good.decided else (0.0, 0.0)
+
+        return max(self.rows, key=least)
 
     def raised(self, row: StressRow) -> bool:
         """Return True if a row's false-alarm rate is above the allowed one beyond chance, at the confidence."""
