@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 
+INSTALL = "pip install --constraint constraints.txt"
+
+
 def python(code: str, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
 
@@ -51,11 +54,11 @@ def test_without_the_training_extra_the_way_to_it_is_told(finished_run: Path, pa
     blocked = f"import sys; sys.modules['torch'] = None\n{COMMAND}".replace(TELL, "pass")
     told = python(blocked, "predict", finished_run, parts, "--engine", "torch")
     assert told.returncode == 2
-    assert told.stderr == "error: this needs torch\n  remedy: in the clone, pip install --constraint constraints.txt '.[train]'\n"
+    assert told.stderr == f"error: this needs torch\n  remedy: in the clone, {INSTALL} '.[train]'\n"
 
 
 @pytest.mark.parametrize("module", ["fastapi", "python_multipart", "uvicorn", "sqlalchemy", "prometheus_client"])
 def test_without_the_serving_extra_the_way_to_it_is_told(finished_run: Path, module: str) -> None:
     told = python(f"import sys; sys.modules[{module!r}] = None\n{COMMAND}".replace(TELL, "pass"), "serve", finished_run)
     assert told.returncode == 2
-    assert told.stderr == f"error: this needs {module}\n  remedy: in the clone, pip install --constraint constraints.txt '.[serve]'\n"
+    assert told.stderr == f"error: this needs {module}\n  remedy: in the clone, {INSTALL} '.[serve]'\n"

@@ -13,7 +13,8 @@ def test_each_command_names_the_next_one(
     clipada: Command, train: Command, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    given = {"HELD-OUT-GOOD-PARTS": parts / "disc" / "test" / "good", "PHOTOS": parts, "NEW-PARTS": parts / "plate" / "test"}
+    good, others = parts / "disc" / "test" / "good", parts / "plate" / "test"
+    given = {"HELD-OUT-GOOD-PARTS": good, "PHOTOS": parts, "NEW-PARTS": others}
     options = {"calibrate": ["--false-alarm-rate", 0.5, "--confidence", 0.5]}
     outcome, followed = train(parts), []
     while next_lines := [line for line in outcome.err.splitlines() if line.startswith("next: ")]:

@@ -15,7 +15,7 @@ def test_from_good_parts_to_verdicts(clipada: Command, clip_folder: Path, produc
     assert trained.code == 0, trained.err
     for line in ("MVTec AD layout, 2 categories", "plate: 6 train / 2 normal + 2 anomalous test"):
         assert line in trained.err
-    assert f"next: clipada evaluate {run} {products}" in trained.err  # in one piece, however long the paths
+    assert f"next: clipada calibrate {run} HELD-OUT" in trained.err  # in one piece, however long the path
     assert {path.name for path in run.iterdir()} >= {CONFIG, ADAPTER, CARD}
     assert trained.out == ""
 
