@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-
 INSTALL = "pip install --constraint constraints.txt"
 
 

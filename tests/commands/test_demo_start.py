@@ -33,7 +33,8 @@ def test_a_base_install_says_so_before_it_draws(tmp_path: Path, module: str) -> 
     words = [sys.executable, "-c", WITHOUT.format(module), "demo", "--out", str(tmp_path / "demo")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"error: this needs {module}\n  remedy: in the clone, pip install --constraint constraints.txt '.[train]'\n"
+    remedy = "in the clone, pip install --constraint constraints.txt '.[train]'"
+    assert done.stderr == f"error: this needs {module}\n  remedy: {remedy}\n"
     assert not (tmp_path / "demo").exists()
 
 
