@@ -12,6 +12,7 @@ from clipada.commands.train import train
 from clipada.config import Config, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.inspection import Inspector
+from clipada.report.card import run_summary
 from clipada.runs import Run, read_run
 from clipada.training.copies import MOST_COPIED, NONE, References, choose_copies, copies_each, drawn_copies
 from clipada.training.split import describe_few, learned_products
@@ -129,3 +130,8 @@ def test_copies_are_kept_where_good_parts_are_turned_and_not_where_they_stand_st
     images = np.stack([np.rot90(upright, turn) for turn in turns]).astype(int) + rng.integers(-2, 3, (4, 64, 64, 3))
     products = {"bar": images.clip(0, 255).astype(np.uint8)}
     assert choose_copies("bar", products, pixels_as_tokens, (8, 8), 0) == kind
+
+
+def test_the_description_of_the_run_says_that_it_has_no_filter_and_why(single: Run) -> None:
+    summary = run_summary(read_run(single.folder))
+    assert summary["filter"] == "none: fewer than 21 good images of each product"

@@ -233,11 +233,14 @@ class Calibration:
         return {name: value for name, value in plain.items() if value or name not in ("rejected", "folds")}
 
     def _stated(self) -> dict[str, Any]:
-        """Return what cross-fitted thresholds promise, for readers; nothing for held-out images, as in older files."""
+        """State the guarantee of cross-fitted thresholds, for readers; of held-out images nothing, as ever."""
         if not self.folds:
             return {}
         expected = self.pooled.rank / (self.pooled.images + 1)
-        text = f"at most {self.pooled.rank} in {self.pooled.images + 1} good parts, on average over trainings: observed"
+        text = (
+            f"{self.pooled.rank} in {self.pooled.images + 1} good parts are expected, on average over trainings, as "
+            "observed; theory bounds it for a memory alone; no confidence"
+        )
         rates = {"expected": round(expected, 4), "theory": round(self.theory_bound(self.pooled), 4)}
         return {"basis": self.basis, "guarantee": {**rates, "words": text}}
 

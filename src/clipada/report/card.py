@@ -77,13 +77,25 @@ def _detector(run: Run) -> dict[str, str]:
             "refinement": f"{passes}, {model.attention} in {model.attention_space} space",
         }
     size = run.path(MEMORY).stat().st_size
-    drawn = f"trained on {counted(config.filter.images, 'synthetic anomaly', 'synthetic anomalies')} of each product"
     covered = ", ".join(f"{name} {value:.2f}" for name, value in run.training.coverage.items())
     coverage = {"coverage of all patches, 0 to 1": covered} if covered else {}
+    copied = ", ".join(f"{name} {kind}" for name, kind in run.training.copies.items() if kind != "none")
     return coverage | {
-        "memory": f"up to {config.memory.rows} patches of each product, block and view, {size / 1e6:.2f} MB",
-        "filter": "none" if run.filter_sha256 is None else drawn,
+        "memory": f"up to {config.memory.rows} patches of each product, block and view, {size / 1e6:.2f} MB"
+        + (f"; with copies of the few images: {copied}" if copied else ""),
+        "filter": _filter(run),
     }
+
+
+def _filter(run: Run) -> str:
+    """Describe what the memory's filter learned from, or the reason why there is none."""
+    settings = run.config.filter
+    if run.filter_sha256 is None:
+        return f"none: fewer than {settings.least_images} good images of each product" if settings.images else "none"
+    drawn = counted(settings.images, "synthetic anomaly", "synthetic anomalies")
+    learned = run.training.filtered
+    some = 0 < len(learned) < len(run.training.categories)
+    return f"trained on {drawn} of each product" + (f" with enough images: {', '.join(learned)}" if some else "")
 
 
 def _depth(bits: int | None) -> str:

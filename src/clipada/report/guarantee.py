@@ -74,7 +74,7 @@ def guarantee(calibration: Calibration) -> str:
 
 
 def _cross_fitted(calibration: Calibration) -> str:
-    """State what thresholds from training images promise, and what they do not."""
+    """State the guarantee of thresholds from training images, and what is only observed."""
     limits = calibration.pooled
     return (
         f"cross-fitted on {len(calibration.images)} training images, each compared with the others alone: "

@@ -43,7 +43,7 @@ AGREEMENT = 0.85
 """Least overlap of the boxes of both halves of the images, as intersection over union."""
 
 LEAST_IMAGES = 4
-"""Fewest images: with two or three, the part may lie in the same place by chance."""
+"""Fewest images: with two or three, the part may be in the same place by chance."""
 
 _BLUR = 80.0
 """Side of the image over the standard deviation of the blur that local contrast is compared with."""
