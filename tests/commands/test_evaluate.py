@@ -186,3 +186,24 @@ def test_the_size_of_the_comparison_is_recorded_and_shown(
     code, _, err = clipada("evaluate", run_folder, products, "--at", "nativ", "--device", "cpu")
     assert code == 2
     assert "native" in err
+
+
+def test_saturated_overlap_is_shown_where_a_category_has_thresholds(
+    run_folder: Path, products: Path, clipada: Callable[..., tuple[int, str, str]]
+) -> None:
+    entry = {"defect_name": "scratch", "pixel_value": 255, "saturation_threshold": 50, "relative_saturation": False}
+    (products / "plate" / "defects_config.json").write_text(json.dumps([entry]))
+    code, out, err = clipada("evaluate", run_folder, products, "--at", "native", "--device", "cpu")
+    assert code == 0, err
+    assert "sPRO" in out
+    assert "plate: scratch I-AUC" in err
+    content = json.loads((run_folder / METRICS).read_text())
+    assert list(content["by_kind"]) == ["plate"]
+    assert content["categories"]["plate"]["spro"] == content["by_kind"]["plate"]["scratch"]["spro"]
+    assert "spro" not in content["categories"]["disc"]
+    card = (run_folder / CARD).read_text()
+    assert "| AUPRO | sPRO |" in card
+    assert "sPRO up to 0.05" in card
+    read = read_run(run_folder).metrics
+    assert read is not None
+    assert read["by_kind"] == content["by_kind"]
