@@ -123,6 +123,7 @@ def memory_rows(run: Path) -> int:
     return head.bank.rows.shape[2]
 
 
+@pytest.mark.slow
 def test_the_export_of_a_revision_passes_its_gate_and_is_refused_by_the_run_of_before(two: Path, data: Path) -> None:
     added = add_parts(two, data / "ring" / "train", product="ring", runtime=RUNTIME)
     _, parity = export(two, "onnx", "fp32")  # on the images of the training, which do not show the new product

@@ -50,6 +50,7 @@ def test_what_was_added_and_the_next_commands_are_printed(run: Path, trained: Pa
     assert "run `clipada calibrate` again" in err
     code, out, err = clipada("info", run)
     assert "changed since: revision 1" in out
+    assert "calibration: of another model, not used" in out
     code, _, err = clipada("remove", run, "--last")
     assert code == 0
     assert "undone:" in err

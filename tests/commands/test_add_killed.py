@@ -48,6 +48,7 @@ def state(run: Path) -> tuple[str, ...]:
 TWO, THREE = ("disc", "plate"), ("disc", "plate", "ring")
 
 
+@pytest.mark.slow
 def test_a_kill_between_any_two_changes_of_files_leaves_the_run_of_before_or_after(run: Path, trained: Path) -> None:
     def add() -> None:
         add_parts(run, trained / "ring", product="ring", runtime=RUNTIME)

@@ -31,10 +31,12 @@ def info(run: RunFolder) -> None:
 
 def _next_command(run: Path) -> str:
     """Return the command that goes on from what the run folder holds."""
-    from clipada.runs import CALIBRATION, METRICS
+    from clipada.commands.add import stale_files
+    from clipada.runs import CALIBRATION, METRICS, read_run
 
-    if not (run / CALIBRATION).is_file():
+    stale = stale_files(read_run(run))
+    if CALIBRATION in stale or not (run / CALIBRATION).is_file():
         return f"clipada calibrate {run} {GOOD_PARTS}"
-    if not (run / METRICS).is_file():
+    if METRICS in stale or not (run / METRICS).is_file():
         return f"clipada evaluate {run} PHOTOS"
     return f"clipada predict {run} NEW-PARTS --out out"

@@ -159,7 +159,7 @@ def require_memory(run: Run) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Added:
-    """What was added to a run.
+    """Result of an addition.
 
     Attributes:
         run: The run with the new revision in force.

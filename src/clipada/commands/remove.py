@@ -11,7 +11,7 @@ from clipada.files import write_text
 from clipada.report import model_card
 from clipada.runs import CARD, Change, Run, read_run, writes_into_run
 from clipada.runs.revising import undo_revision
-from clipada.runs.revisions import Part
+from clipada.runs.revisions import AddedPart
 
 
 @writes_into_run
@@ -62,7 +62,7 @@ def _removed(run: Run, product: str | None, condition: str | None) -> tuple[Run,
     """Put a revision without some parts in force; return the run and what was removed."""
     from clipada.runs.composing import revise
 
-    parts: tuple[Part, ...] = () if run.revision is None else run.revision.parts
+    parts: tuple[AddedPart, ...] = () if run.revision is None else run.revision.parts
     removed = () if run.revision is None else run.revision.removed
     _require_product(run, product)
     if condition is not None:
@@ -100,7 +100,7 @@ def _require_another(run: Run, product: str) -> None:
         )
 
 
-def _require_condition(run: Run, parts: tuple[Part, ...], condition: str, gone: list[Part]) -> None:
+def _require_condition(run: Run, parts: tuple[AddedPart, ...], condition: str, gone: list[AddedPart]) -> None:
     """Raise ``ConfigError`` unless a condition was found."""
     if not gone:
         names = sorted({part.condition for part in parts if part.condition})

@@ -1,4 +1,4 @@
-"""What images of good parts show, by the names that a user gives, and by their folders."""
+"""Products that images of good parts show, by the names that a user gives, and by their folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 100
 
 
 class NamedParts:
-    """What images show, by the names given.
+    """Names of what images show.
 
     Args:
         run: The run.

@@ -44,7 +44,7 @@ class Rows(NamedTuple):
     usual: Tensor
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """Number of rows in each block, ``M``."""
         return self.rows.shape[1]
 
@@ -70,7 +70,7 @@ class Rows(NamedTuple):
         for block in self.rows:
             places = select_rows(F.normalize(block.float(), dim=-1), count, kind, generator)
             chosen.append(places.repeat(-(-count // len(places)))[:count])
-        return Rows(*(_taken(values.unsqueeze(1), torch.stack(chosen).unsqueeze(1), 1) for values in self))
+        return Rows(*(_taken(values, torch.stack(chosen).unsqueeze(1)) for values in self))
 
 
 def joined(groups: Sequence[Rows], parts: int) -> Rows:
@@ -87,7 +87,8 @@ def join_parts(values: Sequence[Tensor], parts: int) -> Tensor:
 def last_of_parts(values: Tensor, count: int, parts: int) -> Tensor:
     """Return those of the ``count`` rows that joined last, of values ``(L, M, ...)``: ``(L, count, ...)``."""
     split = values.unflatten(1, (parts, -1))  # type: ignore[no-untyped-call]
-    return split[:, :, split.shape[2] - count // parts :].flatten(1, 2)
+    found: Tensor = split[:, :, split.shape[2] - count // parts :].flatten(1, 2)
+    return found
 
 
 def pooled(groups: Sequence[Statistics]) -> Statistics:
@@ -106,11 +107,13 @@ def _repeated(values: Tensor, count: int, parts: int) -> Tensor:
     split = values.unflatten(1, (parts, -1))  # type: ignore[no-untyped-call]
     length = count // parts
     places = torch.arange(length) % split.shape[2]
-    return split[:, :, places].flatten(1, 2)
+    repeated: Tensor = split[:, :, places].flatten(1, 2)
+    return repeated
 
 
-def _taken(values: Tensor, places: Tensor, parts: int | None = None) -> Tensor:
-    """Take values ``(L, M, ...)`` at places ``(L, K, m)`` in each part, ``(L, K m, ...)``."""
-    split = values if parts is not None else values.unflatten(1, (places.shape[1], -1))  # type: ignore[no-untyped-call]
+def _taken(values: Tensor, places: Tensor) -> Tensor:
+    """Take values ``(L, M, ...)`` at places ``(L, K, m)`` in each of ``K`` parts, ``(L, K m, ...)``."""
+    split = values.unflatten(1, (places.shape[1], -1))  # type: ignore[no-untyped-call]
     index = places.reshape(*places.shape, *([1] * (split.dim() - 3))).expand(*places.shape, *split.shape[3:])
-    return split.gather(2, index).flatten(1, 2)
+    taken: Tensor = split.gather(2, index).flatten(1, 2)
+    return taken

@@ -18,7 +18,7 @@ from clipada.errors import ConfigError, RunError
 from clipada.models.growth import Rows, Statistics
 from clipada.runs.description import COPY_AGAIN, Run
 from clipada.runs.records import damaged
-from clipada.runs.revisions import Part
+from clipada.runs.revisions import AddedPart
 from clipada.runs.tensors import read_metadata, read_tensors, write_parameters
 from clipada.runs.verification import require_sealed
 
@@ -28,7 +28,7 @@ DESCRIPTION = "addition"
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What an addition is, without its numbers.
+    """Description of an addition, without its numbers.
 
     Attributes:
         product: The product.
@@ -88,7 +88,7 @@ def write_addition(path: Path, addition: Addition) -> None:
     write_parameters(path, tensors, **{DESCRIPTION: json.dumps(asdict(addition.described))})
 
 
-def read_additions(run: Run, parts: Sequence[Part]) -> list[Addition]:
+def read_additions(run: Run, parts: Sequence[AddedPart]) -> list[Addition]:
     """Read parts that were added to the memory of a run.
 
     Raises:

@@ -29,7 +29,7 @@ from clipada.runs.inputs import find_input_check, write_input_check
 from clipada.runs.memory import read_memory, write_memory
 from clipada.runs.records import read_hashes
 from clipada.runs.revising import next_revision, put_in_force, writing_revision
-from clipada.runs.revisions import Part, Revision, Trained
+from clipada.runs.revisions import AddedPart, Revision, Trained
 from clipada.runs.training import Change
 from clipada.runs.verification import require_sealed
 
@@ -132,7 +132,7 @@ class Composition:
     def _view(self, prefix: str) -> dict[str, Tensor]:
         """Return rows and statistics of a view; a product with fewer rows than another repeats them."""
         parts, found = self.run.config.memory.neighbors, [self._rows(name, prefix) for name in self.products]
-        most = max(self.trained.tensors[f"{prefix}rows"].shape[2], *(rows.count for rows, _ in found))
+        most = max(self.trained.tensors[f"{prefix}rows"].shape[2], *(rows.length for rows, _ in found))
         equal = [rows.repeated(most, parts) for rows, _ in found]
         return {
             f"{prefix}rows": torch.stack([one.rows for one in equal], dim=1),
@@ -157,7 +157,7 @@ class Composition:
         rows_found = joined([rows for rows, _ in groups], settings.neighbors)
         blocks, _, width = rows_found.rows.shape
         most = -(-MOST_TIMES * settings.most_rows(width, blocks) // settings.neighbors) * settings.neighbors
-        if rows_found.count > most:
+        if rows_found.length > most:
             generator = derived_generator(self.run.config.training.seed, "thinned rows", product, prefix)
             rows_found = rows_found.thinned(most, settings.selection, generator)
         return rows_found, pooled([statistics for _, statistics in groups])
@@ -217,7 +217,7 @@ class Composition:
 
 
 def revise(
-    run: Run, kept: Sequence[Part], new: Sequence[Addition], removed: Collection[str], changes: Sequence[Change]
+    run: Run, kept: Sequence[AddedPart], new: Sequence[Addition], removed: Collection[str], changes: Sequence[Change]
 ) -> tuple[Run, Composition]:
     """Write the next revision of a run, and put it in force.
 
@@ -240,7 +240,7 @@ def revise(
             additions.append(read_addition(path))  # as every later revision reads it
             described = addition.described
             parts.append(
-                Part(
+                AddedPart(
                     product=described.product,
                     condition=described.condition,
                     images=addition.images,

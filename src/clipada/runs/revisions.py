@@ -15,7 +15,7 @@ from clipada.runs.contents import REVISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class AddedPart:
     """Good parts that were added to a memory.
 
     Attributes:
@@ -70,7 +70,7 @@ class Revision:
 
     number: int
     trained: Trained
-    parts: tuple[Part, ...] = ()
+    parts: tuple[AddedPart, ...] = ()
     removed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

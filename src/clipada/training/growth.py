@@ -229,7 +229,7 @@ class Growth:
         place = bank.products.index(name)
         before = Rows(bank.rows[:, place], bank.usual[:, place])
         study = ConditionStudent(self.builder.student, before).study(name, references, scale)
-        count = study.rows.rows.shape[1] - before.count
+        count = study.rows.rows.shape[1] - before.length
         added = Rows(*(last_of_parts(one, count, neighbors) for one in (study.rows.rows, study.distances.usual)))
         statistics = Statistics(len(images), study.distances.mean, study.distances.std)
         images_before = self.run.training.categories[name]
