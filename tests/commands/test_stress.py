@@ -211,7 +211,7 @@ def test_a_process_that_is_killed_at_any_moment_leaves_a_whole_run(calibrated: P
         time.sleep(draws.uniform(0.5, 8))
         os.kill(running.pid, signal.SIGKILL if turn % 4 else signal.SIGINT)
         running.communicate()
-        assert running.returncode in (-signal.SIGKILL, 130, 0), turn
+        assert running.returncode in (-signal.SIGKILL, -signal.SIGINT, 130, 0), turn  # -2: while modules are imported
         assert verify(calibrated).intact
         if (calibrated / "stress" / "stress.json").exists():
             json.loads((calibrated / "stress" / "stress.json").read_text())
