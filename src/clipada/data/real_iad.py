@@ -150,7 +150,7 @@ def _sample(table: Path, entry: Any, folder: Path, split: Split, normal: str) ->
 
 
 def _inside(table: Path, name: Any) -> PurePosixPath:
-    """Return a path of a table; raise ``DatasetError`` if it leads out of the data set's folder."""
+    """Return a path of a table; raise ``DatasetError`` if it is outside of the data set's folder."""
     path = PurePosixPath(str(name))
     if path.is_absolute() or ".." in path.parts:
         raise table_error(table, expected="paths inside of the data set's folder", got=str(name))
