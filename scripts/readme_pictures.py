@@ -158,8 +158,9 @@ def _serving(run: Path) -> Iterator[str]:
     """Serve a run on a free port, with a history that is thrown away, and yield the address."""
     history = TemporaryDirectory()
     database = f"sqlite:///{history.name}/history.db"
-    command = [sys.executable, "-m", "clipada", "serve", str(run), "--port", "0", "--database", database]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"})  # noqa: S603
+    command = [sys.executable, "-m", "clipada", "serve", str(run.resolve()), "--port", "0", "--database", database]
+    wide = os.environ | {"COLUMNS": "200"}
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=wide, cwd=history.name)  # noqa: S603
     try:
         assert server.stderr is not None
         said = ""
