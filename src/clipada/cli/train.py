@@ -144,3 +144,5 @@ def _print_end(job: TrainingJob | Run, run: Run, out: Path) -> None:
     else:
         say(f"trained in {run.training.seconds:.0f} s; the run is in {out}")
     say(f"next: clipada calibrate {out} {GOOD_PARTS}")
+    if run.memory_sha256 is not None:
+        say(f"or, with no more good parts than these: clipada calibrate {out}")
