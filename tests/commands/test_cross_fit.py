@@ -10,6 +10,8 @@ import pytest
 from backbone_families import make_backbone
 from clipada.calibration import read_calibration
 from clipada.commands.calibrate import calibrate
+from clipada.commands.evaluate import evaluate
+from clipada.commands.export import export
 from clipada.commands.train import train
 from clipada.config import CalibrationConfig, Config, CrossFitConfig, RuntimeConfig
 from clipada.engines.torch import TorchEngine
@@ -144,3 +146,16 @@ def test_folds_are_of_consecutive_images_and_copies_share_one() -> None:
     assert fold_numbers(list("abcdef"), 3, start=4) == [4, 4, 5, 5, 6, 6]
     assert fold_numbers(list("abca"), None) == [0, 1, 2, 0]
     assert fold_numbers(list("ab"), 9) == [0, 1]
+
+
+def test_a_memory_of_few_images_is_exported_evaluated_and_inspects(run: Path, products: Path) -> None:
+    thresholds = calibrate(run, settings=CalibrationConfig(false_alarm_rate=0.3, mode="marginal"), force=True, **CPU)
+    found = evaluate(run, products, **CPU)
+    assert found.categories.keys() == {"disc", "plate"}
+    export(run, "onnx", "fp32", products)
+    path = next((products / "disc" / "test" / "scratch").glob("*.png"))
+    verdict = Inspector.load(run, **CPU).inspect(path)
+    exported = Inspector.load(run, engine="onnx").inspect(path)
+    assert exported.score == pytest.approx(verdict.score, abs=1e-3)
+    assert (verdict.calibration, exported.calibration) == (thresholds.calibration.id,) * 2
+    assert "not guaranteed" in (Inspector.load(run, engine="onnx").caveat or "")
