@@ -11,13 +11,13 @@ import PIL.Image
 import pytest
 from sklearn.metrics import average_precision_score
 
-from clipada.config import ScoringConfig
+from clipada.config import ComparedAt, ScoringConfig
 from clipada.data import load_dataset
 from clipada.errors import ConfigError, DatasetError
 from clipada.evaluation.evaluate import Evaluation, ScoredImage, evaluate_dataset
 from clipada.evaluation.metrics import aupro
 from clipada.images import restore_map
-from clipada.types import ComparedAt, Localization
+from clipada.types import Localization
 from tiny import save
 
 SIDE, HEIGHT, WIDTH = 16, 50, 70

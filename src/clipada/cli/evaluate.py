@@ -12,10 +12,9 @@ from clipada.cli.errors import again, continuing, require_run_first
 from clipada.cli.options import BatchSize, Category, DataFolder, Layout, RunFolder, Workers, takes_engine_options
 from clipada.cli.results import GOOD_PARTS, print_decisions, print_metrics, say_not_calibrated
 from clipada.cli.terminal import read_dataset, say, stages, working
-from clipada.config import BatchConfig, EngineOptions
+from clipada.config import BatchConfig, ComparedAt, EngineOptions
 from clipada.errors import RunError
 from clipada.files import require_writable
-from clipada.types import ComparedAt
 
 
 @takes_engine_options

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Unpack
 
 from clipada.calibration import Calibration
-from clipada.config import BatchConfig, EngineKeywords
+from clipada.config import BatchConfig, ComparedAt, EngineKeywords
 from clipada.data import Dataset, load_dataset
 from clipada.errors import ClipAdaError
 from clipada.evaluation.evaluate import Evaluation, evaluate_dataset
@@ -21,7 +21,7 @@ from clipada.inspection import Inspector
 from clipada.report import model_card, read_scores
 from clipada.report.parts import ScoredPart
 from clipada.runs import CARD, METRICS, SCORES, Run, load_calibration, read_run, writing_into
-from clipada.types import ComparedAt, Progress, ProgressReport, unreported
+from clipada.types import Progress, ProgressReport, unreported
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from clipada.config.engine import (
 from clipada.config.history import HistoryConfig, Keep, SinkConfig, WatchConfig, Word
 from clipada.config.input_check import InputCheckConfig
 from clipada.config.memory import Copies, FilterConfig, MemoryConfig, Selection
-from clipada.config.method import Config, Fusion, ScoringConfig, SynthesisConfig, setting_names
+from clipada.config.method import ComparedAt, Config, Fusion, ScoringConfig, SynthesisConfig, setting_names
 from clipada.config.model import (
     DEFAULT_IMAGE_SIZE,
     EMBEDDED_BACKBONE,
@@ -80,6 +80,7 @@ __all__ = [
     "CalibrationCheckConfig",
     "CalibrationConfig",
     "CalibrationMode",
+    "ComparedAt",
     "Config",
     "ContactSheetConfig",
     "Copies",

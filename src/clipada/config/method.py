@@ -21,6 +21,9 @@ from clipada.errors import ConfigError, did_you_mean
 
 Fusion = Literal["last", "mean"]
 
+ComparedAt = Literal["model", "native"]
+"""Size at which maps and masks are compared: that of the model's input, or that of each image."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipada.calibration.input_check import InputCheck
-from clipada.config import BatchConfig, ScoringConfig
+from clipada.config import BatchConfig, ComparedAt, ScoringConfig
 from clipada.data import Dataset, read_batches
 from clipada.data.saturation import SaturatedRegion
 from clipada.errors import DatasetError, ImageError
@@ -26,7 +26,7 @@ from clipada.evaluation.metrics import (
 )
 from clipada.evaluation.truth import MASK_RULES, TruthReader
 from clipada.scoring import score_passes
-from clipada.types import ComparedAt, Engine, Failure, Map, Mask, Sample, localize, written_size
+from clipada.types import Engine, Failure, Map, Mask, Sample, localize, written_size
 
 
 @dataclass(frozen=True, kw_only=True)

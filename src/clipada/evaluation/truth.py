@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from clipada.config import ComparedAt
 from clipada.data import load_mask
 from clipada.data.saturation import SaturatedRegion, Saturation, load_regions, read_saturation
 from clipada.errors import ConfigError, did_you_mean
 from clipada.images import restore_map
-from clipada.types import ComparedAt, Map, Mask, Sample
+from clipada.types import Map, Mask, Sample
 
 MASK_RULES: dict[ComparedAt, str] = {
     "model": "masks resized by area to the model's input size; no region vanishes",

@@ -59,7 +59,10 @@ def _of_evaluation(run: Run, present: Calibration | None, parts: Parts, engine: 
     good = (part.path for part in parts.scored if part.kind == "good" and part.path is not None)
     shared = len(find_calibrated(good, present))
     engines = {engine} if engine else set()
-    return Basis(calibration=present, caveats=(*_of_engines(present, engines), *([f"{describe_calibrated(shared)}."] if shared else [])))
+    return Basis(
+        calibration=present,
+        caveats=(*_of_engines(present, engines), *([f"{describe_calibrated(shared)}."] if shared else [])),
+    )
 
 
 def _calibrate(run: Run, present: Calibration | None) -> str:

@@ -20,9 +20,6 @@ from clipada.types.progress import unreported as unreported
 
 Split = Literal["train", "validation", "test"]
 
-ComparedAt = Literal["model", "native"]
-"""Size at which maps and masks are compared: that of the model's input, or that of each image."""
-
 Decision = Literal["good", "defective", "not_inspectable"]
 """The decision on an image. ``not_inspectable``: it is unlike all training images, so that it says nothing on a part,
 neither that it is good nor that it is defective."""
