@@ -78,7 +78,8 @@ def drawn_defect(image: Image, rng: np.random.Generator) -> Image | None:
     from clipada.synthesis import KINDS, draw_anomaly
 
     kinds, first = list(KINDS), int(rng.integers(len(KINDS)))
-    good, source = (np.ascontiguousarray(one.transpose(2, 0, 1), np.float32) / 255 for one in (image, image[:, ::-1]))
+    unit = image.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    good, source = np.ascontiguousarray(unit), np.ascontiguousarray(unit[:, :, ::-1])
     for kind in kinds[first:] + kinds[:first]:
         drawn, mask = draw_anomaly(kind, good, source, rng)
         if mask.any():
