@@ -64,8 +64,8 @@ def test_without_images_and_calibration_the_training_images_set_the_thresholds(r
     assert stored["guarantee"]["theory"] == round(2 / 13, 4)
     assert read_calibration(run / CALIBRATION) == found
     words = " ".join(calibration_summary(found))
-    assert "1 in 13 or fewer" in words
-    assert "theory bounds it by 15.4 %" in words
+    assert "at most 1 in 13 further good parts" in words
+    assert "theory proves 15.4 %" in words
     assert Inspector.load(run, **CPU).calibration == found
 
 

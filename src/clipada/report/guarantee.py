@@ -76,12 +76,12 @@ def guarantee(calibration: Calibration) -> str:
 def _cross_fitted(calibration: Calibration) -> str:
     """State the guarantee of thresholds from training images, and what is only observed."""
     limits = calibration.pooled
+    bound, given = f"{100 * calibration.theory_bound(limits):.3g} %", len(calibration.images)
     return (
-        f"cross-fitted on {len(calibration.images)} training images, each compared with the others alone: "
-        f"of further good parts, {limits.rank} in {limits.images + 1} or fewer are expected to be called defective, on "
-        f"average over trainings; that is what is observed, theory bounds it by "
-        f"{100 * calibration.theory_bound(limits):.3g} %, and only for a memory alone; with no confidence: held-out "
-        "images guarantee more"
+        f"set with {given} training images, each compared with the others alone (cross-fitted): expect at most "
+        f"{limits.rank} in {limits.images + 1} further good parts to be called defective, on average over trainings; "
+        f"theory proves {bound}, for a memory without a filter; there is no confidence statement, for which good parts "
+        "are needed that were not trained on"
     )
 
 
