@@ -10,7 +10,7 @@ import clipada
 from clipada.config import Config, RuntimeConfig, StartConfig, cores
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.models.backbones import forward_cost
-from clipada.runs import CALIBRATION, CARD, METRICS, PLAN, read_run
+from clipada.runs import CARD, METRICS, PLAN, read_run
 from clipada.runs.start_record import START_RECORD
 from clipada.training.start_plan import StartPlan, plan_start
 from tiny import write_good_parts, write_products
@@ -158,16 +158,18 @@ def test_it_goes_from_photos_to_a_calibrated_run_and_goes_on_if_called_again(
         clipada.start(write_good_parts(tmp_path / "others", 40), tmp_path / "run", runtime=CPU)
 
 
-def test_few_photos_guarantee_nothing_and_defects_are_evaluated(tmp_path: Path, clip_folder: Path) -> None:
+def test_few_photos_set_the_threshold_themselves_and_defects_are_evaluated(tmp_path: Path, clip_folder: Path) -> None:
     found = clipada.start(
         write_products(tmp_path / "products"), tmp_path / "run", backbone=str(clip_folder), runtime=CPU
     )
-    assert found.calibration is None
+    assert found.plan.held_out == ()
     assert found.obstacle is None
-    assert found.kinds == ()
+    assert found.calibration is not None
+    assert found.calibration.basis == "cross-fitted"
+    assert len(found.calibration.images) == len(found.plan.dataset.train)
+    assert sum(count.images for count in found.kinds) == len(found.plan.dataset.test)
     assert found.plan.preset == "quick"
     assert (tmp_path / "run" / METRICS).is_file()
-    assert not (tmp_path / "run" / CALIBRATION).exists()
     assert read_run(tmp_path / "run").metrics is not None
 
 

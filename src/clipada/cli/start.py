@@ -97,7 +97,7 @@ def _describe_plan(plan: StartPlan) -> Iterator[str]:
         held_out = counted(len(plan.held_out), GOOD_PHOTO, GOOD_PHOTOS)
         yield f"{hold} out: {held_out}, which set the threshold: at most {rate:g} % false alarms{share}"
     else:
-        yield f"{hold} out: none, as they are too few for a guarantee from a share of them"
+        yield f"{hold} out: none, as they are too few; those trained on set the threshold themselves"
     tested = counted(len(plan.dataset.test) - plan.defective, GOOD_PHOTO, GOOD_PHOTOS)
     yield (
         f"test on: {tested}, and {counted(plan.defective, 'photo')} of defects"
@@ -147,8 +147,12 @@ def _describe_result(result: Started) -> Iterator[str]:
 
 def _guarantee(result: Started) -> Iterator[str]:
     """Say which false-alarm rate is kept, or why none is."""
+    from clipada.report.guarantee import guarantee
+
     calibration = result.calibration
-    if calibration is not None:
+    if calibration is not None and calibration.folds:
+        yield f"threshold: {guarantee(calibration)}"
+    elif calibration is not None:
         settings, images = calibration.settings, len(calibration.images)
         yield (
             f"guaranteed: of further good parts like these, {100 * settings.false_alarm_rate:g} % or less are called "
@@ -167,10 +171,11 @@ def _guarantee(result: Started) -> Iterator[str]:
 def _next_steps(result: Started) -> Iterator[str]:
     """Name the commands that go on from here: without a threshold first the one that sets it with the fewest photos."""
     run = result.run.folder
-    kept = 1.0 if result.calibration is None else result.calibration.settings.false_alarm_rate
+    calibration = result.calibration
+    kept = 1.0 if calibration is None or calibration.folds else calibration.settings.false_alarm_rate
     steps = [f"clipada predict {run} NEW-PHOTOS --out out"]
     better = [_calibration(run, rate) for rate in NEXT_RATES if rate < kept]
-    steps = [*better[:1], *steps, *better[1:]] if result.calibration is None else [*steps, *better]
+    steps = [*better[:1], *steps, *better[1:]] if calibration is None else [*steps, *better]
     steps.append(f"clipada serve {run}   # a page to drop photos on")
     yield from (f"{'next:' if place == 0 else '':5} {step}" for place, step in enumerate(steps))
 

@@ -13,7 +13,16 @@ from clipada.commands.evaluate import evaluate
 from clipada.commands.predict import predict_outcomes
 from clipada.commands.report import REPORT, report_run
 from clipada.commands.train import require_training, train
-from clipada.config import Config, EngineOptions, PredictConfig, Preset, RuntimeConfig, StartConfig
+from clipada.config import (
+    CalibrationConfig,
+    Config,
+    CrossFitConfig,
+    EngineOptions,
+    PredictConfig,
+    Preset,
+    RuntimeConfig,
+    StartConfig,
+)
 from clipada.data import Dataset
 from clipada.errors import CalibrationError, ClipAdaError
 from clipada.evaluation.kinds import KindCount
@@ -39,7 +48,7 @@ class Started:
         plan: The plan it followed.
         run: The trained run.
         calibration: Its thresholds; ``None`` if there are none.
-        obstacle: The reason why there are none although photos were held out, and the remedy.
+        obstacle: The reason why there are none, and the remedy.
         kinds: Found and missed defects by product and kind, and false alarms; empty without photos of defects or
             without a calibration.
         report: The HTML report.
@@ -117,13 +126,22 @@ def _carry_out(plan: StartPlan, runtime: RuntimeConfig, report: ProgressReport) 
 def _calibrate(
     plan: StartPlan, run: Run, runtime: RuntimeConfig, report: ProgressReport
 ) -> tuple[Calibration | None, str | None]:
-    """Return the run's calibration, set with the held-out photos if there is none; else ``None`` and the reason."""
+    """Return the run's calibration, or ``None`` and the reason.
+
+    It is set with the held-out photos; without any, with those that the memory was trained on, each compared with the
+    others alone.
+    """
     present, _ = load_calibration(run)
-    if present is not None or plan.guarantee is None:
+    if present is not None or (plan.guarantee is None and run.memory_sha256 is None):
         return present, None
+    settings, crossed = plan.guarantee, None
+    if settings is None:
+        settings, crossed = CalibrationConfig(mode="marginal"), CrossFitConfig()
     device, workers = runtime.device, runtime.decoders
     try:
-        found = calibrate(run.folder, plan.held_out, plan.guarantee, workers=workers, report=report, device=device)
+        found = calibrate(
+            run.folder, plan.held_out, settings, cross_fit=crossed, workers=workers, report=report, device=device
+        )
     except CalibrationError as error:
         return None, "; ".join(filter(None, (error.what, error.remedy)))
     return found.calibration, None
