@@ -49,14 +49,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     Returns:
         A question that names it; ``None`` if no known word is similar.
     """
-    found = _nearest(word, known)
+    found = nearest(word, known)
     return None if found is None else f"did you mean {found}?"
 
 
 def check_name(path: Path) -> str:
     """Return the remedy for a wrong path: a near name beside the part that does not exist, else to check the name."""
     missing = next((one for one in (*reversed(path.parents), path) if not one.exists()), None)
-    if missing is not None and (near := _nearest(missing.name, _names_in(missing.parent))) is not None:
+    if missing is not None and (near := nearest(missing.name, _names_in(missing.parent))) is not None:
         return f"did you mean {missing.with_name(near) / path.relative_to(missing)}?"
     return "check the name" + ("" if path.is_absolute() else f"; it is relative to {Path.cwd()}")
 
@@ -68,7 +68,7 @@ def _names_in(folder: Path) -> list[str]:
         return []
 
 
-def _nearest(word: str, known: Iterable[str]) -> str | None:
+def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that is most like another one, if any is similar."""
     folded = {name.casefold(): name for name in known}
     found = difflib.get_close_matches(word.casefold(), folded, n=1)

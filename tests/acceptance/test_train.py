@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipada.config import setting_names
 from clipada.runs import CONFIG
 from command_line import Command, noise
 from file_kinds import READABLE, UNREADABLE
@@ -71,7 +70,7 @@ def test_images_that_are_all_unreadable_train_nothing(clipada: Command, train: C
     ("words", "said"),
     [
         (["--preset", "fast"], ["no preset 'fast'", "quick | prompt | accurate | demo | mvtec | visa"]),
-        (["--set", "model.colour=red"], ["no setting 'model.colour'", *setting_names()]),
+        (["--set", "model.colour=red"], ["no setting 'model.colour'", "clipada settings colour"]),
         (["--set", "refinements=2"], ["no setting 'refinements'", "model.refinements"]),
         (["--set", "model.refinements"], ["cannot read --set model.refinements", "NAME=VALUE"]),
         (["--set", "model.refinements=two"], ["setting model.refinements cannot be read", "int", "two"]),
@@ -85,7 +84,7 @@ def test_images_that_are_all_unreadable_train_nothing(clipada: Command, train: C
         (["--device", "abacus"], ["no device 'abacus'", "auto, cpu, cuda, cuda:1"]),
         (["--workers", "-2"], ["workers is out of range"]),
         (["--category", "bottle"], ["no category 'bottle'", "disc, plate"]),
-        (["--layout", "coco"], ["no layout 'coco'", "auto | folder | kolektor | mvtec | visa"]),
+        (["--layout", "coco"], ["no layout 'coco'", "kolektor | magnetic_tile | mvtec | real_iad | visa"]),
         (["--layout", "visa"], ["no data set with images", "split_csv/1cls.csv"]),
         (["--backbone", "/nowhere/clip"], ["no backbone at /nowhere/clip", "hub name"]),
         (["--backbone", "nobody/no-such-clip"], ["backbone nobody/no-such-clip", "hf download", "--backbone FOLDER"]),

@@ -17,7 +17,7 @@ from clipada.config.presets import PRESETS, Preset
 from clipada.config.schema import brief, build, checked, parse, require
 from clipada.config.stress import AugmentConfig
 from clipada.config.training import TrainingConfig
-from clipada.errors import ConfigError, did_you_mean
+from clipada.errors import ConfigError, did_you_mean, nearest
 
 Fusion = Literal["last", "mean"]
 
@@ -194,13 +194,15 @@ def _with_new_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _similar(name: str) -> str:
     """Return a remedy that names the most similar setting, or one of the same name in another section, if any."""
-    names, word = setting_names(), name.rpartition(".")[2]
+    names, (section, _, word) = setting_names(), name.rpartition(".")
     own = [known for known in names if known.rpartition(".")[2] == word]
     if own:
         return f"did you mean {' or '.join(own)}?"
-    sections = {known.rpartition(".")[2]: known for known in names}
-    found = did_you_mean(name, names) or did_you_mean(word, sections)  # the section may be missing
-    return found or f"find it with `clipada settings {word or 'WORD'}`"
+    known = {one if section else one.rpartition(".")[2]: one for one in names}  # the section may be missing
+    found = nearest(name, known)
+    if found is None:
+        return f"find it with `clipada settings {word or 'WORD'}`"
+    return f"did you mean {known[found]}?"
 
 
 def setting_names() -> list[str]:
