@@ -98,13 +98,13 @@ def test_compressed_pixels_of_any_depth(photometric, bits, planar, compression):
 def test_what_only_the_extra_decompresses_names_it_where_it_is_missing(compression, monkeypatch):
     monkeypatch.setattr("clipada.images.tiff_codecs.find_spec", lambda _: None)
     packed_bits = tiff(page(gray(scaled(12)), 12, BLACK_IS_ZERO, compression=compression))
-    with pytest.raises(ImageKindError, match=r"12-bit pixels in a TIFF with .*\n  remedy: install clipada\[tiff\]"):
+    with pytest.raises(ImageKindError, match=r"12-bit pixels in a TIFF with .*\n  remedy: install its .*\[tiff\]"):
         read_rgb(packed_bits)
     negative = tiff(page(65535 - gray(scaled(16)), 16, WHITE_IS_ZERO, compression=compression))
     assert_shows(negative, gray(picture()))
     planes = tiff(page(scaled(16), 16, RGB, compression=compression, planar=True))
     assert_shows(planes, picture())
-    with pytest.raises(ImageKindError, match=r"only the upper 8 bits .*\n  remedy: install clipada\[tiff\]"):
+    with pytest.raises(ImageKindError, match=r"only the upper 8 bits .*\n  remedy: install its codecs: .*\[tiff\]"):
         read_rgb(planes, 12)
 
 

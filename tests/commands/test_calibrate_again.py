@@ -8,7 +8,6 @@ import pytest
 
 from clipada import Inspector, calibrate, undo_calibration
 from clipada.calibration import CalibrationChange, previous_path, read_calibration
-from clipada.commands import calibrate as command
 from clipada.config import CalibrationCheckConfig, CalibrationConfig
 from clipada.errors import CalibrationError
 from clipada.runs import CALIBRATION, CARD
@@ -118,10 +117,12 @@ def test_a_threshold_that_no_synthetic_defect_reaches_is_refused(run_folder: Pat
 def test_without_pytorch_a_threshold_at_the_end_of_the_scale_is_refused(
     run_folder: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "can_draw_defects", lambda: False)
+    monkeypatch.setattr("clipada.inspection.proposal.can_draw_defects", lambda: False)
     calibrate(run_folder, parts, HALF, device="cpu")
     (run_folder / CALIBRATION).unlink()
-    monkeypatch.setattr(command, "CalibrationCheckConfig", lambda: CalibrationCheckConfig(ceiling=0.1))
+    monkeypatch.setattr(
+        "clipada.inspection.proposal.CalibrationCheckConfig", lambda: CalibrationCheckConfig(ceiling=0.1)
+    )
     with pytest.raises(CalibrationError, match="hardly any defect can reach"):
         calibrate(run_folder, parts, HALF, device="cpu")
     assert content(run_folder) == {}

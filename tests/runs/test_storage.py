@@ -152,7 +152,7 @@ def test_another_backbone_is_refused_though_its_shapes_fit(finished_run: Path, o
 def test_a_backbone_given_and_missing_is_the_users_own_error(finished_run: Path) -> None:
     with pytest.raises(BackboneError, match="no backbone at /nowhere") as caught:
         load_model(read_run(finished_run), "/nowhere")
-    assert "check the path" in said(caught.value)
+    assert "check the name" in said(caught.value)
 
 
 # --- folders without a run
