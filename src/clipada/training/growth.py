@@ -26,7 +26,7 @@ from clipada.models.clip_ada import ClipAda
 from clipada.models.crops import Crops
 from clipada.models.growth import Rows, Statistics, join_parts, joined, last_of_parts, pooled
 from clipada.models.memory import PatchMemory
-from clipada.models.memory_head import MemoryHead, build_crops
+from clipada.models.memory_head import SCALE_NAMES, WHOLE_PREFIX, MemoryHead, build_crops
 from clipada.runs import Run
 from clipada.runs.additions import Addition, Described
 from clipada.scoring import final_map
@@ -173,7 +173,7 @@ class Growth:
         level = self._measure(name, part, whole, crops)
         read_whole = (whole or part).study
         descriptors = self.builder.descriptors({name: images}, self.head.glance, {name: read_whole})[name]
-        views = {"": part.added} | ({} if whole is None else {"whole_": whole.added})
+        views = {"": part.added} | ({} if whole is None else {WHOLE_PREFIX: whole.added})
         coverage = min(view.study.coverage for view in (part, whole) if view is not None)
         if coverage < LEAST_COVERAGE:
             self.warnings.append(f"the rows of {name} cover less than all of its patches do ({coverage:.2f})")
@@ -241,7 +241,7 @@ class Growth:
     def _measure(self, name: str, part: _View, whole: _View | None, crops: Crops) -> float:
         """Return the level of the new images' maps, and warn if their scores are high on the run's scale."""
         head = self.head
-        scale = {one: float(getattr(head, one)) for one in ("low", "calm", "knee")}
+        scale = {one: float(getattr(head, one)) for one in SCALE_NAMES}
         alone = MemoryHead(
             part.bank,
             head.filter,
