@@ -17,6 +17,12 @@ from clipada.types import Map, Mask, Region
 REFERENCE_SIDE = 256
 """Input side, in pixels, to which the values of ``ScoringConfig`` refer."""
 
+_TRUNCATE = 4.0
+"""Standard deviations at which the Gaussian is cut."""
+
+_LONGEST_PRODUCT = 1024
+"""Longest side of a map, in pixels, that is smoothed as a matrix product, which is faster for short ones."""
+
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
 
@@ -37,23 +43,27 @@ def smooth(raw: Map, sigma: float) -> Map:
     if sigma == 0:
         return values
     height, width = values.shape
+    if max(values.shape) > _LONGEST_PRODUCT:
+        return scipy.ndimage.gaussian_filter(values, sigma, mode="reflect", truncate=_TRUNCATE)
     return (_smoothing(height, sigma) @ values @ _smoothing(width, sigma).T).astype(np.float32, copy=False)
 
 
-def anomaly_map(raw: Map, config: ScoringConfig) -> Map:
+def anomaly_map(raw: Map, config: ScoringConfig, view: tuple[int, int] | None = None) -> Map:
     """Smooth the model's raw map (section 4.4.2 of the paper).
 
-    ``sigma`` is multiplied by ``sqrt(H W) / 256`` (for a square, its side over 256), so that a larger input is smoothed
-    over the same share of the part.
+    ``sigma`` is multiplied by ``sqrt(h w) / 256`` (for a square view, its side over 256), so that a larger input is
+    smoothed over the same share of the part.
 
     Args:
-        raw: ``(H, W)``, 0..1, at the model's input size.
+        raw: ``(H, W)``, 0..1, at the model's input size, or joined of tiles.
         config: Smoothing for a side of 256.
+        view: ``(h, w)`` that the model sees at once, in pixels of the map; ``None`` for all of it.
 
     Returns:
         ``(H, W)`` float32, 0..1.
     """
-    return smooth(raw, config.sigma * sqrt(_checked(raw).size) / REFERENCE_SIDE)
+    height, width = _checked(raw).shape if view is None else view
+    return smooth(raw, config.sigma * sqrt(height * width) / REFERENCE_SIDE)
 
 
 def append_fused_map(raw: NDArray[np.float32], config: ScoringConfig) -> NDArray[np.float32]:
@@ -72,27 +82,32 @@ def append_fused_map(raw: NDArray[np.float32], config: ScoringConfig) -> NDArray
 
 
 def top_pixel_count(pixels: int, config: ScoringConfig) -> int:
-    """Return the number of a map's ``pixels`` in its image score: ``top_pixels * pixels / 256**2``, at least 1."""
+    """Return the number of a view's ``pixels`` in its image score: ``top_pixels * pixels / 256**2``, at least 1."""
     return min(pixels, max(1, round(config.top_pixels * pixels / REFERENCE_SIDE**2)))
 
 
-def image_score(scored: Map, config: ScoringConfig) -> float:
+def image_score(scored: Map, config: ScoringConfig, view: tuple[int, int] | None = None) -> float:
     """Return the mean of a map's highest pixels (section 4.4.2 of the paper).
 
     Args:
-        scored: ``(H, W)``, 0..1: the anomaly map at the model's input size.
+        scored: ``(H, W)``, 0..1: the anomaly map at the model's input size, or joined of tiles.
         config: Number of pixels for a side of 256.
+        view: ``(h, w)`` that the model sees at once, in pixels of the map, which counts however large the map is;
+            ``None`` for all of it.
 
     Returns:
         0..1.
     """
     pixels = _checked(scored).ravel()
-    first = pixels.size - top_pixel_count(pixels.size, config)
+    first = pixels.size - top_pixel_count(pixels.size if view is None else view[0] * view[1], config)
     return float(np.partition(pixels, first)[first:].mean(dtype=np.float64))
 
 
 def score_passes(
-    raw: NDArray[np.float32], config: ScoringConfig, own: float | None = None
+    raw: NDArray[np.float32],
+    config: ScoringConfig,
+    own: float | None = None,
+    view: tuple[int, int] | None = None,
 ) -> tuple[tuple[Map, ...], tuple[float, ...]]:
     """Smooth and score every pass.
 
@@ -100,18 +115,19 @@ def score_passes(
         raw: ``(P, H, W)``, 0..1, coarse pass first: one image's maps at the model's input size.
         config: All settings of scoring.
         own: The image score of an engine that computes its own, which then is that of every pass.
+        view: As for ``anomaly_map``.
 
     Returns:
         maps: Anomaly maps ``(H, W)`` of each pass and, if they are fused, of their mean. The last is the final map.
         scores: Their image scores, 0..1.
     """
-    maps = tuple(anomaly_map(one, config) for one in append_fused_map(raw, config))
-    return maps, tuple(image_score(one, config) if own is None else own for one in maps)
+    maps = tuple(anomaly_map(one, config, view) for one in append_fused_map(raw, config))
+    return maps, tuple(image_score(one, config, view) if own is None else own for one in maps)
 
 
-def final_map(raw: NDArray[np.float32], config: ScoringConfig) -> Map:
-    """Return the final anomaly map ``(H, W)`` of an image's raw maps ``(P, H, W)``."""
-    return anomaly_map(append_fused_map(raw, config)[-1], config)
+def final_map(raw: NDArray[np.float32], config: ScoringConfig, view: tuple[int, int] | None = None) -> Map:
+    """Return the final anomaly map ``(H, W)`` of an image's raw maps ``(P, H, W)``; ``view`` as for ``anomaly_map``."""
+    return anomaly_map(append_fused_map(raw, config)[-1], config, view)
 
 
 def find_regions(scored: Map, threshold: float, min_area: int = 1) -> tuple[Region, ...]:
@@ -155,7 +171,7 @@ def map_statistics(scored: Map, threshold: float) -> dict[str, float]:
 def _smoothing(length: int, sigma: float) -> Map:
     """Return the convolution of one axis as a matrix ``(length, length)``: a matrix product is several times faster."""
     along_one: NDArray[np.float64] = scipy.ndimage.gaussian_filter(
-        np.eye(length), (sigma, 0), mode="reflect", truncate=4.0
+        np.eye(length), (sigma, 0), mode="reflect", truncate=_TRUNCATE
     )
     return along_one.astype(np.float32)
 

@@ -29,6 +29,7 @@ from clipada.config.engine import (
 )
 from clipada.config.history import HistoryConfig, Keep, SinkConfig, WatchConfig, Word
 from clipada.config.input_check import InputCheckConfig
+from clipada.config.inspection import InspectionConfig, ViewName
 from clipada.config.memory import Copies, FilterConfig, MemoryConfig, Selection
 from clipada.config.method import ComparedAt, Config, Fusion, ScoringConfig, SynthesisConfig, setting_names
 from clipada.config.model import (
@@ -99,6 +100,7 @@ __all__ = [
     "HistoryConfig",
     "ImageSize",
     "InputCheckConfig",
+    "InspectionConfig",
     "Keep",
     "Levels",
     "LossResolution",
@@ -130,6 +132,7 @@ __all__ = [
     "Tokens",
     "TrainingConfig",
     "Tune",
+    "ViewName",
     "WatchConfig",
     "Word",
     "ZeroShotConfig",

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
 from typing import Any, Literal, get_type_hints
 
+from clipada.config.inspection import InspectionConfig
 from clipada.config.memory import FilterConfig, MemoryConfig
 from clipada.config.model import BackboneConfig, ModelConfig, PromptConfig
 from clipada.config.presets import PRESETS, Preset
@@ -101,6 +102,7 @@ class Config:
     memory: MemoryConfig = MemoryConfig()
     filter: FilterConfig = FilterConfig()
     augment: AugmentConfig = AugmentConfig()
+    inspection: InspectionConfig = InspectionConfig()
 
     __repr__ = brief
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
 from clipada.errors import ClipAdaError, DatasetError
+from clipada.types.localization import Engine as Engine
+from clipada.types.localization import ImageEngine as ImageEngine
+from clipada.types.localization import Localization as Localization
+from clipada.types.localization import LocalizedImage as LocalizedImage
+from clipada.types.localization import ProductEngine as ProductEngine
+from clipada.types.localization import localize as localize
+from clipada.types.localization import localize_images as localize_images
+from clipada.types.localization import product_numbers as product_numbers
 from clipada.types.progress import Progress as Progress
 from clipada.types.progress import ProgressReport as ProgressReport
 from clipada.types.progress import ignored as ignored
@@ -202,73 +209,6 @@ class Verdict:
         from clipada.inspection.showing import verdict_html
 
         return verdict_html(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Localization:
-    """The output of an engine for a batch of images.
-
-    Attributes:
-        maps: Raw maps of every pass, ``(passes, B, H, W)`` float32, values 0..1, coarse pass first.
-        descriptors: One vector of unit length for each image, ``(B, D)`` float32, by which it is compared with the
-            training images; ``None`` for an engine that has none.
-        scores: Image scores, ``(B,)``, 0..1, of an engine that has its own; else they are computed from the maps.
-        products: Numbers of the products whose memory was searched, ``(B,)``; ``None`` without a memory.
-    """
-
-    maps: NDArray[np.float32]
-    descriptors: NDArray[np.float32] | None = None
-    scores: NDArray[np.float64] | None = None
-    products: NDArray[np.int64] | None = None
-
-    def score(self, index: int) -> float | None:
-        """Return the engine's own score of an image; ``None`` if its score is that of its final map."""
-        return None if self.scores is None else float(self.scores[index])
-
-
-class Engine(Protocol):
-    """Anything that localizes anomalies in images of the model's input size."""
-
-    size: tuple[int, int]
-    """Height ``H`` and width ``W`` of the images it takes, in pixels."""
-
-    depth: int | None
-    """Bits of the camera's values in 16-bit files, by which images are read for it; ``None`` for all 16."""
-
-    passes: int
-    """Number of maps it makes: the coarse one and the refined ones."""
-
-    def localize(self, images: NDArray[np.uint8]) -> Localization:
-        """Compute the raw maps of every pass, and descriptors.
-
-        Args:
-            images: RGB, ``(B, H, W, 3)``.
-        """
-        ...
-
-
-@runtime_checkable
-class ProductEngine(Protocol):
-    """An engine that finds the product of an image, or is given it."""
-
-    products: tuple[str, ...]
-    """Names of the products that it knows; none without a memory."""
-
-    def localize(self, images: NDArray[np.uint8], products: Sequence[str | None] | None = None) -> Localization:
-        """Compute the raw maps of images ``(B, H, W, 3)``, whose products are known, or found where ``None``."""
-        ...
-
-
-def localize(engine: Engine, images: NDArray[np.uint8], products: Sequence[str | None]) -> Localization:
-    """Compute the raw maps of images ``(B, H, W, 3)``; the products count where the engine knows them."""
-    if isinstance(engine, ProductEngine) and engine.products:
-        return engine.localize(images, products)
-    return engine.localize(images)
-
-
-def product_numbers(known: Sequence[str], products: Sequence[str | None]) -> NDArray[np.int64]:
-    """Return the position of each product among those ``known``; -1 for others, which are to be found, ``(B,)``."""
-    return np.array([known.index(one) if one in known else -1 for one in products], np.int64)
 
 
 def written_size(size: tuple[int, int]) -> int | tuple[int, int]:

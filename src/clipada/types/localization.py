@@ -1,0 +1,149 @@
+"""Engines, and what they find in images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalizedImage:
+    """The output of an engine for one image.
+
+    Attributes:
+        maps: Raw maps of every pass, ``(passes, h, w)`` float32, values 0..1, coarse pass first: of the model's input
+            size, or joined of tiles.
+        view: Height and width, in pixels of the maps, of what the model sees at once, to which the settings of scoring
+            refer: the maps' own, or those of a tile.
+        descriptor: A vector of unit length, ``(D,)`` float32; ``None`` for an engine that has none.
+        score: Image score, 0..1, of an engine that has its own; else it is computed from the maps.
+        product: Number of the product whose memory was searched; ``None`` without a memory.
+    """
+
+    maps: NDArray[np.float32]
+    view: tuple[int, int]
+    descriptor: NDArray[np.float32] | None = None
+    score: float | None = None
+    product: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Localization:
+    """The output of an engine for a batch of images.
+
+    Attributes:
+        maps: Raw maps of every pass, ``(passes, B, H, W)`` float32, values 0..1, coarse pass first.
+        descriptors: One vector of unit length for each image, ``(B, D)`` float32, by which it is compared with the
+            training images; ``None`` for an engine that has none.
+        scores: Image scores, ``(B,)``, 0..1, of an engine that has its own; else they are computed from the maps.
+        products: Numbers of the products whose memory was searched, ``(B,)``; ``None`` without a memory.
+    """
+
+    maps: NDArray[np.float32]
+    descriptors: NDArray[np.float32] | None = None
+    scores: NDArray[np.float64] | None = None
+    products: NDArray[np.int64] | None = None
+
+    def score(self, index: int) -> float | None:
+        """Return the engine's own score of an image; ``None`` if its score is that of its final map."""
+        return None if self.scores is None else float(self.scores[index])
+
+    def image(self, index: int) -> LocalizedImage:
+        """Return the output for one image of the batch."""
+        height, width = self.maps.shape[2:]
+        return LocalizedImage(
+            maps=self.maps[:, index],
+            view=(height, width),
+            descriptor=None if self.descriptors is None else self.descriptors[index],
+            score=self.score(index),
+            product=None if self.products is None else int(self.products[index]),
+        )
+
+
+class Engine(Protocol):
+    """Anything that localizes anomalies in images of the model's input size."""
+
+    size: tuple[int, int]
+    """Height ``H`` and width ``W`` of the images it takes, in pixels."""
+
+    depth: int | None
+    """Bits of the camera's values in 16-bit files, by which images are read for it; ``None`` for all 16."""
+
+    passes: int
+    """Number of maps it makes: the coarse one and the refined ones."""
+
+    def localize(self, images: NDArray[np.uint8]) -> Localization:
+        """Compute the raw maps of every pass, and descriptors.
+
+        Args:
+            images: RGB, ``(B, H, W, 3)``.
+        """
+        ...
+
+
+@runtime_checkable
+class ProductEngine(Protocol):
+    """An engine that finds the product of an image, or is given it."""
+
+    products: tuple[str, ...]
+    """Names of the products that it knows; none without a memory."""
+
+    def localize(self, images: NDArray[np.uint8], products: Sequence[str | None] | None = None) -> Localization:
+        """Compute the raw maps of images ``(B, H, W, 3)``, whose products are known, or found where ``None``."""
+        ...
+
+
+@runtime_checkable
+class ImageEngine(Protocol):
+    """An engine that reads images at their own size, whatever it is."""
+
+    def localize_image(
+        self, image: NDArray[np.uint8], small: NDArray[np.uint8], product: str | None = None
+    ) -> LocalizedImage:
+        """Compute the raw maps of one image.
+
+        Args:
+            image: RGB, ``(height, width, 3)``.
+            small: The same image at the model's input size, ``(H, W, 3)``.
+            product: Its product, if it is known.
+        """
+        ...
+
+
+def localize(engine: Engine, images: NDArray[np.uint8], products: Sequence[str | None]) -> Localization:
+    """Compute the raw maps of images ``(B, H, W, 3)``; the products count where the engine knows them."""
+    if isinstance(engine, ProductEngine) and engine.products:
+        return engine.localize(images, products)
+    return engine.localize(images)
+
+
+def localize_images(
+    engine: Engine,
+    small: NDArray[np.uint8],
+    originals: Sequence[NDArray[np.uint8]],
+    products: Sequence[str | None] | None = None,
+) -> list[LocalizedImage]:
+    """Compute the raw maps of images in the view that the engine reads.
+
+    Args:
+        engine: The engine.
+        small: The images at its input size, ``(B, H, W, 3)``.
+        originals: The images at their own sizes; they may be missing unless it is an ``ImageEngine``.
+        products: Their products, which count where the engine knows them; ``None`` to find them all.
+    """
+    if not len(small):
+        return []
+    named = [None] * len(small) if products is None else products
+    if isinstance(engine, ImageEngine):
+        return [engine.localize_image(*one) for one in zip(originals, small, named, strict=True)]
+    found = localize(engine, small, named)
+    return [found.image(index) for index in range(len(small))]
+
+
+def product_numbers(known: Sequence[str], products: Sequence[str | None]) -> NDArray[np.int64]:
+    """Return the position of each product among those ``known``; -1 for others, which are to be found, ``(B,)``."""
+    return np.array([known.index(one) if one in known else -1 for one in products], np.int64)
