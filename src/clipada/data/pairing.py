@@ -53,15 +53,15 @@ def match_masks(folders: Sequence[Path], mask_folders: Sequence[Path] = ()) -> M
     return _matched(photos, masks)
 
 
-def match_beside(files: Sequence[Path]) -> Matches:
-    """Match the images of one folder with the masks among them, as ``split_masks`` tells them apart.
+def match_beside(files: Sequence[Path], masks: Sequence[Path] = ()) -> Matches:
+    """Match the images of one folder with the masks among them, as ``split_masks`` tells them apart, and with others.
 
     Raises:
         DatasetError: As for ``match_masks``.
     """
-    photos, masks = split_masks(files)
+    photos, beside = split_masks(files)
     here = Path()
-    return _matched(Places(list, {here: photos}), Places(list, {here: masks}))
+    return _matched(Places(list, {here: photos}), Places(list, {here: [*beside, *masks]}))
 
 
 def _matched(photos: Places, masks: Places) -> Matches:

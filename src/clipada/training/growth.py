@@ -32,10 +32,10 @@ from clipada.runs.additions import Addition, Described
 from clipada.scoring import final_map
 from clipada.training.answers import ProductRows
 from clipada.training.memory import LEAST_COVERAGE, MOST_IMAGES, MemoryBuilder
-from clipada.training.part_box import LEAST_IMAGES, WHOLE, Box
+from clipada.training.part_box import LEAST_IMAGES, WHOLE
 from clipada.training.study import AT_ONCE, Student, Study
 from clipada.training.tokens import TokenReader
-from clipada.types import Failure, ProgressReport
+from clipada.types import Box, Failure, ProgressReport
 
 UNUSUAL_SHARE = 0.1
 """Share of the new good images with a score that 1 % of the training's exceed, above which an addition warns."""

@@ -29,13 +29,13 @@ from clipada.training.answers import Answers, joined_answers, retrieval
 from clipada.training.copies import References
 from clipada.training.filter import ProductPool, fit_filter
 from clipada.training.inputs import InputRecorder
-from clipada.training.part_box import LEAST_IMAGES, WHOLE, Box, part_box
+from clipada.training.part_box import LEAST_IMAGES, WHOLE, part_box
 from clipada.training.perturbed import PerturbedCopies, perturbed_copies
 from clipada.training.pool import disturbed, draw_pool
 from clipada.training.split import learned_products
 from clipada.training.study import AT_ONCE, Student, Study, drawn_images, joined_memory
 from clipada.training.tokens import TokenReader
-from clipada.types import Localization, Progress, ProgressReport, Sample
+from clipada.types import Box, Localization, Progress, ProgressReport, Sample
 
 log = logging.getLogger(__name__)
 

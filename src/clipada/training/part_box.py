@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipada.models.crops import with_aspect
-
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom, as shares of the image."""
+from clipada.types import Box
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 

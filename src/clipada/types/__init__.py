@@ -40,6 +40,9 @@ Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 """A mask, ``(H, W)``: true where anomalous."""
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, as shares of the image, 0..1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -53,6 +56,7 @@ class Sample:
         defect: The kind of defect; ``"good"`` for normal images.
         mask: The ground-truth mask file of an anomalous image, where there is one.
         more_masks: Further mask files of the image, as in MVTec LOCO AD; all of them together are the ground truth.
+        boxes: Boxes that contain the defects of an anomalous image without a mask, where there are any.
     """
 
     path: Path
@@ -61,6 +65,7 @@ class Sample:
     defect: str = "good"
     mask: Path | None = None
     more_masks: tuple[Path, ...] = ()
+    boxes: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
         if self.split != "test" and self.anomalous:
