@@ -13,6 +13,7 @@ import pytest
 from clipada.errors import ImageError
 from clipada.images import depth as depth_module
 from clipada.images import find_depth, read_rgb
+from clipada.types.image_rules import ImageRules
 from file_kinds import encoded, png_of_16_bits
 from tiff_files import BLACK_IS_ZERO, RGB, WHITE_IS_ZERO, gray, page, picture, scaled, tiff
 
@@ -58,7 +59,7 @@ def test_every_kind_of_16_bit_file_is_measured_and_read_right(tmp_path, caplog, 
     path = tmp_path / name
     path.write_bytes(content)
     assert find_depth([path]) == bits
-    assert np.abs(read_rgb(path, bits).astype(int) - expected).max() <= 1
+    assert np.abs(read_rgb(path, ImageRules(depth=bits)).astype(int) - expected).max() <= 1
     assert not caplog.records
 
 
@@ -95,9 +96,12 @@ def test_the_depth_that_a_file_states_counts_more_than_its_values(tmp_path, larg
 
 
 def test_files_that_state_fewer_bits_are_not_scaled_again():
-    assert np.abs(read_rgb(tiff(page(scaled(12), 12, RGB)), 12).astype(int) - picture()).max() <= 1
-    assert np.abs(read_rgb(tiff(page(gray(scaled(14)), 14, 1)), 12).astype(int) - gray(picture())).max() <= 1
-    np.testing.assert_array_equal(read_rgb(encoded(PIL.Image.fromarray(picture())), 12), picture())
+    assert np.abs(read_rgb(tiff(page(scaled(12), 12, RGB)), ImageRules(depth=12)).astype(int) - picture()).max() <= 1
+    assert (
+        np.abs(read_rgb(tiff(page(gray(scaled(14)), 14, 1)), ImageRules(depth=12)).astype(int) - gray(picture())).max()
+        <= 1
+    )
+    np.testing.assert_array_equal(read_rgb(encoded(PIL.Image.fromarray(picture())), ImageRules(depth=12)), picture())
 
 
 @pytest.mark.parametrize("color", [False, True], ids=["gray", "color"])
@@ -107,12 +111,12 @@ def test_an_image_beyond_the_depth_is_warned_of_and_far_beyond_refused(caplog, c
 
     some = ramp(12)
     some[:8] = 5000  # an eighth of the pixels
-    assert read_rgb(png(some), 12)[0, 0].tolist() == [255] * 3
+    assert read_rgb(png(some), ImageRules(depth=12))[0, 0].tolist() == [255] * 3
     assert "exceeds the 12 bits of the training images: 12.5 % of its pixels are cut off" in caplog.text
     with pytest.raises(
         ImageError, match=r"values of 12 bits, as the run recorded\n  got: larger values in 94 %.*\n  re"
     ):
-        read_rgb(png(ramp(16)), 12)
+        read_rgb(png(ramp(16)), ImageRules(depth=12))
 
 
 @pytest.mark.parametrize("color", [False, True], ids=["gray", "color"])
@@ -120,7 +124,7 @@ def test_an_image_beyond_the_depth_is_warned_of_and_far_beyond_refused(caplog, c
 def test_an_image_much_darker_than_the_depth_is_warned_of(caplog, color, depth, bits):
     values = ramp(bits)
     content = png_of_16_bits(np.dstack([values] * 3) if color else values)
-    read_rgb(content, depth)
+    read_rgb(content, ImageRules(depth=depth))
     assert f"is read as dark: it {'uses' if depth not in (None, 16) else 'is 16-bit, but uses'} only the" in caplog.text
     assert f"lowest {bits} " in caplog.text
 
@@ -141,17 +145,19 @@ def test_the_first_tenth_and_hundredth_image_are_named(caplog):
 
 def test_16_bits_recorded_are_read_as_without_a_record():
     for content, _ in files(16).values():
-        np.testing.assert_array_equal(read_rgb(content, 16), read_rgb(content))
+        np.testing.assert_array_equal(read_rgb(content, ImageRules(depth=16)), read_rgb(content))
 
 
 def test_premultiplied_colors_without_their_lower_bits_are_refused():
     content = tiff(page(np.dstack([scaled(12), gray(scaled(12))]), 16, RGB, t338=1))
     with pytest.raises(ImageError, match="only the upper 8 bits can be decoded"):
-        read_rgb(content, 12)
+        read_rgb(content, ImageRules(depth=12))
 
 
 def test_encoders_agree():
     """The files of these tests are those that other programs write."""
     values = scaled(12).astype(np.uint16)
     written = imagecodecs.png_encode(values)
-    np.testing.assert_array_equal(read_rgb(written, 12), read_rgb(png_of_16_bits(values), 12))
+    np.testing.assert_array_equal(
+        read_rgb(written, ImageRules(depth=12)), read_rgb(png_of_16_bits(values), ImageRules(depth=12))
+    )

@@ -18,6 +18,7 @@ from clipada.commands.train import train
 from clipada.config import CalibrationConfig, Config, RuntimeConfig
 from clipada.images import read_rgb
 from clipada.runs import read_run
+from clipada.types.image_rules import ImageRules
 from file_kinds import png_of_16_bits
 from run_folders import unseal
 from tiny import tiny_config, write_products
@@ -106,7 +107,7 @@ def test_every_source_of_an_image_is_read_by_the_depth(data, runs):
 def in_gray(path: Path) -> np.ndarray:
     """The red channel of a file, as a camera gives it."""
     values = np.asarray(PIL.Image.open(path)).astype(np.uint32)[..., 0]
-    low = read_rgb(path, TWELVE).astype(np.uint32)[..., 0]
+    low = read_rgb(path, ImageRules(depth=TWELVE)).astype(np.uint32)[..., 0]
     assert (values <= 15).all()  # Pillow keeps the upper 8 of 16 bits
     return ((low * 4095 + 127) // 255).astype(np.uint16)
 

@@ -12,7 +12,7 @@ from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.models.backbones import forward_cost
 from clipada.runs import CARD, METRICS, PLAN, read_run
 from clipada.runs.start_record import START_RECORD
-from clipada.training.start_plan import StartPlan, plan_start
+from clipada.training.start_plan import AskedStart, StartPlan, plan_start
 from tiny import write_good_parts, write_products
 
 CPU = RuntimeConfig(device="cpu", workers=0)
@@ -32,7 +32,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(photos: Path, out: Path, backbone: Path, **settings: object) -> StartPlan:
-    return plan_start(photos, out, str(backbone), None, "cpu", StartConfig(**settings))  # type: ignore[arg-type]
+    return plan_start(photos, out, AskedStart(backbone=str(backbone)), "cpu", StartConfig(**settings))  # type: ignore[arg-type]
 
 
 def touch(folder: Path, photos: int) -> Path:

@@ -56,6 +56,21 @@ Layout = Annotated[
         help="mvtec, visa, kolektor, real_iad, magnetic_tile or folder; auto recognizes it.",
     ),
 ]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RULE",
+        autocompletion=lambda: ["rgb", "gray", "bayer-rggb", "bayer-bggr", "bayer-grbg", "bayer-gbrg"],
+        help="Channels of the files: rgb, gray, one by number (2), three in an order (3,2,1), or bayer-rggb, -bggr, "
+        "-grbg, -gbrg for raw values of a color sensor. The run records it.",
+    ),
+]
+Depth = Annotated[
+    int | None, typer.Option(metavar="BITS", help="Bits of the camera's values in 16-bit files; found by default.")
+]
+Page = Annotated[
+    int | None, typer.Option(metavar="N", help="Page of TIFF files, from 1; by default the only one, or the largest.")
+]
 Category = Annotated[list[str] | None, typer.Option(help="Only this category; may be repeated.")]
 Device = Annotated[
     str, typer.Option(autocompletion=lambda: ["auto", "cpu", "cuda"], help="auto, cpu, cuda, cuda:1, ...")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipada.cli.errors import again, continuing
-from clipada.cli.options import Backbone, Device, TrainingWorkers
+from clipada.cli.options import Backbone, Channels, Depth, Device, Page, TrainingWorkers
 from clipada.cli.results import GOOD_PARTS, describe_decisions
 from clipada.cli.terminal import confirm, console, say, stages
 from clipada.config import EMBEDDED_BACKBONE, CalibrationConfig, Preset, RuntimeConfig, StartConfig
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 if TYPE_CHECKING:
     from clipada.commands.start import Started
@@ -47,6 +48,9 @@ def start(
     preset: Annotated[
         str | None, typer.Option(help="By default quick or accurate, as photos and machine allow.")
     ] = None,
+    channels: Channels = None,
+    depth: Depth = None,
+    page: Page = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; without a terminal nothing is asked.")] = False,
     device: Device = RuntimeConfig.device,
     workers: TrainingWorkers = RuntimeConfig.workers,
@@ -68,6 +72,7 @@ def start(
             out,
             backbone=backbone,
             preset=preset,  # type: ignore[arg-type]
+            rules=ImageRules(channels=channels or DEFAULT_RULES.channels, depth=depth, page=page),
             runtime=runtime,
             report=show,
             on_plan=shown,

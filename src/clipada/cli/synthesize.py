@@ -10,8 +10,11 @@ import typer
 from clipada.cli.errors import again, continuing
 from clipada.cli.options import (
     Category,
+    Channels,
     DataFolder,
+    Depth,
     Layout,
+    Page,
     Settings,
 )
 from clipada.cli.terminal import read_dataset, say, stages, working
@@ -25,6 +28,9 @@ def synthesize(
     count: Annotated[int, typer.Option(min=1, help="Number of samples.")] = ContactSheetConfig.samples,
     textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the samples.")] = None,
+    channels: Channels = None,
+    depth: Depth = None,
+    page: Page = None,
     settings: Settings = None,
     layout: Layout = "auto",
     category: Category = None,
@@ -32,7 +38,8 @@ def synthesize(
     """Write a contact sheet of synthetic training samples, to check what is trained."""
     with working("starting"):
         from clipada.commands import synthesize as command
-    config = asked_config(Config.preset(DEFAULT_PRESET), settings, textures=textures, seed=seed)
+    rules = {"channels": channels, "depth": depth, "page": page}
+    config = asked_config(Config.preset(DEFAULT_PRESET), settings, textures=textures, seed=seed, **rules)
     dataset = read_dataset(data, layout, category)
     with continuing(f"nothing was written, {again()} starts again"), stages() as show:
         path, failures = command.synthesize(dataset, out, config, count=count, report=show)

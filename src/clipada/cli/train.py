@@ -12,9 +12,12 @@ from clipada.cli.errors import again, continuing
 from clipada.cli.options import (
     Backbone,
     Category,
+    Channels,
     Compile,
+    Depth,
     Device,
     Layout,
+    Page,
     Settings,
     TrainingFolder,
     TrainingWorkers,
@@ -47,6 +50,9 @@ def train(
     textures: Annotated[str | None, typer.Option(help="A folder of texture images, e.g. DTD.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; the preset's milestones scale along.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
+    channels: Channels = None,
+    depth: Depth = None,
+    page: Page = None,
     settings: Settings = None,
     layout: Layout = "auto",
     category: Category = None,
@@ -74,7 +80,7 @@ def train(
         named = preset or ("" if recorded else default_preset(backbone or BackboneConfig.name))
         base = Config.preset(named) if preset or recorded is None else recorded  # type: ignore[arg-type]
         names = {"backbone": backbone, "refinements": refinements, "textures": textures, "seed": seed}
-        return asked_config(base, settings, epochs, **names)
+        return asked_config(base, settings, epochs, **names, channels=channels, depth=depth, page=page)
 
     started: list[TrainingJob | Run] = []
 

@@ -117,14 +117,14 @@ def _practice(
     report: ProgressReport,
 ) -> Practice:
     """Measure verdicts, size and time of the export in ``folder`` on the images that it was compared on."""
-    images, paths = read_named_images(dataset.samples, reference.size, count, reference.depth)
+    images, paths = read_named_images(dataset.samples, reference.size, count, reference.rules)
     options = EngineOptions(device="cpu")
-    engines: dict[str, Engine] = {"torch": reference, "export": open_export(folder, made, options, reference.depth)}
+    engines: dict[str, Engine] = {"torch": reference, "export": open_export(folder, made, options, reference.rules)}
 
     with TemporaryDirectory(ignore_cleanup_errors=True) as other:
         if made.precision == "int8":
             write_graph(reference.model, Path(other), made.engine, "fp32", [])
-            engines["fp32"] = open_export(Path(other), replace(made, precision="fp32"), options, reference.depth)
+            engines["fp32"] = open_export(Path(other), replace(made, precision="fp32"), options, reference.rules)
         return measure_practice(
             engines,
             images,

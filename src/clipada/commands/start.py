@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clipada.calibration import Calibration
@@ -30,8 +30,9 @@ from clipada.files import lock_folder, write_text
 from clipada.report import read_scores, read_verdicts
 from clipada.runs import SCORES, Run, load_calibration, read_run
 from clipada.runs.metrics import recorded_kinds
-from clipada.training.start_plan import StartPlan, plan_start
+from clipada.training.start_plan import AskedStart, StartPlan, plan_start
 from clipada.types import Progress, ProgressReport, ignored, unreported
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 VERDICTS = "first-verdicts.jsonl"
 """File in the run folder with the verdicts that the report shows where there are no photos of defects."""
@@ -68,6 +69,7 @@ def start(
     *,
     backbone: str | None = None,
     preset: Preset | None = None,
+    rules: ImageRules = DEFAULT_RULES,
     runtime: RuntimeConfig | None = None,
     settings: StartConfig | None = None,
     report: ProgressReport = unreported,
@@ -83,6 +85,8 @@ def start(
         out: The run folder; by default ``runs/NAME`` with the name of the only product, or of the folder of several.
         backbone: Hub name or folder; by default the best one in the local cache or on the hub, else ``"nano"``.
         preset: Any preset; by default ``"quick"`` or ``"accurate"``, as photos and machine allow.
+        rules: Rules by which the photos are read; the depth is found if it is left open. After an earlier call, the
+            default of each stands for what it recorded.
         runtime: Devices and workers.
         settings: How photos are shared out and the preset is chosen.
         report: Called after every step.
@@ -97,7 +101,8 @@ def start(
     """
     require_training()
     runtime = runtime or RuntimeConfig()
-    plan = plan_start(photos, out, backbone, preset, runtime.device, settings or StartConfig())
+    asked = AskedStart(backbone=backbone, preset=preset, rules=rules)
+    plan = plan_start(photos, out, asked, runtime.device, settings or StartConfig())
     on_plan(plan)
     with lock_folder(plan.folder, LOCK):
         return _carry_out(plan, runtime, report)
@@ -106,7 +111,8 @@ def start(
 def _carry_out(plan: StartPlan, runtime: RuntimeConfig, report: ProgressReport) -> Started:
     """Train, calibrate, evaluate and report, as far as this is not done yet."""
     plan.save()
-    config = Config.preset(plan.preset).updated({"backbone.name": plan.backbone})
+    base = Config.preset(plan.preset).updated({"backbone.name": plan.backbone})
+    config = replace(base, model=base.model.reading(plan.rules))
     run = train(plan.dataset, plan.folder, config, runtime=runtime, resume=True, report=report)
     calibration, obstacle = _calibrate(plan, run, runtime, report)
     engine = EngineOptions(device=runtime.device)

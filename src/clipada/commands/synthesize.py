@@ -35,7 +35,7 @@ def synthesize(
     Args:
         data: A data set or its folder.
         out: The folder to write into.
-        config: All settings; ``synthesis``, ``training.seed`` and the images' size and depth in ``model`` matter here.
+        config: All settings; ``synthesis``, ``training.seed`` and the images' size and rules in ``model`` matter.
         count: Number of samples to draw, spread over the categories.
         report: Called after every few samples.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from clipada.config.schema import brief, require
+from clipada.types.image_rules import ImageRules
 
 Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]
@@ -118,6 +119,14 @@ class ModelConfig:
     """Bits of the camera's values in 16-bit files, 8 to 16: many cameras write 10, 12 or 14. ``None``: a training finds
     it in its images and records it; without one, all 16."""
 
+    image_channels: str = "rgb"
+    """Channels of image files that become red, green and blue. ``rgb``: the file's colors, or gray in all three.
+    ``gray``: the luminance. ``2``: that channel alone, counted from 1. ``3,2,1``: those three. ``bayer-rggb``,
+    ``bayer-bggr``, ``bayer-grbg``, ``bayer-gbrg``: the colors of a sensor's raw values, by its pattern."""
+
+    image_page: int | None = None
+    """Page of TIFF files, counted from 1. ``None``: the largest; files with several of that size are refused."""
+
     refinements: int = 1
     """Number R of refinement passes after the coarse one."""
 
@@ -152,11 +161,19 @@ class ModelConfig:
         require(min(self.size) >= 32, "model.image_size", "32 or more", self.image_size)
         patches = self.image_patches
         require(patches is None or patches >= 4, "model.image_patches", "4 or more", patches)
-        depth = self.image_depth
-        require(depth is None or 8 <= depth <= 16, "model.image_depth", "8 to 16", depth)
+        _ = self.rules  # refuses values out of range
         require(self.refinements >= 0, "model.refinements", "0 or more", self.refinements)
         require(self.prototypes >= 0, "model.prototypes", "0 or more", self.prototypes)
         require(self.prototype_weight >= 0, "model.prototype_weight", "0 or more", self.prototype_weight)
+
+    @property
+    def rules(self) -> ImageRules:
+        """Rules by which image files are read."""
+        return ImageRules(channels=self.image_channels, depth=self.image_depth, page=self.image_page)
+
+    def reading(self, rules: ImageRules) -> ModelConfig:
+        """Return the same settings with other rules by which image files are read."""
+        return replace(self, image_channels=rules.channels, image_depth=rules.depth, image_page=rules.page)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -17,7 +17,8 @@ def asked_config(base: Config, settings: Sequence[str] | None, epochs: int | Non
         base: Settings where the command line says nothing.
         settings: ``NAME=VALUE`` each; they win over all others, the last one over those before.
         epochs: Another number of epochs, to which the milestones are scaled.
-        options: ``backbone``, ``refinements``, ``textures``, ``seed``; ``None`` where not given.
+        options: ``backbone``, ``refinements``, ``textures``, ``seed``, ``channels``, ``depth``, ``page``; ``None``
+            where not given.
 
     Raises:
         ConfigError: A setting cannot be read, is unknown, or contradicts another.
@@ -27,6 +28,9 @@ def asked_config(base: Config, settings: Sequence[str] | None, epochs: int | Non
         "refinements": "model.refinements",
         "textures": "synthesis.textures",
         "seed": "training.seed",
+        "channels": "model.image_channels",
+        "depth": "model.image_depth",
+        "page": "model.image_page",
     }
     config = base if epochs is None else replace(base, training=base.training.lasting(epochs))
     config = config.updated({names[key]: value for key, value in options.items() if value is not None})

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from clipada.errors import ConfigError, ImageError
 from clipada.images import image_sha256, read_rgb, resize
 from clipada.types import Failure, Image
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def read_batches(
     batch_size: int,
     workers: int,
     *,
-    depth: int | None = None,
+    rules: ImageRules = DEFAULT_RULES,
     keep_originals: bool = False,
 ) -> Iterator[Batch]:
     """Read and resize images in order, ``batch_size`` paths to a batch.
@@ -74,7 +75,7 @@ def read_batches(
         size: Height and width to resize to, in pixels.
         batch_size: Number of paths in a batch.
         workers: Number of decoding threads.
-        depth: Bits of the camera's values in 16-bit files, as for ``read_rgb``.
+        rules: Rules by which the files are read.
         keep_originals: True to add the original pixels and the hashes to the batches.
 
     Raises:
@@ -83,7 +84,7 @@ def read_batches(
     for name, value in (("size", min(size)), ("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise ConfigError(f"cannot read batches with {name} {value}", expected="1 or more", got=str(value))
-    read = partial(_read, size=size, depth=depth, keep_original=keep_originals)
+    read = partial(_read, size=size, rules=rules, keep_original=keep_originals)
     return _batches(paths, read, size, batch_size, workers)
 
 
@@ -106,9 +107,9 @@ def _batches(
                 future.cancel()
 
 
-def _read(path: Path, size: tuple[int, int], depth: int | None, keep_original: bool) -> _Read:
+def _read(path: Path, size: tuple[int, int], rules: ImageRules, keep_original: bool) -> _Read:
     """Read and resize one image, in a worker thread."""
-    original = read_rgb(path, depth)
+    original = read_rgb(path, rules)
     height, width, _ = original.shape
     return _Read(
         resized=resize(original, size),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clipada.config import EngineOptions
 from clipada.engines.passes import GraphShape, RuntimeGraph
 from clipada.types import Localization, product_numbers
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 INPUTS = ["images", "products"]
 """Names of the graph's inputs: RGB ``(B, H, W, 3)`` uint8, and numbers of products ``(B,)`` int64, -1 to find them."""
@@ -28,7 +29,7 @@ class DetectorEngine:
         shape: Its sizes.
         products: Names of the products in its memory.
         streams: Number of parts of a batch that run in parallel.
-        depth: Bits of the camera's values in 16-bit files; ``None`` for all 16.
+        rules: Rules by which image files are read for it.
     """
 
     passes = 1
@@ -39,9 +40,9 @@ class DetectorEngine:
         shape: GraphShape,
         products: Sequence[str],
         streams: int = EngineOptions.streams,
-        depth: int | None = None,
+        rules: ImageRules = DEFAULT_RULES,
     ) -> None:
-        self.size, self.depth = shape.size, depth
+        self.size, self.rules = shape.size, rules
         self.products = tuple(products)
         self._graph = graph
         self._streams = streams

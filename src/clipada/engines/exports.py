@@ -17,6 +17,7 @@ from clipada.files import read_json, sha256_of, write_json
 from clipada.runs import ADAPTER, EXPORTS, Run, require_sealed
 from clipada.runs.manifest import Manifest
 from clipada.runs.records import damaged
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 log = logging.getLogger(__name__)
 
@@ -111,9 +112,9 @@ def find_export(run: Run, config: EngineOptions) -> tuple[Path, Export]:
 
 
 def open_export(
-    folder: Path, export: Export, config: EngineOptions, depth: int | None = None
+    folder: Path, export: Export, config: EngineOptions, rules: ImageRules = DEFAULT_RULES
 ) -> GraphEngine | DetectorEngine:
-    """Open the export in ``folder``, ready to localize anomalies in images of a depth, as the run recorded it.
+    """Open the export in ``folder``, ready to localize anomalies in images that are read by the run's rules.
 
     Raises:
         ConfigError: There is no such device, or the export does not have the requested shortcut or cascade.
@@ -133,7 +134,7 @@ def open_export(
     graph, sizes = open_graph(folder, export.engine, export.precision, config)
     _require_sizes(folder, _detector_sizes(export) if export.products else _pass_sizes(export.shape), sizes)
     if export.products:
-        return DetectorEngine(graph, export.shape, export.products, config.streams, depth)
+        return DetectorEngine(graph, export.shape, export.products, config.streams, rules)
     return GraphEngine(
         as_pass(graph),
         export.shape,
@@ -141,7 +142,7 @@ def open_export(
         streams=config.streams,
         inactive_below=export.cold_below if config.shortcut else 0.0,
         end_below=export.end_below if config.cascade else 0.0,
-        depth=depth,
+        rules=rules,
     )
 
 

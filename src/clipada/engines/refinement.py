@@ -22,6 +22,7 @@ from clipada.engines.passes import (
     split_input,
 )
 from clipada.types import Localization
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 
 class GraphEngine:
@@ -44,7 +45,7 @@ class GraphEngine:
             patches are active. ``export.json`` has it as ``cold_below``.
         end_below: An image is not refined if its coarse map is below this value, 0..1, everywhere; at 0 all images
             are refined.
-        depth: Bits of the camera's values in 16-bit files.
+        rules: Rules by which image files are read for it.
     """
 
     def __init__(
@@ -56,9 +57,9 @@ class GraphEngine:
         streams: int = EngineOptions.streams,
         inactive_below: float = 0.0,
         end_below: float = 0.0,
-        depth: int | None = None,
+        rules: ImageRules = DEFAULT_RULES,
     ) -> None:
-        self.size, self.depth = shape.size, depth
+        self.size, self.rules = shape.size, rules
         self.passes = shape.passes
         self.shape = shape
         self.attention = attention

@@ -35,7 +35,7 @@ def open_engine(run: Run, options: EngineOptions) -> tuple[Engine, str]:
         return engine, f"torch {engine.precision}"
     folder, export = find_export(run, options)
     name = f"{export.engine} {export.precision}{' shortcut' * options.shortcut}{' cascade' * options.cascade}"
-    return open_export(folder, export, options, run.config.model.image_depth), name
+    return open_export(folder, export, options, run.config.model.rules), name
 
 
 def _refuse_export_settings(options: EngineOptions) -> None:

@@ -33,7 +33,7 @@ class TiledEngine:
         self.engine = engine
         self.settings = settings
         self.at_once = at_once
-        self.size, self.depth, self.passes = engine.size, engine.depth, engine.passes
+        self.size, self.rules, self.passes = engine.size, engine.rules, engine.passes
         self.products = engine.products if isinstance(engine, ProductEngine) else ()
 
     def tiles(self, image: tuple[int, int]) -> Tiles:

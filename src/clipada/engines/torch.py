@@ -43,7 +43,7 @@ class TorchEngine:
         self.precision = precision
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
-        self.size, self.depth = model.config.size, model.config.image_depth
+        self.size, self.rules = model.config.size, model.config.rules
         self.passes = model.passes
         self.products = () if model.head is None else model.head.products
         with torch.inference_mode():

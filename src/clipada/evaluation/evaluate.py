@@ -27,6 +27,7 @@ from clipada.evaluation.metrics import (
 from clipada.evaluation.truth import MASK_RULES, TruthReader
 from clipada.scoring import score_passes
 from clipada.types import Engine, Failure, Map, Mask, Sample, localize, written_size
+from clipada.types.image_rules import rules_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +190,7 @@ def _scored(
     truths: TruthReader,
 ) -> Iterator[ScoredImage]:
     """Yield every usable image, scored; add the others to ``findings``."""
-    for batch in read_batches([sample.path for sample in samples], engine.size, *batching, depth=engine.depth):
+    for batch in read_batches([sample.path for sample in samples], engine.size, *batching, rules=rules_of(engine)):
         findings.failures += batch.failures
         if not batch.paths:
             continue

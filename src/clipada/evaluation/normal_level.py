@@ -13,6 +13,7 @@ from clipada.config import BatchConfig, ScoringConfig
 from clipada.data import read_batches
 from clipada.scoring import final_map
 from clipada.types import Engine, Localization, Sample
+from clipada.types.image_rules import rules_of
 
 OnBatch = Callable[[str, NDArray[np.uint8], Localization], None]
 """Called with a category, images and what the engine has found in them."""
@@ -65,7 +66,7 @@ def _peaks(
     on_batch: Callable[[NDArray[np.uint8], Localization], None],
 ) -> Iterator[float]:
     paths = [sample.path for sample in samples]
-    for batch in read_batches(paths, engine.size, BatchConfig.batch_size, workers, depth=engine.depth):
+    for batch in read_batches(paths, engine.size, BatchConfig.batch_size, workers, rules=rules_of(engine)):
         if batch.paths:
             found = engine.localize(batch.images)
             on_batch(batch.images, found)

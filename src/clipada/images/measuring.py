@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from clipada.errors import ImageError
 from clipada.images.depth import DepthUsage
 from clipada.images.reading import read_depth_usage
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 MOST_MEASURED = 1000
 """Largest number of images that a depth is measured on; of more, evenly spread ones are read."""
 
 
-def find_depth(paths: Sequence[Path], workers: int = 2) -> int | None:
+def find_depth(paths: Sequence[Path], workers: int = 2, rules: ImageRules = DEFAULT_RULES) -> int | None:
     """Find the bits of a camera's values in 16-bit files: 8, 10, 12, 14 or 16.
 
     It is the depth that the files state, else the least whose range all but one pixel in a thousand of all the images
@@ -24,18 +26,24 @@ def find_depth(paths: Sequence[Path], workers: int = 2) -> int | None:
     Args:
         paths: The images, of which at most ``MOST_MEASURED`` are read.
         workers: Threads that decode.
+        rules: The channels and the page that are read.
 
     Returns:
         ``None`` if no image is 16-bit.
     """
     chosen = paths[:: max(1, -(-len(paths) // MOST_MEASURED))]
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="clipada-depth") as pool:
-        found = [usage for usage in pool.map(_usage, chosen) if usage]
+        found = [usage for usage in pool.map(lambda path: _usage(path, rules), chosen) if usage]
     return sum(found[1:], found[0]).depth if found else None
 
 
-def _usage(path: Path) -> DepthUsage | None:
+def completed_rules(rules: ImageRules, paths: Sequence[Path], workers: int = 2) -> ImageRules:
+    """Return rules with the depth that the camera's values have in 16-bit files, unless they name it."""
+    return rules if rules.depth is not None else replace(rules, depth=find_depth(paths, workers, rules))
+
+
+def _usage(path: Path, rules: ImageRules) -> DepthUsage | None:
     try:
-        return read_depth_usage(path)
+        return read_depth_usage(path, rules)
     except ImageError:
         return None

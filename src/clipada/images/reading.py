@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -17,23 +14,19 @@ import PIL.Image
 import PIL.ImageFile
 from numpy.typing import NDArray
 
-from clipada.errors import ImageError, ImageKindError, ImageSizeError
-from clipada.files import open_regular
+from clipada.images.channels import pick, require_channels
 from clipada.images.conversion import flatten, to_rgb
 from clipada.images.decoding import DecodedImage, has_16_bits, load
 from clipada.images.depth import FULL_DEPTH, FULL_VALUE, DepthUsage
-from clipada.images.tiff import read_page
-from clipada.images.tiff_page import WHITE_IS_ZERO, TiffPage
+from clipada.images.opening import MAX_PIXELS, checked_page, image_errors, name_of, open_header, opened, require_size
+from clipada.images.tiff import largest_page
+from clipada.images.tiff_page import SENSOR, WHITE_IS_ZERO, TiffPage
 from clipada.images.tiff_pixels import decode
-from clipada.images.tiff_refusals import low_bits_refusal, unread
+from clipada.images.tiff_refusals import low_bits_refusal
 from clipada.types import Image
-
-MAX_PIXELS = 178_956_970
-"""Largest image that is decoded, in pixels: Pillow itself refuses larger ones."""
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
-_FORMATS = tuple(_SUFFIXES)
-_PILLOW_MODULES = r"PIL\."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,22 +48,23 @@ class Header:
 
 
 def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
-    """Read an image file's header without decoding the image.
+    """Read an image file's header without decoding the image; of a TIFF, that of the largest page.
 
     Raises:
         ImageError: The file is missing, empty or damaged.
         ImageKindError: It is not an image.
         ImageSizeError: It has more than ``max_pixels`` pixels.
     """
-    name = _name(source)
-    with _image_errors(name, max_pixels), _opened(source) as file:
-        page = _checked_page(file, name, max_pixels)
-        if page is not None and page.decoded_here:
-            deep = page.bits == (FULL_DEPTH,)
+    name = name_of(source)
+    with image_errors(name, max_pixels), opened(source) as file:
+        page = largest_page(file, name)
+        if page is not None:
+            require_size(name, page.width, page.height, max_pixels)
+            deep = max(page.bits) > 8
             return Header(
                 width=page.width, height=page.height, suffix=_SUFFIXES["TIFF"], media_type="image/tiff", deep=deep
             )
-        with _open_header(file, name, page, max_pixels) as image:
+        with open_header(file, name, page, max_pixels) as image:
             kind = image.format if image.format in _SUFFIXES else "JPEG"  # a JPEG with several pictures is called MPO
             return Header(
                 width=image.width,
@@ -81,49 +75,51 @@ def read_header(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Header:
             )
 
 
-def read_rgb(source: Path | bytes, depth: int | None = None) -> Image:
-    """Decode an image file to RGB and apply its EXIF orientation.
+def read_rgb(source: Path | bytes, rules: ImageRules = DEFAULT_RULES) -> Image:
+    """Decode an image file to RGB by a run's rules and apply its EXIF orientation.
 
     Palettes, gray, 1-bit and CMYK are converted; transparent pixels are blended with white. Of an animation, the first
-    frame is read; of a TIFF, the largest page, and several pages of that size are refused. 9 to 16 bits are scaled so
-    that the full range of the bits that the file states becomes the full 8-bit range; 32-bit integer gray is read as
-    16-bit. Many cameras write 10, 12 or 14 bits into a file that states 16: ``depth`` says so, and a warning names the
-    first, tenth, hundredth ... image that does not fit it. Float and signed images are refused: they have no fixed
-    range, and scaling each image by its own range would let a defect change the values of the whole image. So are
-    sensor values of a Bayer pattern, and channels without a meaning.
+    frame is read; of a TIFF, the page that the rules name, else the largest, and several of that size are refused. 9 to
+    16 bits are scaled so that the full range of the bits that the file states becomes the full 8-bit range; 32-bit
+    integer gray is read as 16-bit. Many cameras write 10, 12 or 14 bits into a file that states 16: the rules' depth
+    says so, and a warning names the first, tenth, hundredth ... image that does not fit it. Float and signed images are
+    refused: they have no fixed range, and scaling each image by its own range would let a defect change the values of
+    the whole image. So are sensor values of a Bayer pattern, and channels without a meaning, unless the rules choose
+    them. The colors of a pattern are those of the upright image's first pixels.
 
     Args:
         source: The file, or its bytes.
-        depth: Bits of the camera's values in 16-bit files, 8 to 16, from ``find_depth``; ``None`` for all 16.
+        rules: Channels, depth (from ``find_depth``) and page.
 
     Returns:
         ``(H, W, 3)`` uint8.
 
     Raises:
-        ImageError: The file is missing, empty, damaged, not an image, too large, or has float or wider integer pixels.
+        ImageError: The file is missing, empty, damaged, not an image, too large, has float or wider integer pixels, or
+            lacks the channel or the page.
     """
-    with _decoded(source, low=depth is not None and depth < FULL_DEPTH) as decoded:
-        return np.array(to_rgb(decoded, _name(source), depth))
+    with _decoded(source, rules, low=rules.depth is not None and rules.depth < FULL_DEPTH) as decoded:
+        return np.array(to_rgb(decoded, name_of(source), rules))
 
 
-def read_depth_usage(source: Path | bytes) -> DepthUsage | None:
+def read_depth_usage(source: Path | bytes, rules: ImageRules = DEFAULT_RULES) -> DepthUsage | None:
     """Count how a 16-bit image uses its range; ``None`` for any other image, which is not decoded.
 
     Raises:
         ImageError: As for ``read_rgb``.
     """
-    name = _name(source)
-    with _image_errors(name), _opened(source) as file:
-        page = _checked_page(file, name, MAX_PIXELS)
-        if page is not None and page.decoded_here:
+    name = name_of(source)
+    with image_errors(name), opened(source) as file:
+        page = checked_page(file, name, MAX_PIXELS, rules)
+        if page is not None and _is_decoded_here(page, rules):
             deep = page.bits == (FULL_DEPTH,)
         else:
-            with _open_header(file, name, page, MAX_PIXELS) as image:
+            with open_header(file, name, page, MAX_PIXELS) as image:
                 deep = has_16_bits(image)
         if not deep:
             return None
         file.seek(0)
-        decoded = _load(file, name, page, low=True)
+        decoded = _load(file, name, page, rules, low=True)
         return DepthUsage.of(decoded.values(name), decoded.stated)
 
 
@@ -135,7 +131,7 @@ def image_sha256(source: Path | bytes | Image) -> str:
     """
     if isinstance(source, np.ndarray):
         return hashlib.sha256(source.tobytes()).hexdigest()
-    with _opened(source) as file:
+    with opened(source) as file:
         return hashlib.sha256(file.read()).hexdigest()
 
 
@@ -151,7 +147,7 @@ def read_levels(source: Path | bytes) -> NDArray[np.generic]:
     Raises:
         ImageError: The file is missing, empty, damaged, not an image, or too large.
     """
-    with _decoded(source) as decoded:
+    with _decoded(source, DEFAULT_RULES) as decoded:
         image = decoded.image
         if image.mode == "F" or decoded.gray:
             values = np.asarray(image)
@@ -164,123 +160,41 @@ def read_levels(source: Path | bytes) -> NDArray[np.generic]:
 
 
 @contextmanager
-def _decoded(source: Path | bytes, *, low: bool = False) -> Iterator[DecodedImage]:
+def _decoded(source: Path | bytes, rules: ImageRules, *, low: bool = False) -> Iterator[DecodedImage]:
     """Open and decode an image; turn every exception of Pillow, here or in the block, into an ``ImageError``."""
-    name = _name(source)
-    with _image_errors(name), _opened(source) as file:
-        page = _checked_page(file, name, MAX_PIXELS)
-        yield _load(file, name, page, low=low)
+    name = name_of(source)
+    with image_errors(name), opened(source) as file:
+        page = checked_page(file, name, MAX_PIXELS, rules)
+        yield _load(file, name, page, rules, low=low)
 
 
-def _load(file: IO[bytes], name: str, page: TiffPage | None, *, low: bool) -> DecodedImage:
+def _load(file: IO[bytes], name: str, page: TiffPage | None, rules: ImageRules, *, low: bool) -> DecodedImage:
+    """Decode an image's chosen channels, with the lower 8 bits of 16-bit colors if ``low``."""
+    if page is not None and _is_decoded_here(page, rules):
+        if rules.numbers:
+            require_channels(rules.numbers, page.samples, name)
+        return decode(file, page, tuple(number - 1 for number in rules.numbers) or None)
+    decoded = _load_by_pillow(file, name, page, low=low)
+    return pick(decoded, rules.numbers, name) if rules.numbers else decoded
+
+
+def _is_decoded_here(page: TiffPage, rules: ImageRules) -> bool:
+    """Return True for pixels, or channels of them, that Pillow does not decode."""
+    return page.picked_here if rules.numbers or page.photometric == SENSOR else page.decoded_here
+
+
+def _load_by_pillow(file: IO[bytes], name: str, page: TiffPage | None, *, low: bool) -> DecodedImage:
     """Decode an image, with the lower 8 bits of 16-bit colors if ``low``."""
-    if page is not None and page.decoded_here:
-        return decode(file, page)
 
-    def opened() -> PIL.ImageFile.ImageFile:
+    def again() -> PIL.ImageFile.ImageFile:
         file.seek(0)
-        return _open_header(file, name, page, MAX_PIXELS)
+        return open_header(file, name, page, MAX_PIXELS)
 
-    image = opened()
+    image = again()
     if page is not None and low and page.planar and has_16_bits(image):
         raise low_bits_refusal(page, name)
-    decoded = load(image, opened if low else None)
+    decoded = load(image, again if low else None)
     if page is None:
         return decoded
     negative = decoded.gray and page.photometric == WHITE_IS_ZERO
     return replace(decoded, negative=negative, stated=page.depth)
-
-
-@contextmanager
-def _image_errors(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
-    """Turn every exception of Pillow on a file into an ``ImageError``."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except PIL.UnidentifiedImageError:
-        raise ImageKindError(
-            f"cannot read image {name}",
-            expected=", ".join(_FORMATS),
-            got="another kind of file",
-            remedy="save it as PNG",
-        ) from None
-    except PIL.Image.DecompressionBombError as error:
-        raise _too_large(name, str(error), max_pixels) from error
-    except Exception as error:  # Pillow's parsers raise exceptions of any type on damaged files
-        raise ImageError(
-            f"cannot read image {name}",
-            expected="a whole image file",
-            got=f"damaged: {error or type(error).__name__}",
-            remedy="copy or export the file again",
-        ) from error
-
-
-@contextmanager
-def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
-    """Open the source as a file and check that it is not empty."""
-    try:
-        file = BytesIO(source) if isinstance(source, bytes) else open_regular(source)
-    except OSError as error:
-        folder = isinstance(source, Path) and source.is_dir()
-        got = "a folder" if folder else error.strerror or str(error)
-        raise ImageError(f"cannot read image {_name(source)}", expected="an image file", got=got) from error
-    with file:
-        if not file.read(1):
-            raise ImageError(f"cannot read image {_name(source)}", expected="an image file", got="an empty file")
-        file.seek(0)
-        yield file
-
-
-def _checked_page(file: IO[bytes], name: str, max_pixels: int) -> TiffPage | None:
-    """Return the page of a TIFF that is the image, checked for its size and kind; ``None`` for other files."""
-    page = read_page(file, name)
-    if page is not None:
-        _require_size(name, page.width, page.height, max_pixels)
-    return page
-
-
-def _open_header(file: IO[bytes], name: str, page: TiffPage | None, max_pixels: int) -> PIL.ImageFile.ImageFile:
-    """Open an image without decoding it and refuse it if it is too large."""
-    _ignore_pillow_warnings()
-    try:
-        image = PIL.Image.open(file, formats=_FORMATS)
-    except PIL.UnidentifiedImageError:
-        if page is None:
-            raise
-        raise unread(page, name) from None
-    if page is not None and page.index:
-        image.seek(page.index)
-    _require_size(name, image.width, image.height, max_pixels)
-    return image
-
-
-def _require_size(name: str, width: int, height: int, max_pixels: int) -> None:
-    """Raise ``ImageSizeError`` for an image with too many pixels."""
-    if width * height > max_pixels:
-        raise _too_large(name, f"{width} x {height} = {width * height:,} pixels", max_pixels)
-
-
-def _ignore_pillow_warnings() -> None:
-    """Ignore warnings of Pillow's own modules, e.g. on metadata that does not affect pixels.
-
-    The filter stays: ``warnings.catch_warnings`` is not thread-safe, overlapping blocks restore each other's filters.
-    """
-    ours = ("ignore", None, Warning, re.compile(_PILLOW_MODULES), 0)
-    if not warnings.filters or warnings.filters[0] != ours:
-        warnings.filterwarnings("ignore", module=_PILLOW_MODULES)
-
-
-def _too_large(name: str, got: str, max_pixels: int) -> ImageSizeError:
-    """Return the error for an image with too many pixels."""
-    return ImageSizeError(
-        f"image {name} is too large",
-        expected=f"at most {max_pixels:,} pixels",
-        got=got,
-        remedy="scale it down, or cut it into parts",
-    )
-
-
-def _name(source: Path | bytes) -> str:
-    """Return the source's name for error messages."""
-    return f"of {len(source)} bytes" if isinstance(source, bytes) else str(source)

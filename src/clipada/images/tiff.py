@@ -9,6 +9,7 @@ from typing import IO, Literal
 from clipada.errors import ImageError, ImageSizeError
 from clipada.images.tiff_page import TiffPage
 from clipada.images.tiff_refusals import require_readable
+from clipada.types.image_rules import ImageRules
 
 MAX_PAGES = 1_000
 """Largest number of pages of a TIFF file."""
@@ -28,31 +29,61 @@ _CHUNK_TAGS = frozenset({273, 279, 324, 325})
 _NUMBER_TAGS = frozenset({254, 256, 257, 258, 259, 262, 266, 274, 277, 278, 281, 284, 317, 322, 323, 338, 339})
 
 
-def read_page(file: IO[bytes], name: str) -> TiffPage | None:
+def read_page(file: IO[bytes], name: str, rules: ImageRules) -> TiffPage | None:
     """Return the page that is the image, or ``None`` if the file is no TIFF, or is too damaged to have one.
 
-    It is the largest page that is not marked as a thumbnail or as a mask.
+    It is the page that the rules name, else the largest one that is not marked as a thumbnail or as a mask.
 
     Raises:
-        ImageError: There are several such pages.
+        ImageError: The file lacks the page that is named; or there are several of the largest size, and none is named.
         ImageKindError: The page's pixels have a layout that cannot be read.
         ImageSizeError: There are too many pages, tags, strips or tiles.
     """
-    pages = [page for page in _pages(file, name) if page.width > 0 and page.height > 0]
-    full = [page for page in pages if not page.tag(254) & (_REDUCED | _MASK_PAGE)] or pages
-    if not full:
+    pages = list(_pages(file, name))
+    found = _largest(pages) if rules.page is None else pages[rules.page - 1 : rules.page]
+    if rules.page is not None and pages and not found:
+        raise no_page(name, rules.page, len(pages))
+    if not found:
         return None
-    page = max(full, key=lambda each: each.width * each.height)
-    same = sum((each.width, each.height) == (page.width, page.height) for each in full)
+    page, same = found[0], len(found)
     if same > 1:
         raise ImageError(
             f"cannot read image {name}",
             expected="one picture",
             got=f"a TIFF of {same} pages of {page.width} x {page.height} pixels",
-            remedy="save the page that shows the part as a file of its own",
+            remedy="train with --page and the number of the one that shows the part, or save it as a file of its own",
         )
-    require_readable(page, name)
+    require_readable(page, name, rules)
     return page
+
+
+def largest_page(file: IO[bytes], name: str) -> TiffPage | None:
+    """Return the largest page, whether it can be read or not; ``None`` if the file is no TIFF, or is too damaged.
+
+    Raises:
+        ImageSizeError: There are too many pages, tags, strips or tiles.
+    """
+    return next(iter(_largest(list(_pages(file, name)))), None)
+
+
+def no_page(name: str, wanted: int, count: int) -> ImageError:
+    """Return the error for a file that lacks the page that the run's rules name."""
+    return ImageError(
+        f"cannot read image {name} by the run's rules",
+        expected=f"page {wanted} (model.image_page)",
+        got=f"a file of {count} page{'s' * (count > 1)}",
+        remedy="send files of the camera that was trained on, or train again with another --page",
+    )
+
+
+def _largest(pages: list[TiffPage]) -> list[TiffPage]:
+    """Return the pages of the largest size that are neither thumbnails nor masks, unless all are."""
+    some = [page for page in pages if page.width > 0 and page.height > 0]
+    full = [page for page in some if not page.tag(254) & (_REDUCED | _MASK_PAGE)] or some
+    if not full:
+        return []
+    first = max(full, key=lambda each: each.width * each.height)
+    return [each for each in full if (each.width, each.height) == (first.width, first.height)]
 
 
 def _pages(file: IO[bytes], name: str) -> Iterator[TiffPage]:

@@ -14,6 +14,7 @@ from typing import Literal
 from clipada.images.tiff_codecs import can_decompress
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+SENSOR = 32803
 ALPHA = frozenset({1, 2})
 _PLAIN = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
 
@@ -100,6 +101,14 @@ class TiffPage:
             or (bits == 16 and self._is_16_bit_decoded_here)
             or (bits == 8 and self.planar and (self.photometric != RGB or self.unnamed_planes))
         )
+
+    @property
+    def picked_here(self) -> bool:
+        """True if single samples can be decoded here, whatever Pillow makes of the whole pixels."""
+        plain = self.photometric in (*_PLAIN, SENSOR) and len(self.bits) == 1 and 8 <= self.bits[0] <= 16
+        unsigned = self.tag(339, 1) == 1
+        predicted = self.tag(317, 1) <= (2 if self.bits[0] in (8, 16) else 1)
+        return plain and unsigned and predicted and can_decompress(self.compression)
 
     @property
     def _is_16_bit_decoded_here(self) -> bool:

@@ -28,31 +28,39 @@ _NO_STRIP_LIMIT = 2**32 - 1
 _ORIENTATION = 274
 
 
-def decode(file: IO[bytes], page: TiffPage) -> DecodedImage:
-    """Decode a page for which ``decoded_here`` is true.
+def decode(file: IO[bytes], page: TiffPage, picked: tuple[int, ...] | None = None) -> DecodedImage:
+    """Decode a page for which ``decoded_here`` is true, or ``picked_here`` with some of its samples.
 
     The values of 16-bit samples are kept. Others map linearly, so that the full range of the file's bits becomes the
     full range of the image.
 
+    Args:
+        file: The TIFF.
+        page: Its page.
+        picked: One sample that is read as gray, or three that are read as red, green and blue, counted from 0; by
+            default the first ones, by the page's kind.
+
     Returns:
-        16-bit gray, or RGB. Channels beyond the first, or beyond red, green and blue, are left out.
+        16-bit gray, or RGB.
 
     Raises:
         ValueError: A strip or tile is missing or too short.
     """
-    channels = 3 if page.photometric == RGB else 1
-    if page.samples < channels:
+    picked = picked or ((0, 1, 2) if page.photometric == RGB else (0,))
+    channels = len(picked)
+    if page.samples <= max(picked):
         raise ValueError(f"{page.samples} samples in an RGB image")
     deep = page.bits[0] == FULL_DEPTH
     full = 2 ** page.bits[0] - 1
     pixels = np.zeros((page.height, page.width, channels), np.uint8 if channels == 3 and not deep else np.uint16)
     top = np.iinfo(pixels.dtype).max
-    for row, column, first, values in _chunks(file, page):
-        block = values[: page.height - row, : page.width - column, : channels - first]
+    for row, column, first, values in _chunks(file, page, picked):
+        places = [place for place, sample in enumerate(picked) if first <= sample < first + values.shape[2]]
+        block = values[: page.height - row, : page.width - column, [picked[place] - first for place in places]]
         if not deep:
             block = (block.astype(np.uint32) * top + full // 2) // full
-        height, width, depth = block.shape
-        pixels[row : row + height, column : column + width, first : first + depth] = block
+        height, width, _ = block.shape
+        pixels[row : row + height, column : column + width, places] = block
     planes = [pixels[..., 0]] if channels == 1 else _bytes_of(pixels) if deep else [pixels]
     image, *low = (_upright(plane, page) for plane in planes)
     negative = page.photometric == WHITE_IS_ZERO
@@ -73,8 +81,13 @@ def _upright(pixels: NDArray[np.integer], page: TiffPage) -> PIL.Image.Image:
     return PIL.ImageOps.exif_transpose(image)
 
 
-def _chunks(file: IO[bytes], page: TiffPage) -> Iterator[tuple[int, int, int, NDArray[np.uint16]]]:
-    """Yield the top row, left column and first sample of each strip or tile, and its values ``(h, w, samples)``."""
+def _chunks(
+    file: IO[bytes], page: TiffPage, picked: tuple[int, ...]
+) -> Iterator[tuple[int, int, int, NDArray[np.uint16]]]:
+    """Yield the top row, left column and first sample of each strip or tile, and its values ``(h, w, samples)``.
+
+    Planes without a sample that is picked are left out.
+    """
     tiled = 322 in page.tags
     width = page.tag(322) if tiled else page.width
     height = page.tag(323) if tiled else min(page.tag(278, _NO_STRIP_LIMIT), page.height)
@@ -87,8 +100,8 @@ def _chunks(file: IO[bytes], page: TiffPage) -> Iterator[tuple[int, int, int, ND
         raise ValueError(f"{len(offsets)} strips or tiles of {across * down * planes}")
     for number in range(across * down * planes):
         plane, place = divmod(number, across * down)
-        if plane >= (3 if page.photometric == RGB else 1):
-            return
+        if page.planar and plane not in picked:
+            continue
         row, column = (place // across) * height, (place % across) * width
         rows = height if tiled else min(height, page.height - row)
         yield row, column, plane, _values(file, page, offsets[number], counts[number], (rows, width, depth))

@@ -5,10 +5,14 @@ from __future__ import annotations
 from clipada.errors import ImageKindError
 from clipada.images.decoding import EIGHT_BIT_REMEDY
 from clipada.images.tiff_codecs import EXTRA, can_decompress, codec_name, has_extra, needs_extra
-from clipada.images.tiff_page import ALPHA, BLACK_IS_ZERO, WHITE_IS_ZERO, TiffPage
+from clipada.images.tiff_page import ALPHA, BLACK_IS_ZERO, SENSOR, WHITE_IS_ZERO, TiffPage
+from clipada.types.image_rules import ImageRules
 
 MAX_SAMPLES = 8
-"""Largest number of samples of a pixel: red, green and blue with some more, as from multispectral cameras."""
+"""Largest number of samples of a pixel where none are chosen: red, green and blue with some more."""
+
+MAX_VALUES = 2**30
+"""Largest number of values of a page of which some samples are chosen, all samples together."""
 
 _PHOTOMETRIC = {
     0: "gray",
@@ -21,14 +25,20 @@ _PHOTOMETRIC = {
     8: "Lab colors",
 }
 _LAB = 8
-_BAYER, _LINEAR_RAW = 32803, 34892
+_LINEAR_RAW = 34892
 _SIGNED, _FLOAT = 2, 3
 _WEBP = 50001
 _INTERLEAVED_REMEDY = "save it uncompressed with interleaved samples, or as PNG"
 
 
-def require_readable(page: TiffPage, name: str) -> None:
+def require_readable(page: TiffPage, name: str, rules: ImageRules) -> None:
     """Raise ``ImageKindError`` for pixels whose meaning is unknown, or that neither reader reads right."""
+    if rules.numbers and page.picked_here:
+        if page.width * page.height * page.samples > MAX_VALUES:
+            raise _refused(name, f"{page.samples} channels of {page.width} x {page.height} pixels", "cut it into parts")
+        return
+    if rules.pattern is not None and page.photometric == SENSOR and page.samples == 1 and page.picked_here:
+        return
     for wrong, got, remedy in (*_meanings(page), *_codings(page)):
         if wrong:
             raise _refused(name, got, remedy)
@@ -56,12 +66,14 @@ def _meanings(page: TiffPage) -> list[tuple[bool, str, str]]:
     floats = kind == _FLOAT and (bits != 32 or samples > 1)
     unnamed = f"{samples} channels, and the file does not say which are red, green and blue"
     bayer = "raw values of a color sensor (a Bayer pattern)"
+    raw_remedy = "train with --channels bayer-rggb, -bggr, -grbg or -gbrg, or convert it with the camera's software"
+    one_of = "train with --channels and the numbers of one or three, e.g. 3,2,1, or save them as RGB or gray"
     return [
         (kind == _SIGNED and bits != 32, f"signed {bits}-bit pixels, which have no fixed range", EIGHT_BIT_REMEDY),
         (floats, "float pixels, which have no fixed range", EIGHT_BIT_REMEDY),
-        (page.photometric in (_BAYER, _LINEAR_RAW), bayer, "convert it to RGB with the camera's software"),
-        (gray and samples > 2, unnamed, "save the channels that show the part as RGB, or one of them as gray"),
-        (samples > MAX_SAMPLES, f"{samples} channels", "save red, green and blue only"),
+        (page.photometric in (SENSOR, _LINEAR_RAW), bayer, raw_remedy),
+        (gray and samples > 2, unnamed, one_of),
+        (samples > MAX_SAMPLES, f"{samples} channels", one_of),
         (page.photometric == WHITE_IS_ZERO and bits == 32, "32-bit gray whose zero is white", EIGHT_BIT_REMEDY),
     ]
 

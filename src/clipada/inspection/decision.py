@@ -14,6 +14,7 @@ from clipada.calibration.input_check import InputCheck
 from clipada.errors import CalibrationError, ClipAdaError, ImageError, RunError
 from clipada.inspection.reading import ReadImage, Source, read_image
 from clipada.types import Engine, Localization, ModelIdentity, Verdict
+from clipada.types.image_rules import rules_of
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def read_for(image: Source, group: str | None, engine: Engine, calibration: Cali
     """
     if calibration is not None:
         calibration.require_group(group)
-    return read_image(image, engine.size, engine.depth)
+    return read_image(image, engine.size, rules_of(engine))
 
 
 def try_read_for(

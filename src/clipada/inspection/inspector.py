@@ -26,6 +26,7 @@ from clipada.runs.hub import fetch_run, find_run
 from clipada.runs.inputs import find_input_check
 from clipada.scoring import final_map, find_regions, image_score
 from clipada.types import Engine, Failure, Localization, ModelIdentity, Verdict, localize
+from clipada.types.image_rules import rules_of
 
 DEFAULT_THRESHOLD = 0.5
 """Map value above which a pixel belongs to a region, for an engine without a run: an anomaly probability of 1/2."""
@@ -244,8 +245,8 @@ class Inspector:
         """Yield each batch with its future output; the next batch is submitted before one is handed out."""
         before: tuple[Batch, _Inference] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="clipada-infer") as pool:
-            size, depth = self.engine.size, self.engine.depth
-            for batch in read_batches(paths, size, batch_size, workers, depth=depth, keep_originals=True):
+            size, rules = self.engine.size, rules_of(self.engine)
+            for batch in read_batches(paths, size, batch_size, workers, rules=rules, keep_originals=True):
                 now = batch, pool.submit(self._infer, batch)
                 if before is not None:
                     yield before

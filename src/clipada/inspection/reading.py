@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import PIL.ImageOps
 from clipada.errors import ImageError
 from clipada.images import image_sha256, read_rgb, resize
 from clipada.types import Image
+from clipada.types.image_rules import ImageRules
 
 Groups = Sequence[str | None]
 """The group of each image; ``None`` for one that its file's path names."""
@@ -36,7 +37,7 @@ Source = Path | str | bytes | Image | PIL.Image.Image | ReadImage
 """A file, its bytes, RGB values ``(H, W, 3)`` uint8, a Pillow image, or an image that was read already."""
 
 
-def read_image(given: Source, size: tuple[int, int], depth: int | None) -> ReadImage:
+def read_image(given: Source, size: tuple[int, int], rules: ImageRules) -> ReadImage:
     """Read an image, and resize it to the model's input of ``size`` (height, width) pixels.
 
     Raises:
@@ -45,9 +46,9 @@ def read_image(given: Source, size: tuple[int, int], depth: int | None) -> ReadI
     if isinstance(given, ReadImage):
         return given
     if isinstance(given, PIL.Image.Image):
-        given = _converted(given, depth)
+        given = _converted(given, rules)
     source = Path(given) if isinstance(given, str) else given
-    pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source, depth)
+    pixels = _checked(source) if isinstance(source, np.ndarray) else read_rgb(source, rules)
     return ReadImage(
         image=pixels,
         small=resize(pixels, size),
@@ -56,16 +57,16 @@ def read_image(given: Source, size: tuple[int, int], depth: int | None) -> ReadI
     )
 
 
-def try_read(given: Source, size: tuple[int, int], depth: int | None) -> ReadImage | ImageError:
+def try_read(given: Source, size: tuple[int, int], rules: ImageRules) -> ReadImage | ImageError:
     """Read an image as ``read_image`` does; return the error if it cannot be read."""
     try:
-        return read_image(given, size, depth)
+        return read_image(given, size, rules)
     except ImageError as error:
         return error
 
 
-def _converted(image: PIL.Image.Image, depth: int | None) -> Image:
-    """Return the RGB values of a Pillow image, as they are read from a file with the same pixels."""
+def _converted(image: PIL.Image.Image, rules: ImageRules) -> Image:
+    """Return the RGB values of a Pillow image, as they are read from a file of that page with the same pixels."""
     if image.mode == "F" or not image.width * image.height:
         raise ImageError(
             f"cannot inspect the Pillow image of mode {image.mode}",
@@ -86,7 +87,7 @@ def _converted(image: PIL.Image.Image, depth: int | None) -> Image:
         upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     content = BytesIO()
     upright.save(content, "PNG", compress_level=0)
-    return read_rgb(content.getvalue(), depth)
+    return read_rgb(content.getvalue(), replace(rules, page=None))
 
 
 def _checked(pixels: Image) -> Image:

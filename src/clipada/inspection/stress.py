@@ -20,6 +20,7 @@ from clipada.inspection.reading import ReadImage, try_read
 from clipada.inspection.stress_counts import StressCount, StressRow, StressTest
 from clipada.inspection.synthetic import can_draw_defects, drawn_defect
 from clipada.types import Decision, Failure, Image, Progress, ProgressReport, Verdict, unreported
+from clipada.types.image_rules import rules_of
 
 POOLED = "all"
 """Name of the images that have no thresholds of their own."""
@@ -117,7 +118,7 @@ class _StressTester:
         """Yield the images that can be read."""
         engine = self.inspector.engine
         for path in paths:
-            read = try_read(path, engine.size, engine.depth)
+            read = try_read(path, engine.size, rules_of(engine))
             if isinstance(read, ReadImage):
                 yield read
             else:

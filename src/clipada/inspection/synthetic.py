@@ -15,6 +15,7 @@ from clipada.config import BatchConfig, CalibrationCheckConfig, SynthesisConfig
 from clipada.inspection.inspector import Inspector
 from clipada.inspection.reading import ReadImage, try_read
 from clipada.types import Image, Verdict
+from clipada.types.image_rules import rules_of
 
 
 def can_draw_defects() -> bool:
@@ -43,7 +44,7 @@ def synthetic_scores(
     chosen = [paths[round(place)] for place in np.linspace(0, len(paths) - 1, settings.synthetic)] if paths else []
     for start in range(0, len(chosen), batch_size):
         batch = chosen[start : start + batch_size]
-        read = [try_read(path, inspector.engine.size, inspector.engine.depth) for path in batch]
+        read = [try_read(path, inspector.engine.size, rules_of(inspector.engine)) for path in batch]
         parts = [one.small for one in read if isinstance(one, ReadImage)]
         drawn = _with_defects(parts, recipe, settings.seed + start) if parts else []
         verdicts = inspector.inspect_batch(drawn, workers=BatchConfig.workers)

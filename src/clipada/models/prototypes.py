@@ -15,6 +15,7 @@ from clipada.devices import to_tensor
 from clipada.errors import DatasetError
 from clipada.models.backbones import Backbone
 from clipada.types import Progress, ProgressReport, Sample, unreported
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 MOST_TOKENS = 65_536
 """Largest number of patches that prototypes are found among, equally many of each image, which bounds the RAM."""
@@ -116,7 +117,7 @@ def find_prototypes(
     workers: int = BatchConfig.workers,
     report: ProgressReport = unreported,
     *,
-    depth: int | None = None,
+    rules: ImageRules = DEFAULT_RULES,
 ) -> Prototypes:
     """Find prototypes among the patch tokens that the coarse pass reads from normal images.
 
@@ -128,7 +129,7 @@ def find_prototypes(
         generator: Source of all draws, on the CPU.
         workers: Threads that decode.
         report: Called after every batch of images and every round of k-means.
-        depth: Bits of the camera's values in 16-bit files, as for ``read_rgb``.
+        rules: Rules by which the files are read.
 
     Raises:
         DatasetError: No image can be read.
@@ -139,7 +140,7 @@ def find_prototypes(
     def step() -> None:
         report(Progress(stage="finding prototypes", done=next(steps), total=total))
 
-    batches = read_batches([sample.path for sample in chosen], size, BATCH, workers, depth=depth)
+    batches = read_batches([sample.path for sample in chosen], size, BATCH, workers, rules=rules)
     found = list(_drawn_tokens(backbone, batches, MOST_TOKENS // len(chosen), generator, step))
     if not found:
         raise DatasetError("no normal image can be read to find prototypes in", remedy="check the files")

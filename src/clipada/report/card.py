@@ -16,6 +16,7 @@ from clipada.report.guarantee import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
 from clipada.runs import INPUT_CHECK, MEMORY, PROTOTYPES, Run, load_calibration
 from clipada.runs.start_record import read_start_record
+from clipada.types.image_rules import ImageRules
 from clipada.types.words import counted
 
 LIMITS = (
@@ -32,7 +33,7 @@ def run_summary(run: Run) -> dict[str, str]:
         "run": str(run.folder),
         "clipada": run.clipada_version,
         "backbone": f"{run.backbone_label}, {run.config.backbone.blocks_label}",
-        "input": f"{model.size[1]} x {model.size[0]} pixels" + _depth(model.image_depth),
+        "input": f"{model.size[1]} x {model.size[0]} pixels" + _rules(model.rules),
         **_detector(run),
         "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items())
         + (f", a share of {schedule.image_share:g} of the images" if schedule.image_share < 1 else ""),
@@ -98,9 +99,11 @@ def _filter(run: Run) -> str:
     return f"trained on {drawn} of each product" + (f" with enough images: {', '.join(learned)}" if some else "")
 
 
-def _depth(bits: int | None) -> str:
-    """Describe the depth by which 16-bit images are read, after their size."""
-    return "" if bits is None else f"; of 16-bit files, the lowest {bits} bits"
+def _rules(rules: ImageRules) -> str:
+    """Describe the rules by which image files are read, as far as they were chosen, after the size."""
+    channels = "" if rules.channels == "rgb" else f"; channels {rules.channels}"
+    bits = "" if rules.depth is None else f"; of 16-bit files, the lowest {rules.depth} bits"
+    return channels + bits + ("" if rules.page is None else f"; page {rules.page} of TIFF files")
 
 
 def images_fingerprint(sha256s: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from clipada.files import read_json
 from clipada.runs.contents import PLAN
 from clipada.runs.description import is_finished
 from clipada.runs.records import damaged
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 START_RECORD = "start.json"
 """File in the run folder that records how the photos were shared out."""
@@ -32,6 +33,7 @@ class StartRecord:
         held_out: Names below ``photos`` of the good ones that set the threshold.
         tested_on: Names below ``photos`` of the good ones in the test; empty in records of earlier versions, which took
             those that the layout keeps for it.
+        channels, depth, page: Rules by which the photos are read, as they were asked for.
     """
 
     photos: str
@@ -40,6 +42,17 @@ class StartRecord:
     trained_on: tuple[str, ...]
     held_out: tuple[str, ...]
     tested_on: tuple[str, ...] = ()
+    channels: str = DEFAULT_RULES.channels
+    depth: int | None = DEFAULT_RULES.depth
+    page: int | None = DEFAULT_RULES.page
+
+    def __post_init__(self) -> None:
+        _ = self.rules  # refuses values out of range
+
+    @property
+    def rules(self) -> ImageRules:
+        """Rules by which the photos are read."""
+        return ImageRules(channels=self.channels, depth=self.depth, page=self.page)
 
     @property
     def good(self) -> set[str]:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from clipada.config import Config
 from clipada.errors import DatasetError, ImageError
-from clipada.images import find_depth, read_rgb, resize
+from clipada.images import completed_rules, read_rgb, resize
 from clipada.randomness import derived_generator
 from clipada.synthesis import AnomalySynthesizer
 from clipada.types import Failure, Image, Sample
@@ -65,9 +65,8 @@ class TrainingBatch:
 
 def with_image_depth(config: Config, samples: Sequence[Sample], workers: int) -> Config:
     """Return settings with the depth that the camera's values in 16-bit training images have, unless it is set."""
-    if config.model.image_depth is not None:
-        return config
-    return config.updated({"model.image_depth": find_depth([sample.path for sample in samples], workers)})
+    rules = completed_rules(config.model.rules, [sample.path for sample in samples], workers)
+    return config.updated({"model.image_depth": rules.depth})
 
 
 class TrainingBatches(Dataset[TrainingBatch]):
@@ -128,7 +127,7 @@ class TrainingBatches(Dataset[TrainingBatch]):
         for path in candidates:
             if path not in failures:
                 try:
-                    return resize(read_rgb(path, model.image_depth), model.size)
+                    return resize(read_rgb(path, model.rules), model.size)
                 except ImageError as error:
                     failures[path] = Failure(path=path, error=error)
         raise DatasetError(

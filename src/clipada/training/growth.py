@@ -77,7 +77,7 @@ def read_good_parts(
     """
     model = run.config.model
     chosen = paths[:: -(-len(paths) // MOST_IMAGES)]
-    batches = list(read_batches(chosen, model.size, AT_ONCE, workers, depth=model.image_depth))
+    batches = list(read_batches(chosen, model.size, AT_ONCE, workers, rules=model.rules))
     images = [batch.images for batch in batches if batch.paths]
     hashes = [sha256_of(path) for batch in batches for path in batch.paths]
     failures = [failure for batch in batches for failure in batch.failures]

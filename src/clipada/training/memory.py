@@ -163,7 +163,7 @@ class MemoryBuilder:
         model = self.config.model
         chosen = samples[:: -(-len(samples) // MOST_IMAGES)]
         paths = [sample.path for sample in chosen]
-        batches = list(read_batches(paths, model.size, AT_ONCE, self.workers, depth=model.image_depth))
+        batches = list(read_batches(paths, model.size, AT_ONCE, self.workers, rules=model.rules))
         read = [path for batch in batches for path in batch.paths]
         if not read:
             raise DatasetError(f"no good image of {name} can be read", remedy="check the files")

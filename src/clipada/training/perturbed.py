@@ -50,7 +50,7 @@ def perturbed_copies(name: str, paths: Sequence[Path], config: Config, workers: 
     images, sources = np.empty((settings.copies, *size, 3), np.uint8), list[int]()
     asked = [paths[place] for place in chosen]
     done = 0
-    for batch in read_batches(asked, size, AT_ONCE, workers, depth=config.model.image_depth, keep_originals=True):
+    for batch in read_batches(asked, size, AT_ONCE, workers, rules=config.model.rules, keep_originals=True):
         for place, photo in zip(batch.positions, batch.originals, strict=True):
             kind, strength = conditions[place % len(conditions)]
             own = derived_rng(config.training.seed, "perturbed copy", name, place)

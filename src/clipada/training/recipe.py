@@ -121,7 +121,7 @@ class Recipe:
             derived_generator(self.config.training.seed, "prototypes"),
             self.runtime.decoders,
             self.report,
-            depth=self.config.model.image_depth,
+            rules=self.config.model.rules,
         )
         return model.with_memory(memory)
 

@@ -26,6 +26,25 @@ from clipada.files import write_json
 from clipada.runs import is_finished
 from clipada.runs.start_record import START_RECORD, StartRecord, find_start_record
 from clipada.types import Sample
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedStart:
+    """Options of a start, ``None`` or default where not given; they are those of ``clipada.start``."""
+
+    backbone: str | None = None
+    preset: Preset | None = None
+    rules: ImageRules = DEFAULT_RULES
+
+    @property
+    def given(self) -> dict[str, object]:
+        """The options that were given, by the name of their field in ``StartRecord``."""
+        rules, usual = asdict(self.rules), asdict(DEFAULT_RULES)
+        named = {"backbone": self.backbone, "preset": self.preset}
+        return {name: value for name, value in named.items() if value is not None} | {
+            name: value for name, value in rules.items() if value != usual[name]
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +62,7 @@ class StartPlan:
         preset: The preset to train.
         seconds: Estimated time of a training with ``accurate`` on the CPU; ``None`` on another device, and after it.
         guarantee: The best guarantee that the held-out photos allow; ``None`` if they are too few for any.
+        rules: Rules by which the photos are read, as they were asked for.
     """
 
     folder: Path
@@ -54,6 +74,7 @@ class StartPlan:
     preset: Preset
     seconds: float | None
     guarantee: CalibrationConfig | None
+    rules: ImageRules = DEFAULT_RULES
 
     @property
     def trained(self) -> bool:
@@ -74,6 +95,9 @@ class StartPlan:
             trained_on=tuple(_name(sample.path, self.found) for sample in self.dataset.train),
             held_out=tuple(_name(path, self.found) for path in self.held_out),
             tested_on=tuple(sorted(_tested(self.dataset))),
+            channels=self.rules.channels,
+            depth=self.rules.depth,
+            page=self.rules.page,
         )
         write_json(self.folder / START_RECORD, asdict(record))
 
@@ -81,8 +105,7 @@ class StartPlan:
 def plan_start(
     photos: Path | str,
     out: Path | str | None,
-    backbone: str | None,
-    preset: Preset | None,
+    asked: AskedStart,
     device: str,
     settings: StartConfig,
 ) -> StartPlan:
@@ -94,6 +117,7 @@ def plan_start(
         BackboneError: The backbone cannot be found.
         ConfigError: There is no such preset.
     """
+    preset, rules = asked.preset, asked.rules
     if preset is not None:
         Config.preset(preset)  # refuses an unknown one
     found = load_dataset(photos)
@@ -104,12 +128,12 @@ def plan_start(
     if record is None:
         from clipada.models.backbones import choose_backbone, read_configuration
 
-        name, origin = choose_backbone(backbone)
+        name, origin = choose_backbone(asked.backbone)
         read_configuration(name)
         dataset, held_out = _shared_out(found, settings)
     else:
-        _require_same(folder, record, found, {"backbone": backbone, "preset": preset})
-        name, origin, preset = record.backbone, "recorded", record.preset
+        _require_same(folder, record, found, asked.given)
+        name, origin, preset, rules = record.backbone, "recorded", record.preset, record.rules
         dataset, held_out = _as_recorded(found, record)
     seconds = None if is_finished(folder) else _estimate(dataset, name, device, settings)
     return StartPlan(
@@ -122,12 +146,13 @@ def plan_start(
         preset=preset or _preset(dataset, seconds, settings),
         seconds=seconds,
         guarantee=_guarantee(found, held_out, settings),
+        rules=rules,
     )
 
 
-def _require_same(folder: Path, record: StartRecord, found: Dataset, asked: dict[str, str | None]) -> None:
+def _require_same(folder: Path, record: StartRecord, found: Dataset, asked: dict[str, object]) -> None:
     """Raise ``RunError`` unless an earlier start was of the same photos, with the options that are given."""
-    differing = [name for name, value in asked.items() if value not in (None, getattr(record, name))]
+    differing = [name for name, value in asked.items() if value != getattr(record, name)]
     if differing:
         raise RunError(
             f"{folder} was started with other options",

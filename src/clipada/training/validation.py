@@ -51,11 +51,11 @@ def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: i
     """Yield every draw, scored."""
     synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     device = next(model.parameters()).device
-    paths, depth = [sample.path for sample in samples], config.model.image_depth
+    paths, rules = [sample.path for sample in samples], config.model.rules
     with torch.inference_mode():
         text = model.text_vector()
     for draw in range(ROUNDS):
-        batches = read_batches(paths, config.model.size, config.training.batch_size, workers, depth=depth)
+        batches = read_batches(paths, config.model.size, config.training.batch_size, workers, rules=rules)
         for index, batch in enumerate(batches):
             generator = derived_generator(config.training.seed, "validation", draw, index)
             clean = to_tensor(batch.images)

@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from clipada.types.image_rules import ImageRules
+
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizedImage:
@@ -70,8 +72,8 @@ class Engine(Protocol):
     size: tuple[int, int]
     """Height ``H`` and width ``W`` of the images it takes, in pixels."""
 
-    depth: int | None
-    """Bits of the camera's values in 16-bit files, by which images are read for it; ``None`` for all 16."""
+    rules: ImageRules
+    """Rules by which image files are read for it."""
 
     passes: int
     """Number of maps it makes: the coarse one and the refined ones."""

@@ -22,27 +22,28 @@ from clipada.errors import DatasetError
 from clipada.randomness import derived_generator
 from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.types import Progress, ProgressReport, Sample
+from clipada.types.image_rules import ImageRules
 
 Images = NDArray[np.uint8]
 """RGB images at the model's input size, ``(N, H, W, 3)``."""
 
 
-def read_images(samples: Sequence[Sample], size: tuple[int, int], count: int, depth: int | None) -> Images:
-    """Read at most ``count`` images of the samples, evenly spread, resized to ``size`` pixels, by ``depth``.
+def read_images(samples: Sequence[Sample], size: tuple[int, int], count: int, rules: ImageRules) -> Images:
+    """Read at most ``count`` images of the samples, evenly spread, resized to ``size`` pixels, by ``rules``.
 
     Raises:
         DatasetError: None of the images can be read.
     """
-    return read_named_images(samples, size, count, depth)[0]
+    return read_named_images(samples, size, count, rules)[0]
 
 
 def read_named_images(
-    samples: Sequence[Sample], size: tuple[int, int], count: int, depth: int | None
+    samples: Sequence[Sample], size: tuple[int, int], count: int, rules: ImageRules
 ) -> tuple[Images, list[Path]]:
     """Read images as ``read_images`` does; return also the path of each."""
     places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
     paths = [samples[place].path for place in places]
-    batches = list(read_batches(paths, size, BatchConfig.batch_size, BatchConfig.workers, depth=depth))
+    batches = list(read_batches(paths, size, BatchConfig.batch_size, BatchConfig.workers, rules=rules))
     found = [image for batch in batches for image in batch.images]
     if not found:
         raise DatasetError("no image to compare the export on", expected="one image that can be read")
@@ -82,11 +83,11 @@ def calibration_inputs(reference: TorchEngine, dataset: Dataset, count: int) -> 
     """
     dataset.require_training()
     if reference.model.head is not None:
-        images = read_images(dataset.train, reference.size, count, reference.depth)
+        images = read_images(dataset.train, reference.size, count, reference.rules)
         return [{"images": one[np.newaxis], "products": np.array([-1], np.int64)} for one in images]
     inputs: list[PassInput] = []
     shape, attention = graph_shape(reference.model), reference.model.config.attention
-    for image in read_images(dataset.train, reference.size, count, reference.depth):
+    for image in read_images(dataset.train, reference.size, count, reference.rules):
         one = image[np.newaxis]
         factors = [np.ones(one.shape[:3], np.float32)]
         factors += [gain(maps, attention) for maps in reference.localize(one).maps[:-1]]

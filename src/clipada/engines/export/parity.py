@@ -128,8 +128,8 @@ def judge(
     report: ProgressReport = unreported,
 ) -> Parity:
     """Compare the export in ``folder`` with the model, and measure its shortcuts; ``report`` the steps."""
-    exported = open_export(folder, made, EngineOptions(device="cpu"), reference.depth)
-    images = read_images(dataset.samples, reference.size, config.images, reference.depth)
+    exported = open_export(folder, made, EngineOptions(device="cpu"), reference.rules)
+    images = read_images(dataset.samples, reference.size, config.images, reference.rules)
     differences = compare(reference, exported, images, settings.scoring, config.map_error(made.precision), report)
     scored = made.precision == "int8"
     metrics = judged_metrics(reference, exported, dataset, settings.scoring, report) if scored else None

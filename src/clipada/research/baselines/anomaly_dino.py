@@ -155,7 +155,7 @@ def _readable(samples: Sequence[Sample], context: FitContext) -> list[Image]:
     images = []
     for sample in samples:
         try:
-            images.append(read_rgb(sample.path, context.depth))
+            images.append(read_rgb(sample.path, context.rules))
         except ImageError as error:
             log.warning("left out: %s", error)
     if not images:

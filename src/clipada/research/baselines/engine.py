@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from clipada.config import ImageSize
 from clipada.devices import to_tensor
 from clipada.types import Localization
+from clipada.types.image_rules import DEFAULT_RULES
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,14 @@ class BaselineEngine:
         self.detector = detector.to(device).eval()
         self.size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.sigma = sigma
-        self.depth: int | None = None
+        self.rules = DEFAULT_RULES
         self.device = device
         self.passes = 2 if paper_scores else 1
 
     def with_paper_scores(self) -> BaselineEngine:
         """Return the same baseline with its paper's image score as pass 0 and its map as pass 1."""
         engine = BaselineEngine(self.detector, self.size, self.device, paper_scores=True, sigma=self.sigma)
-        engine.depth = self.depth
+        engine.rules = self.rules
         return engine
 
     @torch.inference_mode()

@@ -33,6 +33,7 @@ from clipada.training.batches import TrainingBatch, TrainingBatches
 from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from clipada.training.objective import learning_rate
 from clipada.types import Failure, Progress, ProgressReport, unreported
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class FitContext:
         dataset: The training split of it is fitted to, all categories together.
         backbone: The frozen CLIP, and the block whose patch tokens are used.
         image_size: Side of the square that images are resized to, in pixels.
-        depth: Bits of the camera's values in 16-bit files, as for ``read_rgb``.
+        rules: Rules by which image files are read.
         seed: Source of every random draw.
         device: A name that ``find_device`` knows.
         workers: Threads or processes that decode images in addition to the main process.
@@ -60,7 +61,7 @@ class FitContext:
     dataset: Dataset
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     image_size: int = DEFAULT_IMAGE_SIZE
-    depth: int | None = None
+    rules: ImageRules = DEFAULT_RULES
     seed: int = TrainingConfig.seed
     device: str = RuntimeConfig.device
     workers: int = 0
@@ -108,7 +109,7 @@ def image_batches(context: FitContext) -> Iterator[Tensor]:
     samples = context.dataset.train
     paths, device = [sample.path for sample in samples], context.torch_device
     size, done, usable = (context.image_size,) * 2, 0, False
-    for batch in read_batches(paths, size, READ_AT_ONCE, max(1, context.workers), depth=context.depth):
+    for batch in read_batches(paths, size, READ_AT_ONCE, max(1, context.workers), rules=context.rules):
         _log_failures(batch.failures, set())
         if batch.paths:
             usable = True
@@ -141,7 +142,7 @@ def train_network(
         DatasetError: No image can be read.
     """
     training, device = schedule.training(context.seed), context.torch_device
-    model = ModelConfig(image_size=context.image_size, image_depth=context.depth)
+    model = ModelConfig(image_size=context.image_size).reading(context.rules)
     config = replace(Config(), model=model, training=training)
     batches = TrainingBatches(context.dataset.train, config, None)
     network.to(device).train()

@@ -27,12 +27,13 @@ from clipada.evaluation.evaluate import Evaluation, ScoredImage, evaluate_datase
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.evaluation.paired import ScoreCollector
 from clipada.files import ensure_folder
-from clipada.images import find_depth
+from clipada.images import completed_rules
 from clipada.research.baselines import Fit, FitContext, baseline_fits, product_baseline_fits
 from clipada.research.comparison.folders import MethodFolder
 from clipada.research.paper.experiments import listing_sha256
 from clipada.training.checkpoint import fingerprint
 from clipada.types import Engine, Progress, ProgressReport, labeled
+from clipada.types.image_rules import ImageRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,7 @@ def finish_baseline(
     for part in parts:
         context = FitContext(
             dataset=part,
-            depth=_depth(part, config, runtime),
+            rules=_rules(part, config, runtime),
             backbone=config.backbone,
             image_size=height,
             seed=seed,
@@ -171,7 +172,7 @@ def _fit_and_score(
 ) -> None:
     started = time.monotonic()
     engine = baseline.fit(context).with_paper_scores()
-    engine.depth = context.depth
+    engine.rules = context.rules
     how = {
         "settings": asdict(baseline.own),
         "seed": context.seed,
@@ -252,9 +253,8 @@ def _category_metrics(found: Evaluation, category: str, own_scores: bool) -> Cat
     return replace(metrics, image_auroc=own.image_auroc, image_ap=own.image_ap, image_f1_max=own.image_f1_max)
 
 
-def _depth(dataset: Dataset, config: Config, runtime: RuntimeConfig) -> int | None:
-    depth = config.model.image_depth
-    return find_depth([sample.path for sample in dataset.train], runtime.decoders) if depth is None else depth
+def _rules(dataset: Dataset, config: Config, runtime: RuntimeConfig) -> ImageRules:
+    return completed_rules(config.model.rules, [sample.path for sample in dataset.train], runtime.decoders)
 
 
 def _labeled(report: ProgressReport, baseline: ComparedBaseline, dataset: Dataset) -> ProgressReport:

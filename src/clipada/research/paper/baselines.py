@@ -16,7 +16,7 @@ from clipada.data import Dataset
 from clipada.devices import find_device, machine
 from clipada.evaluation.evaluate import ScoredImage, evaluate_dataset
 from clipada.files import ensure_folder, write_json, write_text
-from clipada.images import find_depth
+from clipada.images import completed_rules
 from clipada.research.baselines import BaselineEngine, FitContext, baseline_fits
 from clipada.research.paper.experiments import listing_sha256, seeds_of
 from clipada.research.paper.results import MeasuredMethod, categories_of, described_schedule
@@ -94,10 +94,10 @@ class BaselineRun:
         self, dataset: Dataset, runtime: RuntimeConfig, report: ProgressReport, checkpoints: Path | None = None
     ) -> BaselineEngine:
         """Fit it to a data set; ``report`` and ``checkpoints`` as in ``FitContext``."""
-        depth = self.config.model.image_depth
+        paths = [sample.path for sample in dataset.train]
         context = FitContext(
             dataset=dataset,
-            depth=find_depth([sample.path for sample in dataset.train], runtime.decoders) if depth is None else depth,
+            rules=completed_rules(self.config.model.rules, paths, runtime.decoders),
             backbone=self.config.backbone,
             image_size=self.config.model.size[0],
             seed=self.config.training.seed,
@@ -107,7 +107,7 @@ class BaselineRun:
             checkpoints=checkpoints,
         )
         fitted = baseline_fits(self.settings)[self.name](context)
-        fitted.depth = context.depth
+        fitted.rules = context.rules
         return fitted
 
 

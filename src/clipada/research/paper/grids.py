@@ -16,6 +16,7 @@ from clipada.images import read_rgb, resize_mask
 from clipada.inspection import Inspector
 from clipada.inspection.overlays import BACKGROUND, outlined, picture_size, views
 from clipada.types import Image, Sample
+from clipada.types.image_rules import rules_of
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def heat_grid(samples: Sequence[Sample], inspectors: Mapping[str, Inspector]) ->
 
 
 def _row(sample: Sample, inspectors: Sequence[Inspector]) -> list[Image]:
-    image = read_rgb(sample.path, inspectors[0].engine.depth)
+    image = read_rgb(sample.path, rules_of(inspectors[0].engine))
     size = picture_size((image.shape[0], image.shape[1]), (SIDE, SIDE))
     height, width, _ = image.shape
     mask = np.zeros((height, width), np.bool_)

@@ -20,6 +20,7 @@ from clipada.server.schemas import Feedback, MapKind, Page, ShortText, Time, Ver
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Served, Service
 from clipada.types import Decision
+from clipada.types.image_rules import DEFAULT_RULES, ImageRules, rules_of
 
 router = APIRouter(prefix="/v1/verdicts", tags=["verdicts"], responses=documented(404, 413, 422, 503))
 
@@ -77,7 +78,7 @@ def image(service: Served, number: Number) -> Response:
     header = read_header(content)
     kind = header.media_type
     if header.deep or kind not in _SHOWN:
-        content, kind = png(read_rgb(content, _depth_of(service, entry))), "image/png"
+        content, kind = png(read_rgb(content, _rules_of(service, entry))), "image/png"
     return _file(content, kind)
 
 
@@ -131,10 +132,11 @@ def _model_of(service: Service, entry: Entry) -> ServedModel:
     raise RefusedError(404, f"the model of verdict {entry.id} is not served here", got=entry.run)
 
 
-def _depth_of(service: Service, entry: Entry) -> int | None:
-    """Return the depth by which a verdict's image was read, if its model is served here."""
+def _rules_of(service: Service, entry: Entry) -> ImageRules:
+    """Return the rules by which a verdict's image was read, if its model is served here."""
     models = [served.inspector for served in service.models.values()]
-    return next((one.engine.depth for one in models if one.model and one.model.sha256 == entry.model_sha256), None)
+    same = (one.engine for one in models if one.model and one.model.sha256 == entry.model_sha256)
+    return next(map(rules_of, same), DEFAULT_RULES)
 
 
 def _file(content: bytes, kind: str) -> Response:
