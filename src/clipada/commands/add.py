@@ -186,12 +186,12 @@ def _added(
 
     require_complete(run)
     growth = Growth(run, load_model(run, backbone).to(find_device(runtime.device)), runtime, report)
-    additions, failures = [], []
+    additions, failures = [], list[Failure]()
     for product, paths in assigned.items():
-        images, sha256s, unreadable = read_good_parts(run, paths, runtime.decoders)
-        failures += unreadable
-        if len(images):
-            parts = GoodParts(product=product, condition=condition, images=images, sha256s=tuple(sha256s))
+        views, sha256s = read_good_parts(run, product, paths, runtime.decoders)
+        failures += views.failures
+        if views.paths:
+            parts = GoodParts(product=product, condition=condition, views=views, sha256s=tuple(sha256s))
             additions.append(growth.study(parts))
     if not additions:
         raise DatasetError("no image can be read", got=str(failures[0].error.what), remedy="check the files")

@@ -116,6 +116,8 @@ class Config:
             require(self.training.tune == "none", "training.tune", "none with memory.rows", self.training.tune)
         require(bool(self.memory.rows) or not self.filter.images, "filter.images", "0 without memory.rows", "more")
         require(bool(self.memory.rows) or not self.augment.copies, "augment.copies", "0 without memory.rows", "more")
+        whole = bool(self.memory.rows) or not self.inspection.tiled
+        require(whole, "inspection.view", "whole or auto without memory.rows", self.inspection.view)
         learns = self.training.epochs or (self.memory.rows and not self.filter.logits)
         require(bool(learns), "training.epochs", "1 or more, unless only a memory detects", 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clipada.config import EngineOptions
 from clipada.engines.exports import find_export, installed, open_export
+from clipada.engines.tiled import with_view
 from clipada.errors import ConfigError
 from clipada.runs import Run, load_model, require_complete
 from clipada.types import Engine
@@ -32,10 +33,11 @@ def open_engine(run: Run, options: EngineOptions) -> tuple[Engine, str]:
 
         _refuse_export_settings(options)
         engine = TorchEngine(load_model(run, options.backbone), options.device, options.precision)
-        return engine, f"torch {engine.precision}"
+        return with_view(engine, run.config.inspection), f"torch {engine.precision}"
     folder, export = find_export(run, options)
     name = f"{export.engine} {export.precision}{' shortcut' * options.shortcut}{' cascade' * options.cascade}"
-    return open_export(folder, export, options, run.config.model.rules), name
+    opened = open_export(folder, export, options, run.config.model.rules)
+    return with_view(opened, run.config.inspection), name
 
 
 def _refuse_export_settings(options: EngineOptions) -> None:

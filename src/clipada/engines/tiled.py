@@ -11,9 +11,25 @@ from clipada.config import InspectionConfig
 from clipada.images import restore_map
 from clipada.images.tiles import JoinedMap, Tiles, plan_tiles
 from clipada.types import Engine, Localization, LocalizedImage, ProductEngine, localize
+from clipada.types.image_rules import rules_of
 
 TILES_AT_ONCE = 8
 """Tiles of a forward pass."""
+
+
+def image_tiles(settings: InspectionConfig, size: tuple[int, int], image: tuple[int, int]) -> Tiles:
+    """Cut an image of a height and width into tiles for a model's input of a ``size``, in pixels."""
+    return plan_tiles(image, size, _side(settings, size), settings.overlap)
+
+
+def with_view(engine: Engine, settings: InspectionConfig) -> Engine:
+    """Return the engine that reads images in the view that the settings say."""
+    return TiledEngine(engine, settings) if settings.tiled else engine
+
+
+def inner(engine: Engine) -> Engine:
+    """Return the engine that reads the tiles, or the given one if it reads whole images."""
+    return engine.engine if isinstance(engine, TiledEngine) else engine
 
 
 class TiledEngine:
@@ -33,13 +49,10 @@ class TiledEngine:
         self.engine = engine
         self.settings = settings
         self.at_once = at_once
-        self.size, self.rules, self.passes = engine.size, engine.rules, engine.passes
+        self.size, self.rules, self.passes = engine.size, rules_of(engine), engine.passes
         self.products = engine.products if isinstance(engine, ProductEngine) else ()
-
-    def tiles(self, image: tuple[int, int]) -> Tiles:
-        """Return the tiles of an image of a height and width."""
-        side = max(self.size) if self.settings.tile is None else self.settings.tile
-        return plan_tiles(image, self.size, side, self.settings.overlap)
+        self.described: dict[str, str | float] = {"view": "tiles", "tile": _side(settings, self.size)}
+        self.described["overlap"] = settings.overlap
 
     def localize(self, images: NDArray[np.uint8], products: Sequence[str | None] | None = None) -> Localization:
         """Compute the raw maps of images ``(B, H, W, 3)`` of the model's input size, which are one tile each."""
@@ -50,7 +63,7 @@ class TiledEngine:
     ) -> LocalizedImage:
         """Compute the raw maps of one image of any size; see ``types.ImageEngine``."""
         whole = self.localize(small[np.newaxis], [product]).image(0)
-        tiles = self.tiles((image.shape[0], image.shape[1]))
+        tiles = image_tiles(self.settings, self.size, (image.shape[0], image.shape[1]))
         if len(tiles) == 1:
             return whole
         product = product if whole.product is None else self.products[whole.product]
@@ -76,3 +89,8 @@ class TiledEngine:
             numbers = range(start, min(len(tiles), start + self.at_once))
             found = self.localize(np.stack([tiles.cut(image, number) for number in numbers]), [product] * len(numbers))
             yield from ((number, found.image(place)) for place, number in enumerate(numbers))
+
+
+def _side(settings: InspectionConfig, size: tuple[int, int]) -> int:
+    """Return the longer side of a tile in pixels of the image: by default that of the model's input."""
+    return max(size) if settings.tile is None else settings.tile

@@ -26,7 +26,7 @@ from clipada.evaluation.metrics import (
 )
 from clipada.evaluation.truth import MASK_RULES, TruthReader
 from clipada.scoring import score_passes
-from clipada.types import Engine, Failure, Map, Mask, Sample, localize, written_size
+from clipada.types import Engine, Failure, ImageEngine, Map, Mask, Sample, localize_images, written_size
 from clipada.types.image_rules import rules_of
 
 
@@ -147,7 +147,7 @@ def evaluate_dataset(
     scores: list[dict[str, Any]] = []
     by_kind: dict[str, dict[str, KindMetrics]] = {}
     findings = Findings(training_sha256s, input_check, product_given)
-    truths = TruthReader(at, engine.size, dataset.saturation_files, findings.note)
+    truths = TruthReader(at, dataset.saturation_files, findings.note)
     for category in dataset.categories:
         samples = [sample for sample in dataset.test if sample.category == category]
         kinds = sorted({sample.defect for sample in samples if sample.anomalous and category in truths.saturations})
@@ -190,25 +190,25 @@ def _scored(
     truths: TruthReader,
 ) -> Iterator[ScoredImage]:
     """Yield every usable image, scored; add the others to ``findings``."""
-    for batch in read_batches([sample.path for sample in samples], engine.size, *batching, rules=rules_of(engine)):
+    paths, originals = [sample.path for sample in samples], isinstance(engine, ImageEngine)
+    for batch in read_batches(paths, engine.size, *batching, rules=rules_of(engine), keep_originals=originals):
         findings.failures += batch.failures
         if not batch.paths:
             continue
         members = [samples[position] for position in batch.positions]
         named = [sample.category if findings.product_given else None for sample in members]
-        found = localize(engine, batch.images, named)
+        found = localize_images(engine, batch.images, batch.originals, named)
         findings.compare_products(members, engine, found)
         for index, (position, size) in enumerate(zip(batch.positions, batch.sizes, strict=True)):
-            sample = samples[position]
+            sample, one = samples[position], found[index]
             try:
-                truth = truths.read(sample, size)
+                truth = truths.read(sample, size, (one.maps.shape[1], one.maps.shape[2]))
             except ImageError as error:
                 findings.failures.append(Failure(path=sample.path, error=error))
                 continue
             findings.compare(sample.path)
-            descriptor = None if found.descriptors is None else found.descriptors[index]
-            reason = findings.check(sample, batch.images[index], descriptor)
-            views, scores = score_passes(found.maps[:, index], scoring, found.score(index))
+            reason = findings.check(sample, batch.images[index], one.descriptor)
+            views, scores = score_passes(one.maps, scoring, one.score, one.view)
             maps = tuple(truths.fitted(view, size) for view in views)
             yield ScoredImage(
                 sample=sample,
@@ -242,6 +242,7 @@ def _protocol(
         "layout": dataset.layout,
         "categories": list(dataset.categories),
         "image_size": written_size(engine.size),
+        **({"view": engine.described} if isinstance(engine, ImageEngine) else {}),
         "at": at,
         "masks": MASK_RULES[at],
         "mean": "plain mean over categories",

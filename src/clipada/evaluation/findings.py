@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clipada.calibration.image_statistics import image_statistics
 from clipada.calibration.input_check import InputCheck
 from clipada.images import image_sha256
-from clipada.types import Engine, Failure, Image, Localization, ProductEngine, Sample
+from clipada.types import Engine, Failure, Image, LocalizedImage, ProductEngine, Sample
 
 
 class Findings:
@@ -55,13 +55,13 @@ class Findings:
             self.not_inspectable[sample.path] = reason
         return reason
 
-    def compare_products(self, samples: Sequence[Sample], engine: Engine, found: Localization) -> None:
+    def compare_products(self, samples: Sequence[Sample], engine: Engine, found: Sequence[LocalizedImage]) -> None:
         """Count the products that a model with a memory takes images for, where it knows the right one."""
-        if found.products is None or self.product_given or not isinstance(engine, ProductEngine):
+        if self.product_given or not isinstance(engine, ProductEngine):
             return
-        for sample, number in zip(samples, found.products, strict=True):
-            if sample.category in engine.products:
-                self._products[sample.category, engine.products[number]] += 1
+        for sample, one in zip(samples, found, strict=True):
+            if one.product is not None and sample.category in engine.products:
+                self._products[sample.category, engine.products[one.product]] += 1
 
     @property
     def products_found(self) -> dict[str, Any] | None:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from clipada.config import BatchConfig, ScoringConfig
 from clipada.data import read_batches
 from clipada.scoring import final_map
-from clipada.types import Engine, Localization, Sample
+from clipada.types import Engine, ImageEngine, LocalizedImage, Sample, localize_images
 from clipada.types.image_rules import rules_of
 
-OnBatch = Callable[[str, NDArray[np.uint8], Localization], None]
-"""Called with a category, images and what the engine has found in them."""
+OnBatch = Callable[[str, NDArray[np.uint8], Sequence[LocalizedImage]], None]
+"""Called with a category, images at the model's input size, and what the engine has found in each."""
 
 
 def normal_peaks(
@@ -63,11 +63,14 @@ def _peaks(
     samples: Sequence[Sample],
     scoring: ScoringConfig,
     workers: int,
-    on_batch: Callable[[NDArray[np.uint8], Localization], None],
+    on_batch: Callable[[NDArray[np.uint8], Sequence[LocalizedImage]], None],
 ) -> Iterator[float]:
-    paths = [sample.path for sample in samples]
-    for batch in read_batches(paths, engine.size, BatchConfig.batch_size, workers, rules=rules_of(engine)):
+    paths, originals = [sample.path for sample in samples], isinstance(engine, ImageEngine)
+    batches = read_batches(
+        paths, engine.size, BatchConfig.batch_size, workers, rules=rules_of(engine), keep_originals=originals
+    )
+    for batch in batches:
         if batch.paths:
-            found = engine.localize(batch.images)
+            found = localize_images(engine, batch.images, batch.originals)
             on_batch(batch.images, found)
-            yield from (float(final_map(one, scoring).max()) for one in found.maps.swapaxes(0, 1))
+            yield from (float(final_map(one.maps, scoring, one.view).max()) for one in found)

@@ -36,7 +36,6 @@ class TruthReader:
 
     Args:
         at: The size of the comparison.
-        size: ``(height, width)`` of the model's input.
         saturation_files: The saturation thresholds of categories that have some.
         on_note: Receives each rule that is applied to an unusual mask, and the mask.
 
@@ -48,7 +47,6 @@ class TruthReader:
     def __init__(
         self,
         at: ComparedAt,
-        size: tuple[int, int],
         saturation_files: Mapping[str, Path],
         on_note: Callable[[str, Path], None],
     ) -> None:
@@ -56,18 +54,23 @@ class TruthReader:
             raise ConfigError(
                 f"cannot compare at {at!r}", expected=" | ".join(MASK_RULES), remedy=did_you_mean(str(at), MASK_RULES)
             )
-        self._native, self._size, self._on_note = at == "native", size, on_note
+        self._native, self._on_note = at == "native", on_note
         self.saturations: dict[str, dict[int, Saturation]] = {
             name: read_saturation(path) for name, path in saturation_files.items()
         }
 
-    def read(self, sample: Sample, image_size: tuple[int, int]) -> Truth:
-        """Read the ground truth of a sample, whose image has ``(width, height)`` pixels.
+    def read(self, sample: Sample, image_size: tuple[int, int], map_size: tuple[int, int]) -> Truth:
+        """Read the ground truth of a sample.
+
+        Args:
+            sample: The image.
+            image_size: Its width and height in pixels.
+            map_size: Height and width of its map: the model's input size, or that of the joined map of tiles.
 
         Raises:
             ImageError: A mask cannot be read or understood, or does not fit its image.
         """
-        size = image_size[::-1] if self._native else self._size
+        size = image_size[::-1] if self._native else map_size
         mask = load_mask(sample, size, image_size, self._on_note)
         saturations = self.saturations.get(sample.category)
         if saturations is None or mask is None:

@@ -145,7 +145,9 @@ def shrunk(maps: NDArray[np.float32], shrink: int) -> NDArray[np.float32]:
     if shrink == 1:
         return maps
     passes, height, width = maps.shape
-    return maps.reshape(passes, height // shrink, shrink, width // shrink, shrink).mean(axis=(2, 4), dtype=np.float32)
+    squares = maps.reshape(passes, height // shrink, shrink, width // shrink, shrink)
+    averaged: NDArray[np.float32] = squares.mean(axis=(2, 4), dtype=np.float32)
+    return averaged
 
 
 def _shrinks(size: tuple[int, int]) -> list[int]:

@@ -13,7 +13,7 @@ from clipada.calibration.image_statistics import image_statistics
 from clipada.calibration.input_check import InputCheck
 from clipada.errors import CalibrationError, ClipAdaError, ImageError, RunError
 from clipada.inspection.reading import ReadImage, Source, read_image
-from clipada.types import Engine, Localization, ModelIdentity, Verdict
+from clipada.types import Engine, LocalizedImage, ModelIdentity, Verdict
 from clipada.types.image_rules import rules_of
 
 log = logging.getLogger(__name__)
@@ -52,14 +52,13 @@ def finite(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     return raw
 
 
-def input_reason(check: InputCheck, read: ReadImage, found: Localization, index: int, group: str | None) -> str | None:
+def input_reason(check: InputCheck, read: ReadImage, found: LocalizedImage, group: str | None) -> str | None:
     """Return the reason why an image is not inspectable, or ``None``.
 
     It is compared with the product that its group or its path names, if the run knows it, else with every product.
     """
     named = group if group in check.products or read.path is None else group_of(read.path, PRODUCT)
-    descriptor = None if found.descriptors is None else found.descriptors[index]
-    return check.reason(image_statistics(read.small), descriptor, named)
+    return check.reason(image_statistics(read.small), found.descriptor, named)
 
 
 def decided(verdict: Verdict, calibration: Calibration, group: str | None) -> Verdict:

@@ -25,16 +25,14 @@ from clipada.runs import INPUT_CHECK, Run, load_calibration, read_run
 from clipada.runs.hub import fetch_run, find_run
 from clipada.runs.inputs import find_input_check
 from clipada.scoring import final_map, find_regions, image_score
-from clipada.types import Engine, Failure, Localization, ModelIdentity, Verdict, localize
+from clipada.types import Engine, Failure, LocalizedImage, ModelIdentity, Verdict, localize_images
 from clipada.types.image_rules import rules_of
 
 DEFAULT_THRESHOLD = 0.5
 """Map value above which a pixel belongs to a region, for an engine without a run: an anomaly probability of 1/2."""
 
-_Inference = Future[tuple[Localization, float]]
+_Inference = Future[tuple[list[LocalizedImage], float]]
 """Future output of the engine for a batch, and the seconds that it took."""
-
-_NOTHING = Localization(maps=np.empty((0, 0), np.float32))
 
 
 class Inspector:
@@ -188,8 +186,8 @@ class Inspector:
         """
         started = time.perf_counter()
         read = read_for(image, group, self.engine, self.calibration)
-        found = localize(self.engine, read.small[np.newaxis], [group])
-        return self._verdict(found, 0, read, started, group or self._group(read.path))
+        found = self._localized([read], [group])[0]
+        return self._verdict(found, read, started, group or self._group(read.path))
 
     def inspect_batch(
         self, images: Sequence[Source], groups: Groups | None = None, *, workers: int = BatchConfig.workers
@@ -212,16 +210,14 @@ class Inspector:
             reads = list(pool.map(lambda one: try_read_for(one[0], one[1], self.engine, self.calibration), pairs))
             good = [index for index, read in enumerate(reads) if isinstance(read, ReadImage)]
             started = time.perf_counter()
-            small = [read.small for read in reads if isinstance(read, ReadImage)]
-            named = [pairs[index][1] for index in good]
-            found = localize(self.engine, np.stack(small), named) if small else _NOTHING
+            found = self._localized([one for one in reads if isinstance(one, ReadImage)], [pairs[i][1] for i in good])
             inference = time.perf_counter() - started
 
             def judge(index: int, read: ReadImage | ClipAdaError) -> Verdict | ClipAdaError:
                 if isinstance(read, ClipAdaError):
                     return read
                 group = pairs[index][1] or self._group(read.path)
-                return self._verdict(found, good.index(index), read, time.perf_counter() - inference, group)
+                return self._verdict(found[good.index(index)], read, time.perf_counter() - inference, group)
 
             return list(pool.map(judge, range(len(reads)), reads))
 
@@ -254,11 +250,17 @@ class Inspector:
             if before is not None:
                 yield before
 
-    def _infer(self, batch: Batch) -> tuple[Localization, float]:
+    def _infer(self, batch: Batch) -> tuple[list[LocalizedImage], float]:
         """Run the engine on a batch; return its output and the seconds that it took."""
         started = time.perf_counter()
-        found = self.engine.localize(batch.images) if batch.paths else _NOTHING
-        return found, time.perf_counter() - started
+        return localize_images(self.engine, batch.images, batch.originals), time.perf_counter() - started
+
+    def _localized(self, reads: Sequence[ReadImage], groups: Groups) -> list[LocalizedImage]:
+        """Run the engine on images that were read, whose groups may name their products."""
+        if not reads:
+            return []
+        small = np.stack([one.small for one in reads])
+        return localize_images(self.engine, small, [one.image for one in reads], groups)
 
     def _results(self, batch: Batch, inferred: _Inference, start: int) -> Iterator[Verdict | Failure]:
         """Yield the results of a batch whose first file was at position ``start``, in the order of its files."""
@@ -268,7 +270,7 @@ class Inspector:
             if (index := places.get(position)) is not None:
                 path, sha256 = batch.paths[index], batch.sha256s[index]
                 read = ReadImage(image=batch.originals[index], small=batch.images[index], sha256=sha256, path=path)
-                yield self._verdict(found, index, read, time.perf_counter() - inference, self._group(path))
+                yield self._verdict(found[index], read, time.perf_counter() - inference, self._group(path))
             else:
                 yield next(failures)
 
@@ -276,14 +278,14 @@ class Inspector:
         """Read the group from a path: the product, unless a calibration defines groups otherwise."""
         return group_of(path, self.calibration.settings.per if self.calibration else PRODUCT) if path else None
 
-    def _verdict(self, found: Localization, index: int, read: ReadImage, started: float, group: str | None) -> Verdict:
+    def _verdict(self, found: LocalizedImage, read: ReadImage, started: float, group: str | None) -> Verdict:
         """Make the verdict on an image from its maps and descriptor, in the image's own geometry."""
-        smooth, own = final_map(finite(found.maps[:, index]), self.scoring), found.score(index)
+        smooth = final_map(finite(found.maps), self.scoring, found.view)
         restored = restore_map(smooth, read.image.shape[:2])
         level = self.region_level(group)
-        reason = None if self.input_check is None else input_reason(self.input_check, read, found, index, group)
+        reason = None if self.input_check is None else input_reason(self.input_check, read, found, group)
         verdict = Verdict(
-            score=image_score(smooth, self.scoring) if own is None else own,
+            score=image_score(smooth, self.scoring, found.view) if found.score is None else found.score,
             image=read.image,
             anomaly_map=restored,
             regions=find_regions(restored, level),

@@ -64,16 +64,18 @@ class References:
     """Good images of a product with their copies, and the images that are searched for the statistics of its memory.
 
     Attributes:
-        images: The ``n`` good images, then their copies, ``(m, H, W, 3)``.
-        sources: Position of the image that each is a copy of, or its own, ``(m,)`` int64.
+        images: The ``n`` good images, then their tiles and copies, ``(m, H, W, 3)``.
+        sources: Position of the image that each is a tile or copy of, or its own, ``(m,)`` int64.
         searched: Images that are searched for, ``(k, H, W, 3)``: good images, or stand-ins for a second one.
         left_out: The source whose rows each of these searches leaves out, ``(k,)`` int64.
+        places: Position of each of them in ``images``, ``(k,)`` int64; of the image that it stands in for.
     """
 
     images: NDArray[np.uint8]
     sources: Tensor
     searched: NDArray[np.uint8]
     left_out: Tensor
+    places: Tensor
 
     @property
     def originals(self) -> int:
@@ -81,26 +83,32 @@ class References:
         return int(self.sources.max()) + 1
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8], some: Tensor, kind: Copies, seed: int) -> References:
+    def of(
+        cls, images: NDArray[np.uint8], some: Tensor, kind: Copies, seed: int, own: Tensor | None = None
+    ) -> References:
         """Make the copies of a kind, and the stand-ins that a single image needs.
 
         Args:
-            images: Good images, ``(n, H, W, 3)``.
+            images: Good images, ``(n, H, W, 3)``, and their tiles.
             some: Positions of those that are searched for, ``(k,)``.
             kind: Kind of copies.
             seed: Source of the draws.
+            own: Position of the good image that each shows; ``None`` if there are no tiles.
         """
+        own = torch.arange(len(images)) if own is None else own
         copies, sources = drawn_copies(images, kind, seed)
-        searched, left_out = images[some.numpy()], some
-        if len(images) == 1:
+        searched, left_out = images[some.numpy()], own[some]
+        if not own.any():
             rng = derived_rng(seed, "stand-ins")
-            searched = np.stack([disturbed(images[0], rng) for _ in range(STAND_INS)])
-            left_out = torch.full((STAND_INS,), NONE)
+            some = some.repeat(-(-STAND_INS // len(some)))[: max(STAND_INS, len(some))]
+            searched = np.stack([disturbed(images[place], rng) for place in some.tolist()])
+            left_out = torch.full((len(some),), NONE)
         return cls(
             images=np.concatenate([images, copies]) if len(copies) else images,
-            sources=torch.cat([torch.arange(len(images)), sources]),
+            sources=torch.cat([own, own[sources]]),
             searched=searched,
             left_out=left_out,
+            places=some,
         )
 
     def joined(self, copies: NDArray[np.uint8], sources: Tensor) -> References:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clipada.config import Copies, CrossFitConfig, RuntimeConfig
 from clipada.data import Layout, load_dataset
+from clipada.engines.tiled import inner
 from clipada.engines.torch import TorchEngine
 from clipada.errors import CalibrationError, ImageError
 from clipada.images import image_sha256
@@ -138,6 +139,7 @@ def cross_folds(run: Run, engine: Engine, settings: CrossFitConfig, report: Prog
             expected="a run of the presets quick or accurate",
             remedy=NAME_IMAGES,
         )
+    engine = inner(engine)
     if not isinstance(engine, TorchEngine) or engine.model.head is None:
         raise CalibrationError(
             "the engine of an export cannot leave rows of the memory out",
@@ -204,8 +206,8 @@ class _Divider:
         return Folds(images=self.images, copies=tuple(self.copies), alone=tuple(self.alone), _rows=rows)
 
     def _divide_product(self, number: int, name: str, samples: Sequence[Sample], folds: int | None) -> None:
-        images = self.builder.read_images(name, samples)
-        paths = self.builder.paths[name]
+        images = self.builder.read_images(name, [sample.path for sample in samples])
+        paths = self.builder.views[name].paths
         sha256s = [image_sha256(path) for path in paths]
         own = fold_numbers(sha256s, folds, start=max(self.images.values(), default=-1) + 1)
         if len(set(own)) < 2:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from clipada.calibration.image_statistics import image_statistics
 from clipada.config import Copies, RuntimeConfig
-from clipada.data import read_batches
 from clipada.evaluation.normal_level import normal_level
 from clipada.files import sha256_of
 from clipada.models.clip_ada import ClipAda
@@ -27,15 +26,17 @@ from clipada.models.crops import Crops
 from clipada.models.growth import Rows, Statistics, join_parts, joined, last_of_parts, pooled
 from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import SCALE_NAMES, WHOLE_PREFIX, MemoryHead, build_crops
+from clipada.randomness import derived_rng
 from clipada.runs import Run
 from clipada.runs.additions import Addition, Described
 from clipada.scoring import final_map
 from clipada.training.answers import ProductRows
-from clipada.training.memory import LEAST_COVERAGE, MOST_IMAGES, MemoryBuilder
+from clipada.training.memory import LEAST_COVERAGE, MemoryBuilder
 from clipada.training.part_box import LEAST_IMAGES, WHOLE
-from clipada.training.study import AT_ONCE, Student, Study
+from clipada.training.study import Student, Study
 from clipada.training.tokens import TokenReader
-from clipada.types import Box, Failure, ProgressReport
+from clipada.training.views import ProductViews, image_peaks, read_views
+from clipada.types import Box, ProgressReport
 
 UNUSUAL_SHARE = 0.1
 """Share of the new good images with a score that 1 % of the training's exceed, above which an addition warns."""
@@ -57,31 +58,24 @@ class GoodParts:
     Attributes:
         product: The product.
         condition: Name of the light or camera; empty for a new product.
-        images: At the model's input size, ``(n, H, W, 3)`` uint8.
+        views: Their views at the model's input size.
         sha256s: Hashes of the files.
     """
 
     product: str
     condition: str
-    images: NDArray[np.uint8]
+    views: ProductViews
     sha256s: tuple[str, ...]
 
 
-def read_good_parts(
-    run: Run, paths: Sequence[Path], workers: int
-) -> tuple[NDArray[np.uint8], list[str], list[Failure]]:
-    """Read images at a run's input size, at most as many as a training: evenly spaced ones of more.
+def read_good_parts(run: Run, product: str, paths: Sequence[Path], workers: int) -> tuple[ProductViews, list[str]]:
+    """Read images of a product at a run's input size, at most as many as a training: evenly spaced ones of more.
 
     Returns:
-        The images ``(n, H, W, 3)``, the hashes of their files, and those that could not be read.
+        Their views, and the hashes of their files.
     """
-    model = run.config.model
-    chosen = paths[:: -(-len(paths) // MOST_IMAGES)]
-    batches = list(read_batches(chosen, model.size, AT_ONCE, workers, rules=model.rules))
-    images = [batch.images for batch in batches if batch.paths]
-    hashes = [sha256_of(path) for batch in batches for path in batch.paths]
-    failures = [failure for batch in batches for failure in batch.failures]
-    return np.concatenate(images) if images else np.empty((0, *model.size, 3), np.uint8), hashes, failures
+    views = read_views(product, paths, run.config, workers)
+    return views, [sha256_of(path) for path in views.paths]
 
 
 class JoinedRows(ProductRows):
@@ -157,7 +151,8 @@ class Growth:
 
     def study(self, parts: GoodParts) -> Addition:
         """Choose rows for good parts, and measure how well they stand for them."""
-        name, images = parts.product, parts.images
+        name, images = parts.product, parts.views.images
+        self.builder.views[name] = parts.views
         known = bool(parts.condition)
         trained = self.run.training.copies.get(name, "none")
         chosen = trained if known else self.builder.student.choose_copies(name, {name: images})
@@ -188,7 +183,7 @@ class Growth:
             ),
             views=views,
             box=torch.tensor(box),
-            statistics=np.stack([image_statistics(image) for image in images]),
+            statistics=np.stack([image_statistics(image) for image in parts.views.whole]),
             descriptors=descriptors.numpy(),
         )
 
@@ -202,7 +197,7 @@ class Growth:
 
         A first box would change the size at which products are found, and with it the answers for all of them.
         """
-        possible = self.head.crops.any or self.head.whole is not None
+        possible = (self.head.crops.any or self.head.whole is not None) and not self.config.inspection.tiled
         if not (self.config.memory.crop and possible) or len(images) < LEAST_IMAGES:
             return WHOLE
         chosen = images[:: -(-len(images) // BOX_IMAGES)]
@@ -211,7 +206,7 @@ class Growth:
 
     def _require_inside(self, parts: GoodParts, box: Box) -> None:
         """Warn if new images show the part outside of the box in which the run reads its product."""
-        found = WHOLE if box == WHOLE else self._find_box(parts.product, parts.images)
+        found = WHOLE if box == WHOLE else self._find_box(parts.product, parts.views.images)
         if found != WHOLE and _share_inside(found, box) < INSIDE:
             self.warnings.append(
                 f"{parts.condition}: the images show {parts.product} outside of the box that the run reads; "
@@ -221,17 +216,18 @@ class Growth:
     def _view(self, name: str, images: NDArray[np.uint8], bank: PatchMemory, known: bool, scale: float = 1.0) -> _View:
         """Study a view of the images, beside the rows of the memory's own product if it knows it."""
         references, neighbors = self.builder.references(name, images), self.config.memory.neighbors
+        count_images = len(self.builder.views[name].paths)
         if not known:
             study = self.builder.student.study(name, references, scale)
             added = Rows(study.rows.rows, study.distances.usual)
-            statistics = Statistics(len(images), study.distances.mean, study.distances.std)
+            statistics = Statistics(count_images, study.distances.mean, study.distances.std)
             return _View(study=study, added=(added, statistics), bank=_single(name, added, statistics, neighbors))
         place = bank.products.index(name)
         before = Rows(bank.rows[:, place], bank.usual[:, place])
         study = ConditionStudent(self.builder.student, before).study(name, references, scale)
         count = study.rows.rows.shape[1] - before.length
         added = Rows(*(last_of_parts(one, count, neighbors) for one in (study.rows.rows, study.distances.usual)))
-        statistics = Statistics(len(images), study.distances.mean, study.distances.std)
+        statistics = Statistics(count_images, study.distances.mean, study.distances.std)
         images_before = self.run.training.categories[name]
         own = Statistics(images_before, bank.distance_mean[:, place], bank.distance_std[:, place])
         together = _single(name, joined([before, added], neighbors), pooled([own, statistics]), neighbors)
@@ -261,7 +257,9 @@ class Growth:
                 "give it a threshold of its own with `clipada calibrate --per product`"
             )
         raw = alone.crops.enlarged(alone.to_unit(evidence)).numpy()
-        return normal_level([float(final_map(one[np.newaxis], self.config.scoring).max()) for one in raw])
+        peaks = [float(final_map(one[np.newaxis], self.config.scoring).max()) for one in raw]
+        rng = derived_rng(self.config.training.seed, "peaks", name)
+        return normal_level(image_peaks(peaks, self.builder.views[name].tiles, rng))
 
 
 def _single(name: str, rows: Rows, statistics: Statistics, neighbors: int) -> PatchMemory:

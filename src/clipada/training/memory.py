@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipada.config import Config, Copies
-from clipada.data import read_batches
 from clipada.devices import to_tensor
 from clipada.errors import DatasetError
 from clipada.models.clip_ada import ClipAda
@@ -35,20 +34,16 @@ from clipada.training.pool import disturbed, draw_pool
 from clipada.training.split import learned_products
 from clipada.training.study import AT_ONCE, Student, Study, drawn_images, joined_memory
 from clipada.training.tokens import TokenReader
-from clipada.types import Box, Localization, Progress, ProgressReport, Sample
+from clipada.training.views import ProductViews, image_peaks, read_views
+from clipada.types import Box, Progress, ProgressReport, Sample
 
 log = logging.getLogger(__name__)
-
-MOST_IMAGES = 500
-"""Images of a product among whose patches rows are chosen, evenly spaced, which bounds the RAM."""
 
 DISTURBED_IMAGES = 48
 """Good images of a product in other light, other focus and another place, which the filter learns to call good."""
 
 LEAST_COVERAGE = 0.4
 """Coverage of a product's rows below which a training warns."""
-
-_NO_MAPS = np.empty((0, 0, 0, 0), np.float32)
 
 
 @dataclass(kw_only=True)
@@ -95,7 +90,7 @@ class MemoryBuilder:
         self.peaks: dict[str, list[float]] = {}
         self.record = MemoryRecord()
         self.copies: dict[str, Copies] = {}
-        self.paths: dict[str, list[Path]] = {}
+        self.views: dict[str, ProductViews] = {}
         self.perturbed: dict[str, PerturbedCopies] = {}
 
     def build(self, samples: Sequence[Sample]) -> MemoryHead:
@@ -108,14 +103,14 @@ class MemoryBuilder:
         by_product: dict[str, list[Sample]] = defaultdict(list)
         for sample in samples:
             by_product[sample.category].append(sample)
-        images = {name: self.read_images(name, members) for name, members in by_product.items()}
+        images = {name: self.read_images(name, [one.path for one in some]) for name, some in by_product.items()}
         self.copies |= {name: self.student.choose_copies(name, images) for name in images}
-        counts = {name: len(own) for name, own in images.items()}
+        counts = {name: len(own.paths) for name, own in self.views.items()}
         self.record.copies = dict(self.copies)
         self.record.filtered = learned_products(counts, self.config)
 
         memory, scale = self.config.memory, self.config.filter.scale
-        boxed = memory.crop and max(counts.values()) >= LEAST_IMAGES
+        boxed = memory.crop and max(counts.values()) >= LEAST_IMAGES and not self.config.inspection.tiled
         small = self.studies(images, scale, self.perturbed) if self.record.filtered or boxed or memory.whole else {}
         boxes = {name: self.box(name, small[name], own) if boxed else WHOLE for name, own in images.items()}
         filter_net = self.filter(small, images) if self.record.filtered else None
@@ -155,21 +150,17 @@ class MemoryBuilder:
     def references(self, name: str, images: NDArray[np.uint8], perturbed: PerturbedCopies | None = None) -> References:
         """Return a view of a product's images with their copies, and the images searched for its statistics."""
         seed = self.config.training.seed
-        own = References.of(images, drawn_images(len(images), seed, name), self.copies[name], seed)
+        some, sources = drawn_images(len(images), seed, name), self.views[name].sources
+        own = References.of(images, some, self.copies[name], seed, sources)
         return own if perturbed is None else own.joined(perturbed.images, perturbed.sources)
 
-    def read_images(self, name: str, samples: Sequence[Sample]) -> NDArray[np.uint8]:
-        """Read the images of a product at the model's input size, ``(n, H, W, 3)``, and make their perturbed copies."""
-        model = self.config.model
-        chosen = samples[:: -(-len(samples) // MOST_IMAGES)]
-        paths = [sample.path for sample in chosen]
-        batches = list(read_batches(paths, model.size, AT_ONCE, self.workers, rules=model.rules))
-        read = [path for batch in batches for path in batch.paths]
-        if not read:
+    def read_images(self, name: str, paths: Sequence[Path]) -> NDArray[np.uint8]:
+        """Read the views of a product's images, ``(m, H, W, 3)``, and make their perturbed copies."""
+        self.views[name] = views = read_views(name, paths, self.config, self.workers)
+        if not views.paths:
             raise DatasetError(f"no good image of {name} can be read", remedy="check the files")
-        self.paths[name] = read
-        self.perturbed[name] = perturbed_copies(name, read, self.config, self.workers)
-        return np.concatenate([batch.images for batch in batches])
+        self.perturbed[name] = perturbed_copies(name, views.paths, self.config, self.workers)
+        return views.images
 
     def box(self, name: str, study: Study, images: NDArray[np.uint8]) -> Box:
         """Find the box in which a product's images show the part."""
@@ -223,7 +214,7 @@ class MemoryBuilder:
         total = self.config.filter.images
         for drawn in draw_pool(images[name], images, total, study.grid, rng):
             tokens = self.reader.read(drawn.images, self.config.filter.scale).patches
-            answers.append(study.rows.search(tokens, drawn.sources))
+            answers.append(study.rows.search(tokens, self.views[name].sources[drawn.sources]))
             logits.append(self.student.logits(tokens))
             masks.append(drawn.masks)
             done = sum(map(len, masks))
@@ -233,8 +224,9 @@ class MemoryBuilder:
     def disturb(self, name: str, images: NDArray[np.uint8], study: Study) -> tuple[Answers, Tensor]:
         """Search a product's rows for disturbed good images and perturbed copies, without the image's own."""
         rng = derived_rng(self.config.training.seed, "disturbed images", name)
-        sources = torch.from_numpy(rng.integers(len(images), size=DISTURBED_IMAGES))
-        drawn = np.stack([disturbed(images[source], rng) for source in sources])
+        places = rng.integers(len(images), size=DISTURBED_IMAGES)
+        drawn = np.stack([disturbed(images[place], rng) for place in places])
+        sources = self.views[name].sources[torch.from_numpy(places)]
         if (copies := self.perturbed.get(name)) is not None:
             drawn, sources = np.concatenate([drawn, copies.images]), torch.cat([sources, copies.sources])
         tokens = self.student.read(drawn, self.config.filter.scale, f"disturbing {name}").patches
@@ -246,12 +238,13 @@ class MemoryBuilder:
         """Return the descriptors of each product's images, ``(n, D)``, at the size at which a product is found."""
         if glance != GLANCE:
             return {name: study.descriptors for name, study in studies.items()}
-        return {name: self.student.read(own, GLANCE, f"reading {name}").descriptors for name, own in images.items()}
+        whole = {name: self.views[name].whole for name in images}
+        return {name: self.student.read(own, GLANCE, f"reading {name}").descriptors for name, own in whole.items()}
 
     def centers(self, images: Mapping[str, NDArray[np.uint8]], descriptors: Mapping[str, Tensor]) -> Tensor:
         """Return the mean descriptor of each product, ``(P, D)``, and record the images for the input check."""
-        for name, own in images.items():
-            self.inputs.add(name, own, Localization(maps=_NO_MAPS, descriptors=descriptors[name].numpy()))
+        for name in images:
+            self.inputs.add_described(name, self.views[name].whole, descriptors[name].numpy())
         return torch.stack([F.normalize(descriptors[name].mean(dim=0), dim=-1) for name in images])
 
     def measure_coverage(self, views: Sequence[Mapping[str, Study]]) -> None:
@@ -288,4 +281,6 @@ class MemoryBuilder:
         head.set_scale(low, calm, max(3 * (high - calm), 1e-3))
         for name, evidence in maps.items():
             raw = head.crops.enlarged(head.to_unit(evidence)).numpy()
-            self.peaks[name] = [float(final_map(one[np.newaxis], self.config.scoring).max()) for one in raw]
+            peaks = [float(final_map(one[np.newaxis], self.config.scoring).max()) for one in raw]
+            rng = derived_rng(self.config.training.seed, "peaks", name)
+            self.peaks[name] = image_peaks(peaks, self.views[name].tiles, rng)

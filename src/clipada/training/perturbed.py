@@ -13,9 +13,11 @@ from torch import Tensor
 
 from clipada.config import Config
 from clipada.data import read_batches
+from clipada.engines.tiled import image_tiles
 from clipada.images import resize
 from clipada.images.perturbing import perturb
 from clipada.randomness import derived_rng
+from clipada.types import Image
 
 AT_ONCE = 4
 """Photos that are read at a time, at their own size."""
@@ -37,6 +39,8 @@ class PerturbedCopies:
 def perturbed_copies(name: str, paths: Sequence[Path], config: Config, workers: int) -> PerturbedCopies:
     """Perturb photos of a product at their own size, all kinds and strengths in turn, and resize them for the model.
 
+    With tiles, a copy is a tile of a perturbed photo.
+
     Args:
         name: The product.
         paths: Its good images.
@@ -54,7 +58,16 @@ def perturbed_copies(name: str, paths: Sequence[Path], config: Config, workers: 
         for place, photo in zip(batch.positions, batch.originals, strict=True):
             kind, strength = conditions[place % len(conditions)]
             own = derived_rng(config.training.seed, "perturbed copy", name, place)
-            images[done] = resize(perturb(photo, kind, strength, own), size)
+            images[done] = _viewed(perturb(photo, kind, strength, own), config, own)
             sources.append(chosen[place])
             done += 1
     return PerturbedCopies(images=images[:done], sources=torch.tensor(sources, dtype=torch.int64))
+
+
+def _viewed(photo: Image, config: Config, rng: np.random.Generator) -> Image:
+    """Return a photo at the model's input size, or a tile of it."""
+    size = config.model.size
+    if not config.inspection.tiled:
+        return resize(photo, size)
+    tiles = image_tiles(config.inspection, size, (photo.shape[0], photo.shape[1]))
+    return tiles.cut(photo, int(rng.integers(len(tiles))))

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from clipada.config import Config, RuntimeConfig
 from clipada.devices import find_device, machine
+from clipada.engines.tiled import with_view
 from clipada.engines.torch import TorchEngine
 from clipada.evaluation.metrics import mean_metrics
 from clipada.evaluation.normal_level import normal_level, normal_peaks
@@ -30,6 +31,7 @@ from clipada.training.resume import TrainingJob
 from clipada.training.split import select_share, split_validation
 from clipada.training.tokens import TokenReader
 from clipada.training.validation import validate
+from clipada.training.views import with_decided_view
 from clipada.types import ProgressReport, Sample, unreported
 
 
@@ -95,7 +97,8 @@ class Recipe:
     def decided(self) -> Config:
         """Return the settings with those decided that were left open: by backbone, device and images."""
         config = with_precision(with_defaults(self.config), find_device(self.runtime.device))
-        return with_image_depth(config, self.job.dataset.train, self.runtime.decoders)
+        config = with_image_depth(config, self.job.dataset.train, self.runtime.decoders)
+        return with_decided_view(config, self.job.dataset.train)
 
     def completed(self, model: ClipAda) -> tuple[ClipAda, dict[str, list[float]]]:
         """Return the trained model with its memory, and by category the peaks of normal images' maps."""
@@ -134,7 +137,7 @@ class Recipe:
 
     def normal_peaks(self, model: ClipAda) -> dict[str, list[float]]:
         """Measure the peaks of the maps of training images, by category, and record the images for the input check."""
-        engine, inputs = TorchEngine(model), InputRecorder()
+        engine, inputs = with_view(TorchEngine(model), self.config.inspection), InputRecorder()
         peaks = normal_peaks(engine, self.samples, self.config.scoring, self.runtime.decoders, inputs.add)
         write_input_check(self.job.folder, inputs.products(engine))
         return peaks

@@ -168,6 +168,8 @@ _OPEN: dict[str, object] = {
     "model.image_size": None,
     "model.image_depth": None,
     "training.precision": "auto",
+    "inspection.view": "auto",
+    "inspection.tile": None,
 }
 """Settings that a training may leave open, and then decides itself and records, by the value that does so."""
 

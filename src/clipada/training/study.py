@@ -91,7 +91,7 @@ class Student:
         reading = self.read(own.images, scale, f"reading {name}")
         units = self.units(reading.patches)
         known = own.originals > 1
-        searched = reading.patches[own.left_out] if known else self.read(own.searched, scale, f"reading {name}").patches
+        searched = reading.patches[own.places] if known else self.read(own.searched, scale, f"reading {name}").patches
         descriptors = reading.descriptors[: own.originals]
         del reading  # as large as the units
         rows = self.choose_rows(name, units, own.sources)
@@ -102,7 +102,7 @@ class Student:
             logits=self.logits(searched),
             distances=NormalDistances.of(normal, rows.rows.shape[1]),
             descriptors=descriptors,
-            coverage=coverage(units, own.sources, own.left_out, normal),
+            coverage=coverage(units, own, normal),
             grid=self.grid(own.images, scale),
         )
 
@@ -119,8 +119,13 @@ class Student:
         return self.model.backbone.grid(self.model.backbone.scaled_size(images.shape[1:3], scale))
 
     def choose_copies(self, name: str, products: Mapping[str, NDArray[np.uint8]]) -> Copies:
-        """Choose the copies of a product's images: as the settings say, or by a trial on small images."""
+        """Choose the copies of a product's images: as the settings say, or by a trial on small images.
+
+        The tiles of an image show its parts in many places: they are copied only if the settings say so.
+        """
         kind, images = self.config.memory.copies, products[name]
+        if kind == "auto" and self.config.inspection.tiled:
+            return "none"
         if kind != "auto":
             return kind if copies_each(len(images)) else "none"
         scale = min(1.0, TRIAL_SIDE / max(images.shape[1:3]))
@@ -190,31 +195,30 @@ _COVERED_IMAGES, _COVERED_PATCHES = 8, 64
 """Images, and patches of each, whose distance to every patch is computed for the coverage."""
 
 
-def coverage(units: Tensor, sources: Tensor, some: Tensor, normal: Answers) -> float:
+def coverage(units: Tensor, own: References, normal: Answers) -> float:
     """Compute how much nearer patches of good images are to all patches of other images than to the memory's rows.
 
     Args:
         units: Tokens of all images and their copies, ``(m, N, L W)``, unit length in each block.
-        sources: The image that each is a copy of, or itself, ``(m,)``.
-        some: Positions of the images with answers, ``(n,)``.
+        own: These images, and those with answers.
         normal: The answers, without the image's own rows.
 
     Returns:
         The ratio of the mean distances, 0..1, in the block where it is least; 1 if there is only one image.
     """
-    if int(sources.max()) < 1:
+    if own.originals == 1:
         return 1.0
     images, patches, blocks = units.shape[0], units.shape[1], normal.distances.shape[2]
-    every, each = -(-len(some) // _COVERED_IMAGES), -(-patches // _COVERED_PATCHES)
-    chosen = some[::every]
+    every, each = -(-len(own.places) // _COVERED_IMAGES), -(-patches // _COVERED_PATCHES)
+    chosen, left_out = own.places[::every], own.left_out[::every]
     kept = normal.distances[::every, ::each, :, 0].float().mean(dim=(0, 1))
     everything = torch.zeros(blocks)
     for block, tokens in enumerate(units.reshape(images, patches, blocks, -1).unbind(2)):
         asked = tokens[chosen][:, ::each].float()
         best = torch.full(asked.shape[:2], -1.0)
-        for source, one in zip(sources.tolist(), tokens, strict=True):
+        for source, one in zip(own.sources.tolist(), tokens, strict=True):
             cosine = (asked @ one.float().T).amax(dim=2)
-            own = (chosen == source)[:, None]
-            best = torch.where(own, best, torch.maximum(best, cosine))
+            same = (left_out == source)[:, None]
+            best = torch.where(same, best, torch.maximum(best, cosine))
         everything[block] = (1 - best).mean()
     return float((everything / kept.clamp_min(1e-6)).clamp(0, 1).min())

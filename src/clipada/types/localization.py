@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -102,6 +102,9 @@ class ProductEngine(Protocol):
 @runtime_checkable
 class ImageEngine(Protocol):
     """An engine that reads images at their own size, whatever it is."""
+
+    described: Mapping[str, str | float]
+    """The view that it reads, for the record."""
 
     def localize_image(
         self, image: NDArray[np.uint8], small: NDArray[np.uint8], product: str | None = None

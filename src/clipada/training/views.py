@@ -1,0 +1,191 @@
+"""The views of a product's good images that its memory learns from: the whole images and, of large ones, tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipada.config import Config
+from clipada.data import Batch, read_batches
+from clipada.engines.tiled import image_tiles
+from clipada.errors import ImageError
+from clipada.images import read_header
+from clipada.images.tiles import plan_tiles
+from clipada.randomness import derived_rng
+from clipada.types import Failure, Image, Sample
+
+MOST_IMAGES = 500
+"""Views of a product among whose patches rows are chosen, which bounds the RAM: whole images, evenly spaced, and with
+tiles at most half as many, and tiles for the rest."""
+
+AT_ONCE = 32
+"""Images read at a time."""
+
+DRAWN_PEAKS = 200
+"""Images of tiles drawn at random whose highest peaks stand for those of whole images."""
+
+
+LARGE = 3.0
+"""Shorter side of the training images, in sides of the model's input, from which ``auto`` cuts them into tiles."""
+
+MOST_TILES = 48
+"""Most tiles of a training image of median size, unless the settings give their side: an image takes as long as that
+many of the model's input."""
+
+GROWTH = 1.25
+"""Factor by which a side that gives too many tiles grows."""
+
+_MEASURED = 50
+"""Training images, evenly spaced, whose size is read."""
+
+
+def with_decided_view(config: Config, samples: Sequence[Sample]) -> Config:
+    """Return the settings with view and tile decided by the size of the training images, where they are left open."""
+    view, size = config.inspection.view, config.model.size
+    if view == "whole" or (view == "tiles" and config.inspection.tile is not None):
+        return config
+    typical = _typical_size([sample.path for sample in samples])
+    if view == "auto" and (not config.memory.rows or min(typical) < LARGE * max(size)):
+        return config.updated({"inspection.view": "whole"})
+    tile = config.inspection.tile or _tile(typical, config)
+    return config.updated({"inspection.view": "tiles", "inspection.tile": tile})
+
+
+def _typical_size(paths: Sequence[Path]) -> tuple[int, int]:
+    """Return the median height and width of images, which are not decoded; 0 if none can be read."""
+    sizes = []
+    for path in paths[:: max(1, len(paths) // _MEASURED)]:
+        with suppress(ImageError):
+            header = read_header(path)
+            sizes.append((header.height, header.width))
+    height, width = np.median(sizes, axis=0) if sizes else (0, 0)
+    return int(height), int(width)
+
+
+def _tile(image: tuple[int, int], config: Config) -> int:
+    """Return the smallest side of a tile, from the model's input on, with which an image has few enough of them."""
+    side = max(config.model.size)
+    while len(plan_tiles(image, config.model.size, side, config.inspection.overlap)) > MOST_TILES:
+        side = round(GROWTH * side)
+    return side
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductViews:
+    """Views of a product's good images, at the model's input size.
+
+    Attributes:
+        images: The ``n`` whole images, then their tiles, ``(m, H, W, 3)`` uint8.
+        sources: Position of the whole image that each shows, ``(m,)`` int64.
+        paths: Files of the whole images.
+        failures: Files that could not be read.
+        tiles: Mean number of tiles of an image; 1 where images are read whole alone.
+    """
+
+    images: NDArray[np.uint8]
+    sources: Tensor
+    paths: tuple[Path, ...]
+    failures: tuple[Failure, ...]
+    tiles: int
+
+    @property
+    def whole(self) -> NDArray[np.uint8]:
+        """The whole images, ``(n, H, W, 3)``."""
+        return self.images[: len(self.paths)]
+
+
+def read_views(name: str, paths: Sequence[Path], config: Config, workers: int) -> ProductViews:
+    """Read a product's images, at most ``MOST_IMAGES`` views of them.
+
+    All tiles of an image are of use, but not of each: tiles are drawn so that every place of the part is seen in
+    about as many images.
+
+    Args:
+        name: The product.
+        paths: Its good images.
+        config: All settings.
+        workers: Threads that decode.
+    """
+    model, tiled = config.model, config.inspection.tiled
+    most = MOST_IMAGES // 2 if tiled else MOST_IMAGES
+    chosen = paths[:: max(1, -(-len(paths) // most))]
+    each = -(-(MOST_IMAGES - len(chosen)) // max(1, len(chosen)))
+    found = _Collected(name, config, each)
+    for batch in read_batches(chosen, model.size, AT_ONCE, workers, rules=model.rules, keep_originals=tiled):
+        found.add(batch)
+    return found.views()
+
+
+class _Collected:
+    """Views that are collected batch by batch.
+
+    Args:
+        name: The product.
+        config: All settings.
+        each: Most tiles of an image.
+    """
+
+    def __init__(self, name: str, config: Config, each: int) -> None:
+        self.config, self.each = config, each
+        self.rng = derived_rng(config.training.seed, "tiles", name)
+        self.order: dict[int, NDArray[np.int64]] = {}
+        self.paths: list[Path] = []
+        self.failures: list[Failure] = []
+        self.whole: list[NDArray[np.uint8]] = []
+        self.cut: list[Image] = []
+        self.sources: list[int] = []
+        self.tiles: list[int] = []
+
+    def add(self, batch: Batch) -> None:
+        """Add a batch of images, and tiles of those that are cut."""
+        for place, image in enumerate(batch.originals if self.config.inspection.tiled else ()):
+            source = len(self.paths) + place
+            drawn = list(self.drawn_tiles(image, source))
+            self.cut += drawn
+            self.sources += [source] * len(drawn)
+        self.paths += batch.paths
+        self.failures += batch.failures
+        self.whole.append(batch.images)
+
+    def drawn_tiles(self, image: Image, source: int) -> Iterator[Image]:
+        """Yield tiles of an image: those that come next in an order of all places, which is the same for all images."""
+        tiles = image_tiles(self.config.inspection, self.config.model.size, (image.shape[0], image.shape[1]))
+        self.tiles.append(len(tiles))
+        if len(tiles) == 1:
+            return
+        order = self.order.setdefault(len(tiles), self.rng.permutation(len(tiles)))
+        for turn in range(min(self.each, len(tiles))):
+            yield tiles.cut(image, int(order[(source * self.each + turn) % len(tiles)]))
+
+    def views(self) -> ProductViews:
+        """Return all views."""
+        size = self.config.model.size
+        cut = np.stack(self.cut) if self.cut else np.empty((0, *size, 3), np.uint8)
+        return ProductViews(
+            images=np.concatenate([*self.whole, cut]),
+            sources=torch.tensor([*range(len(self.paths)), *self.sources], dtype=torch.int64),
+            paths=tuple(self.paths),
+            failures=tuple(self.failures),
+            tiles=round(np.mean(self.tiles)) if self.tiles else 1,
+        )
+
+
+def image_peaks(peaks: Iterable[float], tiles: int, rng: np.random.Generator) -> list[float]:
+    """Return the peaks of the maps of whole images, given those of views: the highest of the tiles of each.
+
+    Args:
+        peaks: Peaks of the maps of some views.
+        tiles: Tiles of an image.
+        rng: Source of all draws.
+    """
+    known = list(peaks)
+    if tiles == 1 or not known:
+        return known
+    return [float(one) for one in rng.choice(known, (DRAWN_PEAKS, tiles)).max(axis=1)]
