@@ -56,6 +56,14 @@ def train(
     settings: Settings = None,
     layout: Layout = "auto",
     category: Category = None,
+    defects: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Photos of known defects to learn from: with masks, with boxes (COCO) or neither; DATA again for its "
+            "own anomalous images.",
+        ),
+    ] = None,
     device: Device = RuntimeConfig.device,
     devices: Annotated[
         int, typer.Option(help="Number of such devices that train together on a machine.")
@@ -111,6 +119,7 @@ def train(
             resume=resume,
             layout=layout,
             categories=category,
+            defects=defects,
             report=show,
             on_start=start,
         )
@@ -128,13 +137,17 @@ def _continuation(out: Path) -> str:
 
 
 def _print_result(run: Run) -> None:
-    """Print what was left out, and the figures on held-out images."""
+    """Print what was left out, what was learned from known defects, and the figures on held-out images."""
+    from clipada.report.card import describe_learned
+
     if run.training.unreadable:
         say(f"left out {len(run.training.unreadable)} training images that could not be read")
     copied = {name: kind for name, kind in run.training.copies.items() if kind != "none"}
     if copied:
         said = ", ".join(f"{kind} ones of {name}" for name, kind in copied.items())
         say(f"copies of the good images joined the memory: {said}")
+    for line in describe_learned(run.training):
+        say(line)
     for name, metrics in run.training.validation.items():
         view = f"pass {name}" if name.isdigit() else "mean of the passes"
         figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float))

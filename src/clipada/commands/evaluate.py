@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -15,6 +15,7 @@ from clipada.config import BatchConfig, ComparedAt, EngineKeywords
 from clipada.data import Dataset, load_dataset
 from clipada.errors import ClipAdaError
 from clipada.evaluation.evaluate import Evaluation, evaluate_dataset
+from clipada.evaluation.findings import without_learned
 from clipada.evaluation.kinds import Decisions, LabeledImage, decisions_at, describe_calibrated
 from clipada.files import write_json, write_text
 from clipada.inspection import Inspector
@@ -84,9 +85,11 @@ def measure(
     report: ProgressReport = unreported,
     **engine: Unpack[EngineKeywords],
 ) -> Evaluation:
-    """Score a data set's test images as ``evaluate`` does, and write nothing."""
+    """Score a data set's test images as ``evaluate`` does, without the known defects it learned; write nothing."""
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
+    dataset, learned = without_learned(dataset, description.defect_sha256s)
+    notes = _describe_learned(learned)
     calibration, _ = load_calibration(description)  # a damaged one is refused before the work
     inspector = Inspector.load(description, calibrated=False, **engine)
     done = count(1)
@@ -102,6 +105,7 @@ def measure(
         product_given=product_given,
         on_image=lambda _: report(Progress(stage="evaluating", done=next(done), total=len(dataset.test))),
     )
+    evaluation = replace(evaluation, notes=(*notes, *evaluation.notes))
     return replace(
         _decided(evaluation, calibration, description.model_sha256, inspector.engine_name),
         protocol={
@@ -112,8 +116,16 @@ def measure(
             "tuned_encoders": description.config.training.tune,
             "model_sha256": description.model_sha256,
             **evaluation.protocol,
+            **({"learned_defects": [str(path) for path in learned]} if learned else {}),
+            "notes": [*notes, *evaluation.protocol["notes"]],
         },
     )
+
+
+def _describe_learned(learned: Sequence[Path]) -> tuple[str, ...]:
+    """Say which test images were left out, as the run has learned from them."""
+    said = f"{len(learned)} test images left out: the run has learned from these defects"
+    return (f"{said} (first: {learned[0]})",) if learned else ()
 
 
 def _decided(evaluation: Evaluation, calibration: Calibration | None, model_sha256: str, engine: str) -> Evaluation:

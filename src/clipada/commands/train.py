@@ -26,6 +26,7 @@ def train(
     resume: bool = False,
     layout: str = "auto",
     categories: Sequence[str] | None = None,
+    defects: Path | str | None = None,
     report: ProgressReport = unreported,
     on_start: Callable[[TrainingJob | Run], object] = ignored,
 ) -> Run:
@@ -40,16 +41,19 @@ def train(
         resume: Continue the unfinished training in ``out``; a finished one is returned as it is.
         layout: The layout of ``data``: ``"auto"``, ``"mvtec"``, ``"visa"`` or ``"folder"``.
         categories: The categories to train on; all by default.
+        defects: A folder with photos of known defects, which a memory learns to find better: with masks, with boxes, or
+            with neither. That of ``data`` itself takes its anomalous images.
         report: Called after every step.
         on_start: Called with what will be trained, or with the finished run.
 
     Raises:
-        DatasetError: There are no normal images to train on, or none can be read.
+        DatasetError: There are no normal images to train on, or none can be read; or no photo of a defect can be used.
+        ConfigError: There are known defects, and no memory that they could add to.
         BackboneError: The backbone cannot be loaded.
         RunError: ``out`` already exists, what it recorded is damaged, or ``config`` or ``data`` contradict it.
     """
     return _train_job(
-        prepare_training(data, out, config, resume=resume, layout=layout, categories=categories),
+        prepare_training(data, out, config, resume=resume, layout=layout, categories=categories, defects=defects),
         runtime or RuntimeConfig(),
         report,
         on_start,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,12 @@ class Defects:
     notes: tuple[str, ...] = ()
     sha256s: tuple[str, ...] = ()
 
+    @property
+    def fingerprint(self) -> str:
+        """First digits of a hash of the photos' hashes; empty without any."""
+        together = " ".join(sorted(self.sha256s))
+        return hashlib.sha256(together.encode()).hexdigest()[:12] if together else ""
+
     def of(self, product: str) -> list[Sample]:
         """Return the photos of a product."""
         return [sample for sample in self.samples if sample.category == product]
@@ -54,6 +61,9 @@ class Defects:
             kinds = ", ".join(f"{kind} {count}" for kind, count in Counter(one.defect for one in own).items())
             lines.append(f"{product}: {counted(len(own), 'photo')} of defects ({marked}): {kinds}")
         return lines + list(self.notes)
+
+
+NO_DEFECTS = Defects()
 
 
 def load_defects(root: Path | str, dataset: Dataset) -> Defects:

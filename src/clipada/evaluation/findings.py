@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,45 @@ from numpy.typing import NDArray
 
 from clipada.calibration.image_statistics import image_statistics
 from clipada.calibration.input_check import InputCheck
+from clipada.data import Dataset
+from clipada.errors import DatasetError, ImageError
 from clipada.images import image_sha256
 from clipada.types import Engine, Failure, Image, LocalizedImage, ProductEngine, Sample
+
+
+def without_learned(dataset: Dataset, sha256s: Collection[str]) -> tuple[Dataset, tuple[Path, ...]]:
+    """Leave out the test images that a model has learned from as known defects.
+
+    Args:
+        dataset: The data set.
+        sha256s: Hashes of the photos of known defects.
+
+    Returns:
+        The data set without them, and their files.
+
+    Raises:
+        DatasetError: No test image is left.
+    """
+    if not sha256s:
+        return dataset, ()
+    learned = tuple(sample.path for sample in dataset.test if _sha256(sample.path) in sha256s)
+    left_out = set(learned)
+    kept = replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.path not in left_out))
+    if learned and not kept.test:
+        raise DatasetError(
+            f"nothing to test on in {dataset.root}",
+            expected="test images that the model was not shown as defects",
+            got=f"{len(learned)} that it was",
+        )
+    return kept, learned
+
+
+def _sha256(path: Path) -> str:
+    """Hash an image; empty if it cannot be read, which the evaluation reports."""
+    try:
+        return image_sha256(path)
+    except ImageError:
+        return ""
 
 
 class Findings:

@@ -11,6 +11,7 @@ from clipada.config import Config
 from clipada.models.backbones import Backbone, Reading
 from clipada.models.crops import Crops
 from clipada.models.filter import Filter, enlarged
+from clipada.models.known_defects import KnownDefects
 from clipada.models.memory import PatchMemory, Retrieval
 
 GLANCE = 0.375
@@ -59,7 +60,11 @@ class MemoryHead(nn.Module):
     the distance stays in the sum, so that what no synthetic anomaly resembles is still found. Without a filter the
     surprise alone is the evidence. The part's box and, with a memory of its own, the whole image at a smaller size are
     two views, whose evidence is averaged; outside of its box, the part's view has no evidence. The image's evidence is
-    the mean of the highest ``share`` of the cells, before any smoothing.
+    the mean of the highest ``share`` of the cells, before any smoothing. Known defects add to the evidence of the box,
+    and never take any away.
+
+    Attributes:
+        known: What was learned from photos of known defects, if anything.
 
     Args:
         bank: The memory of good parts, as the boxes show them.
@@ -97,6 +102,7 @@ class MemoryHead(nn.Module):
         self.bank = bank
         self.whole = whole
         self.filter = filter_net
+        self.known: KnownDefects | None = None
         self.crops = crops
         self.glance = glance
         self.weight = weight
@@ -130,6 +136,8 @@ class MemoryHead(nn.Module):
         """
         found = None if self.whole is None else self.whole(whole.reading, products)
         evidence = self.evidence(self.bank(part.reading, products), part.logits, found, whole.logits)
+        if self.known is not None:
+            evidence = evidence + self.gain(self.known(part.reading.patches, products), products)
         maps = self.crops.enlarged(self.to_unit(evidence))
         return Detection(maps, self.to_unit(self.pooled(evidence)), products)
 
@@ -150,6 +158,12 @@ class MemoryHead(nn.Module):
             return distance
         evidence: Tensor = self.filter(self.filter.channels(found, logits), grid) + self.weight * distance
         return evidence
+
+    def gain(self, added: Tensor, products: Tensor) -> Tensor:
+        """Place what known defects add to the patches ``(B, N)`` of each image's box in the map, ``(B, 4 h, 4 w)``."""
+        grid = self.crops.grid
+        cells = enlarged(added.reshape(-1, 1, *grid), grid).squeeze(1)
+        return self.crops.joined(cells, None, torch.zeros_like(self.low), products)
 
     def pooled(self, evidence: Tensor) -> Tensor:
         """Return the mean of the highest cells of each map ``(B, 4 h, 4 w)``, ``(B,)``."""

@@ -14,7 +14,7 @@ from clipada.errors import RunError
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.guarantee import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
-from clipada.runs import INPUT_CHECK, MEMORY, PROTOTYPES, Run, load_calibration
+from clipada.runs import INPUT_CHECK, MEMORY, PROTOTYPES, Run, Training, load_calibration
 from clipada.runs.start_record import read_start_record
 from clipada.types.image_rules import ImageRules
 from clipada.types.words import counted
@@ -214,3 +214,16 @@ Percent, at {protocol["image_size"]} pixels; {protocol["masks"]}; AUPRO up to a 
 {protocol["aupro_fpr_limit"]}{saturated}.
 {notes}
 """.replace("\n\n\n", "\n\n")
+
+
+def describe_learned(training: Training) -> list[str]:
+    """Describe in a line for each product what was learned from photos of known defects."""
+    lines = []
+    for name, learned in training.defects.items():
+        text = f"{name}: {learned.used} of {counted(learned.photos, 'photo')} of known defects used"
+        if not learned.weight:
+            lines.append(f"{text}, which would not find more: the memory alone decides")
+        elif learned.auroc_with is not None and learned.auroc_without is not None:
+            before, after = 100 * learned.auroc_without, 100 * learned.auroc_with
+            lines.append(f"{text}; image AUROC of those not learned from: {before:.1f} without them, {after:.1f} with")
+    return lines

@@ -21,8 +21,8 @@ from clipada.runs.contents import (
 from clipada.runs.description import Run, is_finished, read_run, require_readable
 from clipada.runs.manifest import Manifest, SealedFile, find_manifest
 from clipada.runs.sealing import changing, replace_folder, seal
-from clipada.runs.storage import load_model, save_run, write_training_sha256s
-from clipada.runs.training import Change, Training
+from clipada.runs.storage import load_model, save_run, write_defect_sha256s, write_training_sha256s
+from clipada.runs.training import Change, LearnedDefects, Training
 from clipada.runs.verification import CheckedFile, check_files, require_all_sealed, require_complete, require_sealed
 from clipada.runs.writing import writes_into_run, writing_into
 
@@ -44,6 +44,7 @@ __all__ = [
     "TRAINED_ON",
     "Change",
     "CheckedFile",
+    "LearnedDefects",
     "Manifest",
     "Run",
     "SealedFile",
@@ -64,6 +65,7 @@ __all__ = [
     "save_run",
     "seal",
     "usable_calibration",
+    "write_defect_sha256s",
     "write_training_sha256s",
     "writes_into_run",
     "writing_into",

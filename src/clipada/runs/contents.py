@@ -11,6 +11,7 @@ ENCODERS = "encoders.safetensors"
 PROTOTYPES = "prototypes.safetensors"
 MEMORY = "memory.safetensors"
 FILTER = "filter.safetensors"
+DEFECTS = "defects.safetensors"
 METRICS = "metrics.json"
 SCORES = "evaluation/scores.jsonl"
 CARD = "README.md"
@@ -18,6 +19,7 @@ PLAN = "training.json"
 CHECKPOINT = "checkpoint.safetensors"
 CALIBRATION = "calibration.json"
 TRAINED_ON = "training-images.sha256"
+LEARNED_DEFECTS = "defect-images.sha256"
 INPUT_CHECK = "input-check.safetensors"
 EXPORTS = "exports"
 REVISIONS = "revisions"
@@ -28,6 +30,7 @@ BESIDE = {
     "prototypes_sha256": PROTOTYPES,
     "memory_sha256": MEMORY,
     "filter_sha256": FILTER,
+    "defects_sha256": DEFECTS,
 }
 """Optional files beside the adapter, by the name of their hash in ``config.json``."""
 
@@ -42,7 +45,10 @@ ADDED = "added-{}.safetensors"
 
 _IN_REVISIONS = tuple(f"{REVISIONS}/*/{name}" for name in (MEMORY, TRAINED_ON, CALIBRATION, BEFORE, ADDED.format("*")))
 
-CHECKED_BY_READER = (CONFIG, ADAPTER, *BESIDE.values(), TRAINED_ON, CALIBRATION, f"{EXPORTS}/*/*", *_IN_REVISIONS)
+CHECKED_BY_READER = (
+    *(CONFIG, ADAPTER, *BESIDE.values(), TRAINED_ON, LEARNED_DEFECTS, CALIBRATION),
+    *(f"{EXPORTS}/*/*", *_IN_REVISIONS),
+)
 """Deciding files whose hash is compared with the manifest by whoever reads them."""
 
 DECIDING = (*CHECKED_BY_READER, INPUT_CHECK, f"{REVISIONS}/*/{INPUT_CHECK}")

@@ -13,7 +13,7 @@ from clipada.config import Config
 from clipada.config.schema import build, build_known, shown
 from clipada.errors import ConfigError, RunError, check_name
 from clipada.files import read_json, sha256_of
-from clipada.runs.contents import ADAPTER, BESIDE, CONFIG, MANIFEST, METRICS, PLAN, REVISED, TRAINED_ON
+from clipada.runs.contents import ADAPTER, BESIDE, CONFIG, LEARNED_DEFECTS, MANIFEST, METRICS, PLAN, REVISED, TRAINED_ON
 from clipada.runs.manifest import Manifest, find_manifest
 from clipada.runs.records import completed_settings, damaged, read_hashes
 from clipada.runs.revisions import Revision
@@ -42,6 +42,7 @@ class Run:
         prototypes_sha256: Hash of the file of the normal prototypes; ``None`` without any.
         memory_sha256: Hash of the file of the memory of good parts; ``None`` without one.
         filter_sha256: Hash of the file of the memory's filter; ``None`` without one.
+        defects_sha256: Hash of the file of what was learned from known defects; ``None`` without any.
         revision: The revision in force; ``None`` if the memory is that of the training.
         name: Its name on the hub; empty for a local run, which is named by its folder.
         manifest: The files that it is sealed with; ``None`` for a run of a version that did not seal it.
@@ -57,6 +58,7 @@ class Run:
     prototypes_sha256: str | None = None
     memory_sha256: str | None = None
     filter_sha256: str | None = None
+    defects_sha256: str | None = None
     revision: Revision | None = None
     name: str = ""
     manifest: Manifest | None = field(default=None, repr=False, compare=False)
@@ -138,9 +140,21 @@ class Run:
         Raises:
             RunError: The file is damaged, or is not the one that the run was sealed with.
         """
-        path = self.path(TRAINED_ON)
+        return self._hashes(TRAINED_ON)
+
+    @property
+    def defect_sha256s(self) -> frozenset[str]:
+        """Hashes of the photos of known defects that the training was shown; none of a run without any.
+
+        Raises:
+            RunError: The file is damaged, or is not the one that the run was sealed with.
+        """
+        return self._hashes(LEARNED_DEFECTS) or frozenset()
+
+    def _hashes(self, name: str) -> frozenset[str] | None:
+        path = self.path(name)
         hashes = read_hashes(path, COPY_AGAIN) if path.exists() else None
-        require_sealed(self, self.stored(TRAINED_ON))
+        require_sealed(self, self.stored(name))
         return hashes
 
     @property
@@ -171,6 +185,7 @@ class _Facts:
     prototypes_sha256: str | None = None
     memory_sha256: str | None = None
     filter_sha256: str | None = None
+    defects_sha256: str | None = None
     revision: Revision | None = None
     sealed: bool = False
 
@@ -243,6 +258,7 @@ def _described(folder: Path) -> tuple[Run, bool]:
         prototypes_sha256=facts.prototypes_sha256,
         memory_sha256=facts.memory_sha256,
         filter_sha256=facts.filter_sha256,
+        defects_sha256=facts.defects_sha256,
         revision=facts.revision,
     )
     for name in map(run.stored, (ADAPTER, *(name for key, name in BESIDE.items() if key in content))):

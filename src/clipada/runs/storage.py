@@ -16,13 +16,16 @@ from clipada.runs.contents import (
     ADAPTER,
     BESIDE,
     CONFIG,
+    DEFECTS,
     ENCODERS,
     FILTER,
+    LEARNED_DEFECTS,
     MEMORY,
     PROTOTYPES,
     TRAINED_ON,
 )
 from clipada.runs.description import COPY_AGAIN, FORMAT, Run
+from clipada.runs.known_defects import read_known_defects, write_known_defects
 from clipada.runs.memory import read_head, write_head
 from clipada.runs.sealing import seal
 from clipada.runs.tensors import load_parameters, read_tensors, write_parameters
@@ -52,6 +55,9 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
             write_parameters(folder / name, tensors, backbone_sha256=sha256)
     if model.head is not None:
         write_head(folder / MEMORY, folder / FILTER, model.head, sha256)
+    known = None if model.head is None else model.head.known
+    if model.head is not None and known is not None:
+        write_known_defects(folder / DEFECTS, known, model.head.products, sha256)
     filtered = model.head is not None and model.head.filter is not None
     run = Run(
         folder=folder,
@@ -64,6 +70,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
         prototypes_sha256=sha256_of(folder / PROTOTYPES) if prototypes else None,
         memory_sha256=sha256_of(folder / MEMORY) if model.head is not None else None,
         filter_sha256=sha256_of(folder / FILTER) if filtered else None,
+        defects_sha256=sha256_of(folder / DEFECTS) if known is not None else None,
     )
     others = {key: getattr(run, key) for key in BESIDE if getattr(run, key) is not None}
     write_json(
@@ -87,7 +94,16 @@ def write_training_sha256s(folder: Path, paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(OSError):  # an image that cannot be read was not trained on
             hashes.add(sha256_of(path))
-    write_text(folder / TRAINED_ON, "".join(f"{one}\n" for one in sorted(hashes)))
+    _write_hashes(folder / TRAINED_ON, hashes)
+
+
+def write_defect_sha256s(folder: Path, sha256s: Iterable[str]) -> None:
+    """Write the hashes of the photos of known defects, so that an evaluation can leave them out."""
+    _write_hashes(folder / LEARNED_DEFECTS, set(sha256s))
+
+
+def _write_hashes(path: Path, hashes: set[str]) -> None:
+    write_text(path, "".join(f"{one}\n" for one in sorted(hashes)))
 
 
 def load_model(run: Run, backbone: str | None = None) -> ClipAda:
@@ -136,7 +152,11 @@ def _head(run: Run, backbone: Backbone) -> MemoryHead:
     """Read the detector over a memory after checking that its files have not changed."""
     memory = _verified(run, MEMORY, run.memory_sha256 or "")
     filter_file = None if run.filter_sha256 is None else _verified(run, FILTER, run.filter_sha256)
-    return read_head(memory, filter_file, run.config, backbone)
+    head = read_head(memory, filter_file, run.config, backbone)
+    if run.defects_sha256 is not None:
+        path, blocks = _verified(run, DEFECTS, run.defects_sha256), len(backbone.blocks)
+        head.known = read_known_defects(path, head.products, blocks * backbone.block_width, blocks)
+    return head
 
 
 def _prototypes(run: Run, width: int) -> Prototypes | None:

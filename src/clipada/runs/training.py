@@ -41,6 +41,27 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LearnedDefects:
+    """Record of what a training learned from photos of known defects of a product.
+
+    Attributes:
+        photos: Number of photos it was shown.
+        used: Those of them in which cells could be taken for the defect.
+        kinds: Number of photos of each kind.
+        weight: Weight of what was learned, beside the memory's evidence; 0 where it would not have helped.
+        auroc_without: Image AUROC of these photos beside good training images, 0..1, without it.
+        auroc_with: The same with it, each photo judged without having been learned from.
+    """
+
+    photos: int
+    used: int
+    kinds: dict[str, int]
+    weight: float
+    auroc_without: float | None = None
+    auroc_with: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """Record of the training of a run.
 
@@ -59,6 +80,8 @@ class Training:
         filtered: Categories that the memory's filter learned from; empty without a filter, and in earlier versions.
         validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
         data: The data set's folder.
+        defects: What was learned from known defects, by category; empty without any.
+        defects_data: The folder of known defects; empty without any.
         changes: What was added to the memory, or removed from it, since; the newest last.
     """
 
@@ -76,6 +99,8 @@ class Training:
     coverage: dict[str, float] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
     filtered: tuple[str, ...] = ()
+    defects: dict[str, LearnedDefects] = field(default_factory=dict)
+    defects_data: str = ""
     changes: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:

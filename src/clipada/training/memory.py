@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipada.config import Config, Copies
+from clipada.data.defects import NO_DEFECTS, Defects
 from clipada.devices import to_tensor
 from clipada.errors import DatasetError
 from clipada.models.clip_ada import ClipAda
@@ -23,11 +25,13 @@ from clipada.models.crops import Crops
 from clipada.models.filter import Filter
 from clipada.models.memory_head import GLANCE, MemoryHead, build_crops, glance_scale
 from clipada.randomness import derived_generator, derived_rng
+from clipada.runs import LearnedDefects
 from clipada.scoring import final_map
 from clipada.training.answers import Answers, joined_answers, retrieval
 from clipada.training.copies import References
 from clipada.training.filter import ProductPool, fit_filter
 from clipada.training.inputs import InputRecorder
+from clipada.training.known_defects import DefectLearner
 from clipada.training.part_box import LEAST_IMAGES, WHOLE, part_box
 from clipada.training.perturbed import PerturbedCopies, perturbed_copies
 from clipada.training.pool import disturbed, draw_pool
@@ -54,11 +58,13 @@ class MemoryRecord:
         coverage: Coverage of each product's rows, as in ``Study``.
         copies: Kind of the copies that joined each product's images.
         filtered: The products that the filter learned from; none without a filter.
+        defects: What was learned from known defects of each product.
     """
 
     coverage: dict[str, float] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
     filtered: tuple[str, ...] = ()
+    defects: dict[str, LearnedDefects] = field(default_factory=dict)
 
 
 class MemoryBuilder:
@@ -67,6 +73,7 @@ class MemoryBuilder:
     Attributes:
         inputs: The training images as the input check records them.
         peaks: Peaks of the maps of training images whose own rows are left out, by product.
+        learner: Learns from photos of known defects, once the memory is built.
         record: What the training records of the memory.
 
     Args:
@@ -89,12 +96,13 @@ class MemoryBuilder:
         self.inputs = InputRecorder()
         self.peaks: dict[str, list[float]] = {}
         self.record = MemoryRecord()
+        self.learner: DefectLearner | None = None
         self.copies: dict[str, Copies] = {}
         self.views: dict[str, ProductViews] = {}
         self.perturbed: dict[str, PerturbedCopies] = {}
 
-    def build(self, samples: Sequence[Sample]) -> MemoryHead:
-        """Build memory and filter from normal images.
+    def build(self, samples: Sequence[Sample], defects: Defects = NO_DEFECTS) -> MemoryHead:
+        """Build memory and filter from normal images, and learn from photos of known defects.
 
         Raises:
             DatasetError: No image of a product can be read.
@@ -135,6 +143,9 @@ class MemoryBuilder:
             share=memory.share,
         )
         self.set_scale(head, parts, small)
+        references = {name: partial(self.references, name, own, copies[name]) for name, own in views.items()}
+        self.learner = DefectLearner(self, head, parts, small, references)
+        head.known, self.record.defects = self.learner.learn(defects)
         return head
 
     def studies(

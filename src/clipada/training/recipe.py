@@ -21,7 +21,7 @@ from clipada.models.backbones import with_defaults
 from clipada.models.clip_ada import ClipAda, build_model
 from clipada.models.prototypes import find_prototypes
 from clipada.randomness import derived_generator
-from clipada.runs import Run, Training, read_run, save_run, write_training_sha256s
+from clipada.runs import Run, Training, read_run, save_run, write_defect_sha256s, write_training_sha256s
 from clipada.runs.inputs import write_input_check
 from clipada.training.batches import with_image_depth
 from clipada.training.inputs import InputRecorder
@@ -90,6 +90,8 @@ class Recipe:
             validation = self.validate(model)
             record = self.record(fitted, validation, peaks, time.monotonic() - started, fabric.device.type)
             write_training_sha256s(folder, (sample.path for sample in chosen))
+            if self.job.defects.samples:
+                write_defect_sha256s(folder, self.job.defects.sha256s)
             save_run(folder, model, config, record)
         fabric.barrier()
         return read_run(folder)
@@ -107,7 +109,7 @@ class Recipe:
             return model, self.normal_peaks(model)
         reader = TokenReader(model.backbone, self.runtime.cache_gigabytes)
         builder = MemoryBuilder(model, self.config, reader, self.runtime.decoders, self.report)
-        model = model.with_head(builder.build(self.samples))
+        model = model.with_head(builder.build(self.samples, self.job.defects))
         write_input_check(self.job.folder, builder.inputs.products(TorchEngine(model)))
         self.memory = builder.record
         return model, builder.peaks
@@ -166,5 +168,7 @@ class Recipe:
             coverage=self.memory.coverage,
             copies=self.memory.copies,
             filtered=self.memory.filtered,
+            defects=self.memory.defects,
+            defects_data="" if self.job.defects_folder is None else str(self.job.defects_folder),
             validation=validation,
         )

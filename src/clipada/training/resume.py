@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from clipada.config import DEFAULT_PRESET, EMBEDDED_BACKBONE, Config, RuntimeConfig, setting_names
 from clipada.config.schema import build_known
 from clipada.data import Dataset, Layout, load_dataset
+from clipada.data.defects import Defects, load_defects
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.files import LOCK, read_json, write_json
 from clipada.runs import ADAPTER, CONFIG, PLAN, Run, is_finished, read_run
@@ -30,21 +31,22 @@ class Plan:
         data: Absolute path of the data set.
         layout: The layout it was read as.
         categories: The categories it trains on.
+        defects: Absolute path of the folder of known defects, if there is one.
+        photos: Hash of the hashes of their photos; empty without any.
     """
 
     config: Config
     data: Path
     layout: Layout
     categories: tuple[str, ...]
-
-    @classmethod
-    def of(cls, config: Config, dataset: Dataset) -> Plan:
-        """Make the plan to train on ``dataset``."""
-        return cls(config=config, data=dataset.root.resolve(), layout=dataset.layout, categories=dataset.categories)
+    defects: Path | None = None
+    photos: str = ""
 
     def save(self, folder: Path) -> None:
         """Write the plan into a run folder."""
         content = {"data": str(self.data), "layout": self.layout, "categories": list(self.categories)}
+        if self.defects is not None:
+            content |= {"defects": str(self.defects), "photos": self.photos}
         write_json(folder / PLAN, {**content, "config": self.config.to_dict()})
 
     def require(self, asked: Plan) -> None:
@@ -61,7 +63,8 @@ class Plan:
 
     def _fingerprint_settings(self) -> dict[str, object]:
         """Return what decides the adapter, by name."""
-        return {**self.config.fingerprint_settings(), "layout": self.layout, "categories": self.categories}
+        data = {"layout": self.layout, "categories": self.categories, "known defects": self.photos}
+        return {**self.config.fingerprint_settings(), **data}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +75,33 @@ class TrainingJob:
         folder: The run folder.
         config: All settings.
         dataset: The images.
+        defects: Photos of known defects to learn from.
+        defects_folder: Their folder; ``None`` without any.
         started: True if an unfinished training is recorded in ``folder``.
     """
 
     folder: Path
     config: Config
     dataset: Dataset
+    defects: Defects = field(default_factory=Defects)
+    defects_folder: Path | None = None
     started: bool = False
 
     @property
     def plan(self) -> Plan:
         """The record to keep until the training is finished."""
-        return Plan.of(self.config, self.dataset)
+        return Plan(
+            config=self.config,
+            data=self.dataset.root.resolve(),
+            layout=self.dataset.layout,
+            categories=self.dataset.categories,
+            defects=self.defects_folder,
+            photos=self.defects.fingerprint,
+        )
 
     def describe(self) -> list[str]:
         """Describe the images in lines of text."""
-        return list(self.dataset.describe())
+        return [*self.dataset.describe(), *self.defects.describe()]
 
 
 def prepare_training(
@@ -98,6 +112,7 @@ def prepare_training(
     resume: bool = False,
     layout: str = "auto",
     categories: Sequence[str] | None = None,
+    defects: Path | str | None = None,
 ) -> TrainingJob | Run:
     """Decide what a training trains: a new one, or the rest of the one that a run folder records.
 
@@ -109,12 +124,14 @@ def prepare_training(
         resume: Continue the unfinished training in ``out``; a finished one is returned as it is.
         layout: The layout to read ``data`` as; the recorded one for ``"auto"`` if a training is resumed.
         categories: The categories to train on; the recorded ones, or all.
+        defects: A folder with photos of known defects to learn from; the recorded one if a training is resumed.
 
     Returns:
         What is to be trained; with ``resume`` the finished run, if ``out`` holds one.
 
     Raises:
-        DatasetError: There are no images.
+        DatasetError: There are no images, or no photo of a known defect can be used.
+        ConfigError: There are known defects, and no memory that they could add to.
         RunError: ``out`` is in the way, what it recorded is damaged, or ``config`` or ``data`` contradict it.
     """
     folder = Path(out)
@@ -131,7 +148,10 @@ def prepare_training(
         )
         return finished
     dataset = _dataset(data, plan, folder if resume else None, layout, categories)
+    place = defects or (plan.defects if plan else None)
     job = TrainingJob(folder=folder, config=settings, dataset=dataset, started=plan is not None)
+    if place is not None:
+        job = replace(job, defects=_defects(Path(place), dataset, settings), defects_folder=Path(place).resolve())
     if plan is not None:
         plan.require(job.plan)
     return job
@@ -212,6 +232,17 @@ def _dataset(
             remedy="correct --out, or name DATA to start one there",
         )
     raise DatasetError("no data to train on", expected="DATA, a folder", remedy="only --resume works without it")
+
+
+def _defects(folder: Path, dataset: Dataset, config: Config) -> Defects:
+    """List the photos of known defects."""
+    if not config.memory.rows:
+        raise ConfigError(
+            "a model without a memory of good parts cannot learn from known defects",
+            got="memory.rows 0",
+            remedy="train with --preset quick or accurate, or leave --defects out",
+        )
+    return load_defects(folder, dataset)
 
 
 def _finished(folder: Path, resume: bool) -> Run | None:
