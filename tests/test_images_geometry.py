@@ -187,3 +187,16 @@ def test_other_arrays_are_not_written(tmp_path, array):
         write_png(tmp_path / "out.png", array)
     assert refusal.value.got == f"{array.dtype} of shape {array.shape}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_large_images_and_maps_are_resized_in_bands_as_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    photo, small = rng.integers(0, 256, (700, 900, 3), dtype=np.uint8), rng.random((90, 130), dtype=np.float32)
+
+    def resized():
+        return resize(photo, (64, 96)), resize(photo, (800, 1000)), restore_map(small, (700, 911))
+
+    once = resized()
+    monkeypatch.setattr("clipada.images.geometry.BAND_PIXELS", 20_000)
+    for one, other in zip(once, resized(), strict=True):
+        assert np.abs(one.astype(float) - other).max() <= (1e-6 if one.dtype == np.float32 else 0)

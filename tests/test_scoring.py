@@ -166,3 +166,29 @@ def test_every_pass_is_smoothed_and_scored_and_the_last_counts(fusion, views) ->
     np.testing.assert_allclose(maps, [anomaly_map(one, config) for one in means], atol=F32)
     assert scores == tuple(image_score(one, config) for one in maps)
     np.testing.assert_array_equal(final_map(raw, config), maps[-1])
+
+
+@settings(deadline=None)
+@given(MAPS, st.floats(0, 1, width=32))
+def test_regions_of_a_large_map_are_those_of_a_small_one(raw, threshold):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clipada.scoring._MOST_LABELED", 0)
+        patch.setattr("clipada.scoring._SQUARE", 4)
+        found = find_regions(raw, threshold)
+    assert sorted(found, key=str) == sorted(find_regions(raw, threshold), key=str)
+
+
+def test_a_long_map_is_smoothed_as_a_short_one(monkeypatch):
+    raw = np.random.default_rng(0).random((60, 90), dtype=np.float32)
+    expected = smooth(raw, 3.0)
+    monkeypatch.setattr("clipada.scoring._LONGEST_PRODUCT", 50)
+    np.testing.assert_allclose(smooth(raw, 3.0), expected, atol=F32)
+
+
+def test_a_map_of_tiles_is_scored_by_the_size_of_a_tile():
+    config = ScoringConfig(sigma=4.0, top_pixels=500)
+    tile = np.random.default_rng(0).random((64, 64), dtype=np.float32)
+    wide = np.pad(tile, ((0, 0), (0, 640)), constant_values=0)
+    np.testing.assert_allclose(anomaly_map(wide, config, (64, 64))[:, :50], anomaly_map(tile, config)[:, :50], atol=F32)
+    assert top_pixel_count(64 * 64, config) == 31
+    assert image_score(wide, config, (64, 64)) == image_score(tile, config)

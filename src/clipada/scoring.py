@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from math import sqrt
 from typing import Any
@@ -22,6 +23,11 @@ _TRUNCATE = 4.0
 
 _LONGEST_PRODUCT = 1024
 """Longest side of a map, in pixels, that is smoothed as a matrix product, which is faster for short ones."""
+
+_Box = tuple[slice, slice]
+
+_MOST_LABELED, _SQUARE = 4_000_000, 16
+"""Most pixels of a map whose areas are labeled at once, and the side of the squares that a larger one has first."""
 
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
@@ -145,9 +151,7 @@ def find_regions(scored: Map, threshold: float, min_area: int = 1) -> tuple[Regi
     above = _checked(scored) > threshold
     if not above.any():  # true of nearly all parts of a production line; labeling an empty map takes a millisecond
         return ()
-    labels = scipy.ndimage.label(above, _EIGHT_CONNECTED)[0]
-    boxes = scipy.ndimage.find_objects(labels)
-    regions = (_region(scored[box], labels[box] == label, box) for label, box in enumerate(boxes, start=1))
+    regions = (_region(scored[box], inside, box) for box, inside in _areas(above))
     kept = (region for region in regions if region.area >= min_area)
     return tuple(sorted(kept, key=lambda region: (-region.peak, region.box[1], region.box[0])))
 
@@ -167,6 +171,37 @@ def map_statistics(scored: Map, threshold: float) -> dict[str, float]:
     }
 
 
+def _areas(above: Mask) -> Iterator[tuple[_Box, Mask]]:
+    """Yield the box of each 8-connected area, and the area in it.
+
+    In a large map, squares with a pixel above are labeled first, and their pixels then: labels of all pixels would take
+    four times as many bytes as the map.
+    """
+    if above.size <= _MOST_LABELED:
+        yield from _labeled(above)
+        return
+    height, width = above.shape
+    rows, columns = np.arange(0, height, _SQUARE), np.arange(0, width, _SQUARE)
+    squares = np.logical_or.reduceat(np.logical_or.reduceat(above, rows, axis=0), columns, axis=1)
+    for (down, across), coarse in _labeled(squares):
+        top, left = down.start * _SQUARE, across.start * _SQUARE
+        part = above[top : down.stop * _SQUARE, left : across.stop * _SQUARE]
+        fine = np.repeat(np.repeat(coarse, _SQUARE, axis=0), _SQUARE, axis=1)[: part.shape[0], : part.shape[1]]
+        for (own_rows, own_columns), inside in _labeled(part & fine):
+            box = (
+                slice(top + own_rows.start, top + own_rows.stop),
+                slice(left + own_columns.start, left + own_columns.stop),
+            )
+            yield box, inside
+
+
+def _labeled(above: Mask) -> Iterator[tuple[_Box, Mask]]:
+    """Yield the box of each 8-connected area of a small map, and the area in it."""
+    labels = scipy.ndimage.label(above, _EIGHT_CONNECTED)[0]
+    for label, box in enumerate(scipy.ndimage.find_objects(labels), start=1):
+        yield box, labels[box] == label
+
+
 @lru_cache(maxsize=16)
 def _smoothing(length: int, sigma: float) -> Map:
     """Return the convolution of one axis as a matrix ``(length, length)``: a matrix product is several times faster."""
@@ -176,7 +211,7 @@ def _smoothing(length: int, sigma: float) -> Map:
     return along_one.astype(np.float32)
 
 
-def _region(values: Map, inside: Mask, box: tuple[slice, ...]) -> Region:
+def _region(values: Map, inside: Mask, box: _Box) -> Region:
     """Describe the region of the pixels ``inside`` in a crop of the map at ``box``."""
     rows, columns = box
     row, column = np.unravel_index(np.where(inside, values, -np.inf).argmax(), values.shape)

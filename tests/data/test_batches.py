@@ -122,3 +122,13 @@ def test_errors_of_our_own_are_not_hidden(monkeypatch):
     monkeypatch.setattr("clipada.data.batches.read_rgb", read)
     with pytest.raises(RuntimeError, match="a bug"):
         next(read_batches([Path("a.png")], (8, 8), 1, 1))
+
+
+def test_batches_of_large_originals_have_fewer_images(tmp_path, monkeypatch):
+    monkeypatch.setattr("clipada.data.batches.MOST_PIXELS", 1000)
+    paths = [tmp_path / f"{i}.png" for i in range(6)]
+    for path, side in zip(paths, (10, 20, 20, 20, 50, 10), strict=True):
+        write_png(path, np.zeros((side, side, 3), np.uint8))
+    batches = list(read_batches(paths, (16, 16), 4, 2, keep_originals=True))
+    assert [batch.positions for batch in batches] == [(0, 1, 2), (3,), (4,), (5,)]
+    assert [batch.positions for batch in read_batches(paths, (16, 16), 4, 2)] == [(0, 1, 2, 3), (4, 5)]

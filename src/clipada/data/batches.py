@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipada.errors import ConfigError, ImageError
-from clipada.images import image_sha256, read_rgb, resize
+from clipada.images import image_sha256, read_header, read_rgb, resize
 from clipada.types import Failure, Image
 from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
@@ -52,7 +51,11 @@ class _Read:
     sha256: str | None
 
 
-_Pending = tuple[int, Path, "Future[_Read]"]
+_Pending = tuple[int, Path, int, "Future[_Read]"]
+"""Position, file, pixels that count, and the image to come."""
+
+MOST_PIXELS = 48_000_000
+"""Most pixels of the originals of a batch."""
 
 
 def read_batches(
@@ -67,8 +70,9 @@ def read_batches(
     """Read and resize images in order, ``batch_size`` paths to a batch.
 
     At most two batches exist at a time in addition to the one that was yielded: ``paths`` is consumed as needed and may
-    be endless. A file that cannot be read is listed in its batch's ``failures`` and makes the batch smaller; a batch
-    may contain failures only.
+    be endless. Where the originals are kept, a batch has at most ``MOST_PIXELS`` of them, or one image, and so have
+    those that are read ahead. A file that cannot be read is listed in its batch's ``failures`` and makes the batch
+    smaller; a batch may contain failures only.
 
     Args:
         paths: The image files.
@@ -85,26 +89,57 @@ def read_batches(
         if value < 1:
             raise ConfigError(f"cannot read batches with {name} {value}", expected="1 or more", got=str(value))
     read = partial(_read, size=size, rules=rules, keep_original=keep_originals)
-    return _batches(paths, read, size, batch_size, workers)
+    return _batches(paths, read, size, batch_size, workers, _pixels if keep_originals else lambda _: 0)
 
 
 def _batches(
-    paths: Iterable[Path], read: Callable[[Path], _Read], size: tuple[int, int], batch_size: int, workers: int
+    paths: Iterable[Path],
+    read: Callable[[Path], _Read],
+    size: tuple[int, int],
+    batch_size: int,
+    workers: int,
+    weigh: Callable[[Path], int],
 ) -> Iterator[Batch]:
     """Yield batches; decoding of the next two batches is submitted before the first is awaited."""
     ahead: deque[_Pending] = deque()
-    numbered = enumerate(paths)
+    weighed = ((position, path, weigh(path)) for position, path in enumerate(paths))
+    large: tuple[int, Path, int] | None = None
     with ThreadPoolExecutor(workers, thread_name_prefix="clipada-read") as pool:
         try:
             while True:
-                for position, path in islice(numbered, 2 * batch_size - len(ahead)):
-                    ahead.append((position, path, pool.submit(read, path)))
+                while len(ahead) < 2 * batch_size and (following := large or next(weighed, None)) is not None:
+                    large = None if _fits(following[2], ahead) else following
+                    if large is not None:
+                        break
+                    ahead.append((*following, pool.submit(read, following[1])))
                 if not ahead:
                     return
-                yield _collect([ahead.popleft() for _ in range(min(batch_size, len(ahead)))], size)
+                yield _collect(_taken(ahead, batch_size), size)
         finally:
             for *_, future in ahead:
                 future.cancel()
+
+
+def _fits(pixels: int, pending: Collection[_Pending]) -> bool:
+    """Return True if an image of so many pixels may be read beside others."""
+    return not pending or pixels + sum(one[2] for one in pending) <= MOST_PIXELS
+
+
+def _taken(ahead: deque[_Pending], batch_size: int) -> list[_Pending]:
+    """Take the images of the next batch."""
+    taken = [ahead.popleft()]
+    while ahead and len(taken) < batch_size and _fits(ahead[0][2], taken):
+        taken.append(ahead.popleft())
+    return taken
+
+
+def _pixels(path: Path) -> int:
+    """Return the number of an image's pixels; 0 for a file that cannot be read, which fails later."""
+    try:
+        header = read_header(path)
+    except ImageError:
+        return 0
+    return header.width * header.height
 
 
 def _read(path: Path, size: tuple[int, int], rules: ImageRules, keep_original: bool) -> _Read:
@@ -123,7 +158,7 @@ def _collect(pending: Sequence[_Pending], size: tuple[int, int]) -> Batch:
     """Wait for the images of one batch and collect them."""
     reads: list[tuple[int, Path, _Read]] = []
     failures = []
-    for position, path, future in pending:
+    for position, path, _, future in pending:
         try:
             reads.append((position, path, future.result()))
         except ImageError as error:

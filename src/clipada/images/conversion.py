@@ -10,7 +10,11 @@ from clipada.errors import ImageError
 from clipada.images.bayer import demosaic
 from clipada.images.decoding import EIGHT_BIT_REMEDY, DecodedImage
 from clipada.images.depth import FULL_DEPTH, check_depth, to_8_bits, warn_seldom
+from clipada.types import Image
 from clipada.types.image_rules import ImageRules
+
+_BAND_ROWS = 512
+"""Rows that are copied at once."""
 
 LONGEST_SIDE = 4
 """Ratio of the sides beyond which a warning says that the image is squashed to a square."""
@@ -46,6 +50,15 @@ def to_rgb(decoded: DecodedImage, name: str, rules: ImageRules) -> PIL.Image.Ima
         image = _colors(decoded, name, rules.depth)
     image = flatten(image, "white")
     return image.convert("L").convert("RGB") if rules.channels == "gray" else image
+
+
+def to_pixels(image: PIL.Image.Image) -> Image:
+    """Return the values of an RGB image, ``(H, W, 3)`` uint8, copied in bands: Pillow copies what it hands out."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for start in range(0, image.height, _BAND_ROWS):
+        stop = min(image.height, start + _BAND_ROWS)
+        pixels[start:stop] = image.crop((0, start, image.width, stop))
+    return pixels
 
 
 def flatten(image: PIL.Image.Image, background: str) -> PIL.Image.Image:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from math import ceil, floor
+from typing import Any, TypeVar
+
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
 from clipada.types import Image, Map, Mask
 
+BAND_PIXELS = 8_000_000
+"""Most pixels, before and after, that are resized at once: Pillow needs several copies of them."""
+
+_BICUBIC_REACH, _BILINEAR_REACH = 2, 1
+"""Pixels beside a place, at the scale of the smaller side, that decide its value."""
+
+_Pixels = TypeVar("_Pixels", bound=NDArray[Any])
+
 
 def resize(image: Image, size: tuple[int, int]) -> Image:
     """Resize ``(H, W, 3)`` uint8 to ``size`` (height, width): bicubic and antialiased, like CLIP's preprocessing."""
-    height, width = size
-    return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC))
+    return _resized(image, size, PIL.Image.Resampling.BICUBIC, _BICUBIC_REACH)
 
 
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
@@ -54,7 +64,23 @@ def restore_map(anomaly_map: Map, size: tuple[int, int]) -> Map:
 
     Values never leave the range of the input.
     """
-    height, width = size
-    resized = PIL.Image.fromarray(anomaly_map).resize((width, height), PIL.Image.Resampling.BILINEAR)
-    restored: Map = np.asarray(resized).clip(anomaly_map.min(), anomaly_map.max())
-    return restored
+    restored = _resized(anomaly_map, size, PIL.Image.Resampling.BILINEAR, _BILINEAR_REACH)
+    return np.clip(restored, anomaly_map.min(), anomaly_map.max(), out=restored)
+
+
+def _resized(values: _Pixels, size: tuple[int, int], kind: PIL.Image.Resampling, reach: int) -> _Pixels:
+    """Resize an image or a map to ``size``, a band of rows after the other if it is large."""
+    (height, width), (rows, columns) = size, values.shape[:2]
+    if max(rows * columns, height * width) <= BAND_PIXELS:
+        return np.array(PIL.Image.fromarray(values).resize((width, height), kind))  # type: ignore[return-value]
+    scale = rows / height
+    each = max(1, int(BAND_PIXELS / max(columns * scale, width)))
+    resized = np.empty((height, width, *values.shape[2:]), values.dtype)
+    for start in range(0, height, each):
+        stop = min(height, start + each)
+        first = max(0, floor(start * scale - reach * max(1, scale)) - 1)
+        last = min(rows, ceil(stop * scale + reach * max(1, scale)) + 1)
+        box = (0, start * scale - first, width, min(stop * scale, rows) - first)
+        band = PIL.Image.fromarray(np.ascontiguousarray(values[first:last])).resize((width, last - first), kind)
+        resized[start:stop] = band.resize((width, stop - start), kind, box=box)  # in Pillow's own order: down at last
+    return resized  # type: ignore[return-value]

@@ -15,7 +15,7 @@ import PIL.ImageFile
 from numpy.typing import NDArray
 
 from clipada.images.channels import pick, require_channels
-from clipada.images.conversion import flatten, to_rgb
+from clipada.images.conversion import flatten, to_pixels, to_rgb
 from clipada.images.decoding import DecodedImage, has_16_bits, load
 from clipada.images.depth import FULL_DEPTH, FULL_VALUE, DepthUsage
 from clipada.images.opening import MAX_PIXELS, checked_page, image_errors, name_of, open_header, opened, require_size
@@ -99,7 +99,7 @@ def read_rgb(source: Path | bytes, rules: ImageRules = DEFAULT_RULES) -> Image:
             lacks the channel or the page.
     """
     with _decoded(source, rules, low=rules.depth is not None and rules.depth < FULL_DEPTH) as decoded:
-        return np.array(to_rgb(decoded, name_of(source), rules))
+        return to_pixels(to_rgb(decoded, name_of(source), rules))
 
 
 def read_depth_usage(source: Path | bytes, rules: ImageRules = DEFAULT_RULES) -> DepthUsage | None:
