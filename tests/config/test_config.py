@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipada.config import BackboneConfig, Config, RuntimeConfig, setting_names
+from clipada.config import BackboneConfig, Config, MemoryConfig, RuntimeConfig, setting_names
 from clipada.errors import ConfigError
 
 
@@ -153,3 +153,13 @@ def test_prototypes_come_first_only_where_the_image_encoder_stays() -> None:
 def test_blocks_left_out_stay_open() -> None:
     assert BackboneConfig(name="nano").read_blocks == ()
     assert BackboneConfig(name="nano", blocks=(2,)).read_blocks == (2,)
+
+
+def test_an_index_needs_a_recall_that_was_measured() -> None:
+    auto = MemoryConfig()
+    assert not auto.indexed({})  # also runs of earlier versions
+    assert auto.indexed({"bolt": 0.99, "nut": 0.985})
+    assert not auto.indexed({"bolt": 0.99, "nut": 0.97})
+    assert not MemoryConfig(search="exact").indexed({"bolt": 0.99})
+    assert MemoryConfig(search="indexed").indexed({})
+    assert [auto.measures_recall(rows) for rows in (1000, 13_000)] == [False, True]

@@ -103,6 +103,24 @@ def test_a_memory_keeps_to_its_megabytes(products: Path, settings: Config, tmp_p
         assert head.bank.rows.shape[2] == rows
 
 
+def test_rows_are_searched_by_an_index_where_it_is_measured(
+    run: Path, products: Path, settings: Config, tmp_path: Path
+) -> None:
+    few = read_run(run)
+    head = load_model(few).head
+    assert head is not None
+    assert head.bank.index is None
+    assert not few.training.recall
+    changed = settings.updated({"memory.search": "indexed", "filter.images": 0})
+    indexed = train(products, tmp_path / "indexed", changed, runtime=RUNTIME)
+    assert indexed.training.recall.keys() == {"disc", "plate"}
+    assert all(value > 0.98 for value in indexed.training.recall.values())  # 32 channels fit in the index
+    head = load_model(indexed).head
+    assert head is not None
+    assert head.bank.index is not None
+    assert "by an index" in (indexed.folder / "README.md").read_text()
+
+
 def test_the_product_is_found_or_given(run: Path, products: Path) -> None:
     engine, images = TorchEngine(load_model(read_run(run)), "cpu"), images_of(products)
     names = [sample.category for sample in load_dataset(products).test]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -9,10 +10,16 @@ from clipada.config.schema import brief, require
 
 Selection = Literal["sampled", "greedy", "random"]
 Copies = Literal["auto", "none", "moved", "turned"]
-
+Search = Literal["auto", "exact", "indexed"]
 
 BYTES_BESIDE = 2
 """Bytes of a row beside those of its channels: its usual distance."""
+
+INDEXED_ROWS = 4000
+"""Rows of a product in a block and view from which on an index is faster than to compare all."""
+
+LEAST_RECALL = 0.98
+"""Share of good patches whose nearest row an index finds, below which ``auto`` compares all rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +54,11 @@ class MemoryConfig:
     neighbors: int = 8
     """Rows that are compared with each patch: the nearest, and those nearest in parts of the memory."""
 
+    search: Search = "auto"
+    """``exact``: a patch is compared with all rows of its product. ``indexed``: a quarter of the channels choose a few
+    rows to compare, several times as fast; the nearest row of few patches is missed. ``auto``: indexed from 4,000 rows
+    on, if at least 98 % of good patches, measured in the training, find their nearest row."""
+
     weight: float = 1.0
     """Weight of the distance, in standard deviations of normal patches, beside the filter's logit."""
 
@@ -59,9 +71,20 @@ class MemoryConfig:
         require(self.rows >= 0, "memory.rows", "0 or more", self.rows)
         require(self.megabytes >= 0, "memory.megabytes", "0 or more", self.megabytes)
         require(self.copies in get_args(Copies), "memory.copies", " | ".join(get_args(Copies)), self.copies)
+        require(self.search in get_args(Search), "memory.search", " | ".join(get_args(Search)), self.search)
         require(self.neighbors >= 1, "memory.neighbors", "1 or more", self.neighbors)
         require(self.weight >= 0, "memory.weight", "0 or more", self.weight)
         require(0 < self.share <= 1, "memory.share", "more than 0, at most 1", self.share)
+
+    def measures_recall(self, rows: int) -> bool:
+        """Return True if ``rows`` of a product in a block and view may be searched by an index."""
+        return self.search == "indexed" or (self.search == "auto" and rows >= INDEXED_ROWS)
+
+    def indexed(self, recall: Mapping[str, float]) -> bool:
+        """Return True if the rows are searched by an index with this recall of each product; empty if not measured."""
+        if self.search == "auto":
+            return bool(recall) and min(recall.values()) >= LEAST_RECALL
+        return self.search == "indexed"
 
     def most_rows(self, width: int, blocks: int) -> int:
         """Return the most rows of a product in a block and view, of ``width`` channels in each of ``blocks``."""

@@ -2,12 +2,14 @@
 
 After PatchCore (Roth et al., CVPR 2022): a patch is as anomalous as it is far from every normal patch of its product.
 Distances are cosine distances, ``1 - cos``, in each block that the backbone reads. Rows are counted for each product,
-so that many products can share one model, and stored in 8 bits.
+so that many products can share one model, and stored in 8 bits. All of a product's rows are searched, or those that an
+index finds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Self
 
 import torch
@@ -15,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipada.models.backbones import Reading
+from clipada.models.memory_index import RowIndex
 
 EPSILON = 0.002
 """Added to cosine distances before their ratio is taken: the distance of two nearly equal patches is only noise."""
@@ -49,7 +52,8 @@ class PatchMemory(nn.Module):
 
     Shapes: ``P`` products, ``M`` rows of each in each of ``L`` blocks of width ``W``. A product with fewer rows repeats
     them. Rows are in random order: the ``K`` neighbors of a patch are the nearest row of each of ``K`` equal parts of
-    the rows, so that the first is exact and none needs a sort of all.
+    the rows, so that the first is exact and none needs a sort of all. With an index only its candidates are compared,
+    which misses the nearest row of few patches.
 
     Args:
         products: Names of the products, in the order of the tensors.
@@ -59,6 +63,7 @@ class PatchMemory(nn.Module):
         distance_std: Its standard deviation, ``(L, P)``, more than 0.
         centers: Mean descriptor of each product, of unit length, ``(P, D)``.
         neighbors: ``K``.
+        indexed: True to build an index.
     """
 
     rows: Tensor
@@ -77,6 +82,7 @@ class PatchMemory(nn.Module):
         distance_std: Tensor,
         centers: Tensor,
         neighbors: int,
+        indexed: bool = False,
     ) -> None:
         super().__init__()
         self.products = tuple(products)
@@ -88,6 +94,7 @@ class PatchMemory(nn.Module):
         self.register_buffer("distance_mean", distance_mean.float())
         self.register_buffer("distance_std", distance_std.float())
         self.register_buffer("centers", centers.float())
+        self.index = nn.ModuleList(RowIndex(block, neighbors) for block in rows) if indexed else None
 
     @property
     def blocks(self) -> int:
@@ -121,9 +128,21 @@ class PatchMemory(nn.Module):
         Returns:
             Surprise ``(B, N, K)`` and excess ``(B, N)``, as in ``Retrieval``.
         """
+        if self.index is not None:
+            candidates: Tensor = self.index[block](tokens, products)
+            cosines = self.cosines(tokens, candidates, block, products)
+            return self.compare(*nearest_candidates(cosines, candidates), block, products)
         similarity = tokens @ self.rows[block][products].float().transpose(1, 2)
         distances, nearest = nearest_rows(similarity * self.factors[block][products].unsqueeze(1), self.neighbors)
         return self.compare(distances, nearest, block, products)
+
+    def cosines(self, tokens: Tensor, candidates: Tensor, block: int, products: Tensor) -> Tensor:
+        """Compute the cosines ``(B, N, K, C)`` of unit tokens ``(B, N, W)`` and each one's candidate rows."""
+        places = (candidates + (products * self.rows.shape[2])[:, None, None, None]).flatten()
+        rows = self.rows[block].flatten(0, 1)[places].float()
+        dots = rows.unflatten(0, (tokens.shape[0], tokens.shape[1], -1)) @ tokens.unsqueeze(3)  # type: ignore[no-untyped-call]
+        cosines: Tensor = dots.flatten() * self.factors[block].flatten()[places]
+        return cosines.reshape(candidates.shape)
 
     def compare(self, distances: Tensor, nearest: Tensor, block: int, products: Tensor) -> tuple[Tensor, Tensor]:
         """Compare distances with those of normal patches.
@@ -146,12 +165,24 @@ class PatchMemory(nn.Module):
         halves = {"usual": self.usual.half(), "centers": self.centers.half()}
         return {"rows": self.rows, **halves, "distance_mean": self.distance_mean, "distance_std": self.distance_std}
 
+    @contextmanager
+    def without(self, rows: Tensor) -> Iterator[None]:
+        """Leave rows out of every search meanwhile, ``(L, P, M)`` bool: all others are searched, without an index."""
+        factors, index = self.factors, self.index
+        try:
+            self.factors, self.index = factors.masked_fill(rows.to(factors.device), 0), None
+            yield
+        finally:
+            self.factors, self.index = factors, index
+
     @classmethod
-    def from_tensors(cls, products: Sequence[str], tensors: Mapping[str, Tensor], neighbors: int) -> Self:
+    def from_tensors(
+        cls, products: Sequence[str], tensors: Mapping[str, Tensor], neighbors: int, indexed: bool = False
+    ) -> Self:
         """Rebuild a memory from the result of ``tensors``."""
         centers = F.normalize(tensors["centers"].float(), dim=-1)
         others = {name: tensors[name] for name in ("rows", "usual", "distance_mean", "distance_std")}
-        return cls(products, centers=centers, neighbors=neighbors, **others)
+        return cls(products, centers=centers, neighbors=neighbors, indexed=indexed, **others)
 
 
 def nearest_rows(similarity: Tensor, neighbors: int) -> tuple[Tensor, Tensor]:
@@ -168,6 +199,19 @@ def nearest_rows(similarity: Tensor, neighbors: int) -> tuple[Tensor, Tensor]:
     ordered, order = best.topk(neighbors, dim=-1)
     first = order[..., :1]
     nearest = places.gather(2, first) + first * (similarity.shape[2] // neighbors)
+    return (1 - ordered).clamp_min(0), nearest.squeeze(2)
+
+
+def nearest_candidates(cosines: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the nearest candidate of each part, as ``nearest_rows`` does.
+
+    Args:
+        cosines: Of tokens and candidates, ``(B, N, K, C)``.
+        candidates: Positions of their rows, of the same shape.
+    """
+    best, places = cosines.max(dim=3)
+    ordered, order = best.topk(best.shape[2], dim=2)
+    nearest = candidates.gather(3, places.unsqueeze(3)).squeeze(3).gather(2, order[..., :1])
     return (1 - ordered).clamp_min(0), nearest.squeeze(2)
 
 

@@ -80,6 +80,9 @@ def _detector(run: Run) -> dict[str, str]:
     size = run.path(MEMORY).stat().st_size
     covered = ", ".join(f"{name} {value:.2f}" for name, value in run.training.coverage.items())
     coverage = {"coverage of all patches, 0 to 1": covered} if covered else {}
+    found = ", ".join(f"{name} {100 * value:.1f}" for name, value in run.training.recall.items())
+    if config.memory.indexed(run.training.recall):
+        coverage["search"] = "by an index" + (f", nearest row found for, percent: {found}" if found else "")
     copied = ", ".join(f"{name} {kind}" for name, kind in run.training.copies.items() if kind != "none")
     return coverage | {
         "memory": f"up to {config.memory.rows} patches of each product, block and view, {size / 1e6:.2f} MB"

@@ -49,7 +49,9 @@ def read_memory(path: Path) -> tuple[list[str], dict[str, Tensor]]:
     return _products(path), tensors
 
 
-def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: Backbone) -> MemoryHead:
+def read_head(
+    memory: Path, filter_file: Path | None, config: Config, backbone: Backbone, recall: Mapping[str, float]
+) -> MemoryHead:
     """Read the detector over a memory.
 
     Args:
@@ -57,6 +59,7 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: 
         filter_file: The filter's file; ``None`` without a filter.
         config: All settings.
         backbone: The run's backbone.
+        recall: Recall of an index, as the training recorded it.
 
     Raises:
         RunError: A file is damaged or does not fit the settings.
@@ -79,11 +82,12 @@ def read_head(memory: Path, filter_file: Path | None, config: Config, backbone: 
     crops = build_crops(tensors["boxes"], config, backbone)
     whole = {name.removeprefix(WHOLE_PREFIX): value for name, value in tensors.items() if name.startswith(WHOLE_PREFIX)}
     whole["centers"] = tensors["centers"]
+    indexed = settings.indexed(recall)
     return MemoryHead(
-        PatchMemory.from_tensors(products, tensors, settings.neighbors),
+        PatchMemory.from_tensors(products, tensors, settings.neighbors, indexed),
         filter_net,
         crops,
-        whole=PatchMemory.from_tensors(products, whole, settings.neighbors) if settings.whole else None,
+        whole=PatchMemory.from_tensors(products, whole, settings.neighbors, indexed) if settings.whole else None,
         glance=glance_scale(config, crops),
         weight=settings.weight,
         share=settings.share,

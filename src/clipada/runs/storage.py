@@ -152,7 +152,7 @@ def _head(run: Run, backbone: Backbone) -> MemoryHead:
     """Read the detector over a memory after checking that its files have not changed."""
     memory = _verified(run, MEMORY, run.memory_sha256 or "")
     filter_file = None if run.filter_sha256 is None else _verified(run, FILTER, run.filter_sha256)
-    head = read_head(memory, filter_file, run.config, backbone)
+    head = read_head(memory, filter_file, run.config, backbone, run.training.recall)
     if run.defects_sha256 is not None:
         path, blocks = _verified(run, DEFECTS, run.defects_sha256), len(backbone.blocks)
         head.known = read_known_defects(path, head.products, blocks * backbone.block_width, blocks)

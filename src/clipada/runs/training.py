@@ -76,6 +76,8 @@ class Training:
         normal_level: 95 % quantile of the training images' map peaks, 0..1.
         normal_levels: The same for each category.
         coverage: How well the rows of each category's memory stand for all of its patches, 0..1; empty without one.
+        recall: Share of good patches, 0..1, whose nearest row the index of each category's rows finds; empty where all
+            rows are compared, and in earlier versions.
         copies: Kind of the changed copies that joined the images of each category's memory; empty without a memory.
         filtered: Categories that the memory's filter learned from; empty without a filter, and in earlier versions.
         validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
@@ -97,6 +99,7 @@ class Training:
     data: str = ""
     normal_levels: dict[str, float] = field(default_factory=dict)
     coverage: dict[str, float] = field(default_factory=dict)
+    recall: dict[str, float] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
     filtered: tuple[str, ...] = ()
     defects: dict[str, LearnedDefects] = field(default_factory=dict)

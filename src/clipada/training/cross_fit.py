@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -73,15 +73,11 @@ class Folds:
 
     @contextmanager
     def without(self, path: Path) -> Iterator[None]:
-        """Leave the rows of an image's fold out of every search meanwhile: their similarity to anything is 0."""
-        kept = [bank.factors for bank, _ in self._rows]
-        try:
+        """Leave the rows of an image's fold out of every search meanwhile."""
+        with ExitStack() as stack:
             for bank, folds in self._rows:
-                bank.factors = bank.factors.masked_fill(folds.to(bank.factors.device) == self.images[path], 0)
+                stack.enter_context(bank.without(folds == self.images[path]))
             yield
-        finally:
-            for (bank, _), factors in zip(self._rows, kept, strict=True):
-                bank.factors = factors
 
 
 def training_images(run: Run, data: str | None) -> list[Sample]:

@@ -36,7 +36,7 @@ from clipada.training.part_box import LEAST_IMAGES, WHOLE, part_box
 from clipada.training.perturbed import PerturbedCopies, perturbed_copies
 from clipada.training.pool import disturbed, draw_pool
 from clipada.training.split import learned_products
-from clipada.training.study import AT_ONCE, Student, Study, drawn_images, joined_memory
+from clipada.training.study import AT_ONCE, Student, Study, drawn_images, joined_memory, measured_recall
 from clipada.training.tokens import TokenReader
 from clipada.training.views import ProductViews, image_peaks, read_views
 from clipada.types import Box, Progress, ProgressReport, Sample
@@ -56,12 +56,14 @@ class MemoryRecord:
 
     Attributes:
         coverage: Coverage of each product's rows, as in ``Study``.
+        recall: Recall of the index of each product's rows; empty where all rows are compared.
         copies: Kind of the copies that joined each product's images.
         filtered: The products that the filter learned from; none without a filter.
         defects: What was learned from known defects of each product.
     """
 
     coverage: dict[str, float] = field(default_factory=dict)
+    recall: dict[str, float] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
     filtered: tuple[str, ...] = ()
     defects: dict[str, LearnedDefects] = field(default_factory=dict)
@@ -132,12 +134,12 @@ class MemoryBuilder:
         parts = small if small and scale == 1.0 and not crops.any else self.studies(views, perturbed=copies)
         glance = glance_scale(self.config, crops)
         centers = self.centers(images, self.descriptors(images, glance, small if memory.whole else parts))
-        self.measure_coverage([parts, small] if memory.whole else [parts])
+        indexed = self.measure_rows([parts, small] if memory.whole else [parts])
         head = MemoryHead(
-            joined_memory(parts, centers, memory.neighbors),
+            joined_memory(parts, centers, memory.neighbors, indexed),
             filter_net,
             crops,
-            whole=joined_memory(small, centers, memory.neighbors) if memory.whole else None,
+            whole=joined_memory(small, centers, memory.neighbors, indexed) if memory.whole else None,
             glance=glance,
             weight=memory.weight,
             share=memory.share,
@@ -258,16 +260,16 @@ class MemoryBuilder:
             self.inputs.add_described(name, self.views[name].whole, descriptors[name].numpy())
         return torch.stack([F.normalize(descriptors[name].mean(dim=0), dim=-1) for name in images])
 
-    def measure_coverage(self, views: Sequence[Mapping[str, Study]]) -> None:
-        """Keep the coverage of each product's rows, and warn where a good patch is often far from all of them."""
-        for name in views[0]:
-            self.record.coverage[name] = round(min(view[name].coverage for view in views), 3)
-        low = [f"{name} ({value:.2f})" for name, value in self.record.coverage.items() if value < LEAST_COVERAGE]
-        if low:
+    def measure_rows(self, views: Sequence[Mapping[str, Study]]) -> bool:
+        """Keep coverage and recall of each product's rows, and warn of low coverage; return True to use an index."""
+        self.record.recall = measured_recall(views, self.config.memory)
+        self.record.coverage = {name: round(min(view[name].coverage for view in views), 3) for name in views[0]}
+        if low := [f"{name} ({value:.2f})" for name, value in self.record.coverage.items() if value < LEAST_COVERAGE]:
             log.warning(
                 "the memory covers less of these products than all of their patches do: %s; more memory.rows may help",
                 ", ".join(low),
             )
+        return self.config.memory.indexed(self.record.recall)
 
     @torch.inference_mode()
     def set_scale(self, head: MemoryHead, parts: Mapping[str, Study], whole: Mapping[str, Study]) -> None:

@@ -166,6 +166,7 @@ class Recipe:
             normal_level=normal_level([peak for some in peaks.values() for peak in some]),
             normal_levels={name: normal_level(some) for name, some in peaks.items()},
             coverage=self.memory.coverage,
+            recall=self.memory.recall,
             copies=self.memory.copies,
             filtered=self.memory.filtered,
             defects=self.memory.defects,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipada.config import Config, Copies
+from clipada.config import Config, Copies, MemoryConfig
 from clipada.models.backbones import Reading
 from clipada.models.clip_ada import ClipAda
 from clipada.models.memory import PatchMemory, Retrieval
+from clipada.models.memory_index import index_recall
 from clipada.randomness import derived_generator
 from clipada.training.answers import Answers, NormalDistances, ProductRows, retrieval
 from clipada.training.copies import TRIAL_SIDE, References, choose_copies, copies_each
@@ -26,6 +27,9 @@ AT_ONCE = 32
 
 STATISTICS_IMAGES = 90
 """Images of a product whose answers, without their own rows, are the statistics of normal distances."""
+
+_ASKED_IMAGES, _ASKED_PATCHES = 8, 256
+"""Images, and patches of each, by which an index is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,8 @@ class Study:
         descriptors: Descriptors of all ``m`` images of the product, ``(m, D)``.
         coverage: Mean distance of patches of these images to all patches of other images over that to the rows of
             other images, in the block that loses most, 0..1: 1 if the rows are as good as all patches.
+        asked: Tokens of some patches of some of these images, by which an index is measured, ``(a, p, L W)`` float16.
+        asked_sources: The sources whose rows are left out for them, ``(a,)``.
         grid: Token grid ``(h, w)``.
     """
 
@@ -49,6 +55,8 @@ class Study:
     distances: NormalDistances
     descriptors: Tensor
     coverage: float
+    asked: Tensor
+    asked_sources: Tensor
     grid: tuple[int, int]
 
     def repeated(self, count: int) -> tuple[Tensor, Tensor]:
@@ -59,6 +67,21 @@ class Study:
     def retrieval(self, bank: PatchMemory, product: int) -> Retrieval:
         """Return the answers for the good images as the joined memory of all products gives them."""
         return retrieval(bank, product, self.normal)
+
+    def recall(self) -> float:
+        """Measure the share of patches whose nearest row an index finds, without the rows of these images.
+
+        Returns:
+            0..1, in the block where it is least; 1 if there are rows of no other image.
+        """
+        found = [1.0]
+        tokens = self.asked.float().flatten(0, 1).unflatten(1, (len(self.rows.rows), -1))  # type: ignore[no-untyped-call]
+        for block, (rows, images) in enumerate(zip(self.rows.rows, self.rows.images, strict=True)):
+            others = rows[~torch.isin(images, self.asked_sources)]
+            others = others[: len(others) // self.rows.neighbors * self.rows.neighbors]
+            if len(others):
+                found.append(index_recall(others, self.rows.neighbors, tokens[:, block]))
+        return min(found)
 
 
 class Student:
@@ -94,6 +117,7 @@ class Student:
         searched = reading.patches[own.places] if known else self.read(own.searched, scale, f"reading {name}").patches
         descriptors = reading.descriptors[: own.originals]
         del reading  # as large as the units
+        every = -(-len(own.places) // _ASKED_IMAGES)
         rows = self.choose_rows(name, units, own.sources)
         normal = rows.search(searched, own.left_out)
         return Study(
@@ -103,6 +127,8 @@ class Student:
             distances=NormalDistances.of(normal, rows.rows.shape[1]),
             descriptors=descriptors,
             coverage=coverage(units, own, normal),
+            asked=units[own.places[::every]][:, :: -(-units.shape[1] // _ASKED_PATCHES)],
+            asked_sources=own.left_out[::every],
             grid=self.grid(own.images, scale),
         )
 
@@ -169,13 +195,14 @@ def drawn_images(count: int, seed: int, name: str) -> Tensor:
     )
 
 
-def joined_memory(studies: Mapping[str, Study], centers: Tensor, neighbors: int) -> PatchMemory:
+def joined_memory(studies: Mapping[str, Study], centers: Tensor, neighbors: int, indexed: bool = False) -> PatchMemory:
     """Join the products' rows and statistics; a product with fewer rows than another repeats them.
 
     Args:
         studies: One of each product, of the same view.
         centers: Mean descriptors of the products, ``(P, D)``.
         neighbors: Neighbors that the memory finds.
+        indexed: True to search by an index.
     """
     most = max(study.rows.rows.shape[1] for study in studies.values())
     parts = [study.repeated(most) for study in studies.values()]
@@ -188,7 +215,15 @@ def joined_memory(studies: Mapping[str, Study], centers: Tensor, neighbors: int)
         distance_std=torch.stack([study.distances.std for study in studies.values()], dim=1),
         centers=centers,
         neighbors=neighbors,
+        indexed=indexed,
     )
+
+
+def measured_recall(views: Sequence[Mapping[str, Study]], config: MemoryConfig) -> dict[str, float]:
+    """Measure the recall of an index of each product's rows in the view where it is least; nothing if none is used."""
+    if not config.measures_recall(max(study.rows.rows.shape[1] for study in views[0].values())):
+        return {}
+    return {name: round(min(view[name].recall() for view in views), 4) for name in views[0]}
 
 
 _COVERED_IMAGES, _COVERED_PATCHES = 8, 64

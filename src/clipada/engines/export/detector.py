@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 
@@ -18,13 +20,16 @@ class FoldedDetector(FoldedTower):
     Args:
         model: A trained model with a head.
         dtype: Arithmetic of the vision tower. Pixels and heads stay in float32.
+        shared: False to give the glance blocks of its own. OpenVINO computes in int8 only with weights that a single
+            product uses; those that both views share would stay in float32.
     """
 
-    def __init__(self, model: ClipAda, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: ClipAda, dtype: torch.dtype = torch.float32, *, shared: bool = True) -> None:
         super().__init__(model, dtype)
         self.describe = model.backbone.describe
         self.heads = _Heads(model)
         head = self.heads.detector
+        self.glance_blocks = self.blocks if shared or head.one_view else deepcopy(self.blocks)
         self.glance = self.view if head.one_view else FoldedView(model.backbone, self.shape.size, dtype, head.glance)
 
     def forward(self, images: Tensor, products: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -54,7 +59,7 @@ class FoldedDetector(FoldedTower):
         hidden = self.embed(inputs, view)
         turn = (view.cosine[None, None], view.sine[None, None]) if view.rotary else None
         found: list[Tensor] = []
-        for number, block in enumerate(self.blocks, start=1):
+        for number, block in enumerate(self.glance_blocks if view is self.glance else self.blocks, start=1):
             hidden, *_ = block(hidden, turn=turn)
             if number in self.read:
                 found.append(self.output(hidden)[:, self.shape.prefix :])

@@ -66,7 +66,7 @@ def write_graph(
     if model.head is None:
         write_onnx(FoldedPass(model, dtype), folder / ONNX_GRAPH)
     else:
-        write_detector(FoldedDetector(model, dtype), folder / ONNX_GRAPH)
+        write_detector(FoldedDetector(model, dtype, shared=precision != "int8"), folder / ONNX_GRAPH)
     if engine == "openvino":
         _write_openvino(folder, precision, calibration)
     elif precision == "int8":
