@@ -1,11 +1,11 @@
 """Photos of known defects: found in every layout, with masks, boxes or neither, and what cannot be used is counted."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from boxes import write_boxes
 from clipada.data import Dataset, load_dataset
 from clipada.data.boxes import box_mask, boxes_in
 from clipada.data.defects import load_defects, marked_area
@@ -22,12 +22,6 @@ def square() -> np.ndarray:
     mask = np.zeros((20, 30), np.uint8)
     mask[4:10, 6:12] = 255
     return mask
-
-
-def write_boxes(path: Path, names: dict[str, list[float]], size: tuple[int, int] = (30, 20)) -> None:
-    images = [{"id": i, "file_name": name, "width": size[0], "height": size[1]} for i, name in enumerate(names)]
-    boxes = [{"id": i, "image_id": i, "bbox": box} for i, box in enumerate(names.values())]
-    path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": []}))
 
 
 def trained_on(*products: str, path: Path = Path("nowhere.png")) -> Dataset:

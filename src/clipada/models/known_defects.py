@@ -2,7 +2,7 @@
 
 A memory says how unusual a patch is; photos of real defects also say in which way defects are unusual. For each product
 there are some directions ``w`` in the space of tokens, fitted in closed form (``training.known_defects``), and a level
-that good parts stay below. A patch that lies further along a direction than that gains evidence; no patch loses any, so
+that good parts stay below. A patch that is further along a direction than that gains evidence; no patch loses any, so
 that whatever the memory finds is still found, and a kind of defect that was never shown keeps its score.
 """
 

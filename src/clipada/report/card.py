@@ -88,6 +88,7 @@ def _detector(run: Run) -> dict[str, str]:
         "memory": f"up to {config.memory.rows} patches of each product, block and view, {size / 1e6:.2f} MB"
         + (f"; with copies of the few images: {copied}" if copied else ""),
         "filter": _filter(run),
+        **({"known defects": "; ".join(learned)} if (learned := describe_learned(run.training)) else {}),
     }
 
 
@@ -150,6 +151,7 @@ def _train_command(run: Run) -> str:
     for name, value in changed.items():
         shown = Path(value).name if name == "synthesis.textures" and value else value
         words += ["--set", f"{name}={','.join(map(str, shown)) if isinstance(shown, tuple) else shown}"]
+    words += ["--defects", Path(run.training.defects_data).name] if run.training.defects_data else []
     return shlex.join(words)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clipada.training.memory import MemoryBuilder
 
 LEAST_GOOD = 4
-"""Fewest good images of a product that tell what normal patches reach along a direction."""
+"""Fewest good images of a product from which follows what normal patches reach along a direction."""
 
 LEAST_PHOTOS = 2
 """Fewest photos of a product: each is judged by what the others have taught."""
