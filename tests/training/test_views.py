@@ -16,7 +16,7 @@ from clipada.config import Config, RuntimeConfig
 from clipada.errors import ConfigError
 from clipada.inspection import Inspector
 from clipada.runs import load_model, read_run
-from clipada.training.views import MOST_IMAGES, image_peaks, read_views, with_decided_view
+from clipada.training.views import MOST_IMAGES, image_peaks, read_views, with_decided_aspect, with_decided_view
 from clipada.types import Sample, Verdict
 from tiny import save
 
@@ -168,3 +168,24 @@ def test_the_peak_of_an_image_is_the_highest_of_its_tiles() -> None:
     peaks = list(np.linspace(0, 1, 101))
     assert image_peaks(peaks, 1, rng) == peaks
     assert np.median(image_peaks(peaks, 20, rng)) == pytest.approx(0.5 ** (1 / 20), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [
+        ([(100, 400)] * 3, (32, 128)),
+        ([(400, 100)] * 3, (128, 32)),
+        ([(100, 120)] * 3, 64),
+        ([(100, 400), (100, 400), (100, 100)], 64),
+    ],
+)
+def test_an_input_has_the_aspect_that_all_training_images_have(
+    tmp_path: Path, settings: Config, sides: list[tuple[int, int]], expected: int | tuple[int, int]
+) -> None:
+    samples = []
+    for index, size in enumerate(sides):
+        save(tmp_path / f"{index}.png", np.zeros((*size, 3), np.uint8))
+        samples.append(Sample(path=tmp_path / f"{index}.png", category="bar", split="train"))
+    whole = settings.updated({"inspection.view": "whole"})
+    assert with_decided_aspect(whole, samples).model.image_size == expected
+    assert with_decided_aspect(whole.updated({"inspection.view": "tiles"}), samples).model.image_size == 64

@@ -3,13 +3,14 @@
 from clipada.images.geometry import resize, resize_mask, restore_map
 from clipada.images.measuring import completed_rules, find_depth
 from clipada.images.opening import MAX_PIXELS
-from clipada.images.orientation import UPRIGHT, read_orientation, turn_on_side
+from clipada.images.orientation import SIDEWAYS, UPRIGHT, read_orientation, turn_on_side
 from clipada.images.png import COMPRESSION, write_png
 from clipada.images.reading import Header, image_sha256, read_header, read_levels, read_rgb
 
 __all__ = [
     "COMPRESSION",
     "MAX_PIXELS",
+    "SIDEWAYS",
     "UPRIGHT",
     "Header",
     "completed_rules",

@@ -22,6 +22,10 @@ _SWAPS = {
 }
 
 
+SIDEWAYS = frozenset(_SWAPS)
+"""Orientations of pixels that are stored with width and height exchanged."""
+
+
 def read_orientation(path: Path) -> int:
     """Return the EXIF orientation that an image file states, 1 to 8; 1 without one, or if it cannot be read."""
     try:

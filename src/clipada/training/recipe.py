@@ -31,7 +31,7 @@ from clipada.training.resume import TrainingJob
 from clipada.training.split import select_share, split_validation
 from clipada.training.tokens import TokenReader
 from clipada.training.validation import validate
-from clipada.training.views import with_decided_view
+from clipada.training.views import with_decided_aspect, with_decided_view
 from clipada.types import ProgressReport, Sample, unreported
 
 
@@ -100,7 +100,9 @@ class Recipe:
         """Return the settings with those decided that were left open: by backbone, device and images."""
         config = with_precision(with_defaults(self.config), find_device(self.runtime.device))
         config = with_image_depth(config, self.job.dataset.train, self.runtime.decoders)
-        return with_decided_view(config, self.job.dataset.train)
+        config = with_decided_view(config, self.job.dataset.train)
+        fixed = self.config.model.image_size is not None
+        return config if fixed else with_decided_aspect(config, self.job.dataset.train)
 
     def completed(self, model: ClipAda) -> tuple[ClipAda, dict[str, list[float]]]:
         """Return the trained model with its memory, and by category the peaks of normal images' maps."""

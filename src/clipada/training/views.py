@@ -16,8 +16,9 @@ from clipada.config import Config
 from clipada.data import Batch, read_batches
 from clipada.engines.tiled import image_tiles
 from clipada.errors import ImageError
-from clipada.images import read_header
+from clipada.images import SIDEWAYS, read_header, read_orientation
 from clipada.images.tiles import plan_tiles
+from clipada.models.backbones import patch_size
 from clipada.randomness import derived_rng
 from clipada.types import Failure, Image, Sample
 
@@ -42,6 +43,15 @@ many of the model's input."""
 GROWTH = 1.25
 """Factor by which a side that gives too many tiles grows."""
 
+LEAST_ASPECT = 1.5
+"""Ratio of the longer to the shorter side from which an image is not squashed to a square."""
+
+SAME_ASPECT = 0.05
+"""Largest difference of the ratios of all images, as a share, with which they count as the same."""
+
+_LEAST_PATCHES = 4
+"""Fewest patches along a side of an input that is not square."""
+
 _MEASURED = 50
 """Training images, evenly spaced, whose size is read."""
 
@@ -58,15 +68,40 @@ def with_decided_view(config: Config, samples: Sequence[Sample]) -> Config:
     return config.updated({"inspection.view": "tiles", "inspection.tile": tile})
 
 
+def with_decided_aspect(config: Config, samples: Sequence[Sample]) -> Config:
+    """Return the settings with an input of the training images' aspect ratio, if they agree on one far from a square.
+
+    It has about as many patches as the square. Tiles and the paper's method, which has no memory, keep the square.
+    """
+    if not config.memory.rows or config.inspection.tiled:
+        return config
+    ratios = [height / width for height, width in _sizes([sample.path for sample in samples])]
+    ratio = float(np.median(ratios)) if ratios else 1.0
+    agreeing = np.mean(np.abs(np.log(np.array(ratios) / ratio)) < SAME_ASPECT) if ratios else 0.0
+    if abs(np.log(ratio)) < np.log(LEAST_ASPECT) or agreeing < 1:
+        return config
+    patch = patch_size(config.backbone)
+    patches = config.model.size[0] * config.model.size[1] / patch**2
+    rows = max(_LEAST_PATCHES, round((patches * ratio) ** 0.5))
+    columns = max(_LEAST_PATCHES, round(patches / rows))
+    return config.updated({"model.image_size": (rows * patch, columns * patch)})
+
+
 def _typical_size(paths: Sequence[Path]) -> tuple[int, int]:
     """Return the median height and width of images, which are not decoded; 0 if none can be read."""
+    height, width = np.median(_sizes(paths) or [(0, 0)], axis=0)
+    return int(height), int(width)
+
+
+def _sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return height and width, as they are seen, of some images, evenly spaced, that can be read."""
     sizes = []
     for path in paths[:: max(1, len(paths) // _MEASURED)]:
         with suppress(ImageError):
             header = read_header(path)
-            sizes.append((header.height, header.width))
-    height, width = np.median(sizes, axis=0) if sizes else (0, 0)
-    return int(height), int(width)
+            sideways = read_orientation(path) in SIDEWAYS
+            sizes.append((header.width, header.height) if sideways else (header.height, header.width))
+    return sizes
 
 
 def _tile(image: tuple[int, int], config: Config) -> int:

@@ -10,6 +10,7 @@ from clipada.models.backbones.loading import (
     load_backbone,
     load_clip,
     load_whole_clip,
+    patch_size,
     read_configuration,
     with_defaults,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "load_backbone",
     "load_clip",
     "load_whole_clip",
+    "patch_size",
     "read_configuration",
     "resized",
     "with_defaults",

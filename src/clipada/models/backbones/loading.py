@@ -145,6 +145,17 @@ def with_defaults(config: Config) -> Config:
     )
 
 
+def patch_size(config: BackboneConfig) -> int:
+    """Return the side of a backbone's patches in pixels.
+
+    Raises:
+        BackboneError: The checkpoint's configuration cannot be read.
+    """
+    configuration, family = _read_family(CheckpointSource(resolved(config.name), config.revision))
+    side: int = family.vision_config(configuration).patch_size
+    return side
+
+
 def _image_size(model: ModelConfig, patch: int) -> ImageSize:
     """Return the input size: as set, else the number of patches that is set, else the default of the patch size."""
     if model.image_size is not None:
