@@ -198,8 +198,8 @@ def _areas(above: Mask) -> Iterator[tuple[_Box, Mask]]:
 def _labeled(above: Mask) -> Iterator[tuple[_Box, Mask]]:
     """Yield the box of each 8-connected area of a small map, and the area in it."""
     labels = scipy.ndimage.label(above, _EIGHT_CONNECTED)[0]
-    for label, box in enumerate(scipy.ndimage.find_objects(labels), start=1):
-        yield box, labels[box] == label
+    for label, (rows, columns) in enumerate(scipy.ndimage.find_objects(labels), start=1):
+        yield (rows, columns), labels[rows, columns] == label
 
 
 @lru_cache(maxsize=16)

@@ -57,7 +57,7 @@ def to_pixels(image: PIL.Image.Image) -> Image:
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for start in range(0, image.height, _BAND_ROWS):
         stop = min(image.height, start + _BAND_ROWS)
-        pixels[start:stop] = image.crop((0, start, image.width, stop))
+        pixels[start:stop] = np.asarray(image.crop((0, start, image.width, stop)))
     return pixels
 
 
