@@ -10,6 +10,7 @@ from typing import Unpack
 from clipada.config import BaselinesConfig, BatchConfig, EngineKeywords, EngineOptions, RuntimeConfig
 from clipada.config.schema import require
 from clipada.data import Dataset, load_dataset
+from clipada.evaluation.findings import without_learned
 from clipada.files import lock_folder
 from clipada.inspection import Inspector
 from clipada.research.comparison import (
@@ -65,6 +66,8 @@ def compare(
 ) -> Comparison:
     """Score a run, other runs and baselines on the same test images, and write their differences with intervals.
 
+    Test images that a run was shown as known defects are left out for all methods.
+
     Every method's results are kept in ``OUT/methods``, in a folder named by a hash of everything that determines them,
     so that an interrupted comparison continues, and a new run is compared with baselines that are finished.
 
@@ -93,6 +96,7 @@ def compare(
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
     described = [read_run(Path(folder)) for folder in (run, *runs)]
+    dataset, _ = without_learned(dataset, frozenset().union(*(one.defect_sha256s for one in described)))
     settings = with_budget(settings or BaselinesConfig.preset("prompt"), described[0].config)
     chosen = [parse_baseline(text, settings) for text in baselines]
     if chosen:

@@ -150,7 +150,10 @@ def _fixed(old: Run, plan: FixPlan, before: StressTest, tester: _Tester) -> Stre
     """Train, calibrate, stress and evaluate the new run; continue if that was interrupted."""
     config, engine, report = with_copies(old.config, before.harmful()), tester.engine, tester.report
     runtime = RuntimeConfig(device=engine.device)
-    train(plan.dataset, plan.folder, config, runtime=runtime, resume=True, report=labeled(report, "fix"))
+    defects = old.training.defects_data or None
+    train(
+        plan.dataset, plan.folder, config, runtime=runtime, resume=True, defects=defects, report=labeled(report, "fix")
+    )
     guarantee = require_calibration(Inspector.load(old, engine=engine)).settings
     calibrate(plan.folder, plan.calibrating, guarantee, report=labeled(report, "fix"), engine=engine)
     inspector = Inspector.load(plan.folder, engine=engine)
