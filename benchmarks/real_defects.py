@@ -191,13 +191,15 @@ def main() -> None:
     parser.add_argument("--preset", default="accurate")
     parser.add_argument("--counts", type=int, nargs="+", default=[5, 10, 20])
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--products", nargs="+", help="Only these products; the memory is of all.")
     parser.add_argument("--most", type=int, help="Test images of each product, for a trial.")
     options = parser.parse_args()
     print(conditions(torch.get_num_threads(), "torch", "transformers"), flush=True)
     dataset = thinned(load_dataset(options.data), options.most)
     lines = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     known = {(line["product"], line["count"], line["draw"]) for line in lines}
-    rows = [(name, count, draw) for draw in options.draws for count in options.counts for name in dataset.categories]
+    named = options.products or dataset.categories
+    rows = [(name, count, draw) for draw in options.draws for count in options.counts for name in named]
     bench = Bench(dataset, options.backbone, options.preset) if set(rows) - known else None
     for product, count, draw in rows:
         if bench is None or (product, count, draw) in known:

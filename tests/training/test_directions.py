@@ -1,4 +1,4 @@
-"""Directions to known defects: Fisher's discriminant, levels of other good images, and the weight that photos choose."""
+"""Directions to known defects: Fisher's discriminant, levels of other good images, and the weight that is chosen."""
 
 import numpy as np
 import pytest
