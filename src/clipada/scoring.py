@@ -28,6 +28,8 @@ _Box = tuple[slice, slice]
 
 _MOST_LABELED, _SQUARE = 4_000_000, 16
 """Most pixels of a map whose areas are labeled at once, and the side of the squares that a larger one has first."""
+_LEAST_WEIGHT = np.float32(1e-6)
+"""Least weight of a pixel's surroundings, so that far outside of a region of interest nothing is divided by 0."""
 
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
@@ -54,8 +56,13 @@ def smooth(raw: Map, sigma: float) -> Map:
     return (_smoothing(height, sigma) @ values @ _smoothing(width, sigma).T).astype(np.float32, copy=False)
 
 
-def anomaly_map(raw: Map, config: ScoringConfig, view: tuple[int, int] | None = None) -> Map:
+def anomaly_map(
+    raw: Map, config: ScoringConfig, view: tuple[int, int] | None = None, inside: Mask | None = None
+) -> Map:
     """Smooth the model's raw map (section 4.4.2 of the paper).
+
+    With a region of interest the Gaussian is a weighted mean of the pixels inside alone: what is outside counts
+    nowhere, and a defect at the border as much as elsewhere. Outside, the map is 0.
 
     ``sigma`` is multiplied by ``sqrt(h w) / 256`` (for a square view, its side over 256), so that a larger input is
     smoothed over the same share of the part.
@@ -64,12 +71,18 @@ def anomaly_map(raw: Map, config: ScoringConfig, view: tuple[int, int] | None = 
         raw: ``(H, W)``, 0..1, at the model's input size, or joined of tiles.
         config: Smoothing for a side of 256.
         view: ``(h, w)`` that the model sees at once, in pixels of the map; ``None`` for all of it.
+        inside: Region of interest, ``(H, W)``; ``None`` if all of the map counts.
 
     Returns:
         ``(H, W)`` float32, 0..1.
     """
     height, width = _checked(raw).shape if view is None else view
-    return smooth(raw, config.sigma * sqrt(height * width) / REFERENCE_SIDE)
+    sigma = config.sigma * sqrt(height * width) / REFERENCE_SIDE
+    if inside is None:
+        return smooth(raw, sigma)
+    weights = smooth(inside.astype(np.float32), sigma)
+    smoothed = smooth(np.where(inside, raw, np.float32(0)), sigma) / np.maximum(weights, _LEAST_WEIGHT)
+    return np.where(inside, smoothed.clip(0, 1), np.float32(0)).astype(np.float32, copy=False)
 
 
 def append_fused_map(raw: NDArray[np.float32], config: ScoringConfig) -> NDArray[np.float32]:
@@ -114,6 +127,7 @@ def score_passes(
     config: ScoringConfig,
     own: float | None = None,
     view: tuple[int, int] | None = None,
+    inside: Mask | None = None,
 ) -> tuple[tuple[Map, ...], tuple[float, ...]]:
     """Smooth and score every pass.
 
@@ -122,18 +136,24 @@ def score_passes(
         config: All settings of scoring.
         own: The image score of an engine that computes its own, which then is that of every pass.
         view: As for ``anomaly_map``.
+        inside: As for ``anomaly_map``.
 
     Returns:
         maps: Anomaly maps ``(H, W)`` of each pass and, if they are fused, of their mean. The last is the final map.
         scores: Their image scores, 0..1.
     """
-    maps = tuple(anomaly_map(one, config, view) for one in append_fused_map(raw, config))
+    maps = tuple(anomaly_map(one, config, view, inside) for one in append_fused_map(raw, config))
     return maps, tuple(image_score(one, config, view) if own is None else own for one in maps)
 
 
-def final_map(raw: NDArray[np.float32], config: ScoringConfig, view: tuple[int, int] | None = None) -> Map:
-    """Return the final anomaly map ``(H, W)`` of an image's raw maps ``(P, H, W)``; ``view`` as for ``anomaly_map``."""
-    return anomaly_map(append_fused_map(raw, config)[-1], config, view)
+def final_map(
+    raw: NDArray[np.float32],
+    config: ScoringConfig,
+    view: tuple[int, int] | None = None,
+    inside: Mask | None = None,
+) -> Map:
+    """Return the final anomaly map ``(H, W)`` of an image's raw maps ``(P, H, W)``, as ``anomaly_map`` does."""
+    return anomaly_map(append_fused_map(raw, config)[-1], config, view, inside)
 
 
 def find_regions(scored: Map, threshold: float, min_area: int = 1) -> tuple[Region, ...]:

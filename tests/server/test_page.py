@@ -1,5 +1,6 @@
 """The page in a browser, as people use it: drop, look, move the threshold, judge; dark, and on a phone."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from browser import CHROMIUM, appearance, inspected
 from clipada.config import HistoryConfig
 from clipada.history.store import History
+from clipada.images.roi import RegionOfInterest
 from processes import serving
 from tiny import save
 
@@ -46,6 +48,44 @@ def test_an_image_gets_a_verdict_heat_and_a_place_in_the_history(page: Any, part
     seen = "(layer) => getComputedStyle(document.getElementById(layer)).opacity"
     assert (page.evaluate(seen, "heat"), page.evaluate(seen, "contours")) == ("0", "1")
     page.wait_for_selector("#history button >> text=8.png")
+
+
+def test_a_region_of_interest_is_drawn_and_saved_for_a_training(page: Any, parts: list[Path], tmp_path: Path) -> None:
+    inspected(page, parts[8])
+    page.click("#roi summary")
+    layer = page.locator("#roi-layer")
+    layer.scroll_into_view_if_needed()
+    box = layer.bounding_box()
+    assert box is not None
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        """A place in pixels of the image, which has 48 x 40, on the screen."""
+        return box["x"] + x * box["width"] / 48, box["y"] + y * box["height"] / 40
+
+    assert page.is_disabled("#roi-form [name=save]")
+    page.mouse.move(*at(4, 5))
+    page.mouse.down()
+    page.mouse.move(*at(20, 30))
+    page.mouse.up()
+    page.check("#roi-form [value=polygon]")
+    for corner in ((30, 5), (44, 5), (44, 20), (30, 5)):
+        page.mouse.click(*at(*corner))
+    page.mouse.click(*at(10, 38))
+    page.click("#roi-form [name=undo]")  # the corner that was begun
+    with page.expect_download() as waiting:
+        page.click("#roi-form [name=save]")
+    saved = tmp_path / waiting.value.suggested_filename
+    waiting.value.save_as(saved)
+    assert saved.suffix == ".json"
+    region = RegionOfInterest.from_dict(json.loads(saved.read_text()))
+    assert region.size == (48, 40)
+    rectangle, polygon = region.polygons
+    np.testing.assert_allclose(rectangle, [(4, 5), (20, 5), (20, 30), (4, 30)], atol=0.2)
+    np.testing.assert_allclose(polygon, [(30, 5), (44, 5), (44, 20)], atol=0.2)
+    assert f"clipada train DATA --roi {saved.name}" in page.inner_text("#roi-form output")
+    page.click("#roi-form [name=undo]")
+    page.click("#roi-form [name=undo]")
+    assert page.is_disabled("#roi-form [name=save]")
 
 
 def test_contours_are_where_the_map_is_above_the_threshold(page: Any, tmp_path: Path) -> None:

@@ -64,6 +64,14 @@ def train(
             "own anomalous images.",
         ),
     ] = None,
+    roi: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Region of interest: a mask image, polygons in JSON, or a folder with one file for each product. "
+            "What is outside is neither learned nor scored.",
+        ),
+    ] = None,
     device: Device = RuntimeConfig.device,
     devices: Annotated[
         int, typer.Option(help="Number of such devices that train together on a machine.")
@@ -120,6 +128,7 @@ def train(
             layout=layout,
             categories=category,
             defects=defects,
+            roi=roi,
             report=show,
             on_start=start,
         )

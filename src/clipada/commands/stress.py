@@ -26,6 +26,8 @@ from clipada.inspection.stress import require_calibration, run_stress_test
 from clipada.inspection.stress_counts import StressTest
 from clipada.report.stress import StressFacts, write_stress
 from clipada.runs import Run, read_run
+from clipada.runs.contents import ROI
+from clipada.training.resume import GivenKeywords
 from clipada.training.stress_fix import FixPlan, plan_fix, with_copies
 from clipada.types import Failure, ProgressReport, labeled, unreported
 
@@ -151,9 +153,9 @@ def _fixed(old: Run, plan: FixPlan, before: StressTest, tester: _Tester) -> Stre
     config, engine, report = with_copies(old.config, before.harmful()), tester.engine, tester.report
     runtime = RuntimeConfig(device=engine.device)
     defects = old.training.defects_data or None
-    train(
-        plan.dataset, plan.folder, config, runtime=runtime, resume=True, defects=defects, report=labeled(report, "fix")
-    )
+    roi = None if old.roi_sha256 is None else old.folder / ROI
+    given: GivenKeywords = {"defects": defects, "roi": roi}
+    train(plan.dataset, plan.folder, config, runtime=runtime, resume=True, report=labeled(report, "fix"), **given)
     guarantee = require_calibration(Inspector.load(old, engine=engine)).settings
     calibrate(plan.folder, plan.calibrating, guarantee, report=labeled(report, "fix"), engine=engine)
     inspector = Inspector.load(plan.folder, engine=engine)

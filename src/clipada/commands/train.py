@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 from clipada.config import Config, RuntimeConfig
 from clipada.data import Dataset
@@ -13,7 +14,7 @@ from clipada.errors import RunError
 from clipada.files import write_text
 from clipada.report import model_card
 from clipada.runs import CARD, CHECKPOINT, PLAN, Run, seal, writing_into
-from clipada.training.resume import Configure, TrainingJob, prepare_training
+from clipada.training.resume import Configure, GivenKeywords, TrainingJob, prepare_training
 from clipada.types import ProgressReport, ignored, unreported
 
 
@@ -26,9 +27,9 @@ def train(
     resume: bool = False,
     layout: str = "auto",
     categories: Sequence[str] | None = None,
-    defects: Path | str | None = None,
     report: ProgressReport = unreported,
     on_start: Callable[[TrainingJob | Run], object] = ignored,
+    **given: Unpack[GivenKeywords],
 ) -> Run:
     """Train one model on the normal images of all categories and write its run folder.
 
@@ -41,10 +42,11 @@ def train(
         resume: Continue the unfinished training in ``out``; a finished one is returned as it is.
         layout: The layout of ``data``: ``"auto"``, ``"mvtec"``, ``"visa"`` or ``"folder"``.
         categories: The categories to train on; all by default.
-        defects: A folder with photos of known defects, which a memory learns to find better: with masks, with boxes, or
-            with neither. That of ``data`` itself takes its anomalous images.
         report: Called after every step.
         on_start: Called with what will be trained, or with the finished run.
+        given: ``defects``: a folder with photos of known defects, which a memory learns to find better: with masks,
+            with boxes, or with neither; that of ``data`` itself takes its anomalous images. ``roi``: a file or folder
+            with regions of interest, outside of which nothing is learned or scored.
 
     Raises:
         DatasetError: There are no normal images to train on, or none can be read; or no photo of a defect can be used.
@@ -53,7 +55,7 @@ def train(
         RunError: ``out`` already exists, what it recorded is damaged, or ``config`` or ``data`` contradict it.
     """
     return _train_job(
-        prepare_training(data, out, config, resume=resume, layout=layout, categories=categories, defects=defects),
+        prepare_training(data, out, config, resume=resume, layout=layout, categories=categories, **given),
         runtime or RuntimeConfig(),
         report,
         on_start,

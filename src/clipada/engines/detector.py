@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clipada.config import EngineOptions
 from clipada.engines.passes import GraphShape, RuntimeGraph
+from clipada.images.roi import RegionsOfInterest
 from clipada.types import Localization, product_numbers
 from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
@@ -43,6 +44,7 @@ class DetectorEngine:
         rules: ImageRules = DEFAULT_RULES,
     ) -> None:
         self.size, self.rules = shape.size, rules
+        self.regions: RegionsOfInterest | None = None
         self.products = tuple(products)
         self._graph = graph
         self._streams = streams

@@ -21,6 +21,7 @@ from clipada.engines.passes import (
     partial_pass_input,
     split_input,
 )
+from clipada.images.roi import RegionsOfInterest
 from clipada.types import Localization
 from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
@@ -60,6 +61,7 @@ class GraphEngine:
         rules: ImageRules = DEFAULT_RULES,
     ) -> None:
         self.size, self.rules = shape.size, rules
+        self.regions: RegionsOfInterest | None = None
         self.passes = shape.passes
         self.shape = shape
         self.attention = attention

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clipada.config import EngineOptions, EnginePrecision
 from clipada.devices import find_device, to_tensor
 from clipada.errors import ConfigError
+from clipada.images.roi import RegionsOfInterest
 from clipada.models.clip_ada import ClipAda
 from clipada.types import Localization, product_numbers
 
@@ -44,6 +45,7 @@ class TorchEngine:
         self.device = find_device(device)
         self.model = model.to(self.device).eval()
         self.size, self.rules = model.config.size, model.config.rules
+        self.regions: RegionsOfInterest | None = None
         self.passes = model.passes
         self.products = () if model.head is None else model.head.products
         with torch.inference_mode():

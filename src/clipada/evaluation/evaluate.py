@@ -25,9 +25,15 @@ from clipada.evaluation.metrics import (
     mean_metrics,
 )
 from clipada.evaluation.truth import MASK_RULES, TruthReader
+from clipada.images.roi import masked, regions_of, seen_inside
 from clipada.scoring import score_passes
 from clipada.types import Engine, Failure, ImageEngine, Map, Mask, Sample, localize_images, written_size
 from clipada.types.image_rules import rules_of
+
+ROI_RULE = (
+    "pixels outside of the region of interest count in no pixel metric, and a defect as the part of it that is inside; "
+    "an image whose defect is all outside stays anomalous"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,7 @@ class ScoredImage:
         mask: Ground truth of the same size, all false for a normal image; ``None`` for unlabeled pixels.
         regions: Defects of the same size with their saturation, in a category that has such thresholds.
         input_reason: The reason why the image is not inspectable, if it is unlike all training images.
+        inside: Region of interest of the same size; ``None`` if the whole image counts.
     """
 
     sample: Sample
@@ -49,6 +56,7 @@ class ScoredImage:
     mask: Mask | None = field(repr=False)
     regions: tuple[SaturatedRegion, ...] = field(default=(), repr=False)
     input_reason: str | None = None
+    inside: Mask | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +165,8 @@ def evaluate_dataset(
             scores.append(_record(image))
             tests = tests or [CategoryTest(kinds) for _ in image.maps]
             for test, score, values in zip(tests, image.scores, image.maps, strict=True):
-                test.update(score, image.sample.anomalous, values, image.mask, image.sample.defect, image.regions)
+                sample = image.sample
+                test.update(score, sample.anomalous, values, image.mask, sample.defect, image.regions, image.inside)
         for index, test in enumerate(tests):
             views[index][category] = test.compute()
         if tests and kinds:
@@ -169,6 +178,8 @@ def evaluate_dataset(
             remedy="check the files",
         )
     protocol = _protocol(engine, dataset, scoring, findings, at)
+    if regions_of(engine) is not None:
+        protocol["region_of_interest"] = ROI_RULE
     return Evaluation(
         categories=views[max(views)],
         passes=tuple(views[index] for index in range(engine.passes)),
@@ -190,6 +201,7 @@ def _scored(
     truths: TruthReader,
 ) -> Iterator[ScoredImage]:
     """Yield every usable image, scored; add the others to ``findings``."""
+    regions = regions_of(engine)
     paths, originals = [sample.path for sample in samples], isinstance(engine, ImageEngine)
     for batch in read_batches(paths, engine.size, *batching, rules=rules_of(engine), keep_originals=originals):
         findings.failures += batch.failures
@@ -208,13 +220,18 @@ def _scored(
                 continue
             findings.compare(sample.path)
             reason = findings.check(sample, batch.images[index], one.descriptor)
-            views, scores = score_passes(one.maps, scoring, one.score, one.view)
+            seen = seen_inside(engine, one, sample.category)
+            views, scores = score_passes(one.maps, scoring, one.score, one.view, seen(one.size))
             maps = tuple(truths.fitted(view, size) for view in views)
+            inside = None if regions is None else regions.inside(sample.category, maps[0].shape)
+            if inside is not None and truth.mask is not None and truth.mask.any() and not (truth.mask & inside).any():
+                findings.outside.append(sample.path)
             yield ScoredImage(
                 sample=sample,
                 scores=scores,
-                maps=maps,
+                maps=tuple(masked(one, inside) for one in maps),
                 mask=truth.mask,
+                inside=inside,
                 regions=truth.regions,
                 input_reason=reason,
             )

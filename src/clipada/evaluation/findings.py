@@ -71,6 +71,7 @@ class Findings:
         self.failures: list[Failure] = []
         self.trained_on: list[Path] = []
         self.not_inspectable: dict[Path, str] = {}
+        self.outside: list[Path] = []
         self._training = training_sha256s
         self._check = input_check
         self._notes: dict[str, list[Path]] = defaultdict(list)
@@ -120,6 +121,11 @@ class Findings:
                 f"{one['images']} images of {one['product']} were taken for {one['found']}"
                 for one in products.get("confused", ())
             ]
+        if self.outside:
+            lines.append(
+                f"{len(self.outside)} anomalous images have their defect outside of the region of interest: there they "
+                f"can only be missed (first: {self.outside[0]})"
+            )
         if self.not_inspectable:
             path, reason = next(iter(self.not_inspectable.items()))
             found = f"{len(self.not_inspectable)} test images are not inspectable, and the metrics include them"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clipada.config import BatchConfig, ScoringConfig
 from clipada.data import read_batches
+from clipada.images.roi import seen_inside
 from clipada.scoring import final_map
 from clipada.types import Engine, ImageEngine, LocalizedImage, Sample, localize_images
 from clipada.types.image_rules import rules_of
@@ -73,4 +74,6 @@ def _peaks(
         if batch.paths:
             found = localize_images(engine, batch.images, batch.originals)
             on_batch(batch.images, found)
-            yield from (float(final_map(one.maps, scoring, one.view).max()) for one in found)
+            for one, position in zip(found, batch.positions, strict=True):
+                inside = seen_inside(engine, one, samples[position].category)(one.size)
+                yield float(final_map(one.maps, scoring, one.view, inside).max())

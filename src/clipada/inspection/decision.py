@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from clipada.calibration import PRODUCT, Calibration, group_of
 from clipada.calibration.image_statistics import image_statistics
 from clipada.calibration.input_check import InputCheck
+from clipada.config import ScoringConfig
 from clipada.errors import CalibrationError, ClipAdaError, ImageError, RunError
+from clipada.images import restore_map
+from clipada.images.roi import masked, seen_inside
 from clipada.inspection.reading import ReadImage, Source, read_image
-from clipada.types import Engine, LocalizedImage, ModelIdentity, Verdict
+from clipada.scoring import final_map
+from clipada.types import Engine, LocalizedImage, Map, Mask, ModelIdentity, Verdict
 from clipada.types.image_rules import rules_of
 
 log = logging.getLogger(__name__)
@@ -50,6 +54,16 @@ def finite(raw: NDArray[np.float32]) -> NDArray[np.float32]:
             remedy="train again, with a lower training.learning_rate",
         )
     return raw
+
+
+def scored_maps(
+    engine: Engine, found: LocalizedImage, scoring: ScoringConfig, read: ReadImage, group: str | None
+) -> tuple[Map, Map, Mask | None]:
+    """Return an image's final map, the same in the image's own geometry, and its region of interest there, if any."""
+    seen = seen_inside(engine, found, group)
+    smooth = final_map(finite(found.maps), scoring, found.view, seen(found.size))
+    inside = seen((read.image.shape[0], read.image.shape[1]))
+    return smooth, masked(restore_map(smooth, (read.image.shape[0], read.image.shape[1])), inside), inside
 
 
 def input_reason(check: InputCheck, read: ReadImage, found: LocalizedImage, group: str | None) -> str | None:

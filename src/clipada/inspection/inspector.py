@@ -18,13 +18,12 @@ from clipada.config import BatchConfig, EngineKeywords, EngineOptions, InputChec
 from clipada.data import Batch, read_batches
 from clipada.engines.selection import open_engine
 from clipada.errors import ClipAdaError, ConfigError
-from clipada.images import restore_map
-from clipada.inspection.decision import decided, finite, input_reason, matching, read_for, try_read_for
+from clipada.inspection.decision import decided, input_reason, matching, read_for, scored_maps, try_read_for
 from clipada.inspection.reading import Groups, ReadImage, Source
 from clipada.runs import INPUT_CHECK, Run, load_calibration, read_run
 from clipada.runs.hub import fetch_run, find_run
 from clipada.runs.inputs import find_input_check
-from clipada.scoring import final_map, find_regions, image_score
+from clipada.scoring import find_regions, image_score
 from clipada.types import Engine, Failure, LocalizedImage, ModelIdentity, Verdict, localize_images
 from clipada.types.image_rules import rules_of
 
@@ -280,8 +279,7 @@ class Inspector:
 
     def _verdict(self, found: LocalizedImage, read: ReadImage, started: float, group: str | None) -> Verdict:
         """Make the verdict on an image from its maps and descriptor, in the image's own geometry."""
-        smooth = final_map(finite(found.maps), self.scoring, found.view)
-        restored = restore_map(smooth, read.image.shape[:2])
+        smooth, restored, inside = scored_maps(self.engine, found, self.scoring, read, group)
         level = self.region_level(group)
         reason = None if self.input_check is None else input_reason(self.input_check, read, found, group)
         verdict = Verdict(
@@ -298,5 +296,6 @@ class Inspector:
             group=group if group in self._normal_levels else None,
             inspectable=None if self.input_check is None else reason is None,
             input_reason=reason,
+            inside=inside,
         )
         return verdict if self.calibration is None else decided(verdict, self.calibration, group)

@@ -34,6 +34,9 @@ HEAT_OPACITY = 0.8
 """Opacity of the highest map value: the defect stays visible below it. Opacity falls to 0 at the value 0, so that good
 parts keep their own look."""
 
+SHADE = 0.6
+"""Share by which what is outside of a region of interest is darkened."""
+
 _INK = (232, 235, 240)
 
 # Ten evenly spaced colors of matplotlib's "plasma" (van der Walt and Smith, 2015, CC0), whose lightness rises evenly.
@@ -85,10 +88,24 @@ def blend_heat(image: Image, heat: NDArray[np.floating[Any]]) -> Image:
     return blended
 
 
-def heat_layer(heat: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Return the heat alone, ``(H, W, 4)`` RGBA: composed over an image, it gives the result of ``blend_heat``."""
+def dimmed(image: Image, inside: Mask | None) -> Image:
+    """Darken what is outside of a region of interest ``(H, W)``; an image without one stays as it is."""
+    if inside is None:
+        return image
+    darker: Image = (image * np.where(inside, 1, 1 - SHADE)[..., np.newaxis]).round().astype(np.uint8)
+    return darker
+
+
+def heat_layer(heat: NDArray[np.floating[Any]], inside: Mask | None = None) -> NDArray[np.uint8]:
+    """Return the heat alone, ``(H, W, 4)`` RGBA: composed over an image, it gives the result of ``blend_heat``.
+
+    Outside of a region of interest ``(H, W)`` it is a shade.
+    """
     opacity = np.rint(255 * _opacity(heat)).astype(np.uint8)
-    return np.concatenate([heat_colors(heat), opacity[..., np.newaxis]], axis=-1)
+    layer = np.concatenate([heat_colors(heat), opacity[..., np.newaxis]], axis=-1)
+    if inside is not None:
+        layer[~inside] = (0, 0, 0, round(255 * SHADE))
+    return layer
 
 
 def _opacity(heat: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clipada.files import fitting_name
 from clipada.images import write_png
-from clipada.inspection.overlays import map_to_16bit, overlay
+from clipada.inspection.overlays import dimmed, map_to_16bit, overlay
 from clipada.types import Verdict
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def write_pictures(folder: Path, name: str, verdict: Verdict) -> None:
     """
     place = folder / name
     try:
-        picture = overlay(verdict.image, verdict.anomaly_map, verdict.threshold)
+        picture = overlay(dimmed(verdict.image, verdict.inside), verdict.anomaly_map, verdict.threshold)
         write_png(place.with_name(fitting_name(place.name, OVERLAY)), picture)
         write_png(place.with_name(fitting_name(place.name, MAP)), map_to_16bit(verdict.anomaly_map))
     except OSError as error:

@@ -12,7 +12,7 @@ import PIL.Image
 
 from clipada.errors import ImageError
 from clipada.images import write_png
-from clipada.inspection.overlays import overlay
+from clipada.inspection.overlays import dimmed, overlay
 from clipada.types import Verdict
 
 BADGES = {
@@ -31,7 +31,7 @@ QUALITY = 85
 
 def draw(verdict: Verdict) -> PIL.Image.Image:
     """Draw the overlay of a verdict as a Pillow image, which a notebook shows."""
-    return PIL.Image.fromarray(overlay(verdict.image, verdict.anomaly_map, verdict.threshold))
+    return PIL.Image.fromarray(overlay(dimmed(verdict.image, verdict.inside), verdict.anomaly_map, verdict.threshold))
 
 
 def save(verdict: Verdict, path: Path) -> Path:

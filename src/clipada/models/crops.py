@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clipada.images.roi import RegionsOfInterest
 from clipada.models.filter import SCALE
 
 
@@ -27,6 +29,7 @@ class Crops(nn.Module):
         size: ``(H, W)``.
         grid: ``(h, w)``.
         whole_grid: ``(v, u)``; ``None`` if only the boxes are read.
+        inside: Regions of interest, ``(P, H, W)`` bool; ``None`` if all of every image counts.
     """
 
     boxes: Tensor
@@ -35,9 +38,15 @@ class Crops(nn.Module):
     paste_rows: Tensor
     paste_columns: Tensor
     share: Tensor
+    cells: Tensor | None
 
     def __init__(
-        self, boxes: Tensor, size: tuple[int, int], grid: tuple[int, int], whole_grid: tuple[int, int] | None = None
+        self,
+        boxes: Tensor,
+        size: tuple[int, int],
+        grid: tuple[int, int],
+        whole_grid: tuple[int, int] | None = None,
+        inside: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.size, self.grid, self.whole_grid = size, grid, whole_grid
@@ -59,6 +68,9 @@ class Crops(nn.Module):
         }
         for name, matrices in stacks.items():
             self.register_buffer(name, torch.stack(matrices) if matrices else torch.zeros(0), persistent=False)
+        self.inside = inside
+        cells = None if inside is None else cells_inside(inside, grid).float()
+        self.register_buffer("cells", cells, persistent=False)
 
     def cut(self, images: Tensor, products: Tensor) -> Tensor:
         """Return the box of each image ``(B, 3, H, W)``, resized to ``(B, 3, H, W)``."""
@@ -71,7 +83,7 @@ class Crops(nn.Module):
         """Average the maps of the boxes and of the whole image.
 
         The box's own map falls to its value outside over the width of a token at those of its sides that are inside of
-        the image.
+        the image. Outside of a region of interest, both have that value.
 
         Args:
             part: Maps of the boxes, ``(B, 4 h, 4 w)``.
@@ -84,13 +96,60 @@ class Crops(nn.Module):
         """
         pasted = self.paste_rows[products] @ part @ self.paste_columns[products].transpose(1, 2)
         boxes = outside + self.share[products] * (pasted - outside)
-        if whole is None:
-            return boxes
-        return (boxes + _resized(whole, (SCALE * self.grid[0], SCALE * self.grid[1]))) / 2
+        if whole is not None:
+            boxes = (boxes + _resized(whole, (SCALE * self.grid[0], SCALE * self.grid[1]))) / 2
+        return boxes if self.cells is None else outside + self.cells[products] * (boxes - outside)
+
+    def inside_boxes(self) -> Tensor | None:
+        """Return the regions of interest as the boxes show them, ``(P, H, W)`` bool."""
+        if self.inside is None or not self.any:
+            return self.inside
+        cut = self.cut(self.inside.unsqueeze(1).float(), torch.arange(len(self.inside)))
+        return cut.squeeze(1) > 0.5
+
+    def shown(self, whole: bool = False) -> Tensor | None:
+        """Find the tokens of the boxes, or of the whole image, that show any of the regions of interest, ``(P, N)``."""
+        inside, grid = (self.inside, self.whole_grid) if whole else (self.inside_boxes(), self.grid)
+        return None if inside is None or grid is None else shown_tokens(inside, grid)
+
+    def counted(self, evidence: Tensor, number: int) -> Tensor:
+        """Return the evidence ``(n, 4 h, 4 w)`` in a product's box, flat: that of its region of interest alone."""
+        boxes = self.inside_boxes()
+        if boxes is None:
+            return evidence.flatten()
+        return evidence[:, cells_inside(boxes[number : number + 1], self.grid)[0]].flatten()
 
     def enlarged(self, maps: Tensor) -> Tensor:
         """Resize maps of whole images, ``(B, 4 h, 4 w)``, to ``(B, H, W)``."""
         return _resized(maps, self.size)
+
+
+def cells_inside(inside: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Find the cells of a map of which at least half is inside of a region of interest; its fullest always are.
+
+    Args:
+        inside: ``(P, H, W)`` bool.
+        grid: Token grid ``(h, w)``.
+
+    Returns:
+        ``(P, 4 h, 4 w)`` bool.
+    """
+    size = SCALE * grid[0], SCALE * grid[1]
+    shares = F.adaptive_avg_pool2d(inside.float().unsqueeze(1), size).squeeze(1)
+    return shares >= shares.amax(dim=(1, 2), keepdim=True).clamp_max(0.5)
+
+
+def shown_tokens(inside: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Find the tokens of a grid ``(h, w)`` that show any of a region of interest ``(P, H, W)``, ``(P, h w)`` bool."""
+    return F.adaptive_max_pool2d(inside.float().unsqueeze(1), grid).flatten(1) > 0
+
+
+def inside_tensor(regions: RegionsOfInterest | None, products: Sequence[str], size: tuple[int, int]) -> Tensor | None:
+    """Return the regions of interest of products in images of ``size``, ``(P, H, W)`` bool; ``None`` without any."""
+    if regions is None:
+        return None
+    masks = [regions.inside(name, size) for name in products]
+    return torch.from_numpy(np.stack([np.ones(size, np.bool_) if one is None else one for one in masks]))
 
 
 def cut_matrix(start: int, stop: int, size: int) -> Tensor:

@@ -64,6 +64,8 @@ class PatchMemory(nn.Module):
         centers: Mean descriptor of each product, of unit length, ``(P, D)``.
         neighbors: ``K``.
         indexed: True to build an index.
+        inside: Patches that show any of the product's region of interest, ``(P, N)`` bool: others are never surprising.
+            ``None`` without regions.
     """
 
     rows: Tensor
@@ -72,6 +74,7 @@ class PatchMemory(nn.Module):
     distance_mean: Tensor
     distance_std: Tensor
     centers: Tensor
+    inside: Tensor | None
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class PatchMemory(nn.Module):
         centers: Tensor,
         neighbors: int,
         indexed: bool = False,
+        inside: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.products = tuple(products)
@@ -95,6 +99,7 @@ class PatchMemory(nn.Module):
         self.register_buffer("distance_std", distance_std.float())
         self.register_buffer("centers", centers.float())
         self.index = nn.ModuleList(RowIndex(block, neighbors) for block in rows) if indexed else None
+        self.register_buffer("inside", None if inside is None else inside.float(), persistent=False)
 
     @property
     def blocks(self) -> int:
@@ -158,7 +163,11 @@ class PatchMemory(nn.Module):
         """
         usual = self.usual[block][products].gather(1, nearest)
         mean, std = (statistic[block][products][:, None, None] for statistic in (self.distance_mean, self.distance_std))
-        return (distances - mean) / std, torch.log((distances[..., 0] + EPSILON) / (usual + EPSILON))
+        surprise, excess = (distances - mean) / std, torch.log((distances[..., 0] + EPSILON) / (usual + EPSILON))
+        if self.inside is None:
+            return surprise, excess
+        counts = self.inside[products]
+        return surprise * counts.unsqueeze(2), excess * counts
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the constructor by name, in the types in which they are stored."""
@@ -177,12 +186,17 @@ class PatchMemory(nn.Module):
 
     @classmethod
     def from_tensors(
-        cls, products: Sequence[str], tensors: Mapping[str, Tensor], neighbors: int, indexed: bool = False
+        cls,
+        products: Sequence[str],
+        tensors: Mapping[str, Tensor],
+        neighbors: int,
+        indexed: bool = False,
+        inside: Tensor | None = None,
     ) -> Self:
-        """Rebuild a memory from the result of ``tensors``."""
+        """Rebuild a memory from the result of ``tensors``; ``indexed`` and ``inside`` as for the constructor."""
         centers = F.normalize(tensors["centers"].float(), dim=-1)
         others = {name: tensors[name] for name in ("rows", "usual", "distance_mean", "distance_std")}
-        return cls(products, centers=centers, neighbors=neighbors, indexed=indexed, **others)
+        return cls(products, centers=centers, neighbors=neighbors, indexed=indexed, inside=inside, **others)
 
 
 def nearest_rows(similarity: Tensor, neighbors: int) -> tuple[Tensor, Tensor]:

@@ -196,11 +196,18 @@ class MemoryHead(nn.Module):
         self._softness = (calm - low) / SOFTNESS
 
 
-def build_crops(boxes: Tensor, config: Config, backbone: Backbone) -> Crops:
-    """Build the boxes of all products, ``(P, 4)``, and the view of the whole image if the settings ask for one."""
+def build_crops(boxes: Tensor, config: Config, backbone: Backbone, inside: Tensor | None = None) -> Crops:
+    """Build the boxes of all products, ``(P, 4)``, and the view of the whole image if the settings ask for one.
+
+    Args:
+        boxes: As for ``Crops``.
+        config: All settings.
+        backbone: The backbone that reads the boxes.
+        inside: Regions of interest, ``(P, H, W)`` bool.
+    """
     size = config.model.size
     whole = backbone.grid(backbone.scaled_size(size, config.filter.scale)) if config.memory.whole else None
-    return Crops(boxes, size, backbone.grid(size), whole)
+    return Crops(boxes, size, backbone.grid(size), whole, inside)
 
 
 def glance_scale(config: Config, crops: Crops) -> float:

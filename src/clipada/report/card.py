@@ -15,6 +15,7 @@ from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.guarantee import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
 from clipada.runs import INPUT_CHECK, MEMORY, PROTOTYPES, Run, Training, load_calibration
+from clipada.runs.contents import ROI
 from clipada.runs.start_record import read_start_record
 from clipada.types.image_rules import ImageRules
 from clipada.types.words import counted
@@ -34,6 +35,7 @@ def run_summary(run: Run) -> dict[str, str]:
         "clipada": run.clipada_version,
         "backbone": f"{run.backbone_label}, {run.config.backbone.blocks_label}",
         "input": f"{model.size[1]} x {model.size[0]} pixels" + _rules(model.rules),
+        **({} if run.roi_sha256 is None else {"region of interest": f"{ROI}, outside of which nothing is scored"}),
         **_detector(run),
         "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items())
         + (f", a share of {schedule.image_share:g} of the images" if schedule.image_share < 1 else ""),
@@ -151,6 +153,7 @@ def _train_command(run: Run) -> str:
     for name, value in changed.items():
         shown = Path(value).name if name == "synthesis.textures" and value else value
         words += ["--set", f"{name}={','.join(map(str, shown)) if isinstance(shown, tuple) else shown}"]
+    words += [] if run.roi_sha256 is None else ["--roi", ROI]
     words += ["--defects", Path(run.training.defects_data).name] if run.training.defects_data else []
     return shlex.join(words)
 

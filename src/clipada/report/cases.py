@@ -13,7 +13,7 @@ import PIL.Image
 from clipada.data import read_mask
 from clipada.errors import ImageError
 from clipada.images import resize_mask
-from clipada.inspection.overlays import outlined, picture_size, views
+from clipada.inspection.overlays import dimmed, outlined, picture_size, views
 from clipada.report.parts import ScoredPart
 from clipada.types import Decision, Failure, Image, Verdict
 
@@ -131,7 +131,7 @@ def _pictures(part: ScoredPart, verdict: Verdict) -> Iterator[Picture]:
     """Draw the image, the ground truth where it is known, the map, the contour."""
     threshold = verdict.threshold if part.threshold is None else part.threshold
     size = picture_size((verdict.image.shape[0], verdict.image.shape[1]), (SIDE, SIDE))
-    plain, overlaid, contour = views(verdict.image, verdict.anomaly_map, threshold, size)
+    plain, overlaid, contour = views(dimmed(verdict.image, verdict.inside), verdict.anomaly_map, threshold, size)
     yield _picture("image", plain)
     if part.masks and part.path:
         height, width, _ = verdict.image.shape

@@ -12,6 +12,7 @@ PROTOTYPES = "prototypes.safetensors"
 MEMORY = "memory.safetensors"
 FILTER = "filter.safetensors"
 DEFECTS = "defects.safetensors"
+ROI = "roi.json"
 METRICS = "metrics.json"
 SCORES = "evaluation/scores.jsonl"
 CARD = "README.md"
@@ -31,6 +32,7 @@ BESIDE = {
     "memory_sha256": MEMORY,
     "filter_sha256": FILTER,
     "defects_sha256": DEFECTS,
+    "roi_sha256": ROI,
 }
 """Optional files beside the adapter, by the name of their hash in ``config.json``."""
 

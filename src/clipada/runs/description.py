@@ -43,6 +43,7 @@ class Run:
         memory_sha256: Hash of the file of the memory of good parts; ``None`` without one.
         filter_sha256: Hash of the file of the memory's filter; ``None`` without one.
         defects_sha256: Hash of the file of what was learned from known defects; ``None`` without any.
+        roi_sha256: Hash of the file of the regions of interest; ``None`` without any.
         revision: The revision in force; ``None`` if the memory is that of the training.
         name: Its name on the hub; empty for a local run, which is named by its folder.
         manifest: The files that it is sealed with; ``None`` for a run of a version that did not seal it.
@@ -59,6 +60,7 @@ class Run:
     memory_sha256: str | None = None
     filter_sha256: str | None = None
     defects_sha256: str | None = None
+    roi_sha256: str | None = None
     revision: Revision | None = None
     name: str = ""
     manifest: Manifest | None = field(default=None, repr=False, compare=False)
@@ -186,6 +188,7 @@ class _Facts:
     memory_sha256: str | None = None
     filter_sha256: str | None = None
     defects_sha256: str | None = None
+    roi_sha256: str | None = None
     revision: Revision | None = None
     sealed: bool = False
 
@@ -259,6 +262,7 @@ def _described(folder: Path) -> tuple[Run, bool]:
         memory_sha256=facts.memory_sha256,
         filter_sha256=facts.filter_sha256,
         defects_sha256=facts.defects_sha256,
+        roi_sha256=facts.roi_sha256,
         revision=facts.revision,
     )
     for name in map(run.stored, (ADAPTER, *(name for key, name in BESIDE.items() if key in content))):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from clipada.config import Config, MemoryConfig
 from clipada.errors import RunError
+from clipada.images.roi import RegionsOfInterest
 from clipada.runs.description import COPY_AGAIN
 from clipada.runs.tensors import load_parameters, read_metadata, read_tensors, write_parameters
 
@@ -50,7 +51,12 @@ def read_memory(path: Path) -> tuple[list[str], dict[str, Tensor]]:
 
 
 def read_head(
-    memory: Path, filter_file: Path | None, config: Config, backbone: Backbone, recall: Mapping[str, float]
+    memory: Path,
+    filter_file: Path | None,
+    config: Config,
+    backbone: Backbone,
+    recall: Mapping[str, float],
+    regions: RegionsOfInterest | None = None,
 ) -> MemoryHead:
     """Read the detector over a memory.
 
@@ -60,12 +66,14 @@ def read_head(
         config: All settings.
         backbone: The run's backbone.
         recall: Recall of an index, as the training recorded it.
+        regions: The products' regions of interest.
 
     Raises:
         RunError: A file is damaged or does not fit the settings.
     """
     import torch
 
+    from clipada.models.crops import inside_tensor
     from clipada.models.filter import Filter
     from clipada.models.memory import PatchMemory
     from clipada.models.memory_head import SCALE_NAMES, WHOLE_PREFIX, MemoryHead, build_crops, glance_scale
@@ -79,15 +87,18 @@ def read_head(
         filter_net = Filter(blocks, settings.neighbors, config.filter.width, config.filter.logits, first)
         load_parameters(filter_file, dict(filter_net.named_parameters()), COPY_AGAIN)
         filter_net.requires_grad_(False)
-    crops = build_crops(tensors["boxes"], config, backbone)
+    inside = inside_tensor(regions, products, config.model.size)
+    crops = build_crops(tensors["boxes"], config, backbone, inside)
     whole = {name.removeprefix(WHOLE_PREFIX): value for name, value in tensors.items() if name.startswith(WHOLE_PREFIX)}
     whole["centers"] = tensors["centers"]
     indexed = settings.indexed(recall)
     return MemoryHead(
-        PatchMemory.from_tensors(products, tensors, settings.neighbors, indexed),
+        PatchMemory.from_tensors(products, tensors, settings.neighbors, indexed, crops.shown()),
         filter_net,
         crops,
-        whole=PatchMemory.from_tensors(products, whole, settings.neighbors, indexed) if settings.whole else None,
+        whole=PatchMemory.from_tensors(products, whole, settings.neighbors, indexed, crops.shown(whole=True))
+        if settings.whole
+        else None,
         glance=glance_scale(config, crops),
         weight=settings.weight,
         share=settings.share,

@@ -22,11 +22,13 @@ from clipada.runs.contents import (
     LEARNED_DEFECTS,
     MEMORY,
     PROTOTYPES,
+    ROI,
     TRAINED_ON,
 )
 from clipada.runs.description import COPY_AGAIN, FORMAT, Run
 from clipada.runs.known_defects import read_known_defects, write_known_defects
 from clipada.runs.memory import read_head, write_head
+from clipada.runs.roi import load_roi
 from clipada.runs.sealing import seal
 from clipada.runs.tensors import load_parameters, read_tensors, write_parameters
 from clipada.runs.training import Training
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
     """Write the adapter, the tuned encoders and the prototypes if any, and the settings into ``folder``, and seal it.
+
+    Regions of interest are those that are there already.
 
     ``config.json`` is written last but for the manifest, which marks a complete run.
     """
@@ -71,6 +75,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
         memory_sha256=sha256_of(folder / MEMORY) if model.head is not None else None,
         filter_sha256=sha256_of(folder / FILTER) if filtered else None,
         defects_sha256=sha256_of(folder / DEFECTS) if known is not None else None,
+        roi_sha256=sha256_of(folder / ROI) if (folder / ROI).is_file() else None,
     )
     others = {key: getattr(run, key) for key in BESIDE if getattr(run, key) is not None}
     write_json(
@@ -152,7 +157,7 @@ def _head(run: Run, backbone: Backbone) -> MemoryHead:
     """Read the detector over a memory after checking that its files have not changed."""
     memory = _verified(run, MEMORY, run.memory_sha256 or "")
     filter_file = None if run.filter_sha256 is None else _verified(run, FILTER, run.filter_sha256)
-    head = read_head(memory, filter_file, run.config, backbone, run.training.recall)
+    head = read_head(memory, filter_file, run.config, backbone, run.training.recall, load_roi(run))
     if run.defects_sha256 is not None:
         path, blocks = _verified(run, DEFECTS, run.defects_sha256), len(backbone.blocks)
         head.known = read_known_defects(path, head.products, blocks * backbone.block_width, blocks)

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from clipada.images import restore_map
+from clipada.images import resize_mask, restore_map
 from clipada.inspection.overlays import heat_layer, map_to_16bit, picture_size, relative_heat
 from clipada.server.schemas import MapKind
 from clipada.types import Verdict
@@ -33,7 +33,8 @@ def map_png(verdict: Verdict, kind: MapKind) -> bytes:
         values = map_to_16bit(verdict.anomaly_map)
         return png(np.stack([values >> 8, values & 255, np.zeros_like(values)], axis=-1).astype(np.uint8))
     small = restore_map(verdict.anomaly_map, picture_size(verdict.anomaly_map.shape, (1, LONGEST_SIDE)))
-    return png(heat_layer(relative_heat(small, verdict.threshold)))
+    inside = None if verdict.inside is None else resize_mask(verdict.inside, small.shape)
+    return png(heat_layer(relative_heat(small, verdict.threshold), inside))
 
 
 def png(array: NDArray[Any]) -> bytes:

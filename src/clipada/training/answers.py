@@ -40,6 +40,7 @@ class ProductRows:
         count: Rows of each block, a multiple of the number of neighbors.
         config: Choice of rows, and number of neighbors.
         generator: Source of all draws.
+        inside: Tokens among which rows are chosen, ``(n, N)`` bool; ``None`` for all.
     """
 
     def __init__(
@@ -50,10 +51,13 @@ class ProductRows:
         count: int,
         config: MemoryConfig,
         generator: torch.Generator,
+        inside: Tensor | None = None,
     ) -> None:
         self.neighbors = config.neighbors
         images = sources.repeat_interleave(tokens.shape[1])
         flat = tokens.reshape(len(images), blocks, -1)
+        if inside is not None:
+            images, flat = images[inside.flatten()], flat[inside.flatten()]
         chosen = [select_rows(flat[:, block], count, config.selection, generator) for block in range(blocks)]
         repeated = [places.repeat(-(-count // len(places)))[:count] for places in chosen]
         self.rows = torch.stack([quantize(flat[places, block].float()) for block, places in enumerate(repeated)])
@@ -94,11 +98,14 @@ class NormalDistances:
     usual: Tensor
 
     @classmethod
-    def of(cls, answers: Answers, rows: int) -> NormalDistances:
-        """Measure the answers for training images."""
+    def of(cls, answers: Answers, rows: int, inside: Tensor | None = None) -> NormalDistances:
+        """Measure the answers for training images, or for those of their patches that are inside, ``(n, N)`` bool."""
         first = answers.distances[..., 0].float().flatten(0, 1)
         places = answers.nearest.flatten(0, 1).long()
-        mean, std = first.mean(dim=0), first.std(dim=0).clamp_min(LEAST_SPREAD)
+        if inside is not None:
+            first, places = first[inside.flatten()], places[inside.flatten()]
+        std = first.std(dim=0, correction=min(1, len(first) - 1)).clamp_min(LEAST_SPREAD)
+        mean = first.mean(dim=0)
         usual = []
         for distances, nearest, usually in zip(first.T, places.T, mean, strict=True):
             count = torch.bincount(nearest, minlength=rows)

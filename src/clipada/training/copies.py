@@ -7,7 +7,7 @@ where a defect looks like the change: a part that is turned the wrong way. So a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from clipada.config import Copies
 from clipada.devices import to_tensor
 from clipada.evaluation.metrics import average_precision
+from clipada.models.crops import shown_tokens
 from clipada.models.filter import SCALE
 from clipada.randomness import derived_generator, derived_rng
 from clipada.synthesis.affine import rotations, warp
@@ -69,6 +70,8 @@ class References:
         searched: Images that are searched for, ``(k, H, W, 3)``: good images, or stand-ins for a second one.
         left_out: The source whose rows each of these searches leaves out, ``(k,)`` int64.
         places: Position of each of them in ``images``, ``(k,)`` int64; of the image that it stands in for.
+        masks: Regions of interest, ``(s, H, W)`` bool; ``None`` if all of every image counts.
+        mask_of: Position of the mask of each image, ``(m,)`` int64.
     """
 
     images: NDArray[np.uint8]
@@ -76,6 +79,8 @@ class References:
     searched: NDArray[np.uint8]
     left_out: Tensor
     places: Tensor
+    masks: NDArray[np.bool_] | None = None
+    mask_of: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     @property
     def originals(self) -> int:
@@ -84,7 +89,13 @@ class References:
 
     @classmethod
     def of(
-        cls, images: NDArray[np.uint8], some: Tensor, kind: Copies, seed: int, own: Tensor | None = None
+        cls,
+        images: NDArray[np.uint8],
+        some: Tensor,
+        kind: Copies,
+        seed: int,
+        own: Tensor | None = None,
+        inside: NDArray[np.bool_] | None = None,
     ) -> References:
         """Make the copies of a kind, and the stand-ins that a single image needs.
 
@@ -94,6 +105,7 @@ class References:
             kind: Kind of copies.
             seed: Source of the draws.
             own: Position of the good image that each shows; ``None`` if there are no tiles.
+            inside: The region of interest of the images, ``(H, W)``; it is changed as the copies are.
         """
         own = torch.arange(len(images)) if own is None else own
         copies, sources = drawn_copies(images, kind, seed)
@@ -103,20 +115,41 @@ class References:
             some = some.repeat(-(-STAND_INS // len(some)))[: max(STAND_INS, len(some))]
             searched = np.stack([disturbed(images[place], rng) for place in some.tolist()])
             left_out = torch.full((len(some),), NONE)
+        masks = None if inside is None else _copied_masks(inside, len(copies) // len(images), kind, seed)
+        of_copies = 1 + torch.arange(len(copies)) % max(1, len(copies) // len(images))
         return cls(
             images=np.concatenate([images, copies]) if len(copies) else images,
             sources=torch.cat([own, own[sources]]),
             searched=searched,
             left_out=left_out,
             places=some,
+            masks=masks,
+            mask_of=torch.cat([torch.zeros(len(images), dtype=torch.int64), of_copies]),
         )
+
+    def inside(self, grid: tuple[int, int]) -> Tensor | None:
+        """Find the tokens ``(h, w)`` of each image that show any of its region of interest, ``(m, h w)`` bool."""
+        if self.masks is None:
+            return None
+        return shown_tokens(torch.from_numpy(self.masks), grid)[self.mask_of]
 
     def joined(self, copies: NDArray[np.uint8], sources: Tensor) -> References:
         """Return these references with further copies ``(c, H, W, 3)`` and the position of the image of each."""
         if not len(copies):
             return self
         images = np.concatenate([self.images, copies])
-        return replace(self, images=images, sources=torch.cat([self.sources, sources]))
+        mask_of = torch.cat([self.mask_of, torch.zeros(len(copies), dtype=torch.int64)])
+        return replace(self, images=images, sources=torch.cat([self.sources, sources]), mask_of=mask_of)
+
+
+def _copied_masks(inside: NDArray[np.bool_], each: int, kind: Copies, seed: int) -> NDArray[np.bool_]:
+    """Return a mask ``(H, W)``, then as each of an image's copies changes it, ``(1 + each, H, W)``."""
+    masks = [inside]
+    if each:
+        picture = torch.from_numpy(inside).float().expand(each, 3, *inside.shape)
+        matrices = _turns(each, inside.shape) if kind == "turned" else _moves(each, seed)
+        masks += [one.numpy() > 0.5 for one in warp(picture, matrices, outside="reflection")[:, 0]]
+    return np.stack(masks)
 
 
 def drawn_copies(images: NDArray[np.uint8], kind: Copies, seed: int) -> tuple[NDArray[np.uint8], Tensor]:
@@ -152,7 +185,12 @@ def _moves(count: int, seed: int) -> Tensor:
 
 
 def choose_copies(
-    name: str, products: Mapping[str, NDArray[np.uint8]], units: Units, grid: tuple[int, int], seed: int
+    name: str,
+    products: Mapping[str, NDArray[np.uint8]],
+    units: Units,
+    grid: tuple[int, int],
+    seed: int,
+    inside: NDArray[np.bool_] | None = None,
 ) -> Copies:
     """Choose the copies of a product with which synthetic anomalies stand out best from good images left out.
 
@@ -164,17 +202,21 @@ def choose_copies(
         units: Reads images.
         grid: Grid ``(h, w)`` of their tokens.
         seed: Source of all draws.
+        inside: The product's region of interest, ``(H, W)``: only its patches count.
     """
     images = products[name]
     if not copies_each(len(images)):
         return "none"
     own = References.of(images, torch.arange(len(images)), "none", seed)
     tokens, left_out, anomalous = [units(own.searched)], [own.left_out], [torch.zeros(len(own.searched), *grid)]
-    for drawn in draw_pool(own.searched, products, ANOMALIES, grid, derived_rng(seed, "copies", name)):
+    for drawn in draw_pool(own.searched, products, ANOMALIES, grid, derived_rng(seed, "copies", name), inside):
         tokens.append(units(drawn.images))
         left_out.append(own.left_out[drawn.sources])
         anomalous.append(F.max_pool2d(drawn.masks.float(), SCALE))
-    trial = _Trial(torch.cat(tokens), torch.cat(left_out), torch.cat(anomalous).flatten() > 0, len(own.searched))
+    every = torch.ones(1, grid[0] * grid[1], dtype=torch.bool)
+    counts = every if inside is None else shown_tokens(torch.from_numpy(inside)[None], grid)
+    labels = torch.cat(anomalous).flatten(1) > 0
+    trial = _Trial(torch.cat(tokens), torch.cat(left_out), labels, len(own.searched), counts[0])
     without = trial.distances(units(own.images), own.sources)
     single = len(images) == 1
     least = (1 - LEAST_GAIN if single else 1 + LEAST_GAIN) * trial.precision(without)
@@ -194,14 +236,16 @@ class _Trial:
     Attributes:
         tokens: ``(q, N, L, W)``, good images first.
         left_out: The source whose rows each search leaves out, ``(q,)``.
-        anomalous: True for the patches with an anomaly, ``(q N,)``.
+        anomalous: True for the patches with an anomaly, ``(q, N)``.
         good: Number of good images.
+        counts: True for the patches that count, ``(N,)``.
     """
 
     tokens: Tensor
     left_out: Tensor
     anomalous: Tensor
     good: int
+    counts: Tensor
 
     def distances(self, units: Tensor, sources: Tensor) -> Tensor:
         """Compute the distances ``(q, N, L)`` to the nearest of the tokens ``(m, N, L, W)`` of other sources."""
@@ -214,5 +258,7 @@ class _Trial:
 
     def precision(self, distances: Tensor) -> float:
         """Compute the average precision of anomalous patches by their distances, all blocks alike."""
+        distances = distances[:, self.counts]
         usual = distances[: self.good].mean(dim=(0, 1)).clamp_min(_LEAST_MEAN)
-        return average_precision((distances / usual).mean(dim=2).flatten().numpy(), self.anomalous.numpy())
+        labels = self.anomalous[:, self.counts].flatten()
+        return average_precision((distances / usual).mean(dim=2).flatten().numpy(), labels.numpy())

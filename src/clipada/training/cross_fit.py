@@ -27,6 +27,7 @@ from clipada.models.clip_ada import ClipAda
 from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import MemoryHead
 from clipada.runs import Run
+from clipada.runs.roi import load_roi
 from clipada.training.copies import References
 from clipada.training.memory import MemoryBuilder
 from clipada.training.split import split_validation
@@ -174,7 +175,7 @@ class _Divider:
     def __init__(self, run: Run, model: ClipAda, head: MemoryHead, reader: TokenReader, report: ProgressReport) -> None:
         self.run = run
         self.head = head
-        self.builder = MemoryBuilder(model, run.config, reader, RuntimeConfig().decoders, report)
+        self.builder = MemoryBuilder(model, run.config, reader, RuntimeConfig().decoders, report, load_roi(run))
         self.builder.copies |= {name: cast("Copies", kind) for name, kind in run.training.copies.items()}
         self.images: dict[Path, int] = {}
         self.copies: list[Path] = []
@@ -217,8 +218,10 @@ class _Divider:
         self.builder.copies.setdefault(name, "none")  # runs of earlier versions
         perturbed, crops = self.builder.perturbed[name], self.head.crops
         cut = replace(perturbed, images=self.builder.cut(perturbed.images, crops, number))
-        view = self.builder.references(name, self.builder.cut(images, crops, number), cut)
-        whole = self.builder.references(name, images, perturbed)
+        boxes, inside = crops.inside_boxes(), self.builder.inside(name)
+        part = inside if boxes is None else boxes[number].numpy()
+        view = self.builder.references(name, self.builder.cut(images, crops, number), cut, part)
+        whole = self.builder.references(name, images, perturbed, inside)
         scales = (1.0, self.run.config.filter.scale)
         for (bank, found), references, scale in zip(self.rows, (view, whole), scales, strict=False):
             found[:, number] = self._row_folds(name, bank.rows[:, number], references, torch.tensor(own), scale)
@@ -227,7 +230,8 @@ class _Divider:
         """Return the fold of each of a product's rows ``(L, M, W)``, ``(L, M)``."""
         student = self.builder.student
         units = student.units(student.read(references.images, scale, f"reading {name}").patches)
-        again = student.choose_rows(name, units, folds[references.sources])
+        inside = references.inside(student.grid(references.images, scale))
+        again = student.choose_rows(name, units, folds[references.sources], inside)
         count = again.rows.shape[1]
         pairs = zip(rows[:, :count], again.rows, strict=True)
         same = torch.cat([F.cosine_similarity(one.float(), other.float(), dim=1) for one, other in pairs])

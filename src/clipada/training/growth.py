@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,18 +22,19 @@ from clipada.config import Copies, RuntimeConfig
 from clipada.evaluation.normal_level import normal_level
 from clipada.files import sha256_of
 from clipada.models.clip_ada import ClipAda
-from clipada.models.crops import Crops
-from clipada.models.growth import Rows, Statistics, join_parts, joined, last_of_parts, pooled
+from clipada.models.crops import Crops, inside_tensor
+from clipada.models.growth import Rows, Statistics, joined, last_of_parts, pooled
 from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import SCALE_NAMES, WHOLE_PREFIX, MemoryHead, build_crops
 from clipada.randomness import derived_rng
 from clipada.runs import Run
 from clipada.runs.additions import Addition, Described
+from clipada.runs.roi import load_roi
 from clipada.scoring import final_map
-from clipada.training.answers import ProductRows
+from clipada.training.conditions import ConditionStudent
 from clipada.training.memory import LEAST_COVERAGE, MemoryBuilder
 from clipada.training.part_box import LEAST_IMAGES, WHOLE
-from clipada.training.study import Student, Study
+from clipada.training.study import Study
 from clipada.training.tokens import TokenReader
 from clipada.training.views import ProductViews, image_peaks, read_views
 from clipada.types import Box, ProgressReport
@@ -46,9 +47,6 @@ INSIDE = 0.9
 
 BOX_IMAGES = 90
 """Most images from which the box is found."""
-
-_KNOWN = -2
-"""Source of the rows that were there before: none of the new images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,39 +76,6 @@ def read_good_parts(run: Run, product: str, paths: Sequence[Path], workers: int)
     return views, [sha256_of(path) for path in views.paths]
 
 
-class JoinedRows(ProductRows):
-    """Rows of a product that were there before, and those chosen among new images.
-
-    Args:
-        known: The former.
-        added: The latter.
-    """
-
-    def __init__(self, known: Rows, added: ProductRows) -> None:
-        self.neighbors = added.neighbors
-        before = torch.full(known.rows.shape[:2], _KNOWN)
-        self.rows = join_parts([known.rows, added.rows], self.neighbors)
-        self.images = join_parts([before, added.images], self.neighbors)
-        self.units = torch.nn.functional.normalize(self.rows.float(), dim=-1)
-
-
-class ConditionStudent(Student):
-    """Studies a product in another condition: its images are searched in the product's rows and in new ones together.
-
-    Args:
-        student: The student of the run.
-        known: The rows of the product that are there.
-    """
-
-    def __init__(self, student: Student, known: Rows) -> None:
-        super().__init__(student.model, student.config, student.reader, student.report)
-        self.known = known
-
-    def choose_rows(self, name: str, units: Tensor, sources: Tensor) -> ProductRows:
-        """Choose rows as for a new product, and join them with those that are there."""
-        return JoinedRows(self.known, super().choose_rows(name, units, sources))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _View:
     """A view of the new images: their study, and what joins or makes the product's rows.
@@ -124,6 +89,21 @@ class _View:
     study: Study
     added: tuple[Rows, Statistics]
     bank: PatchMemory
+
+
+class _Seen(NamedTuple):
+    """Images of a product as a view shows them: its box, or the whole image."""
+
+    name: str
+    images: NDArray[np.uint8]
+    crops: Crops
+    whole: bool = False
+
+    @property
+    def inside(self) -> NDArray[np.bool_] | None:
+        """The product's region of interest in this view, ``(H, W)``."""
+        found = self.crops.inside if self.whole else self.crops.inside_boxes()
+        return None if found is None else found[0].numpy()
 
 
 class Growth:
@@ -146,7 +126,7 @@ class Growth:
         self.config = run.config
         self.head = model.head.cpu()
         reader = TokenReader(model.backbone, runtime.cache_gigabytes)
-        self.builder = MemoryBuilder(model, run.config, reader, runtime.decoders, report)
+        self.builder = MemoryBuilder(model, run.config, reader, runtime.decoders, report, load_roi(run))
         self.warnings: list[str] = []
 
     def study(self, parts: GoodParts) -> Addition:
@@ -155,16 +135,20 @@ class Growth:
         self.builder.views[name] = parts.views
         known = bool(parts.condition)
         trained = self.run.training.copies.get(name, "none")
-        chosen = trained if known else self.builder.student.choose_copies(name, {name: images})
+        chosen = (
+            trained if known else self.builder.student.choose_copies(name, {name: images}, self.builder.inside(name))
+        )
         self.builder.copies[name] = cast("Copies", chosen)
         box = self._box_of(name) if known else self._find_box(name, images)
         if known:
             self._require_inside(parts, box)
-        crops = build_crops(torch.tensor([box]), self.config, self.builder.model.backbone)
-        part = self._view(name, self.builder.cut(images, crops, 0), self.head.bank, known)
+        inside = inside_tensor(self.builder.regions, [name], self.config.model.size)
+        crops = build_crops(torch.tensor([box]), self.config, self.builder.model.backbone, inside)
+        part = self._view(_Seen(name, self.builder.cut(images, crops, 0), crops), self.head.bank, known)
         whole = None
         if self.head.whole is not None:
-            whole = self._view(name, images, self.head.whole, known, self.config.filter.scale)
+            scale = self.config.filter.scale
+            whole = self._view(_Seen(name, images, crops, whole=True), self.head.whole, known, scale)
         level = self._measure(name, part, whole, crops)
         read_whole = (whole or part).study
         descriptors = self.builder.descriptors({name: images}, self.head.glance, {name: read_whole})[name]
@@ -213,15 +197,17 @@ class Growth:
                 "add them as a product of its own, or train again"
             )
 
-    def _view(self, name: str, images: NDArray[np.uint8], bank: PatchMemory, known: bool, scale: float = 1.0) -> _View:
+    def _view(self, seen: _Seen, bank: PatchMemory, known: bool, scale: float = 1.0) -> _View:
         """Study a view of the images, beside the rows of the memory's own product if it knows it."""
-        references, neighbors = self.builder.references(name, images), self.config.memory.neighbors
-        count_images = len(self.builder.views[name].paths)
+        name, images, shown = seen.name, seen.images, seen.crops.shown(whole=seen.whole)
+        references = self.builder.references(name, images, None, seen.inside)
+        neighbors, count_images = self.config.memory.neighbors, len(self.builder.views[name].paths)
         if not known:
             study = self.builder.student.study(name, references, scale)
             added = Rows(study.rows.rows, study.distances.usual)
             statistics = Statistics(count_images, study.distances.mean, study.distances.std)
-            return _View(study=study, added=(added, statistics), bank=_single(name, added, statistics, neighbors))
+            bank = _single(name, added, statistics, neighbors, shown)
+            return _View(study=study, added=(added, statistics), bank=bank)
         place = bank.products.index(name)
         before = Rows(bank.rows[:, place], bank.usual[:, place])
         study = ConditionStudent(self.builder.student, before).study(name, references, scale)
@@ -230,7 +216,7 @@ class Growth:
         statistics = Statistics(count_images, study.distances.mean, study.distances.std)
         images_before = self.run.training.categories[name]
         own = Statistics(images_before, bank.distance_mean[:, place], bank.distance_std[:, place])
-        together = _single(name, joined([before, added], neighbors), pooled([own, statistics]), neighbors)
+        together = _single(name, joined([before, added], neighbors), pooled([own, statistics]), neighbors, shown)
         return _View(study=study, added=(added, statistics), bank=together)
 
     @torch.inference_mode()
@@ -257,12 +243,13 @@ class Growth:
                 "give it a threshold of its own with `clipada calibrate --per product`"
             )
         raw = alone.crops.enlarged(alone.to_unit(evidence)).numpy()
-        peaks = [float(final_map(one[np.newaxis], self.config.scoring).max()) for one in raw]
+        inside = self.builder.inside(name)
+        peaks = [float(final_map(one[np.newaxis], self.config.scoring, inside=inside).max()) for one in raw]
         rng = derived_rng(self.config.training.seed, "peaks", name)
         return normal_level(image_peaks(peaks, self.builder.views[name].tiles, rng))
 
 
-def _single(name: str, rows: Rows, statistics: Statistics, neighbors: int) -> PatchMemory:
+def _single(name: str, rows: Rows, statistics: Statistics, neighbors: int, inside: Tensor | None) -> PatchMemory:
     """Return a memory of one product, which finds no product by its center."""
     return PatchMemory(
         [name],
@@ -272,6 +259,7 @@ def _single(name: str, rows: Rows, statistics: Statistics, neighbors: int) -> Pa
         distance_std=statistics.std.unsqueeze(1),
         centers=torch.zeros(1, 1),
         neighbors=neighbors,
+        inside=inside,
     )
 
 

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from clipada.config import Config, Copies
 from clipada.data.defects import NO_DEFECTS, Defects
-from clipada.devices import to_tensor
 from clipada.errors import DatasetError
+from clipada.images.roi import RegionsOfInterest
 from clipada.models.clip_ada import ClipAda
-from clipada.models.crops import Crops
+from clipada.models.crops import Crops, inside_tensor, shown_tokens
 from clipada.models.filter import Filter
 from clipada.models.memory_head import GLANCE, MemoryHead, build_crops, glance_scale
 from clipada.randomness import derived_generator, derived_rng
@@ -29,16 +29,17 @@ from clipada.runs import LearnedDefects
 from clipada.scoring import final_map
 from clipada.training.answers import Answers, joined_answers, retrieval
 from clipada.training.copies import References
+from clipada.training.evidence_scale import fit_scale
 from clipada.training.filter import ProductPool, fit_filter
 from clipada.training.inputs import InputRecorder
 from clipada.training.known_defects import DefectLearner
-from clipada.training.part_box import LEAST_IMAGES, WHOLE, part_box
+from clipada.training.part_box import LEAST_IMAGES, WHOLE, box_of_region, part_box
 from clipada.training.perturbed import PerturbedCopies, perturbed_copies
 from clipada.training.pool import disturbed, draw_pool
 from clipada.training.split import learned_products
-from clipada.training.study import AT_ONCE, Student, Study, drawn_images, joined_memory, measured_recall
+from clipada.training.study import Student, Study, drawn_images, joined_memory, measured_recall
 from clipada.training.tokens import TokenReader
-from clipada.training.views import ProductViews, image_peaks, read_views
+from clipada.training.views import ProductViews, cut_boxes, image_peaks, read_views
 from clipada.types import Box, Progress, ProgressReport, Sample
 
 log = logging.getLogger(__name__)
@@ -84,10 +85,17 @@ class MemoryBuilder:
         reader: Tokens of images.
         workers: Threads that decode.
         report: Called after every step.
+        regions: The products' regions of interest; ``None`` if all of every image counts.
     """
 
     def __init__(
-        self, model: ClipAda, config: Config, reader: TokenReader, workers: int, report: ProgressReport
+        self,
+        model: ClipAda,
+        config: Config,
+        reader: TokenReader,
+        workers: int,
+        report: ProgressReport,
+        regions: RegionsOfInterest | None = None,
     ) -> None:
         self.model = model.eval()
         self.config = config
@@ -95,6 +103,7 @@ class MemoryBuilder:
         self.reader = reader
         self.workers = workers
         self.report = report
+        self.regions = regions
         self.inputs = InputRecorder()
         self.peaks: dict[str, list[float]] = {}
         self.record = MemoryRecord()
@@ -114,7 +123,7 @@ class MemoryBuilder:
         for sample in samples:
             by_product[sample.category].append(sample)
         images = {name: self.read_images(name, [one.path for one in some]) for name, some in by_product.items()}
-        self.copies |= {name: self.student.choose_copies(name, images) for name in images}
+        self.copies |= {name: self.student.choose_copies(name, images, self.inside(name)) for name in images}
         counts = {name: len(own.paths) for name, own in self.views.items()}
         self.record.copies = dict(self.copies)
         self.record.filtered = learned_products(counts, self.config)
@@ -125,26 +134,30 @@ class MemoryBuilder:
         boxes = {name: self.box(name, small[name], own) if boxed else WHOLE for name, own in images.items()}
         filter_net = self.filter(small, images) if self.record.filtered else None
 
-        crops = build_crops(torch.tensor(list(boxes.values())), self.config, self.model.backbone)
+        inside = inside_tensor(self.regions, list(images), self.config.model.size)
+        crops = build_crops(torch.tensor(list(boxes.values())), self.config, self.model.backbone, inside)
         views = {name: self.cut(own, crops, number) for number, (name, own) in enumerate(images.items())}
         copies = {
             name: replace(own, images=self.cut(own.images, crops, number))
             for number, (name, own) in enumerate(self.perturbed.items())
         }
-        parts = small if small and scale == 1.0 and not crops.any else self.studies(views, perturbed=copies)
+        same = small and scale == 1.0 and not crops.any
+        parts = small if same else self.studies(views, perturbed=copies, crops=crops)
         glance = glance_scale(self.config, crops)
         centers = self.centers(images, self.descriptors(images, glance, small if memory.whole else parts))
         indexed = self.measure_rows([parts, small] if memory.whole else [parts])
         head = MemoryHead(
-            joined_memory(parts, centers, memory.neighbors, indexed),
+            joined_memory(parts, centers, memory.neighbors, indexed, crops.shown()),
             filter_net,
             crops,
-            whole=joined_memory(small, centers, memory.neighbors, indexed) if memory.whole else None,
+            whole=joined_memory(small, centers, memory.neighbors, indexed, crops.shown(whole=True))
+            if memory.whole
+            else None,
             glance=glance,
             weight=memory.weight,
             share=memory.share,
         )
-        self.set_scale(head, parts, small)
+        self.measure_peaks(head, fit_scale(head, parts, small))
         references = {name: partial(self.references, name, own, copies[name]) for name, own in views.items()}
         self.learner = DefectLearner(self, head, parts, small, references)
         head.known, self.record.defects = self.learner.learn(defects)
@@ -155,49 +168,63 @@ class MemoryBuilder:
         images: Mapping[str, NDArray[np.uint8]],
         scale: float = 1.0,
         perturbed: Mapping[str, PerturbedCopies] = MappingProxyType({}),
+        crops: Crops | None = None,
     ) -> dict[str, Study]:
-        """Study all products at a size."""
-        known = {name: self.references(name, own, perturbed.get(name)) for name, own in images.items()}
+        """Study all products at a size, in whole images or in those that ``crops`` has cut."""
+        inside = None if crops is None else crops.inside_boxes()
+        masks = {name: self.inside(name) if inside is None else inside[n].numpy() for n, name in enumerate(images)}
+        known = {name: self.references(name, own, perturbed.get(name), masks[name]) for name, own in images.items()}
         return {name: self.student.study(name, own, scale) for name, own in known.items()}
 
-    def references(self, name: str, images: NDArray[np.uint8], perturbed: PerturbedCopies | None = None) -> References:
-        """Return a view of a product's images with their copies, and the images searched for its statistics."""
+    def inside(self, name: str) -> NDArray[np.bool_] | None:
+        """Return the region of interest of a product at the model's input size, ``(H, W)``; ``None`` for all of it."""
+        return None if self.regions is None else self.regions.inside(name, self.config.model.size)
+
+    def references(
+        self,
+        name: str,
+        images: NDArray[np.uint8],
+        perturbed: PerturbedCopies | None = None,
+        inside: NDArray[np.bool_] | None = None,
+    ) -> References:
+        """Return a view of a product's images with their copies, and the images searched for its statistics.
+
+        ``inside`` is the product's region of interest in this view, ``(H, W)``.
+        """
         seed = self.config.training.seed
         some, sources = drawn_images(len(images), seed, name), self.views[name].sources
-        own = References.of(images, some, self.copies[name], seed, sources)
+        own = References.of(images, some, self.copies[name], seed, sources, inside)
         return own if perturbed is None else own.joined(perturbed.images, perturbed.sources)
 
     def read_images(self, name: str, paths: Sequence[Path]) -> NDArray[np.uint8]:
         """Read the views of a product's images, ``(m, H, W, 3)``, and make their perturbed copies."""
         self.views[name] = views = read_views(name, paths, self.config, self.workers)
         if not views.paths:
-            raise DatasetError(f"no good image of {name} can be read", remedy="check the files")
+            got = str(views.failures[0].error) if views.failures else None
+            raise DatasetError(f"no good image of {name} can be read", got=got, remedy="check the files")
         self.perturbed[name] = perturbed_copies(name, views.paths, self.config, self.workers)
         return views.images
 
     def box(self, name: str, study: Study, images: NDArray[np.uint8]) -> Box:
         """Find the box in which a product's images show the part."""
+        if (inside := self.inside(name)) is not None:
+            return box_of_region(inside, study.grid)
         some = drawn_images(len(images), self.config.training.seed, name)
         return part_box(study.normal.distances[..., 0], images[some.numpy()], study.grid)
 
     def cut(self, images: NDArray[np.uint8], crops: Crops, number: int) -> NDArray[np.uint8]:
         """Cut the box of a product out of its images, at the input size."""
-        if not crops.any or not len(images):
-            return images
-        parts = []
-        for start in range(0, len(images), AT_ONCE):
-            pixels = to_tensor(images[start : start + AT_ONCE])
-            products = torch.full((len(pixels),), number)
-            parts.append((255 * crops.cut(pixels, products)).round().clamp(0, 255).to(torch.uint8))
-        cut: NDArray[np.uint8] = torch.cat(parts).permute(0, 2, 3, 1).contiguous().numpy()
-        return cut
+        return cut_boxes(images, crops, number)
 
     def filter(self, studies: Mapping[str, Study], images: Mapping[str, NDArray[np.uint8]]) -> Filter:
         """Train the filter on good images and synthetic anomalies of all products with enough images."""
         settings, seed, neighbors = self.config.filter, self.config.training.seed, self.config.memory.neighbors
         first = derived_generator(seed, "filter")
         filter_net = Filter(self.student.blocks, neighbors, settings.width, settings.logits, first)
-        bank = joined_memory(studies, torch.zeros(len(studies), 1), neighbors)
+        inside = inside_tensor(self.regions, list(studies), self.config.model.size)
+        grid = next(iter(studies.values())).grid
+        shown = None if inside is None else shown_tokens(inside, grid)
+        bank = joined_memory(studies, torch.zeros(len(studies), 1), neighbors, inside=shown)
         pools = []
         for number, (name, study) in enumerate(studies.items()):
             if name not in self.record.filtered:
@@ -216,7 +243,6 @@ class MemoryBuilder:
                     ratio=study.distances.mean / study.distances.std,
                 )
             )
-        grid = next(iter(studies.values())).grid
         fit_filter(filter_net, pools, grid, settings, derived_generator(seed, "filter batches"), self.report)
         return filter_net.requires_grad_(False)
 
@@ -225,7 +251,7 @@ class MemoryBuilder:
         rng = derived_rng(self.config.training.seed, "anomalies", name)
         answers, logits, masks = [], [], []
         total = self.config.filter.images
-        for drawn in draw_pool(images[name], images, total, study.grid, rng):
+        for drawn in draw_pool(images[name], images, total, study.grid, rng, self.inside(name)):
             tokens = self.reader.read(drawn.images, self.config.filter.scale).patches
             answers.append(study.rows.search(tokens, self.views[name].sources[drawn.sources]))
             logits.append(self.student.logits(tokens))
@@ -271,29 +297,10 @@ class MemoryBuilder:
             )
         return self.config.memory.indexed(self.record.recall)
 
-    @torch.inference_mode()
-    def set_scale(self, head: MemoryHead, parts: Mapping[str, Study], whole: Mapping[str, Study]) -> None:
-        """Set the scale of the evidence by good images: what is far above them all becomes more than 1/2.
-
-        It is calm up to the evidence that 90 % of their cells do not exceed, and linear from there to three times the
-        range up to the image score that 1 % of them exceed.
-        """
-        numbered = list(enumerate(parts.items()))
-        found = [part.retrieval(head.bank, number) for number, (_, part) in numbered]
-        cells = [
-            head.view_evidence(one, part.logits, part.grid).flatten()
-            for one, (_, (_, part)) in zip(found, numbered, strict=True)
-        ]
-        low, calm = (float(value) for value in np.quantile(torch.cat(cells).numpy(), [0.01, 0.9]))
-        head.set_scale(low, calm, 1.0)
-        maps = {}
-        for one, (number, (name, part)) in zip(found, numbered, strict=True):
-            second = () if head.whole is None else (whole[name].retrieval(head.whole, number), whole[name].logits)
-            maps[name] = head.evidence(one, part.logits, *second)
-        high = float(np.quantile(torch.cat([head.pooled(one) for one in maps.values()]).numpy(), 0.99))
-        head.set_scale(low, calm, max(3 * (high - calm), 1e-3))
-        for name, evidence in maps.items():
-            raw = head.crops.enlarged(head.to_unit(evidence)).numpy()
-            peaks = [float(final_map(one[np.newaxis], self.config.scoring).max()) for one in raw]
+    def measure_peaks(self, head: MemoryHead, evidence: Mapping[str, Tensor]) -> None:
+        """Keep the peaks of the maps of good images, given their evidence, ``(n, 4 h, 4 w)`` of each product."""
+        for name, cells in evidence.items():
+            raw, inside = head.crops.enlarged(head.to_unit(cells)).numpy(), self.inside(name)
+            peaks = [float(final_map(one[np.newaxis], self.config.scoring, inside=inside).max()) for one in raw]
             rng = derived_rng(self.config.training.seed, "peaks", name)
             self.peaks[name] = image_peaks(peaks, self.views[name].tiles, rng)

@@ -67,6 +67,21 @@ def part_box(distances: Tensor, images: NDArray[np.uint8], grid: tuple[int, int]
     return widened if _area(widened) <= LARGEST else WHOLE
 
 
+def box_of_region(inside: NDArray[np.bool_], grid: tuple[int, int]) -> Box:
+    """Return the box of a region of interest ``(H, W)`` with a margin of tokens; the whole image where it is large."""
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    (height, width), (down, across) = inside.shape, (MARGIN / side for side in grid)
+    box = with_aspect(
+        (
+            max(0.0, columns[0] / width - across),
+            max(0.0, rows[0] / height - down),
+            min(1.0, (columns[-1] + 1) / width + across),
+            min(1.0, (rows[-1] + 1) / height + down),
+        )
+    )
+    return box if _area(box) <= LARGEST else WHOLE
+
+
 def local_contrast(image: NDArray[np.uint8], grid: tuple[int, int]) -> Tensor:
     """Compute the mean difference of gray levels from their blurred surroundings in each cell, ``(h, w)``, 0..1."""
     gray = image.mean(axis=2, dtype=np.float32) / 255

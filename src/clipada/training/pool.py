@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipada.models.filter import SCALE
-from clipada.synthesis import KINDS, draw_anomaly
+from clipada.synthesis import KINDS, AnomalyKind, draw_anomaly
 from clipada.synthesis.affine import warp
 
 AT_ONCE = 16
 """Images of a batch."""
+
+TRIES = 20
+"""Most draws of an anomaly until one shows in a region of interest."""
 
 MASK_SHARE = 0.5
 """Share of a cell's pixels from which the cell counts as anomalous; the most covered cell always does."""
@@ -44,6 +47,7 @@ def draw_pool(
     count: int,
     grid: tuple[int, int],
     rng: np.random.Generator,
+    inside: NDArray[np.bool_] | None = None,
 ) -> Iterator[DrawnImages]:
     """Draw ``count`` images with one anomaly each, all kinds in turn.
 
@@ -53,6 +57,7 @@ def draw_pool(
         count: Number of images.
         grid: Token grid ``(h, w)``.
         rng: Source of all draws.
+        inside: Region of interest, ``(H, W)``: anomalies end at its border; ``None`` for the whole image.
     """
     kinds, names = list(KINDS), list(products)
     for start in range(0, count, AT_ONCE):
@@ -61,11 +66,28 @@ def draw_pool(
             source = int(rng.integers(len(own)))
             others = products[names[int(rng.integers(len(names)))]]
             other = others[int(rng.integers(len(others)))]
-            image, mask = draw_anomaly(kinds[number % len(kinds)], _unit(own[source]), _unit(other), rng)
+            image, mask = _drawn_inside(kinds[number % len(kinds)], _unit(own[source]), _unit(other), rng, inside)
             images.append(np.rint(255 * image).astype(np.uint8).transpose(1, 2, 0))
             sources.append(source)
             masks.append(cell_mask(torch.from_numpy(mask), grid))
         yield DrawnImages(images=np.stack(images), sources=torch.tensor(sources), masks=torch.stack(masks))
+
+
+def _drawn_inside(
+    kind: AnomalyKind,
+    image: NDArray[np.float32],
+    other: NDArray[np.float32],
+    rng: np.random.Generator,
+    inside: NDArray[np.bool_] | None,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Draw an anomaly that shows in the region of interest; after ``TRIES`` without one, the image stays good."""
+    if inside is None:
+        return draw_anomaly(kind, image, other, rng)
+    for _ in range(TRIES):
+        drawn, mask = draw_anomaly(kind, image, other, rng)
+        if (mask & inside).any():
+            return np.where(inside, drawn, image), mask & inside
+    return image, np.zeros_like(inside)
 
 
 def disturbed(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -76,7 +76,7 @@ class Recipe:
 
         fabric = launch(config.training, self.runtime, ensure_folder(folder))
         if fabric.is_global_zero and not self.job.started:
-            self.job.plan.save(folder)
+            self.job.save(folder)
         started = time.monotonic()
 
         if config.model.prototypes_first:
@@ -110,7 +110,7 @@ class Recipe:
             model = self.add_prototypes(model) if model.memory is None else model
             return model, self.normal_peaks(model)
         reader = TokenReader(model.backbone, self.runtime.cache_gigabytes)
-        builder = MemoryBuilder(model, self.config, reader, self.runtime.decoders, self.report)
+        builder = MemoryBuilder(model, self.config, reader, self.runtime.decoders, self.report, self.job.regions)
         model = model.with_head(builder.build(self.samples, self.job.defects))
         write_input_check(self.job.folder, builder.inputs.products(TorchEngine(model)))
         self.memory = builder.record
@@ -136,12 +136,14 @@ class Recipe:
         """Score held-out images with synthetic anomalies; return the mean metrics of each pass."""
         if not self.held_out:
             return {}
-        passes = validate(model, self.held_out, self.config, self.runtime.decoders)
+        passes = validate(model, self.held_out, self.config, self.runtime.decoders, self.job.regions)
         return {name: mean_metrics(metrics.values()).to_dict() for name, metrics in passes.items()}
 
     def normal_peaks(self, model: ClipAda) -> dict[str, list[float]]:
         """Measure the peaks of the maps of training images, by category, and record the images for the input check."""
-        engine, inputs = with_view(TorchEngine(model), self.config.inspection), InputRecorder()
+        plain, inputs = TorchEngine(model), InputRecorder()
+        plain.regions = self.job.regions
+        engine = with_view(plain, self.config.inspection)
         peaks = normal_peaks(engine, self.samples, self.config.scoring, self.runtime.decoders, inputs.add)
         write_input_check(self.job.folder, inputs.products(engine))
         return peaks

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import TypedDict, cast
 
-from clipada.config import DEFAULT_PRESET, EMBEDDED_BACKBONE, Config, RuntimeConfig, setting_names
+from clipada.config import DEFAULT_PRESET, Config, RuntimeConfig, setting_names
 from clipada.config.schema import build_known
 from clipada.data import Dataset, Layout, load_dataset
 from clipada.data.defects import Defects, load_defects
 from clipada.errors import ConfigError, DatasetError, RunError
 from clipada.files import LOCK, read_json, write_json
+from clipada.images.roi import RegionsOfInterest
 from clipada.runs import ADAPTER, CONFIG, PLAN, Run, is_finished, read_run
 from clipada.runs.records import completed_settings, damaged
+from clipada.runs.roi import write_roi
+from clipada.training.open_settings import with_absolute_folders, with_recorded
+from clipada.training.regions import chosen_regions, described_regions
 
 Configure = Callable[[Config | None], Config]
 """Makes the settings of a training from those recorded in its run folder, ``None`` for a new one."""
@@ -67,6 +71,13 @@ class Plan:
         return {**self.config.fingerprint_settings(), **data}
 
 
+class GivenKeywords(TypedDict, total=False):
+    """What a training may be given beside images of good parts; see ``prepare_training``."""
+
+    defects: Path | str | None
+    roi: Path | str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
     """A training about to start or to continue.
@@ -78,6 +89,7 @@ class TrainingJob:
         defects: Photos of known defects to learn from.
         defects_folder: Their folder; ``None`` without any.
         started: True if an unfinished training is recorded in ``folder``.
+        regions: The products' regions of interest; ``None`` if all of every image counts.
     """
 
     folder: Path
@@ -86,6 +98,7 @@ class TrainingJob:
     defects: Defects = field(default_factory=Defects)
     defects_folder: Path | None = None
     started: bool = False
+    regions: RegionsOfInterest | None = None
 
     @property
     def plan(self) -> Plan:
@@ -99,9 +112,15 @@ class TrainingJob:
             photos=self.defects.fingerprint,
         )
 
+    def save(self, folder: Path) -> None:
+        """Write what a resume needs into a run folder: regions of interest, and last the plan."""
+        if self.regions is not None:
+            write_roi(folder, self.regions)
+        self.plan.save(folder)
+
     def describe(self) -> list[str]:
         """Describe the images in lines of text."""
-        return [*self.dataset.describe(), *self.defects.describe()]
+        return [*self.dataset.describe(), *self.defects.describe(), *described_regions(self.regions)]
 
 
 def prepare_training(
@@ -113,6 +132,7 @@ def prepare_training(
     layout: str = "auto",
     categories: Sequence[str] | None = None,
     defects: Path | str | None = None,
+    roi: Path | str | None = None,
 ) -> TrainingJob | Run:
     """Decide what a training trains: a new one, or the rest of the one that a run folder records.
 
@@ -125,20 +145,21 @@ def prepare_training(
         layout: The layout to read ``data`` as; the recorded one for ``"auto"`` if a training is resumed.
         categories: The categories to train on; the recorded ones, or all.
         defects: A folder with photos of known defects to learn from; the recorded one if a training is resumed.
+        roi: File or folder with regions of interest; the recorded ones if a training is resumed.
 
     Returns:
         What is to be trained; with ``resume`` the finished run, if ``out`` holds one.
 
     Raises:
-        DatasetError: There are no images, or no photo of a known defect can be used.
-        ConfigError: There are known defects, and no memory that they could add to.
+        DatasetError: There are no images, no photo of a known defect can be used, or no region of interest.
+        ConfigError: There are known defects, and no memory that they could add to; or regions of interest, and tiles.
         RunError: ``out`` is in the way, what it recorded is damaged, or ``config`` or ``data`` contradict it.
     """
     folder = Path(out)
     finished = _finished(folder, resume)
     plan = read_plan(folder) if resume and finished is None else None
     recorded = finished.config if finished else plan.config if plan else None
-    settings = _with_recorded(with_absolute_folders(_configured(config, recorded)), recorded)
+    settings = with_recorded(with_absolute_folders(_configured(config, recorded)), recorded)
     if finished is not None:
         _require_equal(
             _values(finished.config),
@@ -149,7 +170,8 @@ def prepare_training(
         return finished
     dataset = _dataset(data, plan, folder if resume else None, layout, categories)
     place = defects or (plan.defects if plan else None)
-    job = TrainingJob(folder=folder, config=settings, dataset=dataset, started=plan is not None)
+    regions = chosen_regions(roi, settings, dataset, folder if plan else None)
+    job = TrainingJob(folder=folder, config=settings, dataset=dataset, started=plan is not None, regions=regions)
     if place is not None:
         job = replace(job, defects=_defects(Path(place), dataset, settings), defects_folder=Path(place).resolve())
     if plan is not None:
@@ -172,34 +194,6 @@ def read_plan(folder: Path) -> Plan | None:
     except ConfigError as error:
         raise damaged(path, error, _REMEDY) from error
     return replace(plan, config=completed_settings(plan.config))
-
-
-def with_absolute_folders(config: Config) -> Config:
-    """Replace the names of folders by absolute paths, so that the settings hold in any working folder."""
-    names = {name: config.value(name) for name in ("backbone.name", "synthesis.textures")}
-    given = {name: value for name, value in names.items() if value not in (None, EMBEDDED_BACKBONE)}
-    folders = {name: Path(value).expanduser() for name, value in given.items()}
-    return config.updated({name: str(folder.resolve()) for name, folder in folders.items() if folder.is_dir()})
-
-
-_OPEN: dict[str, object] = {
-    "backbone.blocks": None,
-    "backbone.revision": None,
-    "model.image_size": None,
-    "model.image_depth": None,
-    "training.precision": "auto",
-    "inspection.view": "auto",
-    "inspection.tile": None,
-}
-"""Settings that a training may leave open, and then decides itself and records, by the value that does so."""
-
-
-def _with_recorded(config: Config, recorded: Config | None) -> Config:
-    """Return settings in which those left open are as a training has recorded them."""
-    if recorded is None:
-        return config
-    left = [name for name, value in _OPEN.items() if config.value(name) == value]
-    return config.updated({name: recorded.value(name) for name in left})
 
 
 def _configured(config: Config | Configure | None, recorded: Config | None) -> Config:

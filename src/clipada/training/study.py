@@ -118,36 +118,55 @@ class Student:
         descriptors = reading.descriptors[: own.originals]
         del reading  # as large as the units
         every = -(-len(own.places) // _ASKED_IMAGES)
-        rows = self.choose_rows(name, units, own.sources)
+        grid = self.grid(own.images, scale)
+        inside = own.inside(grid)
+        rows = self.choose_rows(name, units, own.sources, inside)
         normal = rows.search(searched, own.left_out)
+        if inside is not None:
+            inside = inside[own.places]
         return Study(
             rows=rows,
             normal=normal,
             logits=self.logits(searched),
-            distances=NormalDistances.of(normal, rows.rows.shape[1]),
+            distances=NormalDistances.of(normal, rows.rows.shape[1], inside),
             descriptors=descriptors,
-            coverage=coverage(units, own, normal),
+            coverage=coverage(units, own, normal, inside),
             asked=units[own.places[::every]][:, :: -(-units.shape[1] // _ASKED_PATCHES)],
             asked_sources=own.left_out[::every],
-            grid=self.grid(own.images, scale),
+            grid=grid,
         )
 
-    def choose_rows(self, name: str, units: Tensor, sources: Tensor) -> ProductRows:
-        """Choose a product's rows among the tokens ``(n, N, L W)`` of its images and their copies."""
+    def choose_rows(self, name: str, units: Tensor, sources: Tensor, inside: Tensor | None = None) -> ProductRows:
+        """Choose a product's rows among the tokens ``(n, N, L W)`` of its images and their copies.
+
+        Args:
+            name: The product.
+            units: The tokens.
+            sources: The image that each is a copy of, or itself, ``(n,)``.
+            inside: The tokens among which rows are chosen, ``(n, N)`` bool; ``None`` for all.
+        """
         memory = self.config.memory
         most = memory.most_rows(units.shape[2] // self.blocks, self.blocks)
-        count = -(-min(most, units.shape[0] * units.shape[1]) // memory.neighbors) * memory.neighbors
+        available = units.shape[0] * units.shape[1] if inside is None else int(inside.sum())
+        count = -(-min(most, available) // memory.neighbors) * memory.neighbors
         generator = derived_generator(self.config.training.seed, "memory rows", name)
-        return ProductRows(units, sources, self.blocks, count, memory, generator)
+        return ProductRows(units, sources, self.blocks, count, memory, generator, inside)
 
     def grid(self, images: NDArray[np.uint8], scale: float) -> tuple[int, int]:
         """Return the token grid ``(h, w)`` of images ``(m, H, W, 3)`` at a scale."""
         return self.model.backbone.grid(self.model.backbone.scaled_size(images.shape[1:3], scale))
 
-    def choose_copies(self, name: str, products: Mapping[str, NDArray[np.uint8]]) -> Copies:
+    def choose_copies(
+        self, name: str, products: Mapping[str, NDArray[np.uint8]], inside: NDArray[np.bool_] | None = None
+    ) -> Copies:
         """Choose the copies of a product's images: as the settings say, or by a trial on small images.
 
         The tiles of an image show its parts in many places: they are copied only if the settings say so.
+
+        Args:
+            name: The product.
+            products: Good images of all products, ``(n, H, W, 3)``.
+            inside: The product's region of interest, ``(H, W)``.
         """
         kind, images = self.config.memory.copies, products[name]
         if kind == "auto" and self.config.inspection.tiled:
@@ -160,7 +179,7 @@ class Student:
             patches = self.read(own, scale, f"trying copies of {name}").patches
             return self.units(patches).float().reshape(*patches.shape[:2], self.blocks, -1)
 
-        return choose_copies(name, products, units, self.grid(images, scale), self.config.training.seed)
+        return choose_copies(name, products, units, self.grid(images, scale), self.config.training.seed, inside)
 
     def read(self, images: NDArray[np.uint8], scale: float, stage: str) -> Reading:
         """Read the tokens of images at a scale; report after every batch."""
@@ -195,7 +214,13 @@ def drawn_images(count: int, seed: int, name: str) -> Tensor:
     )
 
 
-def joined_memory(studies: Mapping[str, Study], centers: Tensor, neighbors: int, indexed: bool = False) -> PatchMemory:
+def joined_memory(
+    studies: Mapping[str, Study],
+    centers: Tensor,
+    neighbors: int,
+    indexed: bool = False,
+    inside: Tensor | None = None,
+) -> PatchMemory:
     """Join the products' rows and statistics; a product with fewer rows than another repeats them.
 
     Args:
@@ -203,6 +228,7 @@ def joined_memory(studies: Mapping[str, Study], centers: Tensor, neighbors: int,
         centers: Mean descriptors of the products, ``(P, D)``.
         neighbors: Neighbors that the memory finds.
         indexed: True to search by an index.
+        inside: Tokens that show any of the products' regions of interest, as for ``PatchMemory``.
     """
     most = max(study.rows.rows.shape[1] for study in studies.values())
     parts = [study.repeated(most) for study in studies.values()]
@@ -216,6 +242,7 @@ def joined_memory(studies: Mapping[str, Study], centers: Tensor, neighbors: int,
         centers=centers,
         neighbors=neighbors,
         indexed=indexed,
+        inside=inside,
     )
 
 
@@ -230,13 +257,14 @@ _COVERED_IMAGES, _COVERED_PATCHES = 8, 64
 """Images, and patches of each, whose distance to every patch is computed for the coverage."""
 
 
-def coverage(units: Tensor, own: References, normal: Answers) -> float:
+def coverage(units: Tensor, own: References, normal: Answers, inside: Tensor | None = None) -> float:
     """Compute how much nearer patches of good images are to all patches of other images than to the memory's rows.
 
     Args:
         units: Tokens of all images and their copies, ``(m, N, L W)``, unit length in each block.
         own: These images, and those with answers.
         normal: The answers, without the image's own rows.
+        inside: The patches of these images that count, ``(n, N)`` bool; ``None`` for all.
 
     Returns:
         The ratio of the mean distances, 0..1, in the block where it is least; 1 if there is only one image.
@@ -244,16 +272,24 @@ def coverage(units: Tensor, own: References, normal: Answers) -> float:
     if own.originals == 1:
         return 1.0
     images, patches, blocks = units.shape[0], units.shape[1], normal.distances.shape[2]
-    every, each = -(-len(own.places) // _COVERED_IMAGES), -(-patches // _COVERED_PATCHES)
+    every = -(-len(own.places) // _COVERED_IMAGES)
     chosen, left_out = own.places[::every], own.left_out[::every]
-    kept = normal.distances[::every, ::each, :, 0].float().mean(dim=(0, 1))
+    shown = torch.arange(patches) if inside is None else inside.any(dim=0).nonzero()[:, 0]
+    places = shown[:: -(-len(shown) // _COVERED_PATCHES)]
+    counted = torch.ones(len(chosen), len(places)) if inside is None else inside[::every, places].float()
+    kept = _mean_of(normal.distances[::every, places, :, 0].float(), counted)
     everything = torch.zeros(blocks)
     for block, tokens in enumerate(units.reshape(images, patches, blocks, -1).unbind(2)):
-        asked = tokens[chosen][:, ::each].float()
+        asked = tokens[chosen][:, places].float()
         best = torch.full(asked.shape[:2], -1.0)
         for source, one in zip(own.sources.tolist(), tokens, strict=True):
             cosine = (asked @ one.float().T).amax(dim=2)
             same = (left_out == source)[:, None]
             best = torch.where(same, best, torch.maximum(best, cosine))
-        everything[block] = (1 - best).mean()
+        everything[block] = _mean_of((1 - best).unsqueeze(2), counted)[0]
     return float((everything / kept.clamp_min(1e-6)).clamp(0, 1).min())
+
+
+def _mean_of(values: Tensor, counted: Tensor) -> Tensor:
+    """Return the mean of values ``(n, N, L)`` over the patches that count, ``(n, N)`` of 0 and 1: ``(L,)``."""
+    return (values * counted.unsqueeze(2)).sum(dim=(0, 1)) / counted.sum().clamp_min(1)

@@ -11,7 +11,9 @@ from clipada.config import Config
 from clipada.data import read_batches
 from clipada.devices import to_tensor
 from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps
+from clipada.images.roi import RegionsOfInterest
 from clipada.models.clip_ada import ClipAda
+from clipada.models.crops import inside_tensor
 from clipada.randomness import derived_generator
 from clipada.scoring import score_passes
 from clipada.synthesis import AnomalySynthesizer, texture_source
@@ -25,7 +27,11 @@ ROUNDS = 4
 
 
 def validate(
-    model: ClipAda, samples: Sequence[Sample], config: Config, workers: int
+    model: ClipAda,
+    samples: Sequence[Sample],
+    config: Config,
+    workers: int,
+    regions: RegionsOfInterest | None = None,
 ) -> dict[str, dict[str, CategoryMetrics]]:
     """Score held-out images with synthetic anomalies, drawn the same for every setting with the same seed.
 
@@ -34,11 +40,12 @@ def validate(
         samples: Held-out normal images.
         config: All settings.
         workers: Threads that decode images.
+        regions: Regions of interest, outside of which no anomaly is drawn.
 
     Returns:
         Metrics by category for each pass (``"0"`` is the coarse one), and for ``"mean"`` if the mean of all counts.
     """
-    records = list(_score(model.eval(), samples, config, workers))
+    records = list(_score(model.eval(), samples, config, workers, regions))
     categories = list(dict.fromkeys(sample.category for sample in samples))
     views = [*map(str, range(model.passes)), "mean"][: len(records[0][2])]
     return {
@@ -47,7 +54,9 @@ def validate(
     }
 
 
-def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: int) -> Iterator[ScoredDraw]:
+def _score(
+    model: ClipAda, samples: Sequence[Sample], config: Config, workers: int, regions: RegionsOfInterest | None
+) -> Iterator[ScoredDraw]:
     """Yield every draw, scored."""
     synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     device = next(model.parameters()).device
@@ -60,13 +69,24 @@ def _score(model: ClipAda, samples: Sequence[Sample], config: Config, workers: i
             generator = derived_generator(config.training.seed, "validation", draw, index)
             clean = to_tensor(batch.images)
             images, masks = synthesizer(clean, generator)
+            members = [samples[position].category for position in batch.positions]
+            inside = inside_tensor(regions, members, config.model.size)
+            if inside is not None:
+                shown = inside.unsqueeze(1)
+                images, masks = torch.where(shown, images, clean), masks * shown
             with torch.inference_mode():
                 found = model.run(images.to(device), text)
                 maps = found.maps(images.shape[-2:]).cpu().numpy()
             for i, position in enumerate(batch.positions):
                 mask: Mask = masks[i, 0].numpy() > 0
                 own = None if found.detection is None else float(found.detection.scores[i])
-                yield samples[position].category, mask, *score_passes(maps[:, i], config.scoring, own)
+                yield (
+                    samples[position].category,
+                    mask,
+                    *score_passes(
+                        maps[:, i], config.scoring, own, inside=None if inside is None else inside[i].numpy()
+                    ),
+                )
 
 
 def _metrics(records: Sequence[ScoredDraw], index: int) -> CategoryMetrics:

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from clipada.config import Config
 from clipada.data import Batch, read_batches
+from clipada.devices import to_tensor
 from clipada.engines.tiled import image_tiles
 from clipada.errors import ImageError
 from clipada.images import SIDEWAYS, read_header, read_orientation
 from clipada.images.tiles import plan_tiles
 from clipada.models.backbones import patch_size
+from clipada.models.crops import Crops
 from clipada.randomness import derived_rng
 from clipada.types import Failure, Image, Sample
 
@@ -210,6 +212,19 @@ class _Collected:
             failures=tuple(self.failures),
             tiles=round(np.mean(self.tiles)) if self.tiles else 1,
         )
+
+
+def cut_boxes(images: NDArray[np.uint8], crops: Crops, number: int) -> NDArray[np.uint8]:
+    """Cut the box of a product out of images ``(n, H, W, 3)``, at the input size."""
+    if not crops.any or not len(images):
+        return images
+    parts = []
+    for start in range(0, len(images), AT_ONCE):
+        pixels = to_tensor(images[start : start + AT_ONCE])
+        products = torch.full((len(pixels),), number)
+        parts.append((255 * crops.cut(pixels, products)).round().clamp(0, 255).to(torch.uint8))
+    cut: NDArray[np.uint8] = torch.cat(parts).permute(0, 2, 3, 1).contiguous().numpy()
+    return cut
 
 
 def image_peaks(peaks: Iterable[float], tiles: int, rng: np.random.Generator) -> list[float]:

@@ -159,6 +159,8 @@ class Verdict:
         inspectable: False if the image is unlike all training images; ``None`` without an input check.
         input_reason: The reason why it is not inspectable, in words.
         group: The group whose thresholds were applied; ``None`` for those of all calibration images pooled.
+        inside: ``(H, W)``, true in the region of interest, outside of which the map is 0; ``None`` if the whole image
+            counts.
     """
 
     score: float
@@ -178,6 +180,7 @@ class Verdict:
     group: str | None = None
     inspectable: bool | None = None
     input_reason: str | None = None
+    inside: Mask | None = field(default=None, repr=False)
 
     @property
     def decision(self) -> Decision | None:

@@ -32,6 +32,11 @@ class LocalizedImage:
     score: float | None = None
     product: int | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the maps."""
+        return self.maps.shape[1], self.maps.shape[2]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Localization:

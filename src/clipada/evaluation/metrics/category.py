@@ -14,7 +14,7 @@ from clipada.errors import ClipAdaError
 from clipada.evaluation.metrics.ranking import ClassScores, Ranking, Scores
 from clipada.evaluation.metrics.results import CategoryMetrics
 from clipada.evaluation.metrics.saturated import KindMetrics, SaturatedTest, mean_spro
-from clipada.evaluation.metrics.streaming import AUPRO_FPR_LIMIT, PixelMetrics
+from clipada.evaluation.metrics.streaming import AUPRO_FPR_LIMIT, PixelMetrics, region_shares
 from clipada.types import Map, Mask
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ class CategoryTest:
         mask: Mask | None,
         kind: str = "",
         regions: Sequence[SaturatedRegion] = (),
+        inside: Mask | None = None,
     ) -> None:
         """Add an image.
 
@@ -120,12 +121,19 @@ class CategoryTest:
             mask: ``(H, W)``, or ``None``.
             kind: The kind of anomaly, where these have saturation thresholds.
             regions: Its defects with their saturation.
+            inside: Region of interest, ``(H, W)``: only its pixels count in the pixel metrics, and a defect counts as
+                the part of it that is inside. ``None`` for the whole image.
 
         Raises:
             ClipAdaError: The mask's shape is not the map's, or a normal image has an anomalous pixel.
         """
         if not anomalous or mask is not None:
-            self._pixels.update(values, _known_mask(len(self._scores), values, mask, anomalous))
+            known = _known_mask(len(self._scores), values, mask, anomalous)
+            if inside is None:
+                self._pixels.update(values, known)
+            elif inside.any():
+                weights = region_shares(known & inside)
+                self._pixels.update(np.asarray(values)[inside][np.newaxis], known[inside][np.newaxis], weights)
         self._scores.append(float(score))
         self._labels.append(bool(anomalous))
         if self._saturated is not None:

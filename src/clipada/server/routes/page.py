@@ -1,4 +1,4 @@
-"""The inspection page: six static files that call the same API as programs do."""
+"""The inspection page: seven static files that call the same API as programs do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import FileResponse
 
 FOLDER = Path(__file__).parents[1] / "static"
 
-_SOURCES = ("page.css", "page.js", "api.js", "picture.js", "charts.js")
+_SOURCES = ("page.css", "page.js", "api.js", "picture.js", "charts.js", "roi.js")
 
 FILES = {"/": "index.html"} | {f"/{name}": name for name in _SOURCES}
 """File by path. The files contain no secrets, so they need no token."""

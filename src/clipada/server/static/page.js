@@ -2,6 +2,7 @@
 import { call, found, json } from "./api.js";
 import { drawDrift, drawRates, drawScores, percent } from "./charts.js";
 import { drawMap, readImage, readMap } from "./picture.js";
+import { drawing } from "./roi.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { model: null, shown: null, entries: [], next: null, requests: 0 };
@@ -148,6 +149,7 @@ function show({ record, image, map, missing }) {
     drawMap($("heat"), $("contours"), map, record.threshold);
   }
   $("missing").textContent = image && map ? "" : missing;
+  drawOn([record.width, record.height]);
   $("shown").hidden = false;
   resetThreshold();
 }
@@ -159,6 +161,10 @@ function region({ box: [left, top, right, bottom], area, peak }) {
 }
 
 const fade = () => { $("heat").style.opacity = Number($("opacity").value) / 100; };
+
+// --- region of interest
+
+const drawOn = drawing($("roi-layer"), $("roi-form"), () => state.shown?.group ?? "roi");
 
 // --- history
 
@@ -278,6 +284,7 @@ $("group").addEventListener("change", resetThreshold);
 $("threshold").addEventListener("input", showThreshold);
 $("reset").addEventListener("click", resetThreshold);
 $("opacity").addEventListener("input", fade);
+$("roi").addEventListener("toggle", () => { $("roi-layer").toggleAttribute("hidden", !$("roi").open); });
 $("more").addEventListener("click", () => attempt(older));
 for (const name of FILTERS) $(name).addEventListener("change", () => attempt(refresh));
 $("feedback").addEventListener("submit", (event) => {
