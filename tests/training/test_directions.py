@@ -65,12 +65,13 @@ def test_a_patch_gains_what_its_best_direction_gives_and_never_loses() -> None:
     torch.testing.assert_close(gains[1], expected)
 
 
-def test_the_least_weight_that_is_nearly_best_is_chosen_unless_other_kinds_lose() -> None:
+def test_the_highest_weight_that_is_nearly_best_is_chosen_unless_other_kinds_lose() -> None:
     everything = np.ones(len(WEIGHTS), np.bool_)
     assert chosen(np.array([1.0, 1.0, 1.0, 1.0, 1.0]), everything) == 0
-    assert chosen(np.array([1.0, 1.1, 1.1999, 1.2, 1.2]), everything) == 2
-    assert chosen(np.array([1.0, 1.1, 1.1999, 1.2, 1.2]), np.array([1, 1, 0, 0, 0], np.bool_)) == 1
+    assert chosen(np.array([1.0, 1.1, 1.2, 1.1999, 1.1]), everything) == 3
+    assert chosen(np.array([1.0, 1.1, 1.2, 1.1999, 1.1]), np.array([1, 1, 0, 0, 0], np.bool_)) == 1
     assert chosen(np.array([1.0, 0.9, 0.8, 0.7, 0.6]), everything) == 0
+    assert chosen(np.array([1.0, 1.001, 1.001, 1.001, 1.001]), everything) == 0
     assert chosen(np.array([1.0, 1.2, 1.3, 1.4, 1.5]), np.array([0, 0, 0, 0, 0], np.bool_)) == 0
     assert ALLOWED_LOSS <= 0.005
 

@@ -24,7 +24,7 @@ MOST_FOLDS = 20
 """Most groups of photos that are left out in turn."""
 
 CLEAR = 0.002
-"""A higher weight must raise the sum of image AUROC and average precision by so much."""
+"""Most that the sum of image AUROC and average precision may be below its best with the weight that is taken."""
 
 ALLOWED_LOSS = 0.002
 """Most image AUROC that kinds of defects may lose that were left out as a whole."""
@@ -135,7 +135,10 @@ def beaten(scores: Tensor, good: Tensor) -> NDArray[np.float64]:
 
 
 def chosen(objective: NDArray[np.float64], allowed: NDArray[np.bool_]) -> int:
-    """Return the place of the best weight that is allowed, or of the least one that is hardly worse; 0 gives nothing.
+    """Return the place of the best weight that is allowed, or of the highest one that is hardly worse; 0 gives nothing.
+
+    New good parts are farther from the memory than those it was built with, but not farther along a direction: photos
+    judged beside the latter underestimate the gain.
 
     Args:
         objective: What a weight should raise, ``(weights,)``.
@@ -143,5 +146,5 @@ def chosen(objective: NDArray[np.float64], allowed: NDArray[np.bool_]) -> int:
     """
     places = [place for place in range(len(objective)) if allowed[place] or not place]
     best = max(objective[place] for place in places)
-    place = next(place for place in places if objective[place] >= best - CLEAR)
-    return place if objective[place] > objective[0] else 0
+    place = max(place for place in places if objective[place] >= best - CLEAR)
+    return place if best > objective[0] + CLEAR else 0
