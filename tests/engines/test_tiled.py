@@ -47,7 +47,7 @@ def test_the_map_of_a_tiled_image_is_the_map_of_its_places() -> None:
     found = TiledEngine(BrightEngine(), SETTINGS).localize_image(image, small(image))
     assert found.maps.shape == (2, 150, 210)
     assert found.view == (64, 64)
-    assert np.abs(found.maps[1] - image[..., 0] / 255).max() < 0.03  # the whole image's map has larger pixels
+    np.testing.assert_allclose(found.maps[1], image[..., 0] / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 8])
@@ -80,6 +80,14 @@ def test_a_given_product_is_that_of_all_tiles() -> None:
     engine = Named()
     TiledEngine(engine, SETTINGS).localize_image(image, small(image), "dark")
     assert {name for batch in engine.asked for name in batch} == {"dark"}
+
+
+def test_progress_is_reported_within_an_image() -> None:
+    image, engine = smooth_image(150, 210), TiledEngine(BrightEngine(), SETTINGS, at_once=5)
+    seen: list[tuple[int, int]] = []
+    engine.on_tiles = lambda done, total: seen.append((done, total))
+    engine.localize_image(image, small(image))
+    assert seen == [(5, 15), (10, 15), (15, 15)]
 
 
 def test_only_tiles_change_the_engine() -> None:

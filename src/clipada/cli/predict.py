@@ -30,6 +30,9 @@ from clipada.cli.verdicts import Counts, Format, count_record, print_tally, prin
 from clipada.config import EngineOptions, HistoryConfig, InputCheckConfig, Keep, PredictConfig, Shard, SinkConfig
 from clipada.errors import ConfigError
 
+MANY_TILES = 24
+"""Tiles of an image above which the bar counts them."""
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
@@ -108,6 +111,7 @@ def predict(
                 on_start=started,
                 on_earlier=say,
                 on_count=None if bar.disable else lambda total: bar.update(task, total=total),
+                on_tiles=lambda done, total: bar.update(task, description=_stage(done, total)),
             ),
         )
         with closing(outcomes):
@@ -126,6 +130,11 @@ def _print_end(counts: Counts, run: Path, out: Path | None) -> None:
         say_not_calibrated(run if run.exists() else Path("RUN"), "no part is called good or defective")
     if out is not None:
         say(f"next: clipada report {run} {out}")
+
+
+def _stage(done: int, total: int) -> str:
+    """Say how far the inspection of an image of many tiles is."""
+    return f"inspecting, tile {done} of {total}" if done < total > MANY_TILES else "inspecting"
 
 
 def _hint(out: Path | None) -> str:

@@ -12,6 +12,7 @@ from typing import Unpack
 
 from clipada.calibration import Calibration
 from clipada.config import EngineKeywords, EngineOptions, HistoryConfig, PredictConfig, SinkConfig
+from clipada.engines.tiled import OnTiles, TiledEngine
 from clipada.errors import ClipAdaError, ConfigError
 from clipada.files import lock_folder
 from clipada.inspection import Inspector
@@ -31,7 +32,7 @@ from clipada.inspection.batch.sources import Source, Sources
 from clipada.inspection.record import Record
 from clipada.runs import Run, load_calibration
 from clipada.runs.hub import find_run, is_hub_name
-from clipada.types import Failure, Verdict
+from clipada.types import Failure, Verdict, ignored
 
 OnCount = Callable[[int], None]
 """Receives the number of images, once they are counted."""
@@ -45,11 +46,13 @@ class PredictionEvents:
         on_start: Called with the run and its calibration, ``None`` if it has none, before the first image.
         on_count: Called from a thread with the number of images to inspect.
         on_earlier: Called with a sentence on the place of verdicts that an earlier, for example killed, call has made.
+        on_tiles: Called with the numbers of finished tiles and of all, while an image of many tiles is inspected.
     """
 
     on_start: Callable[[Run, Calibration | None], object] = lambda *_: None
     on_count: OnCount | None = None
     on_earlier: Callable[[str], object] = lambda _: None
+    on_tiles: OnTiles = ignored
 
 
 LOOKED_UP = 500
@@ -154,6 +157,8 @@ def predict_outcomes(
             inspector = Inspector.load(
                 description, engine=engine, threshold=settings.threshold, input_check=settings.input_check
             )
+            if isinstance(inspector.engine, TiledEngine):
+                inspector.engine.on_tiles = events.on_tiles
             folder = None if out is None else _locked(Path(out), settings, resources)
             journal = open_journal(folder, settings, _basis(inspector))
             found = outcomes(inspector, unfinished(sources, journal), folder, settings)

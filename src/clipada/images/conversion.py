@@ -114,8 +114,8 @@ def _warn_if_long(name: str, width: int, height: int) -> None:
     if max(width, height) > LONGEST_SIDE * min(width, height):
         warn_seldom(
             "long",
-            "image %s has %d x %d pixels: it is squashed to a square, which may hide small defects\n"
-            "  remedy: cut such images into squares, for training and inspection alike",
+            "image %s has %d x %d pixels: unless it is cut into tiles, it is squashed to a square, which may hide "
+            "small defects\n  remedy: train with --set inspection.view=tiles",
             name,
             width,
             height,

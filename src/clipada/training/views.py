@@ -42,7 +42,7 @@ MOST_TILES = 48
 """Most tiles of a training image of median size, unless the settings give their side: an image takes as long as that
 many of the model's input."""
 
-GROWTH = 1.25
+GROWTH = 1.05
 """Factor by which a side that gives too many tiles grows."""
 
 LEAST_ASPECT = 1.5
