@@ -47,6 +47,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "3,250 rows": {"memory.rows": 3_250},
     "6,500 rows": {"memory.rows": 6_500},
     "26,000 rows": {"memory.rows": 26_000},
+    "sampled rows": {"memory.selection": "sampled"},
     "random rows": {"memory.selection": "random"},
     "1 neighbor": {"memory.neighbors": 1},
     "50 anomalies a product": {"filter.images": 50},

@@ -42,9 +42,10 @@ class MemoryConfig:
     """True for a second view, which is searched in rows of its own: the whole image at ``filter.scale``. The map is the
     mean of both views' evidence; outside of its box, the part's view has none."""
 
-    selection: Selection = "sampled"
-    """Choice of the rows. ``sampled``: in rounds, each with a probability that grows with the third power of the
-    distance to those chosen before. ``greedy``: the farthest one each time (the core-set of PatchCore). ``random``."""
+    selection: Selection = "greedy"
+    """Choice of the rows. ``greedy``: repeatedly the patch farthest from those chosen before (the core-set of
+    PatchCore), which covers rare patches of good parts too. ``sampled``: in rounds, each with a probability that grows
+    with the third power of that distance. ``random``."""
 
     copies: Copies = "auto"
     """Changed copies of the good images, whose patches join the memory of a product of at most 16 images. ``turned``:

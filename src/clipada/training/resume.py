@@ -72,7 +72,7 @@ class Plan:
 
 
 class GivenKeywords(TypedDict, total=False):
-    """What a training may be given beside images of good parts; see ``prepare_training``."""
+    """Things a training may be given beside images of good parts; see ``prepare_training``."""
 
     defects: Path | str | None
     roi: Path | str | None
