@@ -21,7 +21,7 @@ from clipada.data.defects import NO_DEFECTS, Defects
 from clipada.errors import DatasetError
 from clipada.images.roi import RegionsOfInterest
 from clipada.models.clip_ada import ClipAda
-from clipada.models.crops import Crops, inside_tensor, shown_tokens
+from clipada.models.crops import Crops, inside_tensor
 from clipada.models.filter import Filter
 from clipada.models.memory_head import GLANCE, MemoryHead, build_crops, glance_scale
 from clipada.randomness import derived_generator, derived_rng
@@ -141,18 +141,15 @@ class MemoryBuilder:
             name: replace(own, images=self.cut(own.images, crops, number))
             for number, (name, own) in enumerate(self.perturbed.items())
         }
-        same = small and scale == 1.0 and not crops.any
-        parts = small if same else self.studies(views, perturbed=copies, crops=crops)
+        parts = small if small and scale == 1.0 and not crops.any else self.studies(views, 1.0, copies, crops)
         glance = glance_scale(self.config, crops)
         centers = self.centers(images, self.descriptors(images, glance, small if memory.whole else parts))
         indexed = self.measure_rows([parts, small] if memory.whole else [parts])
         head = MemoryHead(
-            joined_memory(parts, centers, memory.neighbors, indexed, crops.shown()),
+            joined_memory(parts, centers, memory.neighbors, indexed, crops.inside_boxes()),
             filter_net,
             crops,
-            whole=joined_memory(small, centers, memory.neighbors, indexed, crops.shown(whole=True))
-            if memory.whole
-            else None,
+            whole=joined_memory(small, centers, memory.neighbors, indexed, inside) if memory.whole else None,
             glance=glance,
             weight=memory.weight,
             share=memory.share,
@@ -221,10 +218,9 @@ class MemoryBuilder:
         settings, seed, neighbors = self.config.filter, self.config.training.seed, self.config.memory.neighbors
         first = derived_generator(seed, "filter")
         filter_net = Filter(self.student.blocks, neighbors, settings.width, settings.logits, first)
-        inside = inside_tensor(self.regions, list(studies), self.config.model.size)
         grid = next(iter(studies.values())).grid
-        shown = None if inside is None else shown_tokens(inside, grid)
-        bank = joined_memory(studies, torch.zeros(len(studies), 1), neighbors, inside=shown)
+        inside = inside_tensor(self.regions, list(studies), self.config.model.size)
+        bank = joined_memory(studies, torch.zeros(len(studies), 1), neighbors, inside=inside)
         pools = []
         for number, (name, study) in enumerate(studies.items()):
             if name not in self.record.filtered:

@@ -14,6 +14,7 @@ from torch import Tensor
 from clipada.config import Config, Copies, MemoryConfig
 from clipada.models.backbones import Reading
 from clipada.models.clip_ada import ClipAda
+from clipada.models.crops import shown_tokens
 from clipada.models.memory import PatchMemory, Retrieval
 from clipada.models.memory_index import index_recall
 from clipada.randomness import derived_generator
@@ -228,7 +229,7 @@ def joined_memory(
         centers: Mean descriptors of the products, ``(P, D)``.
         neighbors: Neighbors that the memory finds.
         indexed: True to search by an index.
-        inside: Tokens that show any of the products' regions of interest, as for ``PatchMemory``.
+        inside: Regions of interest of the products in this view, ``(P, H, W)``.
     """
     most = max(study.rows.rows.shape[1] for study in studies.values())
     parts = [study.repeated(most) for study in studies.values()]
@@ -242,7 +243,7 @@ def joined_memory(
         centers=centers,
         neighbors=neighbors,
         indexed=indexed,
-        inside=inside,
+        inside=None if inside is None else shown_tokens(inside, next(iter(studies.values())).grid),
     )
 
 
