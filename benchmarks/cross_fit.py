@@ -59,7 +59,7 @@ class Scorer:
     def score(self, path: Path) -> float:
         """Score one image."""
         size = self.config.model.size
-        images = next(iter(read_batches([path], size, 1, 1, depth=self.config.model.image_depth))).images
+        images = next(iter(read_batches([path], size, 1, 1, rules=self.config.model.rules))).images
         product = torch.zeros(1, dtype=torch.int64)
         whole = self.view(images, self.head.glance)
         cut = (255 * self.head.crops.cut(to_tensor(images), product)).round().clamp(0, 255).byte()

@@ -38,7 +38,7 @@ def engines(run: Run) -> dict[str, Engine]:
         if folder.is_dir():
             runtime, precision = folder.name.split("-")
             options = EngineOptions(name=runtime, precision=precision, device="cpu")  # type: ignore[arg-type]
-            found[f"{runtime} {precision}"] = open_export(*find_export(run, options), options, torch_engine.depth)
+            found[f"{runtime} {precision}"] = open_export(*find_export(run, options), options, torch_engine.rules)
     if run.memory_sha256:
         found["torch, every row"] = _with_memory(run, every_row)
         found["torch, own rows"] = _with_memory(run, own_rows)

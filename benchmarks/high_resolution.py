@@ -86,7 +86,7 @@ def _area(size: int, *, scratch: bool, rng: Generator) -> NDArray[np.float32]:
     else:
         draw.ellipse([middle - radius, middle - radius, middle + radius, middle + radius], fill=255)
     soft = canvas.filter(PIL.ImageFilter.GaussianBlur(scale / 2)).resize((side, side), PIL.Image.Resampling.BOX)
-    return np.asarray(soft, np.float32) / 255
+    return np.asarray(soft, np.float32) / np.float32(255)
 
 
 def build(source: Path, out: Path, size: tuple[int, int], counts: tuple[int, int, int]) -> None:

@@ -75,7 +75,7 @@ class Published:
     def __init__(self, clip: CLIPModel, model: ClipAda) -> None:
         self.clip: Any = clip
         self.model = model
-        self.size, self.depth = model.config.size, model.config.image_depth
+        self.size, self.rules = model.config.size, model.config.rules
 
     @torch.inference_mode()
     def localize(self, images: NDArray[np.uint8]) -> Localization:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from measuring import conditions, in_new_process
 
-from clipada.config import InspectionConfig
+from clipada.config import EngineOptions, InspectionConfig
 from clipada.engines.tiled import TiledEngine, image_tiles, inner
 from clipada.images import read_rgb
 from clipada.inspection import Inspector
@@ -39,7 +39,7 @@ def write_photo(source: Path, megapixels: float, path: Path) -> None:
 
 def inspect(run: Path, path: Path, settings: InspectionConfig | None, engine: str) -> tuple[float, int, int]:
     """Inspect an image; return the seconds, and the numbers of its tiles and regions."""
-    inspector = Inspector.load(run, engine=engine, calibrated=False)
+    inspector = Inspector.load(run, engine=EngineOptions(name=engine), calibrated=False)  # type: ignore[arg-type]
     tiles = 0
     if settings is not None:
         inspector.engine = TiledEngine(inner(inspector.engine), settings)

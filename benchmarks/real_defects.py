@@ -116,10 +116,9 @@ class Bench:
         seconds, record = time.monotonic() - started, records[product]
         paths = {sample.path for sample in shown}
         rest = [one for one in self.tested(product) if one.sample.path not in paths]
-        sides = {"shown": lambda kind: kind in kinds, "not shown": lambda kind: kind not in kinds}
         figures: dict[str, Any] = {}
-        for side, belongs in sides.items():
-            images = [one for one in rest if not one.sample.anomalous or belongs(one.sample.defect)]
+        for side, seen in (("shown", True), ("not shown", False)):
+            images = [one for one in rest if not one.sample.anomalous or (one.sample.defect in kinds) is seen]
             if sum(one.sample.anomalous for one in images) < LEAST_TESTED:
                 continue
             figures[side] = {}

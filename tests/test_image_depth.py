@@ -10,10 +10,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from clipada.config.image_rules import ImageRules
 from clipada.errors import ImageError
 from clipada.images import depth as depth_module
 from clipada.images import find_depth, read_rgb
-from clipada.types.image_rules import ImageRules
 from file_kinds import encoded, png_of_16_bits
 from tiff_files import BLACK_IS_ZERO, RGB, WHITE_IS_ZERO, gray, page, picture, scaled, tiff
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipada.config.image_rules import ImageRules
 from clipada.errors import ImageError, ImageKindError, ImageSizeError
 from clipada.images import read_header, read_levels, read_rgb
 from clipada.images.tiff import MAX_CHUNKS, MAX_PAGES, MAX_TAGS
-from clipada.types.image_rules import ImageRules
 from tiff_files import (
     BAYER,
     BLACK_IS_ZERO,

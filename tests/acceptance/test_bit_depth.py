@@ -16,9 +16,9 @@ from clipada.commands.evaluate import evaluate
 from clipada.commands.synthesize import synthesize
 from clipada.commands.train import train
 from clipada.config import CalibrationConfig, Config, RuntimeConfig
+from clipada.config.image_rules import ImageRules
 from clipada.images import read_rgb
 from clipada.runs import read_run
-from clipada.types.image_rules import ImageRules
 from file_kinds import png_of_16_bits
 from run_folders import unseal
 from tiny import tiny_config, write_products

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipada.config.image_rules import ImageRules
 from clipada.data import Dataset, load_dataset
 from clipada.data.roi import read_regions
 from clipada.errors import DatasetError
-from clipada.types.image_rules import ImageRules
 from tiny import save, write_products
 
 SIZE = [48, 40]

@@ -15,7 +15,7 @@ from clipada.cli.options import Backbone, Channels, Depth, Device, Page, Trainin
 from clipada.cli.results import GOOD_PARTS, describe_decisions
 from clipada.cli.terminal import confirm, console, say, stages
 from clipada.config import EMBEDDED_BACKBONE, CalibrationConfig, Preset, RuntimeConfig, StartConfig
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 
 if TYPE_CHECKING:
     from clipada.commands.start import Started

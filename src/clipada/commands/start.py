@@ -23,6 +23,7 @@ from clipada.config import (
     RuntimeConfig,
     StartConfig,
 )
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.data import Dataset
 from clipada.errors import CalibrationError, ClipAdaError
 from clipada.evaluation.kinds import KindCount
@@ -32,7 +33,6 @@ from clipada.runs import SCORES, Run, load_calibration, read_run
 from clipada.runs.metrics import recorded_kinds
 from clipada.training.start_plan import AskedStart, StartPlan, plan_start
 from clipada.types import Progress, ProgressReport, ignored, unreported
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 VERDICTS = "first-verdicts.jsonl"
 """File in the run folder with the verdicts that the report shows where there are no photos of defects."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from clipada.config.image_rules import ImageRules
 from clipada.config.schema import brief, require
-from clipada.types.image_rules import ImageRules
 
 Similarity = Literal["dot", "cosine"]
 Attention = Literal["product", "residual"]

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.errors import ConfigError, ImageError
 from clipada.images import image_sha256, read_header, read_rgb, resize
 from clipada.types import Failure, Image
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 
 @dataclass(frozen=True, kw_only=True)

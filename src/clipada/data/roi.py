@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from clipada.config.image_rules import ImageRules
 from clipada.data.dataset import Dataset
 from clipada.errors import ClipAdaError, ConfigError, DatasetError, ImageError, check_name, did_you_mean
 from clipada.files import read_json
 from clipada.images import read_levels, read_rgb
 from clipada.images.roi import RegionOfInterest, RegionsOfInterest
-from clipada.types.image_rules import ImageRules
 
 SUFFIXES = (".json", ".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".webp")
 """Endings of files with a region of interest: polygons, or a mask."""

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.config import EngineOptions
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.engines.passes import GraphShape, RuntimeGraph
 from clipada.images.roi import RegionsOfInterest
 from clipada.types import Localization, product_numbers
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 INPUTS = ["images", "products"]
 """Names of the graph's inputs: RGB ``(B, H, W, 3)`` uint8, and numbers of products ``(B,)`` int64, -1 to find them."""

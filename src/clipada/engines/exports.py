@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from clipada.config import Attention, EngineOptions, EnginePrecision, RuntimeName
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.config.schema import build, require, shown
 from clipada.engines.detector import DetectorEngine
 from clipada.engines.passes import GraphShape, GraphSizes, RuntimeGraph, as_pass
@@ -17,7 +18,6 @@ from clipada.files import read_json, sha256_of, write_json
 from clipada.runs import ADAPTER, EXPORTS, Run, require_sealed
 from clipada.runs.manifest import Manifest
 from clipada.runs.records import damaged
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 log = logging.getLogger(__name__)
 

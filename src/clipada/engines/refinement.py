@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.config import Attention, EngineOptions
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.engines.passes import (
     GraphShape,
     PassInput,
@@ -23,7 +24,6 @@ from clipada.engines.passes import (
 )
 from clipada.images.roi import RegionsOfInterest
 from clipada.types import Localization
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 
 class GraphEngine:

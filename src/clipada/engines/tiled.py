@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.config import InspectionConfig
+from clipada.config.image_rules import rules_of
 from clipada.images.tiles import JoinedMap, Tiles, plan_tiles
 from clipada.types import Engine, Localization, LocalizedImage, ProductEngine, ignored, localize
-from clipada.types.image_rules import rules_of
 
 OnTiles = Callable[[int, int], object]
 

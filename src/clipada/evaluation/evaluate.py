@@ -11,6 +11,7 @@ from typing import Any
 
 from clipada.calibration.input_check import InputCheck
 from clipada.config import BatchConfig, ComparedAt, ScoringConfig
+from clipada.config.image_rules import rules_of
 from clipada.data import Dataset, read_batches
 from clipada.data.saturation import SaturatedRegion
 from clipada.errors import DatasetError, ImageError
@@ -28,7 +29,6 @@ from clipada.evaluation.truth import MASK_RULES, TruthReader
 from clipada.images.roi import masked, regions_of, seen_inside
 from clipada.scoring import score_passes
 from clipada.types import Engine, Failure, ImageEngine, Map, Mask, Sample, localize_images, written_size
-from clipada.types.image_rules import rules_of
 
 ROI_RULE = (
     "pixels outside of the region of interest count in no pixel metric, and a defect as the part of it that is inside; "

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.config import BatchConfig, ScoringConfig
+from clipada.config.image_rules import rules_of
 from clipada.data import read_batches
 from clipada.images.roi import seen_inside
 from clipada.scoring import final_map
 from clipada.types import Engine, ImageEngine, LocalizedImage, Sample, localize_images
-from clipada.types.image_rules import rules_of
 
 OnBatch = Callable[[str, NDArray[np.uint8], Sequence[LocalizedImage]], None]
 """Called with a category, images at the model's input size, and what the engine has found in each."""

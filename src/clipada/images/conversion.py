@@ -6,12 +6,12 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from clipada.config.image_rules import ImageRules
 from clipada.errors import ImageError
 from clipada.images.bayer import demosaic
 from clipada.images.decoding import EIGHT_BIT_REMEDY, DecodedImage
 from clipada.images.depth import FULL_DEPTH, check_depth, to_8_bits, warn_seldom
 from clipada.types import Image
-from clipada.types.image_rules import ImageRules
 
 _BAND_ROWS = 512
 """Rows that are copied at once."""

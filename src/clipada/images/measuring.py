@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.errors import ImageError
 from clipada.images.depth import DepthUsage
 from clipada.images.reading import read_depth_usage
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 MOST_MEASURED = 1000
 """Largest number of images that a depth is measured on; of more, evenly spread ones are read."""

@@ -13,12 +13,12 @@ from typing import IO
 import PIL.Image
 import PIL.ImageFile
 
+from clipada.config.image_rules import ImageRules
 from clipada.errors import ImageError, ImageKindError, ImageSizeError
 from clipada.files import open_regular
 from clipada.images.tiff import no_page, read_page
 from clipada.images.tiff_page import TiffPage
 from clipada.images.tiff_refusals import unread
-from clipada.types.image_rules import ImageRules
 
 MAX_PIXELS = 178_956_970
 """Largest image that is decoded, in pixels: Pillow itself refuses larger ones."""

@@ -14,6 +14,7 @@ import PIL.Image
 import PIL.ImageFile
 from numpy.typing import NDArray
 
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.images.channels import pick, require_channels
 from clipada.images.conversion import flatten, to_pixels, to_rgb
 from clipada.images.decoding import DecodedImage, has_16_bits, load
@@ -24,7 +25,6 @@ from clipada.images.tiff_page import SENSOR, WHITE_IS_ZERO, TiffPage
 from clipada.images.tiff_pixels import decode
 from clipada.images.tiff_refusals import low_bits_refusal
 from clipada.types import Image
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
 

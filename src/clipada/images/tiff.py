@@ -6,10 +6,10 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import IO, Literal
 
+from clipada.config.image_rules import ImageRules
 from clipada.errors import ImageError, ImageSizeError
 from clipada.images.tiff_page import TiffPage
 from clipada.images.tiff_refusals import require_readable
-from clipada.types.image_rules import ImageRules
 
 MAX_PAGES = 1_000
 """Largest number of pages of a TIFF file."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from clipada.config.image_rules import ImageRules
 from clipada.errors import ImageKindError
 from clipada.images.decoding import EIGHT_BIT_REMEDY
 from clipada.images.tiff_codecs import EXTRA, can_decompress, codec_name, has_extra, needs_extra
 from clipada.images.tiff_page import ALPHA, BLACK_IS_ZERO, SENSOR, WHITE_IS_ZERO, TiffPage
-from clipada.types.image_rules import ImageRules
 
 MAX_SAMPLES = 8
 """Largest number of samples of a pixel where none are chosen: red, green and blue with some more."""

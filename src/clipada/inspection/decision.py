@@ -12,13 +12,13 @@ from clipada.calibration import PRODUCT, Calibration, group_of
 from clipada.calibration.image_statistics import image_statistics
 from clipada.calibration.input_check import InputCheck
 from clipada.config import ScoringConfig
+from clipada.config.image_rules import rules_of
 from clipada.errors import CalibrationError, ClipAdaError, ImageError, RunError
 from clipada.images import restore_map
 from clipada.images.roi import masked, seen_inside
 from clipada.inspection.reading import ReadImage, Source, read_image
 from clipada.scoring import final_map
 from clipada.types import Engine, LocalizedImage, Map, Mask, ModelIdentity, Verdict
-from clipada.types.image_rules import rules_of
 
 log = logging.getLogger(__name__)
 

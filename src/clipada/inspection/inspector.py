@@ -15,6 +15,7 @@ import numpy as np
 from clipada.calibration import PRODUCT, Calibration, group_of
 from clipada.calibration.input_check import InputCheck
 from clipada.config import BatchConfig, EngineKeywords, EngineOptions, InputCheckConfig, ScoringConfig
+from clipada.config.image_rules import rules_of
 from clipada.data import Batch, read_batches
 from clipada.engines.selection import open_engine
 from clipada.errors import ClipAdaError, ConfigError
@@ -25,7 +26,6 @@ from clipada.runs.hub import fetch_run, find_run
 from clipada.runs.inputs import find_input_check
 from clipada.scoring import find_regions, image_score
 from clipada.types import Engine, Failure, LocalizedImage, ModelIdentity, Verdict, localize_images
-from clipada.types.image_rules import rules_of
 
 DEFAULT_THRESHOLD = 0.5
 """Map value above which a pixel belongs to a region, for an engine without a run: an anomaly probability of 1/2."""
@@ -117,9 +117,8 @@ class Inspector:
         found = find_run(run)
         opened, name = open_engine(found, EngineOptions.of(**engine))
         calibration, found = load_calibration(found) if calibrated else (None, found)
-        identity = found.identity(name)
+        identity, scoring = found.identity(name), found.config.scoring
         check = find_input_check(found.path(INPUT_CHECK).parent, input_check)
-        scoring = found.config.scoring
         return cls(opened, scoring, threshold, found, model=identity, calibration=calibration, input_check=check)
 
     @classmethod
@@ -258,18 +257,18 @@ class Inspector:
         """Run the engine on images that were read, whose groups may name their products."""
         if not reads:
             return []
-        small = np.stack([one.small for one in reads])
-        return localize_images(self.engine, small, [one.image for one in reads], groups)
+        return localize_images(
+            self.engine, np.stack([one.small for one in reads]), [one.image for one in reads], groups
+        )
 
     def _results(self, batch: Batch, inferred: _Inference, start: int) -> Iterator[Verdict | Failure]:
         """Yield the results of a batch whose first file was at position ``start``, in the order of its files."""
-        found, inference = inferred.result()
-        failures, places = iter(batch.failures), {position: index for index, position in enumerate(batch.positions)}
+        (found, inference), failures = inferred.result(), iter(batch.failures)
+        places = {position: index for index, position in enumerate(batch.positions)}
         for position in range(start, start + len(batch.paths) + len(batch.failures)):
             if (index := places.get(position)) is not None:
-                path, sha256 = batch.paths[index], batch.sha256s[index]
-                read = ReadImage(image=batch.originals[index], small=batch.images[index], sha256=sha256, path=path)
-                yield self._verdict(found[index], read, time.perf_counter() - inference, self._group(path))
+                read = ReadImage.of_batch(batch, index)
+                yield self._verdict(found[index], read, time.perf_counter() - inference, self._group(read.path))
             else:
                 yield next(failures)
 

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from clipada.config.image_rules import ImageRules
+from clipada.data import Batch
 from clipada.errors import ImageError
 from clipada.images import image_sha256, read_rgb, resize
 from clipada.types import Image
-from clipada.types.image_rules import ImageRules
 
 Groups = Sequence[str | None]
 """The group of each image; ``None`` for one that its file's path names."""
@@ -31,6 +33,12 @@ class ReadImage:
     small: Image
     sha256: str
     path: Path | None
+
+    @classmethod
+    def of_batch(cls, batch: Batch, index: int) -> Self:
+        """Take an image out of a batch that kept the originals."""
+        image, small = batch.originals[index], batch.images[index]
+        return cls(image=image, small=small, sha256=batch.sha256s[index], path=batch.paths[index])
 
 
 Source = Path | str | bytes | Image | PIL.Image.Image | ReadImage

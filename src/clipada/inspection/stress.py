@@ -11,6 +11,7 @@ import numpy as np
 
 from clipada.calibration import Calibration
 from clipada.config import BatchConfig, StressConfig
+from clipada.config.image_rules import rules_of
 from clipada.data.labels import mask_error
 from clipada.errors import CalibrationError, ClipAdaError, DatasetError
 from clipada.images import resize
@@ -20,7 +21,6 @@ from clipada.inspection.reading import ReadImage, try_read
 from clipada.inspection.stress_counts import StressCount, StressRow, StressTest
 from clipada.inspection.synthetic import can_draw_defects, drawn_defect
 from clipada.types import Decision, Failure, Image, Progress, ProgressReport, Verdict, unreported
-from clipada.types.image_rules import rules_of
 
 POOLED = "all"
 """Name of the images that have no thresholds of their own."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from clipada.calibration import Calibration, group_of
 from clipada.config import BatchConfig, CalibrationCheckConfig, SynthesisConfig
+from clipada.config.image_rules import rules_of
 from clipada.inspection.inspector import Inspector
 from clipada.inspection.reading import ReadImage, try_read
 from clipada.types import Image, Verdict
-from clipada.types.image_rules import rules_of
 
 
 def can_draw_defects() -> bool:

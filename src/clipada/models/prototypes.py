@@ -10,12 +10,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from clipada.config import BatchConfig
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.data import Batch, read_batches
 from clipada.devices import to_tensor
 from clipada.errors import DatasetError
 from clipada.models.backbones import Backbone
 from clipada.types import Progress, ProgressReport, Sample, unreported
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 MOST_TOKENS = 65_536
 """Largest number of patches that prototypes are found among, equally many of each image, which bounds the RAM."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipada.config import PRESETS, Config, TrainingConfig, setting_names
+from clipada.config.image_rules import ImageRules
 from clipada.errors import RunError
 from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.guarantee import calibration_summary
@@ -17,7 +18,6 @@ from clipada.report.tables import COLUMNS, metrics_markdown
 from clipada.runs import INPUT_CHECK, MEMORY, PROTOTYPES, Run, Training, load_calibration
 from clipada.runs.contents import ROI
 from clipada.runs.start_record import read_start_record
-from clipada.types.image_rules import ImageRules
 from clipada.types.words import counted
 
 LIMITS = (

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import cast
 
 from clipada.config import Preset
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.config.schema import build_known
 from clipada.errors import ConfigError, RunError
 from clipada.files import read_json
 from clipada.runs.contents import PLAN
 from clipada.runs.description import is_finished
 from clipada.runs.records import damaged
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 START_RECORD = "start.json"
 """File in the run folder that records how the photos were shared out."""

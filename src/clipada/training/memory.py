@@ -216,8 +216,8 @@ class MemoryBuilder:
     def filter(self, studies: Mapping[str, Study], images: Mapping[str, NDArray[np.uint8]]) -> Filter:
         """Train the filter on good images and synthetic anomalies of all products with enough images."""
         settings, seed, neighbors = self.config.filter, self.config.training.seed, self.config.memory.neighbors
-        first = derived_generator(seed, "filter")
-        filter_net = Filter(self.student.blocks, neighbors, settings.width, settings.logits, first)
+        generator, blocks = derived_generator(seed, "filter"), self.student.blocks
+        filter_net = Filter(blocks, neighbors, settings.width, settings.logits, generator)
         grid = next(iter(studies.values())).grid
         inside = inside_tensor(self.regions, list(studies), self.config.model.size)
         bank = joined_memory(studies, torch.zeros(len(studies), 1), neighbors, inside=inside)
@@ -244,16 +244,14 @@ class MemoryBuilder:
 
     def draw(self, name: str, images: Mapping[str, NDArray[np.uint8]], study: Study) -> tuple[Answers, Tensor, Tensor]:
         """Draw synthetic anomalies on a product's images and search its rows for them, without the image's own."""
-        rng = derived_rng(self.config.training.seed, "anomalies", name)
+        rng, total = derived_rng(self.config.training.seed, "anomalies", name), self.config.filter.images
         answers, logits, masks = [], [], []
-        total = self.config.filter.images
         for drawn in draw_pool(images[name], images, total, study.grid, rng, self.inside(name)):
             tokens = self.reader.read(drawn.images, self.config.filter.scale).patches
             answers.append(study.rows.search(tokens, self.views[name].sources[drawn.sources]))
             logits.append(self.student.logits(tokens))
             masks.append(drawn.masks)
-            done = sum(map(len, masks))
-            self.report(Progress(stage=f"drawing anomalies on {name}", done=done, total=total))
+            self.report(Progress(stage=f"drawing anomalies on {name}", done=sum(map(len, masks)), total=total))
         return joined_answers(answers), torch.cat(logits), torch.cat(masks)
 
     def disturb(self, name: str, images: NDArray[np.uint8], study: Study) -> tuple[Answers, Tensor]:
@@ -273,8 +271,8 @@ class MemoryBuilder:
         """Return the descriptors of each product's images, ``(n, D)``, at the size at which a product is found."""
         if glance != GLANCE:
             return {name: study.descriptors for name, study in studies.items()}
-        whole = {name: self.views[name].whole for name in images}
-        return {name: self.student.read(own, GLANCE, f"reading {name}").descriptors for name, own in whole.items()}
+        read = partial(self.student.read, scale=GLANCE)
+        return {name: read(self.views[name].whole, stage=f"reading {name}").descriptors for name in images}
 
     def centers(self, images: Mapping[str, NDArray[np.uint8]], descriptors: Mapping[str, Tensor]) -> Tensor:
         """Return the mean descriptor of each product, ``(P, D)``, and record the images for the input check."""
@@ -295,8 +293,8 @@ class MemoryBuilder:
 
     def measure_peaks(self, head: MemoryHead, evidence: Mapping[str, Tensor]) -> None:
         """Keep the peaks of the maps of good images, given their evidence, ``(n, 4 h, 4 w)`` of each product."""
+        seed = self.config.training.seed
         for name, cells in evidence.items():
             raw, inside = head.crops.enlarged(head.to_unit(cells)).numpy(), self.inside(name)
             peaks = [float(final_map(one[np.newaxis], self.config.scoring, inside=inside).max()) for one in raw]
-            rng = derived_rng(self.config.training.seed, "peaks", name)
-            self.peaks[name] = image_peaks(peaks, self.views[name].tiles, rng)
+            self.peaks[name] = image_peaks(peaks, self.views[name].tiles, derived_rng(seed, "peaks", name))

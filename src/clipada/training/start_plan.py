@@ -18,6 +18,7 @@ from clipada.config import (
     StartConfig,
     cores,
 )
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.data import Dataset, load_dataset
 from clipada.data.held_out import fresh_counts, hold_out
 from clipada.devices import find_device
@@ -26,7 +27,6 @@ from clipada.files import write_json
 from clipada.runs import is_finished
 from clipada.runs.start_record import START_RECORD, StartRecord, find_start_record
 from clipada.types import Sample
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from clipada.types.image_rules import ImageRules
+from clipada.config.image_rules import ImageRules
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from clipada.config import BatchConfig, Config
+from clipada.config.image_rules import ImageRules
 from clipada.data import Dataset, read_batches
 from clipada.devices import to_tensor
 from clipada.engines.export.folding import graph_shape
@@ -22,7 +23,6 @@ from clipada.errors import DatasetError
 from clipada.randomness import derived_generator
 from clipada.synthesis import AnomalySynthesizer, texture_source
 from clipada.types import Progress, ProgressReport, Sample
-from clipada.types.image_rules import ImageRules
 
 Images = NDArray[np.uint8]
 """RGB images at the model's input size, ``(N, H, W, 3)``."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clipada.config import ImageSize
+from clipada.config.image_rules import DEFAULT_RULES
 from clipada.devices import to_tensor
 from clipada.types import Localization
-from clipada.types.image_rules import DEFAULT_RULES
 
 
 @dataclass(frozen=True)

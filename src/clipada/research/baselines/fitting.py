@@ -24,6 +24,7 @@ from clipada.config import (
     ScheduleConfig,
     TrainingConfig,
 )
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.data import Dataset, read_batches
 from clipada.devices import find_device, to_tensor
 from clipada.errors import DatasetError, RunError
@@ -33,7 +34,6 @@ from clipada.training.batches import TrainingBatch, TrainingBatches
 from clipada.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from clipada.training.objective import learning_rate
 from clipada.types import Failure, Progress, ProgressReport, unreported
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules
 
 log = logging.getLogger(__name__)
 

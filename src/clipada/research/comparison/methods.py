@@ -19,6 +19,7 @@ from clipada.config import (
     RuntimeConfig,
     ScoringConfig,
 )
+from clipada.config.image_rules import ImageRules
 from clipada.config.schema import checked, parse, require
 from clipada.data import Dataset
 from clipada.devices import machine
@@ -33,7 +34,6 @@ from clipada.research.comparison.folders import MethodFolder
 from clipada.research.paper.experiments import listing_sha256
 from clipada.training.checkpoint import fingerprint
 from clipada.types import Engine, Progress, ProgressReport, labeled
-from clipada.types.image_rules import ImageRules
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
+from clipada.config.image_rules import rules_of
 from clipada.data import Dataset, read_mask
 from clipada.errors import ImageError
 from clipada.images import read_rgb, resize_mask
 from clipada.inspection import Inspector
 from clipada.inspection.overlays import BACKGROUND, outlined, picture_size, views
 from clipada.types import Image, Sample
-from clipada.types.image_rules import rules_of
 
 log = logging.getLogger(__name__)
 

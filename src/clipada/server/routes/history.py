@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 from starlette.concurrency import run_in_threadpool
 
 from clipada.config import ServeConfig, Word
+from clipada.config.image_rules import DEFAULT_RULES, ImageRules, rules_of
 from clipada.errors import ImageError
 from clipada.history.store import Entry, VerdictFilter
 from clipada.images import read_header, read_rgb
@@ -20,7 +21,6 @@ from clipada.server.schemas import Feedback, MapKind, Page, ShortText, Time, Ver
 from clipada.server.served_model import ServedModel
 from clipada.server.service import Served, Service
 from clipada.types import Decision
-from clipada.types.image_rules import DEFAULT_RULES, ImageRules, rules_of
 
 router = APIRouter(prefix="/v1/verdicts", tags=["verdicts"], responses=documented(404, 413, 422, 503))
 

@@ -10,9 +10,9 @@ import pytest
 from scipy import ndimage
 
 from clipada.config import Config
+from clipada.config.image_rules import ImageRules, rules_of
 from clipada.errors import ConfigError, ImageError, ImageKindError
 from clipada.images import find_depth, read_header, read_rgb
-from clipada.types.image_rules import ImageRules, rules_of
 from file_kinds import png_of_16_bits
 from test_images import encoded
 from tiff_files import BAYER, BLACK_IS_ZERO, RGB, WIDTH, gray, page, picture, scaled, tiff
@@ -168,9 +168,7 @@ def test_colors_are_no_raw_values():
 
 @pytest.mark.parametrize("rule", ["", "red", "0", "1,2", "1,2,3,4", "1,,2", "-1", "1000", "bayer-rgbg", "²"])
 def test_unknown_rules_are_refused(rule):
-    with pytest.raises(
-        ConfigError, match=r"setting model.image_channels is out of range\n  expected: rgb, gray, "
-    ):
+    with pytest.raises(ConfigError, match=r"setting model.image_channels is out of range\n  expected: rgb, gray, "):
         Config().updated({"model.image_channels": rule})
 
 
