@@ -33,6 +33,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "model.image_patches": 32,
         "memory.rows": 13_000,
         "memory.crop": True,
+        "memory.weight": 2.0,
         "memory.share": 0.002,
         "filter.images": 200,
         "filter.scale": 0.72,
