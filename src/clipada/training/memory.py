@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 DISTURBED_IMAGES = 48
 """Good images of a product in other light, other focus and another place, which the filter learns to call good."""
 
-LEAST_COVERAGE = 0.4
+LEAST_COVERAGE = 0.6
 """Coverage of a product's rows below which a training warns."""
 
 

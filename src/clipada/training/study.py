@@ -43,7 +43,7 @@ class Study:
         logits: CLIP-ADA's logits of these images, ``(n, N)``.
         distances: Statistics of the answers.
         descriptors: Descriptors of all ``m`` images of the product, ``(m, D)``.
-        coverage: Mean distance of patches of these images to all patches of other images over that to the rows of
+        coverage: Distance of the farthest patch of these images to all patches of other images over that to the rows of
             other images, in the block that loses most, 0..1: 1 if the rows are as good as all patches.
         asked: Tokens of some patches of some of these images, by which an index is measured, ``(a, p, L W)`` float16.
         asked_sources: The sources whose rows are left out for them, ``(a,)``.
@@ -261,6 +261,9 @@ _COVERED_IMAGES, _COVERED_PATCHES = 8, 64
 def coverage(units: Tensor, own: References, normal: Answers, inside: Tensor | None = None) -> float:
     """Compute how much nearer patches of good images are to all patches of other images than to the memory's rows.
 
+    The farthest patch of each image counts, since it decides the image's score: a memory may well leave out what is
+    near to all of its rows.
+
     Args:
         units: Tokens of all images and their copies, ``(m, N, L W)``, unit length in each block.
         own: These images, and those with answers.
@@ -268,7 +271,7 @@ def coverage(units: Tensor, own: References, normal: Answers, inside: Tensor | N
         inside: The patches of these images that count, ``(n, N)`` bool; ``None`` for all.
 
     Returns:
-        The ratio of the mean distances, 0..1, in the block where it is least; 1 if there is only one image.
+        The ratio of the mean largest distances, 0..1, in the block where it is least; 1 if there is only one image.
     """
     if own.originals == 1:
         return 1.0
@@ -278,7 +281,7 @@ def coverage(units: Tensor, own: References, normal: Answers, inside: Tensor | N
     shown = torch.arange(patches) if inside is None else inside.any(dim=0).nonzero()[:, 0]
     places = shown[:: -(-len(shown) // _COVERED_PATCHES)]
     counted = torch.ones(len(chosen), len(places)) if inside is None else inside[::every, places].float()
-    kept = _mean_of(normal.distances[::every, places, :, 0].float(), counted)
+    kept = _mean_largest(normal.distances[::every, places, :, 0].float(), counted)
     everything = torch.zeros(blocks)
     for block, tokens in enumerate(units.reshape(images, patches, blocks, -1).unbind(2)):
         asked = tokens[chosen][:, places].float()
@@ -287,10 +290,10 @@ def coverage(units: Tensor, own: References, normal: Answers, inside: Tensor | N
             cosine = (asked @ one.float().T).amax(dim=2)
             same = (left_out == source)[:, None]
             best = torch.where(same, best, torch.maximum(best, cosine))
-        everything[block] = _mean_of((1 - best).unsqueeze(2), counted)[0]
+        everything[block] = _mean_largest((1 - best).unsqueeze(2), counted)[0]
     return float((everything / kept.clamp_min(1e-6)).clamp(0, 1).min())
 
 
-def _mean_of(values: Tensor, counted: Tensor) -> Tensor:
-    """Return the mean of values ``(n, N, L)`` over the patches that count, ``(n, N)`` of 0 and 1: ``(L,)``."""
-    return (values * counted.unsqueeze(2)).sum(dim=(0, 1)) / counted.sum().clamp_min(1)
+def _mean_largest(values: Tensor, counted: Tensor) -> Tensor:
+    """Return the mean over images of the largest of ``(n, N, L)`` over patches that count, ``(n, N)``: ``(L,)``."""
+    return (values * counted.unsqueeze(2)).amax(dim=1).mean(dim=0)
