@@ -38,8 +38,8 @@ def synthesize(
     """Write a contact sheet of synthetic training samples, to check what is trained."""
     with working("starting"):
         from clipada.commands import synthesize as command
-    base = asked_config(Config.preset(DEFAULT_PRESET), None, channels=channels, depth=depth, page=page)
-    config = asked_config(base, settings, textures=textures, seed=seed)
+    rules = {"channels": channels, "depth": depth, "page": page}
+    config = asked_config(Config.preset(DEFAULT_PRESET), settings, None, textures=textures, seed=seed, **rules)
     dataset = read_dataset(data, layout, category)
     with continuing(f"nothing was written, {again()} starts again"), stages() as show:
         path, failures = command.synthesize(dataset, out, config, count=count, report=show)

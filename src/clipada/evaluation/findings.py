@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from clipada.calibration.image_statistics import image_statistics
 from clipada.calibration.input_check import InputCheck
 from clipada.data import Dataset
-from clipada.errors import DatasetError, ImageError
-from clipada.images import image_sha256
+from clipada.errors import DatasetError
+from clipada.images import image_sha256, readable_sha256
 from clipada.types import Engine, Failure, Image, LocalizedImage, ProductEngine, Sample
 
 
@@ -34,7 +34,7 @@ def without_learned(dataset: Dataset, sha256s: Collection[str]) -> tuple[Dataset
     """
     if not sha256s:
         return dataset, ()
-    learned = tuple(sample.path for sample in dataset.test if _sha256(sample.path) in sha256s)
+    learned = tuple(sample.path for sample in dataset.test if readable_sha256(sample.path) in sha256s)
     left_out = set(learned)
     kept = replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.path not in left_out))
     if learned and not kept.test:
@@ -44,14 +44,6 @@ def without_learned(dataset: Dataset, sha256s: Collection[str]) -> tuple[Dataset
             got=f"{len(learned)} that it was",
         )
     return kept, learned
-
-
-def _sha256(path: Path) -> str:
-    """Hash an image; empty if it cannot be read, which the evaluation reports."""
-    try:
-        return image_sha256(path)
-    except ImageError:
-        return ""
 
 
 class Findings:

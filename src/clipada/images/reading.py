@@ -15,6 +15,7 @@ import PIL.ImageFile
 from numpy.typing import NDArray
 
 from clipada.config.image_rules import DEFAULT_RULES, ImageRules
+from clipada.errors import ImageError
 from clipada.images.channels import pick, require_channels
 from clipada.images.conversion import flatten, to_pixels, to_rgb
 from clipada.images.decoding import DecodedImage, has_16_bits, load
@@ -133,6 +134,14 @@ def image_sha256(source: Path | bytes | Image) -> str:
         return hashlib.sha256(source.tobytes()).hexdigest()
     with opened(source) as file:
         return hashlib.sha256(file.read()).hexdigest()
+
+
+def readable_sha256(path: Path) -> str:
+    """Return the hash of an image file as ``image_sha256`` does; empty if it cannot be read."""
+    try:
+        return image_sha256(path)
+    except ImageError:
+        return ""
 
 
 def read_levels(source: Path | bytes) -> NDArray[np.generic]:

@@ -16,13 +16,11 @@ import PIL.ImageDraw
 
 from clipada.errors import ConfigError
 from clipada.images.geometry import resize_mask
+from clipada.images.opening import MAX_PIXELS
 from clipada.types import Engine, LocalizedImage, Map, Mask, ProductEngine
 
 Polygon = tuple[tuple[float, float], ...]
 """Corners ``(x, y)`` in pixels."""
-
-MOST_PIXELS = 178_956_970
-"""Most pixels of the images for which a region of interest is stated."""
 
 MOST_CORNERS = 10_000
 """Most corners of all polygons of a product."""
@@ -52,8 +50,8 @@ class RegionOfInterest:
 
     def __post_init__(self) -> None:
         width, height = self.size
-        if min(self.size) < 1 or width * height > MOST_PIXELS:
-            raise _wrong("size", f"width and height, at most {MOST_PIXELS:,} pixels", f"{width} x {height}")
+        if min(self.size) < 1 or width * height > MAX_PIXELS:
+            raise _wrong("size", f"width and height, at most {MAX_PIXELS:,} pixels", f"{width} x {height}")
         if sum(map(len, self.polygons)) > MOST_CORNERS:
             raise _wrong("polygons", f"at most {MOST_CORNERS:,} corners", f"{sum(map(len, self.polygons)):,}")
         for number, polygon in enumerate(self.polygons, start=1):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clipada.config import Selection
+from clipada.models.memory_index import first_places
 from clipada.models.selection import select_rows
 
 
@@ -56,10 +56,8 @@ class Rows(NamedTuple):
         """Drop rows that are repeated in their part, as far as all parts of all blocks have some."""
         lengths, places = [], []
         for part in self.rows.unflatten(1, (parts, -1)).flatten(0, 1):  # type: ignore[no-untyped-call]
-            whole = np.ascontiguousarray(part.numpy()).view(f"V{part.shape[1]}").ravel()
-            first = np.sort(np.unique(whole, return_index=True)[1])
-            lengths.append(len(first))
-            places.append(torch.from_numpy(first))
+            places.append(first_places(part))
+            lengths.append(len(places[-1]))
         chosen = torch.stack([place.repeat(-(-max(lengths) // len(place)))[: max(lengths)] for place in places])
         chosen = chosen.unflatten(0, (-1, parts))  # type: ignore[no-untyped-call]
         return Rows(*(_taken(values, chosen) for values in self))

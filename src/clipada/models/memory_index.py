@@ -77,7 +77,9 @@ class RowIndex(nn.Module):
     def _of_product(self, rows: Tensor, parts: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the mean ``(W,)``, directions ``(W, D - 1)`` and coarse rows ``(K, G g, D)`` of a product's rows."""
         units = F.normalize(rows.float(), dim=-1)
-        distinct = torch.cat([_first_places(part) for part in rows.chunk(parts)])
+        distinct = torch.zeros(len(rows), dtype=torch.bool)
+        for number, part in enumerate(rows.chunk(parts)):
+            distinct[number * self.size + first_places(part)] = True
         mean = units[distinct].mean(dim=0)
         centered = units - mean
         directions = torch.linalg.eigh(centered[distinct].T @ centered[distinct]).eigenvectors[:, 1 - CHANNELS :]
@@ -101,9 +103,7 @@ def index_recall(rows: Tensor, parts: int, tokens: Tensor) -> float:
     return float((cosines.gather(1, places).amax(dim=1) >= cosines.amax(dim=1)).float().mean())
 
 
-def _first_places(rows: Tensor) -> Tensor:
-    """Return True for each row ``(m, W)`` int8 that repeats none before it, ``(m,)``."""
+def first_places(rows: Tensor) -> Tensor:
+    """Return the positions of the rows ``(m, W)`` int8 that repeat none before them, ascending."""
     whole = np.ascontiguousarray(rows.cpu().numpy()).view(f"V{rows.shape[1]}").ravel()
-    first = torch.zeros(len(rows), dtype=torch.bool)
-    first[torch.from_numpy(np.unique(whole, return_index=True)[1])] = True
-    return first
+    return torch.from_numpy(np.sort(np.unique(whole, return_index=True)[1]))

@@ -22,7 +22,7 @@ from clipada.data import Layout, load_dataset
 from clipada.engines.tiled import inner
 from clipada.engines.torch import TorchEngine
 from clipada.errors import CalibrationError, ImageError
-from clipada.images import image_sha256
+from clipada.images import image_sha256, readable_sha256
 from clipada.models.clip_ada import ClipAda
 from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import MemoryHead
@@ -32,6 +32,7 @@ from clipada.training.copies import References
 from clipada.training.memory import MemoryBuilder
 from clipada.training.split import split_validation
 from clipada.training.tokens import TokenReader
+from clipada.training.views import cut_boxes
 from clipada.types import Engine, Failure, ProgressReport, Sample, Verdict
 
 NO_FOLD = -1
@@ -103,7 +104,7 @@ def training_images(run: Run, data: str | None) -> list[Sample]:
     dataset = load_dataset(data or run.training.data, layout, categories)
     trained = run.training_sha256s or frozenset()
     for samples in (dataset.train, [sample for sample in dataset.samples if not sample.anomalous]):
-        chosen = [sample for sample in samples if _sha256(sample.path) in trained]
+        chosen = [sample for sample in samples if readable_sha256(sample.path) in trained]
         kept, _ = split_validation(chosen, run.config)
         counts = {name: sum(sample.category == name for sample in kept) for name in run.training.categories}
         if counts == run.training.categories:
@@ -217,10 +218,10 @@ class _Divider:
                 self.copies.append(path)
         self.builder.copies.setdefault(name, "none")  # runs of earlier versions
         perturbed, crops = self.builder.perturbed[name], self.head.crops
-        cut = replace(perturbed, images=self.builder.cut(perturbed.images, crops, number))
+        cut = replace(perturbed, images=cut_boxes(perturbed.images, crops, number))
         boxes, inside = crops.inside_boxes(), self.builder.inside(name)
         part = inside if boxes is None else boxes[number].numpy()
-        view = self.builder.references(name, self.builder.cut(images, crops, number), cut, part)
+        view = self.builder.references(name, cut_boxes(images, crops, number), cut, part)
         whole = self.builder.references(name, images, perturbed, inside)
         scales = (1.0, self.run.config.filter.scale)
         for (bank, found), references, scale in zip(self.rows, (view, whole), scales, strict=False):
@@ -265,11 +266,3 @@ def fold_numbers(sha256s: Sequence[str], folds: int | None, start: int = 0) -> l
         if numbers[first] != numbers[place]:
             numbers = [numbers[first] if number == numbers[place] else number for number in numbers]
     return numbers
-
-
-def _sha256(path: Path) -> str:
-    """Hash a file; empty if it cannot be read."""
-    try:
-        return image_sha256(path)
-    except ImageError:
-        return ""

@@ -26,17 +26,15 @@ from clipada.models.crops import Crops, inside_tensor
 from clipada.models.growth import Rows, Statistics, joined, last_of_parts, pooled
 from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import SCALE_NAMES, WHOLE_PREFIX, MemoryHead, build_crops
-from clipada.randomness import derived_rng
 from clipada.runs import Run
 from clipada.runs.additions import Addition, Described
 from clipada.runs.roi import load_roi
-from clipada.scoring import final_map
 from clipada.training.conditions import ConditionStudent
 from clipada.training.memory import LEAST_COVERAGE, MemoryBuilder
 from clipada.training.part_box import LEAST_IMAGES, WHOLE
 from clipada.training.study import Study
 from clipada.training.tokens import TokenReader
-from clipada.training.views import ProductViews, image_peaks, read_views
+from clipada.training.views import ProductViews, cut_boxes, read_views
 from clipada.types import Box, ProgressReport
 
 UNUSUAL_SHARE = 0.1
@@ -144,7 +142,7 @@ class Growth:
             self._require_inside(parts, box)
         inside = inside_tensor(self.builder.regions, [name], self.config.model.size)
         crops = build_crops(torch.tensor([box]), self.config, self.builder.model.backbone, inside)
-        part = self._view(_Seen(name, self.builder.cut(images, crops, 0), crops), self.head.bank, known)
+        part = self._view(_Seen(name, cut_boxes(images, crops, 0), crops), self.head.bank, known)
         whole = None
         if self.head.whole is not None:
             scale = self.config.filter.scale
@@ -242,11 +240,7 @@ class Growth:
                 f"{high:.0%} of the good images of {name} score above nearly all good images of the training: "
                 "give it a threshold of its own with `clipada calibrate --per product`"
             )
-        raw = alone.crops.enlarged(alone.to_unit(evidence)).numpy()
-        inside = self.builder.inside(name)
-        peaks = [float(final_map(one[np.newaxis], self.config.scoring, inside=inside).max()) for one in raw]
-        rng = derived_rng(self.config.training.seed, "peaks", name)
-        return normal_level(image_peaks(peaks, self.builder.views[name].tiles, rng))
+        return normal_level(self.builder.image_peaks(name, alone, evidence))
 
 
 def _single(name: str, rows: Rows, statistics: Statistics, neighbors: int, inside: Tensor | None) -> PatchMemory:

@@ -24,6 +24,7 @@ from clipada.training.copies import References
 from clipada.training.defect_weight import WEIGHTS, Judge, SeenImages
 from clipada.training.directions import Direction, NormalPatches
 from clipada.training.study import AT_ONCE, Study
+from clipada.training.views import cut_boxes
 from clipada.types import Sample
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class DefectLearner:
         images = np.concatenate([batch.images for batch in batches])
         sizes = [size for batch in batches for size in batch.sizes]
         areas = [self.covered(number, sample, size) for sample, size in zip(read, sizes, strict=True)]
-        patches = student.read(self.builder.cut(images, crops, number), 1.0, stage).patches
+        patches = student.read(cut_boxes(images, crops, number), 1.0, stage).patches
         part, whole = (self.parts[name].rows.search(patches), student.logits(patches)), None
         if self.head.whole is not None:
             wide = student.read(images, self.builder.config.filter.scale, stage).patches

@@ -136,9 +136,9 @@ class MemoryBuilder:
 
         inside = inside_tensor(self.regions, list(images), self.config.model.size)
         crops = build_crops(torch.tensor(list(boxes.values())), self.config, self.model.backbone, inside)
-        views = {name: self.cut(own, crops, number) for number, (name, own) in enumerate(images.items())}
+        views = {name: cut_boxes(own, crops, number) for number, (name, own) in enumerate(images.items())}
         copies = {
-            name: replace(own, images=self.cut(own.images, crops, number))
+            name: replace(own, images=cut_boxes(own.images, crops, number))
             for number, (name, own) in enumerate(self.perturbed.items())
         }
         parts = small if small and scale == 1.0 and not crops.any else self.studies(views, 1.0, copies, crops)
@@ -208,10 +208,6 @@ class MemoryBuilder:
             return box_of_region(inside, study.grid)
         some = drawn_images(len(images), self.config.training.seed, name)
         return part_box(study.normal.distances[..., 0], images[some.numpy()], study.grid)
-
-    def cut(self, images: NDArray[np.uint8], crops: Crops, number: int) -> NDArray[np.uint8]:
-        """Cut the box of a product out of its images, at the input size."""
-        return cut_boxes(images, crops, number)
 
     def filter(self, studies: Mapping[str, Study], images: Mapping[str, NDArray[np.uint8]]) -> Filter:
         """Train the filter on good images and synthetic anomalies of all products with enough images."""
@@ -293,8 +289,11 @@ class MemoryBuilder:
 
     def measure_peaks(self, head: MemoryHead, evidence: Mapping[str, Tensor]) -> None:
         """Keep the peaks of the maps of good images, given their evidence, ``(n, 4 h, 4 w)`` of each product."""
-        seed = self.config.training.seed
         for name, cells in evidence.items():
-            raw, inside = head.crops.enlarged(head.to_unit(cells)).numpy(), self.inside(name)
-            peaks = [float(final_map(one[np.newaxis], self.config.scoring, inside=inside).max()) for one in raw]
-            self.peaks[name] = image_peaks(peaks, self.views[name].tiles, derived_rng(seed, "peaks", name))
+            self.peaks[name] = self.image_peaks(name, head, cells)
+
+    def image_peaks(self, name: str, head: MemoryHead, evidence: Tensor) -> list[float]:
+        """Return the peaks of the maps of a product's images, given the evidence ``(n, 4 h, 4 w)`` of its views."""
+        raw, inside = head.crops.enlarged(head.to_unit(evidence)).numpy(), self.inside(name)
+        peaks = [float(final_map(one[np.newaxis], self.config.scoring, inside=inside).max()) for one in raw]
+        return image_peaks(peaks, self.views[name].tiles, derived_rng(self.config.training.seed, "peaks", name))
