@@ -87,6 +87,10 @@ class ImageSizeError(ImageError):
     """Image with more pixels than are decoded."""
 
 
+class AlignmentError(ImageError):
+    """Image that does not fit the reference of its product."""
+
+
 class DatasetError(ClipAdaError):
     """Folder without a data set that can be used as requested."""
 

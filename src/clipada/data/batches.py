@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.errors import ConfigError, ImageError
 from clipada.images import image_sha256, read_header, read_rgb, resize
-from clipada.types import Failure, Image
+from clipada.images.alignment import Align
+from clipada.types import Failure, Image, Placement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Batch:
         sizes: Original ``(width, height)`` in pixels.
         originals: Original pixels, each ``(H, W, 3)`` uint8; empty unless requested.
         sha256s: Hashes of the files; empty unless the originals are requested.
+        placements: Places of the parts before alignment; empty unless images are aligned.
         failures: Files of this batch that could not be read.
     """
 
@@ -38,6 +40,7 @@ class Batch:
     sizes: tuple[tuple[int, int], ...]
     originals: tuple[Image, ...] = field(default=(), repr=False)
     sha256s: tuple[str, ...] = ()
+    placements: tuple[Placement, ...] = ()
     failures: tuple[Failure, ...] = ()
 
 
@@ -49,6 +52,7 @@ class _Read:
     size: tuple[int, int]
     original: Image | None
     sha256: str | None
+    placement: Placement | None
 
 
 _Pending = tuple[int, Path, int, "Future[_Read]"]
@@ -66,6 +70,7 @@ def read_batches(
     *,
     rules: ImageRules = DEFAULT_RULES,
     keep_originals: bool = False,
+    align: Align | None = None,
 ) -> Iterator[Batch]:
     """Read and resize images in order, ``batch_size`` paths to a batch.
 
@@ -81,6 +86,7 @@ def read_batches(
         workers: Number of decoding threads.
         rules: Rules by which the files are read.
         keep_originals: True to add the original pixels and the hashes to the batches.
+        align: Moves each image into the frame of a reference, the original too. One that does not fit is a failure.
 
     Raises:
         ConfigError: ``size``, ``batch_size`` or ``workers`` is less than 1.
@@ -88,7 +94,7 @@ def read_batches(
     for name, value in (("size", min(size)), ("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise ConfigError(f"cannot read batches with {name} {value}", expected="1 or more", got=str(value))
-    read = partial(_read, size=size, rules=rules, keep_original=keep_originals)
+    read = partial(_read, size=size, rules=rules, keep_original=keep_originals, align=align)
     return _batches(paths, read, size, batch_size, workers, _pixels if keep_originals else lambda _: 0)
 
 
@@ -142,15 +148,18 @@ def _pixels(path: Path) -> int:
     return header.width * header.height
 
 
-def _read(path: Path, size: tuple[int, int], rules: ImageRules, keep_original: bool) -> _Read:
-    """Read and resize one image, in a worker thread."""
-    original = read_rgb(path, rules)
+def _read(path: Path, size: tuple[int, int], rules: ImageRules, keep_original: bool, align: Align | None) -> _Read:
+    """Read, align and resize one image, in a worker thread."""
+    original, placement = read_rgb(path, rules), None
+    if align is not None:
+        original, placement = align(path, original)
     height, width, _ = original.shape
     return _Read(
         resized=resize(original, size),
         size=(width, height),
         original=original if keep_original else None,
         sha256=image_sha256(path) if keep_original else None,
+        placement=placement,
     )
 
 
@@ -173,5 +182,6 @@ def _collect(pending: Sequence[_Pending], size: tuple[int, int]) -> Batch:
         sizes=tuple(read.size for _, _, read in reads),
         originals=tuple(read.original for _, _, read in reads if read.original is not None),
         sha256s=tuple(read.sha256 for _, _, read in reads if read.sha256 is not None),
+        placements=tuple(read.placement for _, _, read in reads if read.placement is not None),
         failures=tuple(failures),
     )

@@ -26,7 +26,7 @@ from clipada.evaluation.metrics import (
     mean_metrics,
 )
 from clipada.evaluation.truth import MASK_RULES, TruthReader
-from clipada.images.roi import masked, regions_of, seen_inside
+from clipada.images.roi import masked, regions_of, seen_inside, with_part
 from clipada.scoring import score_passes
 from clipada.types import Engine, Failure, ImageEngine, Map, Mask, Sample, localize_images, written_size
 
@@ -210,9 +210,11 @@ def _scored(
         members = [samples[position] for position in batch.positions]
         named = [sample.category if findings.product_given else None for sample in members]
         found = localize_images(engine, batch.images, batch.originals, named)
-        findings.compare_products(members, engine, found)
-        for index, (position, size) in enumerate(zip(batch.positions, batch.sizes, strict=True)):
-            sample, one = samples[position], found[index]
+        for index, (sample, one, size) in enumerate(zip(members, found, batch.sizes, strict=True)):
+            if isinstance(one, ImageError):
+                findings.failures.append(Failure(path=sample.path, error=one))
+                continue
+            findings.compare_product(sample, engine, one)
             try:
                 truth = truths.read(sample, size, (one.maps.shape[1], one.maps.shape[2]))
             except ImageError as error:
@@ -223,7 +225,7 @@ def _scored(
             seen = seen_inside(engine, one, sample.category)
             views, scores = score_passes(one.maps, scoring, one.score, one.view, seen(one.size))
             maps = tuple(truths.fitted(view, size) for view in views)
-            inside = None if regions is None else regions.inside(sample.category, maps[0].shape)
+            inside = None if regions is None else with_part(regions.inside(sample.category, maps[0].shape), one)
             if inside is not None and truth.mask is not None and truth.mask.any() and not (truth.mask & inside).any():
                 findings.outside.append(sample.path)
             yield ScoredImage(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,12 @@ class Findings:
             self.not_inspectable[sample.path] = reason
         return reason
 
-    def compare_products(self, samples: Sequence[Sample], engine: Engine, found: Sequence[LocalizedImage]) -> None:
-        """Count the products that a model with a memory takes images for, where it knows the right one."""
+    def compare_product(self, sample: Sample, engine: Engine, found: LocalizedImage) -> None:
+        """Count the product that a model with a memory takes an image for, where it knows the right one."""
         if self.product_given or not isinstance(engine, ProductEngine):
             return
-        for sample, one in zip(samples, found, strict=True):
-            if one.product is not None and sample.category in engine.products:
-                self._products[sample.category, engine.products[one.product]] += 1
+        if found.product is not None and sample.category in engine.products:
+            self._products[sample.category, engine.products[found.product]] += 1
 
     @property
     def products_found(self) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from clipada.config.image_rules import rules_of
 from clipada.data import read_batches
 from clipada.images.roi import seen_inside
 from clipada.scoring import final_map
-from clipada.types import Engine, ImageEngine, LocalizedImage, Sample, localize_images
+from clipada.types import Engine, ImageEngine, LocalizedImage, Sample, localize_images, require_localized
 
 OnBatch = Callable[[str, NDArray[np.uint8], Sequence[LocalizedImage]], None]
 """Called with a category, images at the model's input size, and what the engine has found in each."""
@@ -72,7 +72,7 @@ def _peaks(
     )
     for batch in batches:
         if batch.paths:
-            found = localize_images(engine, batch.images, batch.originals)
+            found = list(map(require_localized, localize_images(engine, batch.images, batch.originals)))
             on_batch(batch.images, found)
             for one, position in zip(found, batch.positions, strict=True):
                 inside = seen_inside(engine, one, samples[position].category)(one.size)

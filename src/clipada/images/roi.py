@@ -17,6 +17,7 @@ import PIL.ImageDraw
 from clipada.errors import ConfigError
 from clipada.images.geometry import resize_mask
 from clipada.images.opening import MAX_PIXELS
+from clipada.images.placing import mask_from_reference
 from clipada.types import Engine, LocalizedImage, Map, Mask, ProductEngine
 
 Polygon = tuple[tuple[float, float], ...]
@@ -179,15 +180,28 @@ def regions_of(engine: object) -> RegionsOfInterest | None:
 def seen_inside(engine: Engine, found: LocalizedImage, group: str | None) -> Callable[[tuple[int, int]], Mask | None]:
     """Return a function from a size (height, width) to the mask of what counts in an image, ``None`` for all of it.
 
-    The product is the one whose memory was searched, else the one that the group or the path names.
+    The product is the one whose memory was searched, else the one that the group or the path names. Of an image that
+    was aligned, the region moves with the part, and only the frame of the reference counts.
     """
     regions = regions_of(engine)
     if regions is None:
-        return lambda _: None
+        return partial(_frame, found)
     product = group if group in regions.products else None
     if found.product is not None and isinstance(engine, ProductEngine):
         product = engine.products[found.product]
-    return partial(regions.inside, product)
+    return lambda size: _frame(found, size, regions.inside(product, size))
+
+
+def with_part(inside: Mask | None, found: LocalizedImage) -> Mask | None:
+    """Return a region of interest as it lies in an image, with the part if that was aligned."""
+    return inside if inside is None or found.placement is None else mask_from_reference(inside, found.placement)
+
+
+def _frame(found: LocalizedImage, size: tuple[int, int], inside: Mask | None = None) -> Mask | None:
+    """Return the frame of the reference, or the region in it, as it lies in an image; ``None`` for all of it."""
+    if inside is None and found.placement is not None:
+        inside = np.ones(size, bool)
+    return with_part(inside, found)
 
 
 def _corner(value: Any) -> tuple[float, float]:

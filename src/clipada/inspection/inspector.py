@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, Unpack
 
-import numpy as np
-
 from clipada.calibration import PRODUCT, Calibration, group_of
 from clipada.calibration.input_check import InputCheck
 from clipada.config import BatchConfig, EngineKeywords, EngineOptions, InputCheckConfig, ScoringConfig
-from clipada.config.image_rules import rules_of
-from clipada.data import Batch, read_batches
+from clipada.data import Batch
 from clipada.engines.selection import open_engine
-from clipada.errors import ClipAdaError, ConfigError
+from clipada.errors import ClipAdaError, ConfigError, ImageError
 from clipada.inspection.decision import decided, input_reason, matching, read_for, scored_maps, try_read_for
+from clipada.inspection.inference import Inference, inferred_batches, localized
 from clipada.inspection.reading import Groups, ReadImage, Source
 from clipada.runs import INPUT_CHECK, Run, load_calibration, read_run
 from clipada.runs.hub import fetch_run, find_run
 from clipada.runs.inputs import find_input_check
 from clipada.scoring import find_regions, image_score
-from clipada.types import Engine, Failure, LocalizedImage, ModelIdentity, Verdict, localize_images
+from clipada.types import Engine, Failure, LocalizedImage, ModelIdentity, Verdict, require_localized
 
 DEFAULT_THRESHOLD = 0.5
 """Map value above which a pixel belongs to a region, for an engine without a run: an anomaly probability of 1/2."""
-
-_Inference = Future[tuple[list[LocalizedImage], float]]
-"""Future output of the engine for a batch, and the seconds that it took."""
 
 
 class Inspector:
@@ -178,13 +173,13 @@ class Inspector:
             Score, anomaly map and regions in the image's own geometry; with a calibration, p-value and decision.
 
         Raises:
-            ImageError: The image cannot be read, or the array is no RGB image.
+            ImageError: The image cannot be read, the array is no RGB image, or it does not fit its product's reference.
             CalibrationError: The calibration has groups, but not this one.
             RunError: The run's training diverged: its maps are not finite.
         """
         started = time.perf_counter()
         read = read_for(image, group, self.engine, self.calibration)
-        found = self._localized([read], [group])[0]
+        found = require_localized(localized(self.engine, [read], [group])[0])
         return self._verdict(found, read, started, group or self._group(read.path))
 
     def inspect_batch(
@@ -198,7 +193,7 @@ class Inspector:
             workers: Threads that decode and score.
 
         Returns:
-            One result each, in order; its error for an image that cannot be read, or whose group is unknown.
+            One result each, in order; its error for an image that cannot be read or aligned, or whose group is unknown.
 
         Raises:
             RunError: The run's training diverged: its maps are not finite.
@@ -208,14 +203,17 @@ class Inspector:
             reads = list(pool.map(lambda one: try_read_for(one[0], one[1], self.engine, self.calibration), pairs))
             good = [index for index, read in enumerate(reads) if isinstance(read, ReadImage)]
             started = time.perf_counter()
-            found = self._localized([one for one in reads if isinstance(one, ReadImage)], [pairs[i][1] for i in good])
+            named = [pairs[index][1] for index in good]
+            found = localized(self.engine, [one for one in reads if isinstance(one, ReadImage)], named)
             inference = time.perf_counter() - started
 
             def judge(index: int, read: ReadImage | ClipAdaError) -> Verdict | ClipAdaError:
                 if isinstance(read, ClipAdaError):
                     return read
-                group = pairs[index][1] or self._group(read.path)
-                return self._verdict(found[good.index(index)], read, time.perf_counter() - inference, group)
+                group, one = pairs[index][1] or self._group(read.path), found[good.index(index)]
+                if isinstance(one, ImageError):
+                    return one
+                return self._verdict(one, read, time.perf_counter() - inference, group)
 
             return list(pool.map(judge, range(len(reads)), reads))
 
@@ -226,51 +224,27 @@ class Inspector:
         batch_size: int = BatchConfig.batch_size,
         workers: int = BatchConfig.workers,
     ) -> Iterator[Verdict | Failure]:
-        """Inspect many files in batches: one result each, in order; for an unreadable file it is a ``Failure``.
+        """Inspect many files in batches: one result each, in order; a ``Failure`` for a file that cannot be read.
 
         One batch is inferred while the one before is scored and the next ones are decoded by ``workers`` threads.
         """
         done = 0
-        for batch, inferred in self._inferred(map(Path, paths), batch_size, workers):
+        for batch, inferred in inferred_batches(self.engine, map(Path, paths), batch_size, workers):
             yield from self._results(batch, inferred, done)
             done += len(batch.paths) + len(batch.failures)
 
-    def _inferred(self, paths: Iterable[Path], batch_size: int, workers: int) -> Iterator[tuple[Batch, _Inference]]:
-        """Yield each batch with its future output; the next batch is submitted before one is handed out."""
-        before: tuple[Batch, _Inference] | None = None
-        with ThreadPoolExecutor(1, thread_name_prefix="clipada-infer") as pool:
-            size, rules = self.engine.size, rules_of(self.engine)
-            for batch in read_batches(paths, size, batch_size, workers, rules=rules, keep_originals=True):
-                now = batch, pool.submit(self._infer, batch)
-                if before is not None:
-                    yield before
-                before = now
-            if before is not None:
-                yield before
-
-    def _infer(self, batch: Batch) -> tuple[list[LocalizedImage], float]:
-        """Run the engine on a batch; return its output and the seconds that it took."""
-        started = time.perf_counter()
-        return localize_images(self.engine, batch.images, batch.originals), time.perf_counter() - started
-
-    def _localized(self, reads: Sequence[ReadImage], groups: Groups) -> list[LocalizedImage]:
-        """Run the engine on images that were read, whose groups may name their products."""
-        if not reads:
-            return []
-        return localize_images(
-            self.engine, np.stack([one.small for one in reads]), [one.image for one in reads], groups
-        )
-
-    def _results(self, batch: Batch, inferred: _Inference, start: int) -> Iterator[Verdict | Failure]:
+    def _results(self, batch: Batch, inferred: Inference, start: int) -> Iterator[Verdict | Failure]:
         """Yield the results of a batch whose first file was at position ``start``, in the order of its files."""
         (found, inference), failures = inferred.result(), iter(batch.failures)
         places = {position: index for index, position in enumerate(batch.positions)}
         for position in range(start, start + len(batch.paths) + len(batch.failures)):
-            if (index := places.get(position)) is not None:
-                read = ReadImage.of_batch(batch, index)
-                yield self._verdict(found[index], read, time.perf_counter() - inference, self._group(read.path))
-            else:
+            if (index := places.get(position)) is None:
                 yield next(failures)
+            elif isinstance(one := found[index], ImageError):
+                yield Failure(path=batch.paths[index], error=one)
+            else:
+                read = ReadImage.of_batch(batch, index)
+                yield self._verdict(one, read, time.perf_counter() - inference, self._group(read.path))
 
     def _group(self, path: Path | None) -> str | None:
         """Read the group from a path: the product, unless a calibration defines groups otherwise."""
@@ -295,6 +269,7 @@ class Inspector:
             group=group if group in self._normal_levels else None,
             inspectable=None if self.input_check is None else reason is None,
             input_reason=reason,
+            placement=found.placement,
             inside=inside,
         )
         return verdict if self.calibration is None else decided(verdict, self.calibration, group)

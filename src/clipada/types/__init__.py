@@ -19,6 +19,8 @@ from clipada.types.localization import ProductEngine as ProductEngine
 from clipada.types.localization import localize as localize
 from clipada.types.localization import localize_images as localize_images
 from clipada.types.localization import product_numbers as product_numbers
+from clipada.types.localization import require_localized as require_localized
+from clipada.types.placement import Placement as Placement
 from clipada.types.progress import Progress as Progress
 from clipada.types.progress import ProgressReport as ProgressReport
 from clipada.types.progress import ignored as ignored
@@ -159,6 +161,7 @@ class Verdict:
         inspectable: False if the image is unlike all training images; ``None`` without an input check.
         input_reason: The reason why it is not inspectable, in words.
         group: The group whose thresholds were applied; ``None`` for those of all calibration images pooled.
+        placement: Place of the part, of a run that aligns images; regions and maps are in the image's own geometry.
         inside: ``(H, W)``, true in the region of interest, outside of which the map is 0; ``None`` if the whole image
             counts.
     """
@@ -180,6 +183,7 @@ class Verdict:
     group: str | None = None
     inspectable: bool | None = None
     input_reason: str | None = None
+    placement: Placement | None = None
     inside: Mask | None = field(default=None, repr=False)
 
     @property

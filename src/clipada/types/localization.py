@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipada.config.image_rules import ImageRules
+from clipada.errors import ImageError
+from clipada.types.placement import Placement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,8 @@ class LocalizedImage:
         descriptor: A vector of unit length, ``(D,)`` float32; ``None`` for an engine that has none.
         score: Image score, 0..1, of an engine that has its own; else it is computed from the maps.
         product: Number of the product whose memory was searched; ``None`` without a memory.
+        placement: Place of the part in the image, which was moved into the frame of its product's reference; the maps
+            have been moved back. ``None`` for an image that was taken as it is.
     """
 
     maps: NDArray[np.float32]
@@ -31,6 +35,7 @@ class LocalizedImage:
     descriptor: NDArray[np.float32] | None = None
     score: float | None = None
     product: int | None = None
+    placement: Placement | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -99,8 +104,19 @@ class ProductEngine(Protocol):
     products: tuple[str, ...]
     """Names of the products that it knows; none without a memory."""
 
-    def localize(self, images: NDArray[np.uint8], products: Sequence[str | None] | None = None) -> Localization:
-        """Compute the raw maps of images ``(B, H, W, 3)``, whose products are known, or found where ``None``."""
+    def localize(
+        self,
+        images: NDArray[np.uint8],
+        products: Sequence[str | None] | None = None,
+        inside: NDArray[np.bool_] | None = None,
+    ) -> Localization:
+        """Compute the raw maps of images, with a memory.
+
+        Args:
+            images: RGB, ``(B, H, W, 3)``.
+            products: Their products where they are known; others are found.
+            inside: Region of interest in each image, ``(B, H, W)``, where it is not that of its product: in tiles.
+        """
         ...
 
 
@@ -120,14 +136,22 @@ class ImageEngine(Protocol):
             image: RGB, ``(height, width, 3)``.
             small: The same image at the model's input size, ``(H, W, 3)``.
             product: Its product, if it is known.
+
+        Raises:
+            AlignmentError: The image does not fit the reference of its product.
         """
         ...
 
 
-def localize(engine: Engine, images: NDArray[np.uint8], products: Sequence[str | None]) -> Localization:
-    """Compute the raw maps of images ``(B, H, W, 3)``; the products count where the engine knows them."""
+def localize(
+    engine: Engine,
+    images: NDArray[np.uint8],
+    products: Sequence[str | None],
+    inside: NDArray[np.bool_] | None = None,
+) -> Localization:
+    """Compute the raw maps of images ``(B, H, W, 3)``; products and regions count where the engine has a memory."""
     if isinstance(engine, ProductEngine) and engine.products:
-        return engine.localize(images, products)
+        return engine.localize(images, products) if inside is None else engine.localize(images, products, inside)
     return engine.localize(images)
 
 
@@ -136,8 +160,8 @@ def localize_images(
     small: NDArray[np.uint8],
     originals: Sequence[NDArray[np.uint8]],
     products: Sequence[str | None] | None = None,
-) -> list[LocalizedImage]:
-    """Compute the raw maps of images in the view that the engine reads.
+) -> list[LocalizedImage | ImageError]:
+    """Compute the raw maps of images in the view that the engine reads; the error of an image that it cannot place.
 
     Args:
         engine: The engine.
@@ -149,9 +173,25 @@ def localize_images(
         return []
     named = [None] * len(small) if products is None else products
     if isinstance(engine, ImageEngine):
-        return [engine.localize_image(*one) for one in zip(originals, small, named, strict=True)]
+        return [_localized(engine, *one) for one in zip(originals, small, named, strict=True)]
     found = localize(engine, small, named)
     return [found.image(index) for index in range(len(small))]
+
+
+def require_localized(found: LocalizedImage | ImageError) -> LocalizedImage:
+    """Return what was found in an image; raise the error of one that does not fit its product's reference."""
+    if isinstance(found, ImageError):
+        raise found
+    return found
+
+
+def _localized(
+    engine: ImageEngine, image: NDArray[np.uint8], small: NDArray[np.uint8], product: str | None
+) -> LocalizedImage | ImageError:
+    try:
+        return engine.localize_image(image, small, product)
+    except ImageError as error:
+        return error
 
 
 def product_numbers(known: Sequence[str], products: Sequence[str | None]) -> NDArray[np.int64]:

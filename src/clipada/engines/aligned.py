@@ -1,0 +1,89 @@
+"""Alignment before any engine: images are moved into the frame of their product's reference, and their maps back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipada.config.image_rules import rules_of
+from clipada.images import resize
+from clipada.images.alignment import Alignment
+from clipada.images.placing import maps_from_reference
+from clipada.images.roi import regions_of
+from clipada.types import (
+    Engine,
+    ImageEngine,
+    Localization,
+    LocalizedImage,
+    ProductEngine,
+    localize,
+    localize_images,
+    require_localized,
+)
+
+
+def with_alignment(engine: Engine, alignment: Alignment | None) -> Engine:
+    """Return the engine that aligns images first, if there is an alignment."""
+    return engine if alignment is None else AlignedEngine(engine, alignment)
+
+
+def unaligned(engine: Engine) -> Engine:
+    """Return the engine that reads the aligned images, or the given one if it aligns none."""
+    return engine.engine if isinstance(engine, AlignedEngine) else engine
+
+
+class AlignedEngine:
+    """Localizes anomalies in images whose parts do not lie as in the reference.
+
+    The product is given, or found in the image as it is. The image is moved into the frame of the product's reference,
+    where the engine reads it; its maps are moved back, so that all of a verdict is in the pixels of the image. What the
+    image does not show is taken from the reference. Outside of the frame, the maps are 0.
+
+    Args:
+        engine: Reads the aligned images, whole or in tiles.
+        alignment: The references.
+    """
+
+    def __init__(self, engine: Engine, alignment: Alignment) -> None:
+        self.engine = engine
+        self.alignment = alignment
+        self.size, self.rules, self.passes = engine.size, rules_of(engine), engine.passes
+        self.products = engine.products if isinstance(engine, ProductEngine) else ()
+        self.regions = regions_of(engine)
+        view: Mapping[str, str | float] = engine.described if isinstance(engine, ImageEngine) else {"view": "whole"}
+        self.described = {**view, "align": alignment.motion}
+
+    def localize(
+        self,
+        images: NDArray[np.uint8],
+        products: Sequence[str | None] | None = None,
+        inside: NDArray[np.bool_] | None = None,
+    ) -> Localization:
+        """Compute the raw maps of images ``(B, H, W, 3)`` of the model's input size, which are aligned."""
+        return localize(self.engine, images, products or [None] * len(images), inside)
+
+    def localize_image(
+        self, image: NDArray[np.uint8], small: NDArray[np.uint8], product: str | None = None
+    ) -> LocalizedImage:
+        """Compute the raw maps of one image of any size; see ``types.ImageEngine``."""
+        product = self._product(small, product)
+        if product not in self.alignment.references:
+            return self._localized(image, small, product)
+        moved, placement = self.alignment.placed(product, image)
+        found = self._localized(moved, resize(moved, self.size), product)
+        return replace(found, maps=maps_from_reference(found.maps, placement), placement=placement)
+
+    def _product(self, small: NDArray[np.uint8], given: str | None) -> str:
+        """Return the product of an image at the model's input size."""
+        if given in self.products:
+            return str(given)
+        if len(self.products) == 1:
+            return self.products[0]
+        number = self.localize(small[np.newaxis]).image(0).product
+        return self.products[number or 0]
+
+    def _localized(self, image: NDArray[np.uint8], small: NDArray[np.uint8], product: str) -> LocalizedImage:
+        return require_localized(localize_images(self.engine, small[np.newaxis], [image], [product])[0])
