@@ -84,10 +84,10 @@ def test_a_given_product_is_that_of_all_tiles() -> None:
 
 def test_progress_is_reported_within_an_image() -> None:
     image, engine = smooth_image(150, 210), TiledEngine(BrightEngine(), SETTINGS, at_once=5)
-    seen: list[tuple[int, int]] = []
-    engine.on_tiles = lambda done, total: seen.append((done, total))
+    seen: list[tuple[int, int, int]] = []
+    engine.on_tiles = lambda *counts: seen.append(counts)
     engine.localize_image(image, small(image))
-    assert seen == [(5, 15), (10, 15), (15, 15)]
+    assert seen == [(5, 15, 0), (10, 15, 0), (15, 15, 0)]
 
 
 def test_only_tiles_change_the_engine() -> None:

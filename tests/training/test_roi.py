@@ -10,14 +10,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from backbone_families import make_backbone
 from clipada.commands.evaluate import evaluate
 from clipada.commands.export import export
 from clipada.commands.train import train
 from clipada.config import Config, RuntimeConfig
-from clipada.errors import ConfigError, RunError
+from clipada.errors import RunError
 from clipada.inspection import Inspector
 from clipada.runs import read_run
+from growing import memory_config
 from tiny import write_products
 
 RUNTIME = RuntimeConfig(device="cpu", workers=0)
@@ -40,21 +40,7 @@ def roi(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    folder = make_backbone(tmp_path_factory.mktemp("dinov2"), "dinov2")
-    return Config.preset("accurate").updated(
-        {
-            "backbone.name": str(folder),
-            "backbone.blocks": (1, 2),
-            "model.image_size": 64,
-            "filter.scale": 0.75,
-            "memory.rows": 96,
-            "memory.crop": False,
-            "filter.images": 20,
-            "filter.least_images": 2,
-            "filter.steps": 20,
-            "filter.batch_size": 8,
-        }
-    )
+    return memory_config(tmp_path_factory.mktemp("dinov2"), memory__copies="auto", memory__crop=False)
 
 
 @pytest.fixture(scope="module")
@@ -140,14 +126,6 @@ def test_a_resumed_training_keeps_it_and_refuses_another(
     other.write_text(json.dumps({"size": [48, 40], "polygons": [[[0, 0], [24, 0], [24, 40], [0, 40]]]}))
     with pytest.raises(RunError, match="--roi contradicts the training that is resumed"):
         prepare_training(None, tmp_path / "run", resume=True, roi=other)
-
-
-def test_tiles_and_a_region_of_interest_are_refused_together(
-    products: Path, settings: Config, roi: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match="cannot be combined with tiles"):
-        train(products, tmp_path / "run", settings.updated({"inspection.view": "tiles"}), runtime=RUNTIME, roi=roi)
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_without_a_memory_is_masked_in_scoring(

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,7 +92,7 @@ def predict(
     history = _history(database, keep_images)
     sinks = SinkConfig(webhook=webhook, secret=webhook_secret, mqtt=mqtt)
     require_run_first(run, images, "predict RUN IMAGES")
-    counts = Counts()
+    counts, tiles = Counts(), TileCounts()
 
     def started(found: Run, calibration: Calibration | None) -> None:
         counts.categories, counts.calibrated = set(found.training.categories), calibration is not None
@@ -111,30 +112,47 @@ def predict(
                 on_start=started,
                 on_earlier=say,
                 on_count=None if bar.disable else lambda total: bar.update(task, total=total),
-                on_tiles=lambda done, total: bar.update(task, description=_stage(done, total)),
+                on_tiles=lambda done, total, skipped: bar.update(task, description=tiles.stage(done, total, skipped)),
             ),
         )
         with closing(outcomes):
             form = form or ("table" if is_read_by_person() else "jsonl")
             print_verdicts(_counted(outcomes, counts, bar), form, images)
-    _print_end(counts, run, out)
+    _print_end(counts, tiles, run, out)
     if counts.unreadable and not counts.inspected:
         raise typer.Exit(1)
 
 
-def _print_end(counts: Counts, run: Path, out: Path | None) -> None:
+def _print_end(counts: Counts, tiles: TileCounts, run: Path, out: Path | None) -> None:
     """Print the tally, whether there are verdicts, and the next command."""
     print_tally(counts)
     say(f"{counts}; pictures in {out}" if out else str(counts))
+    if tiles.skipped:
+        every = tiles.read + tiles.skipped
+        say(f"not read: {tiles.skipped} of {every} tiles, which show nothing of the region of interest")
     if counts.inspected and not counts.calibrated:
         say_not_calibrated(run if run.exists() else Path("RUN"), "no part is called good or defective")
     if out is not None:
         say(f"next: clipada report {run} {out}")
 
 
-def _stage(done: int, total: int) -> str:
-    """Say how far the inspection of an image of many tiles is."""
-    return f"inspecting, tile {done} of {total}" if done < total > MANY_TILES else "inspecting"
+@dataclass
+class TileCounts:
+    """Numbers of tiles of all images.
+
+    Attributes:
+        read: Those that were inspected.
+        skipped: Those that show nothing of the region of interest.
+    """
+
+    read: int = 0
+    skipped: int = 0
+
+    def stage(self, done: int, total: int, skipped: int) -> str:
+        """Count the tiles of an image once it is finished; say how far the inspection of one with many tiles is."""
+        if done == total:
+            self.read, self.skipped = self.read + total, self.skipped + skipped
+        return f"inspecting, tile {done} of {total}" if done < total > MANY_TILES else "inspecting"
 
 
 def _hint(out: Path | None) -> str:

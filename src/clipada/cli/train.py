@@ -147,7 +147,7 @@ def _continuation(out: Path) -> str:
 
 def _print_result(run: Run) -> None:
     """Print what was left out, what was learned from known defects, and the figures on held-out images."""
-    from clipada.report.card import describe_learned
+    from clipada.report.card import describe_learned, describe_skipped
 
     if run.training.unreadable:
         say(f"left out {len(run.training.unreadable)} training images that could not be read")
@@ -155,7 +155,7 @@ def _print_result(run: Run) -> None:
     if copied:
         said = ", ".join(f"{kind} ones of {name}" for name, kind in copied.items())
         say(f"copies of the good images joined the memory: {said}")
-    for line in describe_learned(run.training):
+    for line in (*describe_skipped(run.training), *describe_learned(run.training)):
         say(line)
     for name, metrics in run.training.validation.items():
         view = f"pass {name}" if name.isdigit() else "mean of the passes"

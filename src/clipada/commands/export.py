@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from clipada.calibration import PRODUCT, group_of
 from clipada.config import EngineOptions, EnginePrecision, ExportConfig, RuntimeName
@@ -15,20 +16,26 @@ from clipada.data import Dataset, load_dataset
 from clipada.devices import package_version
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import check_precision, write_graph
-from clipada.engines.export.images import ReportedInputs, calibration_inputs, read_named_images
+from clipada.engines.export.images import ReportedInputs, calibration_inputs, read_photos
 from clipada.engines.export.parity import PARITY, Parity, judge, record_parity
 from clipada.engines.export.practice import Practice, measure_practice
 from clipada.engines.exports import Export, hashes, open_export, write_export
+from clipada.engines.tiled import with_view
 from clipada.engines.torch import TorchEngine
 from clipada.errors import DatasetError, RunError
 from clipada.files import ensure_folder, require_writable
+from clipada.images.roi import regions_of, seen_inside
 from clipada.inspection import Inspector
 from clipada.models.clip_ada import ClipAda
 from clipada.runs import EXPORTS, Run, load_calibration, load_model, read_run, replace_folder, writes_into_run
+from clipada.runs.roi import load_roi
 from clipada.scoring import final_map, image_score
-from clipada.types import Engine, Localization, ProgressReport, unreported
+from clipada.types import Engine, LocalizedImage, ProgressReport, unreported
 
 __all__ = ["export"]
+
+TILED_PHOTOS = 8
+"""Most images that are inspected to measure an export of a run with tiles: each takes as long as all of its tiles."""
 
 
 @writes_into_run
@@ -72,16 +79,18 @@ def export(
     dataset = data if isinstance(data, Dataset) else _find_images(described, data)
     final, record = described.folder / EXPORTS / f"{engine}-{precision}", described.folder / PARITY
     require_writable(ensure_folder(final.parent))
-    reference, calibration = TorchEngine(load_model(described, backbone), "cpu"), load_calibration(described)[0]
+    torch, calibration = TorchEngine(load_model(described, backbone), "cpu"), load_calibration(described)[0]
+    torch.regions = load_roi(described)
+    reference, model = with_view(torch, described.config.inspection), torch.model
     if calibration is not None and calibration.model_sha256 != described.model_sha256:
         calibration = None  # of the memory before its latest change
     with _written_aside(described.folder, final) as folder:
         inputs = calibration_inputs(reference, dataset, config.calibration_images) if precision == "int8" else []
-        write_graph(reference.model, folder, engine, precision, ReportedInputs(inputs, report))
-        made = _describe(described, reference.model, folder, engine, precision)
+        write_graph(model, folder, engine, precision, ReportedInputs(inputs, report))
+        made = _describe(described, model, folder, engine, precision)
         parity = judge(reference, made, folder, dataset, described.config, config, report)
         inspector = Inspector(reference, described.config.scoring, run=described, calibration=calibration)
-        practice = _practice(inspector, reference, made, folder, dataset, config.images, report)
+        practice = _practice(inspector, model, made, folder, dataset, config.images, report)
         parity = replace(parity, practice=practice)
         if parity.failures and not force:
             record_parity(record, made.name, parity, refused=True)
@@ -109,39 +118,50 @@ def _describe(run: Run, model: ClipAda, folder: Path, engine: RuntimeName, preci
 
 def _practice(
     inspector: Inspector,
-    reference: TorchEngine,
+    model: ClipAda,
     made: Export,
     folder: Path,
     dataset: Dataset,
     count: int,
     report: ProgressReport,
 ) -> Practice:
-    """Measure verdicts, size and time of the export in ``folder`` on the images that it was compared on."""
-    images, paths = read_named_images(dataset.samples, reference.size, count, reference.rules)
-    options = EngineOptions(device="cpu")
-    engines: dict[str, Engine] = {"torch": reference, "export": open_export(folder, made, options, reference.rules)}
+    """Measure verdicts, size and time of the export in ``folder`` on real images.
 
+    With tiles, these are at most ``TILED_PHOTOS``.
+    """
+    reference, run = inspector.engine, cast("Run", inspector.run)
+    options, rules = EngineOptions(device="cpu"), run.config.model.rules
+
+    def opened(place: Path, export: Export) -> Engine:
+        plain = open_export(place, export, options, rules)
+        plain.regions = regions_of(reference)
+        return with_view(plain, run.config.inspection)
+
+    engines: dict[str, Engine] = {"torch": reference, "export": opened(folder, made)}
+    total = min(count, len(dataset.samples), TILED_PHOTOS if run.config.inspection.tiled else count)
     with TemporaryDirectory(ignore_cleanup_errors=True) as other:
         if made.precision == "int8":
-            write_graph(reference.model, Path(other), made.engine, "fp32", [])
-            engines["fp32"] = open_export(Path(other), replace(made, precision="fp32"), options, reference.rules)
+            write_graph(model, Path(other), made.engine, "fp32", [])
+            engines["fp32"] = opened(Path(other), replace(made, precision="fp32"))
         return measure_practice(
             engines,
-            images,
-            lambda index, found: _is_defective(inspector, paths[index], found),
+            read_photos(reference, dataset.samples, total),
+            total,
+            lambda photo, found: _is_defective(inspector, photo.path, found),
             by="marked regions, as the run is not calibrated" if inspector.calibration is None else "the calibration",
             size=sum(file.stat().st_size for file in folder.iterdir()),
             report=report,
         )
 
 
-def _is_defective(inspector: Inspector, path: Path, found: Localization) -> bool:
+def _is_defective(inspector: Inspector, path: Path, found: LocalizedImage) -> bool:
     """Decide by the calibrated threshold of an image's score, else by the existence of a region in its map."""
-    final, own = final_map(found.maps[:, 0], inspector.scoring), found.score(0)
+    inside = seen_inside(inspector.engine, found, group_of(path, PRODUCT))(found.size)
+    final = final_map(found.maps, inspector.scoring, found.view, inside)
     threshold = inspector.score_threshold(path)
     if threshold is None:
         return bool(final.max() > inspector.region_level(group_of(path, PRODUCT)))
-    return (image_score(final, inspector.scoring) if own is None else own) > threshold
+    return (image_score(final, inspector.scoring, found.view) if found.score is None else found.score) > threshold
 
 
 def _with_findings(made: Export, parity: Parity) -> Export:

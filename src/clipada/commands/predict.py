@@ -46,7 +46,7 @@ class PredictionEvents:
         on_start: Called with the run and its calibration, ``None`` if it has none, before the first image.
         on_count: Called from a thread with the number of images to inspect.
         on_earlier: Called with a sentence on the place of verdicts that an earlier, for example killed, call has made.
-        on_tiles: Called with the numbers of finished tiles and of all, while an image of many tiles is inspected.
+        on_tiles: Called while an image of many tiles is inspected; see ``engines.tiled``.
     """
 
     on_start: Callable[[Run, Calibration | None], object] = lambda *_: None

@@ -10,7 +10,7 @@ from pathlib import Path
 from clipada.config import Attention, EngineOptions, EnginePrecision, RuntimeName
 from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.config.schema import build, require, shown
-from clipada.engines.detector import DetectorEngine
+from clipada.engines.detector import INSIDE, DetectorEngine
 from clipada.engines.passes import GraphShape, GraphSizes, RuntimeGraph, as_pass
 from clipada.engines.refinement import GraphEngine
 from clipada.errors import ConfigError, RunError
@@ -134,7 +134,7 @@ def open_export(
     graph, sizes = open_graph(folder, export.engine, export.precision, config)
     _require_sizes(folder, _detector_sizes(export) if export.products else _pass_sizes(export.shape), sizes)
     if export.products:
-        return DetectorEngine(graph, export.shape, export.products, config.streams, rules)
+        return DetectorEngine(graph, export.shape, export.products, config.streams, rules, INSIDE in sizes)
     return GraphEngine(
         as_pass(graph),
         export.shape,

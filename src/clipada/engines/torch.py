@@ -52,16 +52,23 @@ class TorchEngine:
             self.text = self.model.text_vector()
 
     @torch.inference_mode()
-    def localize(self, images: NDArray[np.uint8], products: Sequence[str | None] | None = None) -> Localization:
+    def localize(
+        self,
+        images: NDArray[np.uint8],
+        products: Sequence[str | None] | None = None,
+        inside: NDArray[np.bool_] | None = None,
+    ) -> Localization:
         """Compute the raw anomaly maps of every pass, ``up(M_i)``, and descriptors.
 
         Args:
             images: RGB, ``(B, H, W, 3)`` uint8, of the model's input size.
             products: Names of the products they show, where they are known; for a model with a memory.
+            inside: As for ``types.ProductEngine``.
         """
+        shown = None if inside is None else torch.from_numpy(inside).to(self.device)
         pixels = to_tensor(images, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            found = self.model.run(pixels, self.text, self._numbers(products))
+            found = self.model.run(pixels, self.text, self._numbers(products), shown)
         detection = found.detection
         return Localization(
             maps=found.maps(pixels.shape[-2:]).cpu().numpy(),

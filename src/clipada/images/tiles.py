@@ -16,7 +16,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from clipada.types import Image
+from clipada.types import Image, Mask
 
 MOST_MAP_PIXELS = 12_000_000
 """Most pixels of a joined map; that of a larger image has fewer pixels for each tile."""
@@ -78,6 +78,15 @@ class Tiles:
         box = (left - first_column, top - first_row, min(limits[0], part.shape[1]), min(limits[1], part.shape[0]))
         picture = PIL.Image.fromarray(np.ascontiguousarray(part))
         return np.array(picture.resize((width, height), PIL.Image.Resampling.BICUBIC, box=box))
+
+    def shown(self, inside: Mask | None) -> list[int]:
+        """Return the numbers of the tiles that show any of a region of interest of the size of the joined map."""
+        return [number for number in range(len(self)) if inside is None or inside[self.window(number)].any()]
+
+    def cut_region(self, inside: Mask, number: int) -> Mask:
+        """Return what a tile shows of a region of interest of the size of the joined map, at the model's input size."""
+        part = inside[self.window(number)]
+        return part.repeat(self.shrink, axis=0).repeat(self.shrink, axis=1)
 
     def weights(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the weights of a tile along rows ``(h,)`` and columns ``(w,)``; their product is that of a pixel."""

@@ -88,17 +88,24 @@ class ClipAda(nn.Module):
         """
         return self.run(images, text).logits
 
-    def run(self, images: Tensor, text: Tensor | None = None, products: Tensor | None = None) -> ForwardPass:
+    def run(
+        self,
+        images: Tensor,
+        text: Tensor | None = None,
+        products: Tensor | None = None,
+        inside: Tensor | None = None,
+    ) -> ForwardPass:
         """Compute the logits of every pass as ``forward`` does, descriptors, and with a head its detection.
 
         Args:
             images: As for ``forward``.
             text: As for ``forward``.
             products: The product of each image, as for ``MemoryHead``.
+            inside: The region of interest in each image, as for ``MemoryHead``.
         """
         text = self.text_vector() if text is None else text
         if self.head is not None:
-            return self.detect(images, text, products, self.head)
+            return self.detect(images, text, products, self.head, inside)
         height, width = self.backbone.grid(images.shape[-2:])
         coarse = self.backbone.read(self.backbone.normalize(images))
         tokens = coarse.patches  # F_0
@@ -113,14 +120,16 @@ class ClipAda(nn.Module):
             passes = [logits + offset for logits in passes]
         return ForwardPass(passes, coarse.descriptors)
 
-    def detect(self, images: Tensor, text: Tensor, products: Tensor | None, head: MemoryHead) -> ForwardPass:
+    def detect(
+        self, images: Tensor, text: Tensor, products: Tensor | None, head: MemoryHead, inside: Tensor | None = None
+    ) -> ForwardPass:
         """Compute the output of a model with a head; see ``run``."""
         size = self.backbone.scaled_size(images.shape[-2:], head.glance)
         whole = self.view(images if head.one_view else resized(images, size), text)
         products = head.resolve(whole.reading.descriptors, products)
         part = whole if head.one_view else self.view(head.crops.cut(images, products), text)
         logits = part.logits.reshape(-1, *head.crops.grid)
-        return ForwardPass([logits], whole.reading.descriptors, head(part, whole, products))
+        return ForwardPass([logits], whole.reading.descriptors, head(part, whole, products, inside))
 
     def view(self, images: Tensor, text: Tensor) -> View:
         """Read images ``(B, 3, H, W)`` with their coarse logits ``S_0``."""

@@ -30,6 +30,7 @@ class Crops(nn.Module):
         grid: ``(h, w)``.
         whole_grid: ``(v, u)``; ``None`` if only the boxes are read.
         inside: Regions of interest, ``(P, H, W)`` bool; ``None`` if all of every image counts.
+        tiled: True if tiles are read beside whole images: each comes with the region of interest that it shows.
     """
 
     boxes: Tensor
@@ -38,6 +39,7 @@ class Crops(nn.Module):
     paste_rows: Tensor
     paste_columns: Tensor
     share: Tensor
+    inside: Tensor | None
     cells: Tensor | None
 
     def __init__(
@@ -47,9 +49,10 @@ class Crops(nn.Module):
         grid: tuple[int, int],
         whole_grid: tuple[int, int] | None = None,
         inside: Tensor | None = None,
+        tiled: bool = False,
     ) -> None:
         super().__init__()
-        self.size, self.grid, self.whole_grid = size, grid, whole_grid
+        self.size, self.grid, self.whole_grid, self.tiled = size, grid, whole_grid, tiled
         self.register_buffer("boxes", boxes.float())
         spans = [
             (_span(top, bottom, size[0]), _span(left, right, size[1])) for left, top, right, bottom in boxes.tolist()
@@ -68,7 +71,7 @@ class Crops(nn.Module):
         }
         for name, matrices in stacks.items():
             self.register_buffer(name, torch.stack(matrices) if matrices else torch.zeros(0), persistent=False)
-        self.inside = inside
+        self.register_buffer("inside", inside, persistent=False)
         cells = None if inside is None else cells_inside(inside, grid).float()
         self.register_buffer("cells", cells, persistent=False)
 
@@ -79,7 +82,20 @@ class Crops(nn.Module):
         rows, columns = self.rows[products].unsqueeze(1), self.columns[products].unsqueeze(1)
         return rows @ images @ columns.transpose(2, 3)
 
-    def joined(self, part: Tensor, whole: Tensor | None, outside: Tensor, products: Tensor) -> Tensor:
+    @property
+    def given_inside(self) -> bool:
+        """True if images come with the region of interest that they show."""
+        return self.tiled and self.inside is not None
+
+    def completed(self, inside: Tensor, products: Tensor) -> Tensor:
+        """Return the regions of interest in images ``(B, H, W)`` as given, or the product's where they are -1."""
+        if self.inside is None:
+            raise ValueError("there are no regions of interest")
+        return torch.where(inside < 0, self.inside[products].float(), inside.float())
+
+    def joined(
+        self, part: Tensor, whole: Tensor | None, outside: Tensor, products: Tensor, inside: Tensor | None = None
+    ) -> Tensor:
         """Average the maps of the boxes and of the whole image.
 
         The box's own map falls to its value outside over the width of a token at those of its sides that are inside of
@@ -90,6 +106,8 @@ class Crops(nn.Module):
             whole: Maps of the whole image, ``(B, 4 v, 4 u)``; ``None`` if only the boxes are read.
             outside: Value of the boxes' maps outside of the boxes, ``()``.
             products: ``(B,)`` int64.
+            inside: Region of interest in each image, ``(B, H, W)``, where it is not that of its product. It is ignored
+                where boxes are read.
 
         Returns:
             ``(B, 4 h, 4 w)``.
@@ -98,7 +116,10 @@ class Crops(nn.Module):
         boxes = outside + self.share[products] * (pasted - outside)
         if whole is not None:
             boxes = (boxes + _resized(whole, (SCALE * self.grid[0], SCALE * self.grid[1]))) / 2
-        return boxes if self.cells is None else outside + self.cells[products] * (boxes - outside)
+        if self.cells is None:
+            return boxes
+        cells = self.cells[products] if inside is None or self.any else cells_inside(inside, self.grid).float()
+        return outside + cells * (boxes - outside)
 
     def inside_boxes(self) -> Tensor | None:
         """Return the regions of interest as the boxes show them, ``(P, H, W)`` bool."""
@@ -112,13 +133,6 @@ class Crops(nn.Module):
         inside, grid = (self.inside, self.whole_grid) if whole else (self.inside_boxes(), self.grid)
         return None if inside is None or grid is None else shown_tokens(inside, grid)
 
-    def counted(self, evidence: Tensor, number: int) -> Tensor:
-        """Return the evidence ``(n, 4 h, 4 w)`` in a product's box, flat: that of its region of interest alone."""
-        boxes = self.inside_boxes()
-        if boxes is None:
-            return evidence.flatten()
-        return evidence[:, cells_inside(boxes[number : number + 1], self.grid)[0]].flatten()
-
     def enlarged(self, maps: Tensor) -> Tensor:
         """Resize maps of whole images, ``(B, 4 h, 4 w)``, to ``(B, H, W)``."""
         return _resized(maps, self.size)
@@ -128,20 +142,30 @@ def cells_inside(inside: Tensor, grid: tuple[int, int]) -> Tensor:
     """Find the cells of a map of which at least half is inside of a region of interest; its fullest always are.
 
     Args:
-        inside: ``(P, H, W)`` bool.
+        inside: ``(P, H, W)``, bool or 0 and 1.
         grid: Token grid ``(h, w)``.
 
     Returns:
         ``(P, 4 h, 4 w)`` bool.
     """
     size = SCALE * grid[0], SCALE * grid[1]
-    shares = F.adaptive_avg_pool2d(inside.float().unsqueeze(1), size).squeeze(1)
+    every = torch.ones(1, *inside.shape[1:], device=inside.device)
+    shares = pixels_inside(inside, size) / pixels_inside(every, size)
     return shares >= shares.amax(dim=(1, 2), keepdim=True).clamp_max(0.5)
 
 
 def shown_tokens(inside: Tensor, grid: tuple[int, int]) -> Tensor:
     """Find the tokens of a grid ``(h, w)`` that show any of a region of interest ``(P, H, W)``, ``(P, h w)`` bool."""
-    return F.adaptive_max_pool2d(inside.float().unsqueeze(1), grid).flatten(1) > 0
+    return pixels_inside(inside, grid).flatten(1) > 0
+
+
+def pixels_inside(inside: Tensor, size: tuple[int, int]) -> Tensor:
+    """Count the pixels inside of regions of interest ``(P, H, W)`` in each of ``size`` cells, ``(P, *size)``.
+
+    Cells are those of an adaptive pooling: they may share pixels. A product of matrices is the same in every runtime.
+    """
+    rows, columns = (_cells_of(old, new, inside.device) for old, new in zip(inside.shape[1:], size, strict=True))
+    return rows @ inside.float() @ columns.T
 
 
 def inside_tensor(regions: RegionsOfInterest | None, products: Sequence[str], size: tuple[int, int]) -> Tensor | None:
@@ -207,6 +231,14 @@ def _span(start: float, stop: float, size: int) -> tuple[int, int]:
     """Return a part of an axis in pixels, at least one."""
     first = min(size - 1, round(start * size))
     return first, min(size, max(first + 1, round(stop * size)))
+
+
+def _cells_of(size: int, cells: int, device: torch.device) -> Tensor:
+    """Return the pixels of each cell of an axis, ``(cells, size)``, 0 and 1."""
+    edges = torch.arange(cells, device=device)
+    starts, stops = edges * size // cells, -((edges + 1) * -size // cells)
+    places = torch.arange(size, device=device)
+    return ((places >= starts[:, None]) & (places < stops[:, None])).float()
 
 
 def _centers(size: int, cells: int) -> Tensor:

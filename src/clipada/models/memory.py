@@ -106,29 +106,33 @@ class PatchMemory(nn.Module):
         """Number of blocks, ``L``."""
         return len(self.rows)
 
-    def forward(self, reading: Reading, products: Tensor) -> Retrieval:
+    def forward(self, reading: Reading, products: Tensor, shown: Tensor | None = None) -> Retrieval:
         """Search the rows of each image's product.
 
         Args:
             reading: Patch tokens ``(B, N, L W)`` of the images.
             products: The product of each image, ``(B,)`` int64.
+            shown: Patches that show any of a region of interest, ``(B, N)`` bool, where they are not the product's.
         """
         with torch.autocast(reading.patches.device.type, enabled=False):
             tokens = F.normalize(reading.patches.float().reshape(*reading.patches.shape[:2], self.blocks, -1), dim=-1)
-            answers = [self.search(tokens[:, :, block], block, products) for block in range(self.blocks)]
+            answers = [self.search(tokens[:, :, block], block, products, shown) for block in range(self.blocks)]
         return Retrieval.of_blocks(answers, products)
 
     def find_products(self, descriptors: Tensor) -> Tensor:
         """Return the product whose center is nearest to each descriptor ``(B, D)``: ``(B,)`` int64."""
         return (descriptors.float() @ self.centers.T).argmax(dim=-1)
 
-    def search(self, tokens: Tensor, block: int, products: Tensor) -> tuple[Tensor, Tensor]:
+    def search(
+        self, tokens: Tensor, block: int, products: Tensor, shown: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Search the rows of one block.
 
         Args:
             tokens: Unit tokens, ``(B, N, W)``.
             block: Position of the block, from 0.
             products: ``(B,)`` int64.
+            shown: As for ``forward``.
 
         Returns:
             Surprise ``(B, N, K)`` and excess ``(B, N)``, as in ``Retrieval``.
@@ -136,10 +140,10 @@ class PatchMemory(nn.Module):
         if self.index is not None:
             candidates: Tensor = self.index[block](tokens, products)
             cosines = self.cosines(tokens, candidates, block, products)
-            return self.compare(*nearest_candidates(cosines, candidates), block, products)
+            return self.compare(*nearest_candidates(cosines, candidates), block, products, shown)
         similarity = tokens @ self.rows[block][products].float().transpose(1, 2)
         distances, nearest = nearest_rows(similarity * self.factors[block][products].unsqueeze(1), self.neighbors)
-        return self.compare(distances, nearest, block, products)
+        return self.compare(distances, nearest, block, products, shown)
 
     def cosines(self, tokens: Tensor, candidates: Tensor, block: int, products: Tensor) -> Tensor:
         """Compute the cosines ``(B, N, K, C)`` of unit tokens ``(B, N, W)`` and each one's candidate rows."""
@@ -149,7 +153,9 @@ class PatchMemory(nn.Module):
         cosines: Tensor = dots.flatten() * self.factors[block].flatten()[places]
         return cosines.reshape(candidates.shape)
 
-    def compare(self, distances: Tensor, nearest: Tensor, block: int, products: Tensor) -> tuple[Tensor, Tensor]:
+    def compare(
+        self, distances: Tensor, nearest: Tensor, block: int, products: Tensor, shown: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Compare distances with those of normal patches.
 
         Args:
@@ -157,6 +163,7 @@ class PatchMemory(nn.Module):
             nearest: Position of the nearest row, ``(B, N)``.
             block: Position of the block, from 0.
             products: ``(B,)`` int64.
+            shown: As for ``forward``.
 
         Returns:
             Surprise ``(B, N, K)`` and excess ``(B, N)``, as in ``Retrieval``.
@@ -166,7 +173,7 @@ class PatchMemory(nn.Module):
         surprise, excess = (distances - mean) / std, torch.log((distances[..., 0] + EPSILON) / (usual + EPSILON))
         if self.inside is None:
             return surprise, excess
-        counts = self.inside[products]
+        counts = self.inside[products] if shown is None else shown.float()
         return surprise * counts.unsqueeze(2), excess * counts
 
     def tensors(self) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clipada.config import Config
 from clipada.models.backbones import Backbone, Reading
-from clipada.models.crops import Crops
+from clipada.models.crops import Crops, shown_tokens
 from clipada.models.filter import Filter, enlarged
 from clipada.models.known_defects import KnownDefects
 from clipada.models.memory import PatchMemory, Retrieval
@@ -126,29 +126,46 @@ class MemoryHead(nn.Module):
         found = self.bank.find_products(descriptors)
         return found if products is None else torch.where(products < 0, found, products)
 
-    def forward(self, part: View, whole: View, products: Tensor) -> Detection:
+    def forward(self, part: View, whole: View, products: Tensor, inside: Tensor | None = None) -> Detection:
         """Detect anomalies.
 
         Args:
             part: The box of each image.
             whole: The whole image; it is not searched without a memory of whole images.
             products: The product of each image, ``(B,)`` int64.
+            inside: Region of interest in each image, ``(B, H, W)``, where it is not that of its product: in a tile.
         """
-        found = None if self.whole is None else self.whole(whole.reading, products)
-        evidence = self.evidence(self.bank(part.reading, products), part.logits, found, whole.logits)
+        shown, wide = self.shown(inside)
+        found = None if self.whole is None else self.whole(whole.reading, products, wide)
+        evidence = self.evidence(self.bank(part.reading, products, shown), part.logits, found, whole.logits, inside)
         if self.known is not None:
-            evidence = evidence + self.gain(self.known(part.reading.patches, products), products)
+            evidence = evidence + self.gain(self.known(part.reading.patches, products), products, inside)
         maps = self.crops.enlarged(self.to_unit(evidence))
         return Detection(maps, self.to_unit(self.pooled(evidence)), products)
 
+    def shown(self, inside: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Find the tokens, in both views, that show any of the regions of interest ``(B, H, W)`` of images."""
+        if inside is None:
+            return None, None
+        wide = self.crops.whole_grid
+        return shown_tokens(inside, self.crops.grid), None if wide is None else shown_tokens(inside, wide)
+
     def evidence(
-        self, part: Retrieval, part_logits: Tensor, whole: Retrieval | None = None, whole_logits: Tensor | None = None
+        self,
+        part: Retrieval,
+        part_logits: Tensor,
+        whole: Retrieval | None = None,
+        whole_logits: Tensor | None = None,
+        inside: Tensor | None = None,
     ) -> Tensor:
-        """Compute the evidence ``(B, 4 h, 4 w)`` of the memories' answers and CLIP-ADA's logits ``(B, N)``."""
+        """Compute the evidence ``(B, 4 h, 4 w)`` of the memories' answers and CLIP-ADA's logits ``(B, N)``.
+
+        ``inside`` is as for ``forward``.
+        """
         boxes, background = self.view_evidence(part, part_logits, self.crops.grid), None
         if whole is not None and whole_logits is not None and self.crops.whole_grid is not None:
             background = self.view_evidence(whole, whole_logits, self.crops.whole_grid)
-        return self.crops.joined(boxes, background, self.low, part.products)
+        return self.crops.joined(boxes, background, self.low, part.products, inside)
 
     def view_evidence(self, found: Retrieval, logits: Tensor, grid: tuple[int, int]) -> Tensor:
         """Compute the evidence of one view at the resolution of the filter's map."""
@@ -159,11 +176,11 @@ class MemoryHead(nn.Module):
         evidence: Tensor = self.filter(self.filter.channels(found, logits), grid) + self.weight * distance
         return evidence
 
-    def gain(self, added: Tensor, products: Tensor) -> Tensor:
+    def gain(self, added: Tensor, products: Tensor, inside: Tensor | None = None) -> Tensor:
         """Place what known defects add to the patches ``(B, N)`` of each image's box in the map, ``(B, 4 h, 4 w)``."""
         grid = self.crops.grid
         cells = enlarged(added.reshape(-1, 1, *grid), grid).squeeze(1)
-        return self.crops.joined(cells, None, torch.zeros_like(self.low), products)
+        return self.crops.joined(cells, None, torch.zeros_like(self.low), products, inside)
 
     def pooled(self, evidence: Tensor) -> Tensor:
         """Return the mean of the highest cells of each map ``(B, 4 h, 4 w)``, ``(B,)``."""
@@ -207,7 +224,7 @@ def build_crops(boxes: Tensor, config: Config, backbone: Backbone, inside: Tenso
     """
     size = config.model.size
     whole = backbone.grid(backbone.scaled_size(size, config.filter.scale)) if config.memory.whole else None
-    return Crops(boxes, size, backbone.grid(size), whole, inside)
+    return Crops(boxes, size, backbone.grid(size), whole, inside, config.inspection.tiled)
 
 
 def glance_scale(config: Config, crops: Crops) -> float:

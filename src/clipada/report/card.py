@@ -35,7 +35,7 @@ def run_summary(run: Run) -> dict[str, str]:
         "clipada": run.clipada_version,
         "backbone": f"{run.backbone_label}, {run.config.backbone.blocks_label}",
         "input": f"{model.size[1]} x {model.size[0]} pixels" + _rules(model.rules),
-        **({} if run.roi_sha256 is None else {"region of interest": f"{ROI}, outside of which nothing is scored"}),
+        **({} if run.roi_sha256 is None else {"region of interest": _region(run)}),
         **_detector(run),
         "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items())
         + (f", a share of {schedule.image_share:g} of the images" if schedule.image_share < 1 else ""),
@@ -92,6 +92,18 @@ def _detector(run: Run) -> dict[str, str]:
         "filter": _filter(run),
         **({"known defects": "; ".join(learned)} if (learned := describe_learned(run.training)) else {}),
     }
+
+
+def _region(run: Run) -> str:
+    return "; ".join([f"{ROI}, outside of which nothing is scored", *describe_skipped(run.training)])
+
+
+def describe_skipped(training: Training) -> list[str]:
+    """Describe in lines the tiles of an image that show nothing of the region of interest, if there are any."""
+    shows = "tiles of an image show nothing of the region of interest and are not read"
+    return [
+        f"{name}: {skipped} of {read + skipped} {shows}" for name, (read, skipped) in training.tiles.items() if skipped
+    ]
 
 
 def _filter(run: Run) -> str:

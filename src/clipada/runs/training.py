@@ -79,6 +79,8 @@ class Training:
         recall: Share of good patches, 0..1, whose nearest row the index of each category's rows finds; empty where all
             rows are compared, and in earlier versions.
         copies: Kind of the changed copies that joined the images of each category's memory; empty without a memory.
+        tiles: Tiles of an image that are read, and those that show nothing of the region of interest and are not, of
+            each category; empty for whole images, and in earlier versions.
         filtered: Categories that the memory's filter learned from; empty without a filter, and in earlier versions.
         validation: Metrics per pass on held-out training images with synthetic anomalies; empty without a split.
         data: The data set's folder.
@@ -101,6 +103,7 @@ class Training:
     coverage: dict[str, float] = field(default_factory=dict)
     recall: dict[str, float] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
+    tiles: dict[str, tuple[int, int]] = field(default_factory=dict)
     filtered: tuple[str, ...] = ()
     defects: dict[str, LearnedDefects] = field(default_factory=dict)
     defects_data: str = ""

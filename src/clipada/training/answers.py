@@ -120,11 +120,13 @@ def joined_answers(answers: Sequence[Answers]) -> Answers:
     return Answers(distances=distances, nearest=torch.cat([one.nearest for one in answers]))
 
 
-def retrieval(bank: PatchMemory, product: int, answers: Answers) -> Retrieval:
-    """Compare a product's answers with its normal distances, as the memory itself does."""
+def retrieval(bank: PatchMemory, product: int, answers: Answers, shown: Tensor | None = None) -> Retrieval:
+    """Compare a product's answers with its normal distances, as the memory itself does; ``shown`` as it takes it."""
     products = torch.full((len(answers.distances),), product)
     parts = [
-        bank.compare(answers.distances[:, :, block].float(), answers.nearest[:, :, block].long(), block, products)
+        bank.compare(
+            answers.distances[:, :, block].float(), answers.nearest[:, :, block].long(), block, products, shown
+        )
         for block in range(bank.blocks)
     ]
     return Retrieval.of_blocks(parts, products)

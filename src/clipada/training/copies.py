@@ -7,7 +7,7 @@ where a defect looks like the change: a part that is turned the wrong way. So a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from clipada.models.filter import SCALE
 from clipada.randomness import derived_generator, derived_rng
 from clipada.synthesis.affine import rotations, warp
 from clipada.training.pool import disturbed, draw_pool
+from clipada.training.regions import ViewRegions
 
 MOST_COPIED = 16
 """Most good images of a product of which copies are made."""
@@ -70,8 +71,7 @@ class References:
         searched: Images that are searched for, ``(k, H, W, 3)``: good images, or stand-ins for a second one.
         left_out: The source whose rows each of these searches leaves out, ``(k,)`` int64.
         places: Position of each of them in ``images``, ``(k,)`` int64; of the image that it stands in for.
-        masks: Regions of interest, ``(s, H, W)`` bool; ``None`` if all of every image counts.
-        mask_of: Position of the mask of each image, ``(m,)`` int64.
+        regions: Regions of interest in the ``m`` images; ``None`` if all of every image counts.
     """
 
     images: NDArray[np.uint8]
@@ -79,8 +79,7 @@ class References:
     searched: NDArray[np.uint8]
     left_out: Tensor
     places: Tensor
-    masks: NDArray[np.bool_] | None = None
-    mask_of: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    regions: ViewRegions | None = None
 
     @property
     def originals(self) -> int:
@@ -95,7 +94,7 @@ class References:
         kind: Copies,
         seed: int,
         own: Tensor | None = None,
-        inside: NDArray[np.bool_] | None = None,
+        regions: ViewRegions | None = None,
     ) -> References:
         """Make the copies of a kind, and the stand-ins that a single image needs.
 
@@ -105,7 +104,7 @@ class References:
             kind: Kind of copies.
             seed: Source of the draws.
             own: Position of the good image that each shows; ``None`` if there are no tiles.
-            inside: The region of interest of the images, ``(H, W)``; it is changed as the copies are.
+            regions: The regions of interest in the images; they are changed as the copies are.
         """
         own = torch.arange(len(images)) if own is None else own
         copies, sources = drawn_copies(images, kind, seed)
@@ -115,41 +114,41 @@ class References:
             some = some.repeat(-(-STAND_INS // len(some)))[: max(STAND_INS, len(some))]
             searched = np.stack([disturbed(images[place], rng) for place in some.tolist()])
             left_out = torch.full((len(some),), NONE)
-        masks = None if inside is None else _copied_masks(inside, len(copies) // len(images), kind, seed)
-        of_copies = 1 + torch.arange(len(copies)) % max(1, len(copies) // len(images))
+        if regions is not None and len(copies):
+            regions = regions.joined(_copied(regions, len(copies) // len(images), kind, seed))
         return cls(
             images=np.concatenate([images, copies]) if len(copies) else images,
             sources=torch.cat([own, own[sources]]),
             searched=searched,
             left_out=left_out,
             places=some,
-            masks=masks,
-            mask_of=torch.cat([torch.zeros(len(images), dtype=torch.int64), of_copies]),
+            regions=regions,
         )
 
     def inside(self, grid: tuple[int, int]) -> Tensor | None:
         """Find the tokens ``(h, w)`` of each image that show any of its region of interest, ``(m, h w)`` bool."""
-        if self.masks is None:
-            return None
-        return shown_tokens(torch.from_numpy(self.masks), grid)[self.mask_of]
+        return None if self.regions is None else self.regions.tokens(grid)
 
-    def joined(self, copies: NDArray[np.uint8], sources: Tensor) -> References:
-        """Return these references with further copies ``(c, H, W, 3)`` and the position of the image of each."""
+    def joined(self, copies: NDArray[np.uint8], sources: Tensor, regions: ViewRegions | None = None) -> References:
+        """Return these references with further copies ``(c, H, W, 3)`` and the position of the image of each.
+
+        ``regions`` are the regions of interest in the copies.
+        """
         if not len(copies):
             return self
+        together = None if self.regions is None or regions is None else self.regions.joined(regions)
         images = np.concatenate([self.images, copies])
-        mask_of = torch.cat([self.mask_of, torch.zeros(len(copies), dtype=torch.int64)])
-        return replace(self, images=images, sources=torch.cat([self.sources, sources]), mask_of=mask_of)
+        return replace(self, images=images, sources=torch.cat([self.sources, sources]), regions=together)
 
 
-def _copied_masks(inside: NDArray[np.bool_], each: int, kind: Copies, seed: int) -> NDArray[np.bool_]:
-    """Return a mask ``(H, W)``, then as each of an image's copies changes it, ``(1 + each, H, W)``."""
-    masks = [inside]
-    if each:
-        picture = torch.from_numpy(inside).float().expand(each, 3, *inside.shape)
-        matrices = _turns(each, inside.shape) if kind == "turned" else _moves(each, seed)
-        masks += [one.numpy() > 0.5 for one in warp(picture, matrices, outside="reflection")[:, 0]]
-    return np.stack(masks)
+def _copied(regions: ViewRegions, each: int, kind: Copies, seed: int) -> ViewRegions:
+    """Return the regions of interest of images as each of their copies changes them."""
+    size = regions.masks.shape[1:]
+    matrices = _turns(each, size) if kind == "turned" else _moves(each, seed)
+    pictures = [torch.from_numpy(mask).float().expand(each, 3, *size) for mask in regions.masks]
+    changed = [warp(picture, matrices, outside="reflection")[:, 0].numpy() > 0.5 for picture in pictures]
+    numbers = regions.numbers[:, None] * each + torch.arange(each)
+    return ViewRegions(masks=np.concatenate(changed), numbers=numbers.flatten())
 
 
 def drawn_copies(images: NDArray[np.uint8], kind: Copies, seed: int) -> tuple[NDArray[np.uint8], Tensor]:
@@ -209,12 +208,13 @@ def choose_copies(
         return "none"
     own = References.of(images, torch.arange(len(images)), "none", seed)
     tokens, left_out, anomalous = [units(own.searched)], [own.left_out], [torch.zeros(len(own.searched), *grid)]
-    for drawn in draw_pool(own.searched, products, ANOMALIES, grid, derived_rng(seed, "copies", name), inside):
+    regions = ViewRegions.of_all(inside, len(own.searched))
+    for drawn in draw_pool(own.searched, products, ANOMALIES, grid, derived_rng(seed, "copies", name), regions):
         tokens.append(units(drawn.images))
         left_out.append(own.left_out[drawn.sources])
         anomalous.append(F.max_pool2d(drawn.masks.float(), SCALE))
     every = torch.ones(1, grid[0] * grid[1], dtype=torch.bool)
-    counts = every if inside is None else shown_tokens(torch.from_numpy(inside)[None], grid)
+    counts = every if inside is None else shown_tokens(torch.tensor(inside)[None], grid)
     labels = torch.cat(anomalous).flatten(1) > 0
     trial = _Trial(torch.cat(tokens), torch.cat(left_out), labels, len(own.searched), counts[0])
     without = trial.distances(units(own.images), own.sources)

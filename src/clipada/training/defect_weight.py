@@ -37,10 +37,12 @@ class SeenImages:
     Attributes:
         tokens: ``(m, N, D)`` float16, of unit length in each block.
         evidence: Evidence of the memory alone, ``(m, 4 h, 4 w)``.
+        inside: Regions of interest in the images, where they are not the product's, ``(m, H, W)`` bool.
     """
 
     tokens: Tensor
     evidence: Tensor
+    inside: Tensor | None = None
 
 
 class Judged(NamedTuple):
@@ -111,7 +113,7 @@ class Judge:
                 continue
             direction = self.normal.toward(self.photos.tokens[others])
             own = (numbers == fold).nonzero().flatten()
-            good = self.placed(direction.good)
+            good = self.placed(direction.good, self.good.inside)
             added = self.placed(direction.gain(self.photos.tokens[own]))
             for column, weight in enumerate(WEIGHTS):
                 usual = self.head.pooled(self.good.evidence + weight * good)
@@ -123,9 +125,9 @@ class Judge:
                         precision[place, column] = average_precision(patches, self.cells[place].numpy())
         return Judged(auroc, precision)
 
-    def placed(self, gains: Tensor) -> Tensor:
-        """Place gains of patches ``(b, N)`` in the map, ``(b, 4 h, 4 w)``."""
-        return self.head.gain(gains, torch.full((len(gains),), self.number))
+    def placed(self, gains: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Place gains of patches ``(b, N)`` in the map, ``(b, 4 h, 4 w)``; ``inside`` as for ``MemoryHead``."""
+        return self.head.gain(gains, torch.full((len(gains),), self.number), inside)
 
 
 def beaten(scores: Tensor, good: Tensor) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clipada.models.crops import cells_inside
 from clipada.models.memory_head import MemoryHead
 from clipada.training.study import Study
 
@@ -30,15 +31,22 @@ def fit_scale(head: MemoryHead, parts: Mapping[str, Study], whole: Mapping[str, 
     numbered = list(enumerate(parts.items()))
     found = [part.retrieval(head.bank, number) for number, (_, part) in numbered]
     cells = [
-        head.crops.counted(head.view_evidence(one, part.logits, part.grid), number)
-        for one, (number, (_, part)) in zip(found, numbered, strict=True)
+        counted(head.view_evidence(one, part.logits, part.grid), part)
+        for one, part in zip(found, parts.values(), strict=True)
     ]
     low, calm = (float(value) for value in np.quantile(torch.cat(cells).numpy(), [0.01, 0.9]))
     head.set_scale(low, calm, 1.0)
     maps = {}
     for one, (number, (name, part)) in zip(found, numbered, strict=True):
-        second = () if head.whole is None else (whole[name].retrieval(head.whole, number), whole[name].logits)
-        maps[name] = head.evidence(one, part.logits, *second)
+        second = (None, None)
+        if head.whole is not None:
+            second = (whole[name].retrieval(head.whole, number), whole[name].logits)
+        maps[name] = head.evidence(one, part.logits, *second, part.inside)
     high = float(np.quantile(torch.cat([head.pooled(one) for one in maps.values()]).numpy(), 0.99))
     head.set_scale(low, calm, max(3 * (high - calm), 1e-3))
     return maps
+
+
+def counted(evidence: Tensor, part: Study) -> Tensor:
+    """Return the evidence ``(n, 4 h, 4 w)`` of a study's images, flat: that of their regions of interest alone."""
+    return evidence.flatten() if part.inside is None else evidence[cells_inside(part.inside, part.grid)]

@@ -70,7 +70,7 @@ def read_good_parts(run: Run, product: str, paths: Sequence[Path], workers: int)
     Returns:
         Their views, and the hashes of their files.
     """
-    views = read_views(product, paths, run.config, workers)
+    views = read_views(product, paths, run.config, workers, load_roi(run))
     return views, [sha256_of(path) for path in views.paths]
 
 
@@ -232,15 +232,15 @@ class Growth:
             share=head.share,
             **scale,
         )
-        second = () if whole is None else (whole.study.retrieval(whole.bank, 0), whole.study.logits)
-        evidence = alone.evidence(part.study.retrieval(part.bank, 0), part.study.logits, *second)
+        second = (None, None) if whole is None else (whole.study.retrieval(whole.bank, 0), whole.study.logits)
+        evidence = alone.evidence(part.study.retrieval(part.bank, 0), part.study.logits, *second, part.study.inside)
         high = float((alone.pooled(evidence) > scale["calm"] + scale["knee"] / 3).float().mean())
         if high > UNUSUAL_SHARE:
             self.warnings.append(
                 f"{high:.0%} of the good images of {name} score above nearly all good images of the training: "
                 "give it a threshold of its own with `clipada calibrate --per product`"
             )
-        return normal_level(self.builder.image_peaks(name, alone, evidence))
+        return normal_level(self.builder.image_peaks(name, alone, evidence, part.study))
 
 
 def _single(name: str, rows: Rows, statistics: Statistics, neighbors: int, inside: Tensor | None) -> PatchMemory:

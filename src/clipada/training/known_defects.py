@@ -16,7 +16,6 @@ from clipada.data.defects import Defects, marked_area
 from clipada.images import resize_mask
 from clipada.models.filter import SCALE
 from clipada.models.known_defects import KnownDefects, unit_tokens
-from clipada.models.memory import Retrieval
 from clipada.models.memory_head import MemoryHead, cell_count
 from clipada.runs import LearnedDefects
 from clipada.training.answers import Answers, retrieval
@@ -137,7 +136,8 @@ class DefectLearner:
             images, part = self.references[name]().searched, self.parts[name]
             tokens = self.student.read(images, 1.0, f"reading good images of {name}").patches
             whole = None if self.head.whole is None else (self.whole[name].normal, self.whole[name].logits)
-            good = self.seen(number, tokens, (part.normal, part.logits), whole)
+            inside = part.inside if self.builder.config.inspection.tiled else None
+            good = self.seen(number, tokens, (part.normal, part.logits), whole, inside)
             highest = cell_count(good.tokens.shape[1], self.head.share)
             self.normal[name] = good, NormalPatches(good.tokens, highest)
         return self.normal[name]
@@ -174,14 +174,22 @@ class DefectLearner:
         return F.adaptive_avg_pool2d(crops.cut(mask, torch.tensor([number])).clamp(0, 1), crops.grid).flatten()
 
     def seen(
-        self, number: int, tokens: Tensor, part: tuple[Answers, Tensor], whole: tuple[Answers, Tensor] | None
+        self,
+        number: int,
+        tokens: Tensor,
+        part: tuple[Answers, Tensor],
+        whole: tuple[Answers, Tensor] | None,
+        inside: Tensor | None = None,
     ) -> SeenImages:
-        """Return images as the memory sees them, from its answers and CLIP-ADA's logits in each view."""
-        second: tuple[Retrieval, Tensor] | tuple[()] = ()
+        """Return images as the memory sees them, from its answers and CLIP-ADA's logits in each view.
+
+        ``inside`` are regions of interest in the images, as for ``MemoryHead``.
+        """
+        (shown, wide), second = self.head.shown(inside), (None, None)
         if self.head.whole is not None and whole is not None:
-            second = (retrieval(self.head.whole, number, whole[0]), whole[1])
-        evidence = self.head.evidence(retrieval(self.head.bank, number, part[0]), part[1], *second)
-        return SeenImages(tokens=unit_tokens(tokens, self.student.blocks).half(), evidence=evidence)
+            second = (retrieval(self.head.whole, number, whole[0], wide), whole[1])
+        evidence = self.head.evidence(retrieval(self.head.bank, number, part[0], shown), part[1], *second, inside)
+        return SeenImages(tokens=unit_tokens(tokens, self.student.blocks).half(), evidence=evidence, inside=inside)
 
 
 def defective(area: Tensor | None, evidence: Tensor, good: Tensor, exact: bool) -> Tensor:

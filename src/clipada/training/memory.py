@@ -22,30 +22,25 @@ from clipada.errors import DatasetError
 from clipada.images.roi import RegionsOfInterest
 from clipada.models.clip_ada import ClipAda
 from clipada.models.crops import Crops, inside_tensor
-from clipada.models.filter import Filter
 from clipada.models.memory_head import GLANCE, MemoryHead, build_crops, glance_scale
-from clipada.randomness import derived_generator, derived_rng
+from clipada.randomness import derived_rng
 from clipada.runs import LearnedDefects
 from clipada.scoring import final_map
-from clipada.training.answers import Answers, joined_answers, retrieval
 from clipada.training.copies import References
 from clipada.training.evidence_scale import fit_scale
-from clipada.training.filter import ProductPool, fit_filter
+from clipada.training.filter_trainer import FilterTrainer
 from clipada.training.inputs import InputRecorder
 from clipada.training.known_defects import DefectLearner
 from clipada.training.part_box import LEAST_IMAGES, WHOLE, box_of_region, part_box
 from clipada.training.perturbed import PerturbedCopies, perturbed_copies
-from clipada.training.pool import disturbed, draw_pool
+from clipada.training.regions import ViewRegions
 from clipada.training.split import learned_products
 from clipada.training.study import Student, Study, drawn_images, joined_memory, measured_recall
 from clipada.training.tokens import TokenReader
 from clipada.training.views import ProductViews, cut_boxes, image_peaks, read_views
-from clipada.types import Box, Progress, ProgressReport, Sample
+from clipada.types import Box, ProgressReport, Sample
 
 log = logging.getLogger(__name__)
-
-DISTURBED_IMAGES = 48
-"""Good images of a product in other light, other focus and another place, which the filter learns to call good."""
 
 LEAST_COVERAGE = 0.6
 """Coverage of a product's rows below which a training warns."""
@@ -59,6 +54,7 @@ class MemoryRecord:
         coverage: Coverage of each product's rows, as in ``Study``.
         recall: Recall of the index of each product's rows; empty where all rows are compared.
         copies: Kind of the copies that joined each product's images.
+        tiles: Tiles of an image of each product that are read, and those that are skipped; empty without tiles.
         filtered: The products that the filter learned from; none without a filter.
         defects: What was learned from known defects of each product.
     """
@@ -66,6 +62,7 @@ class MemoryRecord:
     coverage: dict[str, float] = field(default_factory=dict)
     recall: dict[str, float] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
+    tiles: dict[str, tuple[int, int]] = field(default_factory=dict)
     filtered: tuple[str, ...] = ()
     defects: dict[str, LearnedDefects] = field(default_factory=dict)
 
@@ -126,13 +123,15 @@ class MemoryBuilder:
         self.copies |= {name: self.student.choose_copies(name, images, self.inside(name)) for name in images}
         counts = {name: len(own.paths) for name, own in self.views.items()}
         self.record.copies = dict(self.copies)
+        if self.config.inspection.tiled:
+            self.record.tiles = {name: (own.tiles, own.skipped) for name, own in self.views.items()}
         self.record.filtered = learned_products(counts, self.config)
 
         memory, scale = self.config.memory, self.config.filter.scale
         boxed = memory.crop and max(counts.values()) >= LEAST_IMAGES and not self.config.inspection.tiled
         small = self.studies(images, scale, self.perturbed) if self.record.filtered or boxed or memory.whole else {}
         boxes = {name: self.box(name, small[name], own) if boxed else WHOLE for name, own in images.items()}
-        filter_net = self.filter(small, images) if self.record.filtered else None
+        filter_net = FilterTrainer(self, images, small).train() if self.record.filtered else None
 
         inside = inside_tensor(self.regions, list(images), self.config.model.size)
         crops = build_crops(torch.tensor(list(boxes.values())), self.config, self.model.backbone, inside)
@@ -154,7 +153,7 @@ class MemoryBuilder:
             weight=memory.weight,
             share=memory.share,
         )
-        self.measure_peaks(head, fit_scale(head, parts, small))
+        self.measure_peaks(head, fit_scale(head, parts, small), parts)
         references = {name: partial(self.references, name, own, copies[name]) for name, own in views.items()}
         self.learner = DefectLearner(self, head, parts, small, references)
         head.known, self.record.defects = self.learner.learn(defects)
@@ -186,20 +185,24 @@ class MemoryBuilder:
     ) -> References:
         """Return a view of a product's images with their copies, and the images searched for its statistics.
 
-        ``inside`` is the product's region of interest in this view, ``(H, W)``.
+        ``inside`` is the product's region of interest in this view, ``(H, W)``; tiles have their own.
         """
         seed = self.config.training.seed
-        some, sources = drawn_images(len(images), seed, name), self.views[name].sources
-        own = References.of(images, some, self.copies[name], seed, sources, inside)
-        return own if perturbed is None else own.joined(perturbed.images, perturbed.sources)
+        some, views = drawn_images(len(images), seed, name), self.views[name]
+        regions = views.regions if self.config.inspection.tiled else ViewRegions.of_all(inside, len(images))
+        own = References.of(images, some, self.copies[name], seed, views.sources, regions)
+        if perturbed is None:
+            return own
+        regions = perturbed.regions or ViewRegions.of_all(inside, len(perturbed.images))
+        return own.joined(perturbed.images, perturbed.sources, regions)
 
     def read_images(self, name: str, paths: Sequence[Path]) -> NDArray[np.uint8]:
         """Read the views of a product's images, ``(m, H, W, 3)``, and make their perturbed copies."""
-        self.views[name] = views = read_views(name, paths, self.config, self.workers)
+        self.views[name] = views = read_views(name, paths, self.config, self.workers, self.regions)
         if not views.paths:
             got = str(views.failures[0].error) if views.failures else None
             raise DatasetError(f"no good image of {name} can be read", got=got, remedy="check the files")
-        self.perturbed[name] = perturbed_copies(name, views.paths, self.config, self.workers)
+        self.perturbed[name] = perturbed_copies(name, views.paths, self.config, self.workers, self.regions)
         return views.images
 
     def box(self, name: str, study: Study, images: NDArray[np.uint8]) -> Box:
@@ -208,58 +211,6 @@ class MemoryBuilder:
             return box_of_region(inside, study.grid)
         some = drawn_images(len(images), self.config.training.seed, name)
         return part_box(study.normal.distances[..., 0], images[some.numpy()], study.grid)
-
-    def filter(self, studies: Mapping[str, Study], images: Mapping[str, NDArray[np.uint8]]) -> Filter:
-        """Train the filter on good images and synthetic anomalies of all products with enough images."""
-        settings, seed, neighbors = self.config.filter, self.config.training.seed, self.config.memory.neighbors
-        generator, blocks = derived_generator(seed, "filter"), self.student.blocks
-        filter_net = Filter(blocks, neighbors, settings.width, settings.logits, generator)
-        grid = next(iter(studies.values())).grid
-        inside = inside_tensor(self.regions, list(studies), self.config.model.size)
-        bank = joined_memory(studies, torch.zeros(len(studies), 1), neighbors, inside=inside)
-        pools = []
-        for number, (name, study) in enumerate(studies.items()):
-            if name not in self.record.filtered:
-                continue
-            answers, logits, masks = self.draw(name, images, study)
-            disturbed, disturbed_logits = self.disturb(name, images[name], study)
-            normal = retrieval(bank, number, joined_answers([study.normal, disturbed]))
-            pools.append(
-                ProductPool(
-                    anomalous=retrieval(bank, number, answers),
-                    logits=logits,
-                    masks=masks,
-                    normal=normal,
-                    normal_logits=torch.cat([study.logits, disturbed_logits]),
-                    undisturbed=len(study.logits),
-                    ratio=study.distances.mean / study.distances.std,
-                )
-            )
-        fit_filter(filter_net, pools, grid, settings, derived_generator(seed, "filter batches"), self.report)
-        return filter_net.requires_grad_(False)
-
-    def draw(self, name: str, images: Mapping[str, NDArray[np.uint8]], study: Study) -> tuple[Answers, Tensor, Tensor]:
-        """Draw synthetic anomalies on a product's images and search its rows for them, without the image's own."""
-        rng, total = derived_rng(self.config.training.seed, "anomalies", name), self.config.filter.images
-        answers, logits, masks = [], [], []
-        for drawn in draw_pool(images[name], images, total, study.grid, rng, self.inside(name)):
-            tokens = self.reader.read(drawn.images, self.config.filter.scale).patches
-            answers.append(study.rows.search(tokens, self.views[name].sources[drawn.sources]))
-            logits.append(self.student.logits(tokens))
-            masks.append(drawn.masks)
-            self.report(Progress(stage=f"drawing anomalies on {name}", done=sum(map(len, masks)), total=total))
-        return joined_answers(answers), torch.cat(logits), torch.cat(masks)
-
-    def disturb(self, name: str, images: NDArray[np.uint8], study: Study) -> tuple[Answers, Tensor]:
-        """Search a product's rows for disturbed good images and perturbed copies, without the image's own."""
-        rng = derived_rng(self.config.training.seed, "disturbed images", name)
-        places = rng.integers(len(images), size=DISTURBED_IMAGES)
-        drawn = np.stack([disturbed(images[place], rng) for place in places])
-        sources = self.views[name].sources[torch.from_numpy(places)]
-        if (copies := self.perturbed.get(name)) is not None:
-            drawn, sources = np.concatenate([drawn, copies.images]), torch.cat([sources, copies.sources])
-        tokens = self.student.read(drawn, self.config.filter.scale, f"disturbing {name}").patches
-        return study.rows.search(tokens, sources), self.student.logits(tokens)
 
     def descriptors(
         self, images: Mapping[str, NDArray[np.uint8]], glance: float, studies: Mapping[str, Study]
@@ -287,13 +238,16 @@ class MemoryBuilder:
             )
         return self.config.memory.indexed(self.record.recall)
 
-    def measure_peaks(self, head: MemoryHead, evidence: Mapping[str, Tensor]) -> None:
+    def measure_peaks(self, head: MemoryHead, evidence: Mapping[str, Tensor], parts: Mapping[str, Study]) -> None:
         """Keep the peaks of the maps of good images, given their evidence, ``(n, 4 h, 4 w)`` of each product."""
         for name, cells in evidence.items():
-            self.peaks[name] = self.image_peaks(name, head, cells)
+            self.peaks[name] = self.image_peaks(name, head, cells, parts[name])
 
-    def image_peaks(self, name: str, head: MemoryHead, evidence: Tensor) -> list[float]:
+    def image_peaks(self, name: str, head: MemoryHead, evidence: Tensor, part: Study) -> list[float]:
         """Return the peaks of the maps of a product's images, given the evidence ``(n, 4 h, 4 w)`` of its views."""
-        raw, inside = head.crops.enlarged(head.to_unit(evidence)).numpy(), self.inside(name)
-        peaks = [float(final_map(one[np.newaxis], self.config.scoring, inside=inside).max()) for one in raw]
+        raw, inside = head.crops.enlarged(head.to_unit(evidence)).numpy(), [self.inside(name)] * len(evidence)
+        if self.config.inspection.tiled and part.regions is not None:
+            inside = [part.regions[place] for place in range(len(evidence))]
+        maps = (final_map(one[None], self.config.scoring, inside=own) for one, own in zip(raw, inside, strict=True))
+        peaks = [float(one.max()) for one in maps]
         return image_peaks(peaks, self.views[name].tiles, derived_rng(self.config.training.seed, "peaks", name))

@@ -15,6 +15,7 @@ from torch import Tensor
 from clipada.models.filter import SCALE
 from clipada.synthesis import KINDS, AnomalyKind, draw_anomaly
 from clipada.synthesis.affine import warp
+from clipada.training.regions import ViewRegions
 
 AT_ONCE = 16
 """Images of a batch."""
@@ -47,7 +48,7 @@ def draw_pool(
     count: int,
     grid: tuple[int, int],
     rng: np.random.Generator,
-    inside: NDArray[np.bool_] | None = None,
+    regions: ViewRegions | None = None,
 ) -> Iterator[DrawnImages]:
     """Draw ``count`` images with one anomaly each, all kinds in turn.
 
@@ -57,7 +58,7 @@ def draw_pool(
         count: Number of images.
         grid: Token grid ``(h, w)``.
         rng: Source of all draws.
-        inside: Region of interest, ``(H, W)``: anomalies end at its border; ``None`` for the whole image.
+        regions: Regions of interest in ``own``: anomalies end at their borders; ``None`` if all of each image counts.
     """
     kinds, names = list(KINDS), list(products)
     for start in range(0, count, AT_ONCE):
@@ -66,6 +67,7 @@ def draw_pool(
             source = int(rng.integers(len(own)))
             others = products[names[int(rng.integers(len(names)))]]
             other = others[int(rng.integers(len(others)))]
+            inside = None if regions is None else regions[source]
             image, mask = _drawn_inside(kinds[number % len(kinds)], _unit(own[source]), _unit(other), rng, inside)
             images.append(np.rint(255 * image).astype(np.uint8).transpose(1, 2, 0))
             sources.append(source)

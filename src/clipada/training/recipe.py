@@ -172,6 +172,7 @@ class Recipe:
             coverage=self.memory.coverage,
             recall=self.memory.recall,
             copies=self.memory.copies,
+            tiles=self.memory.tiles,
             filtered=self.memory.filtered,
             defects=self.memory.defects,
             defects_data="" if self.job.defects_folder is None else str(self.job.defects_folder),

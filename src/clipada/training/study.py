@@ -20,6 +20,8 @@ from clipada.models.memory_index import index_recall
 from clipada.randomness import derived_generator
 from clipada.training.answers import Answers, NormalDistances, ProductRows, retrieval
 from clipada.training.copies import TRIAL_SIDE, References, choose_copies, copies_each
+from clipada.training.coverage import coverage
+from clipada.training.regions import ViewRegions
 from clipada.training.tokens import TokenReader
 from clipada.types import Progress, ProgressReport
 
@@ -48,6 +50,7 @@ class Study:
         asked: Tokens of some patches of some of these images, by which an index is measured, ``(a, p, L W)`` float16.
         asked_sources: The sources whose rows are left out for them, ``(a,)``.
         grid: Token grid ``(h, w)``.
+        regions: Regions of interest in the ``n`` images; ``None`` if all of them counts.
     """
 
     rows: ProductRows
@@ -59,6 +62,17 @@ class Study:
     asked: Tensor
     asked_sources: Tensor
     grid: tuple[int, int]
+    regions: ViewRegions | None = None
+
+    @property
+    def shown(self) -> Tensor | None:
+        """The tokens of the ``n`` images that show any of the region of interest, ``(n, N)`` bool."""
+        return None if self.regions is None else self.regions.tokens(self.grid)
+
+    @property
+    def inside(self) -> Tensor | None:
+        """The region of interest in each of the ``n`` images, ``(n, H, W)`` bool."""
+        return None if self.regions is None else self.regions.pixels
 
     def repeated(self, count: int) -> tuple[Tensor, Tensor]:
         """Return rows ``(L, M, W)`` and their usual distances ``(L, M)``, repeated to ``count`` rows."""
@@ -67,7 +81,7 @@ class Study:
 
     def retrieval(self, bank: PatchMemory, product: int) -> Retrieval:
         """Return the answers for the good images as the joined memory of all products gives them."""
-        return retrieval(bank, product, self.normal)
+        return retrieval(bank, product, self.normal, self.shown)
 
     def recall(self) -> float:
         """Measure the share of patches whose nearest row an index finds, without the rows of these images.
@@ -135,6 +149,7 @@ class Student:
             asked=units[own.places[::every]][:, :: -(-units.shape[1] // _ASKED_PATCHES)],
             asked_sources=own.left_out[::every],
             grid=grid,
+            regions=None if own.regions is None else own.regions.at(own.places),
         )
 
     def choose_rows(self, name: str, units: Tensor, sources: Tensor, inside: Tensor | None = None) -> ProductRows:
@@ -252,48 +267,3 @@ def measured_recall(views: Sequence[Mapping[str, Study]], config: MemoryConfig) 
     if not config.measures_recall(max(study.rows.rows.shape[1] for study in views[0].values())):
         return {}
     return {name: round(min(view[name].recall() for view in views), 4) for name in views[0]}
-
-
-_COVERED_IMAGES, _COVERED_PATCHES = 8, 64
-"""Images, and patches of each, whose distance to every patch is computed for the coverage."""
-
-
-def coverage(units: Tensor, own: References, normal: Answers, inside: Tensor | None = None) -> float:
-    """Compute how much nearer patches of good images are to all patches of other images than to the memory's rows.
-
-    The farthest patch of each image counts, since it decides the image's score: a memory may well leave out what is
-    near to all of its rows.
-
-    Args:
-        units: Tokens of all images and their copies, ``(m, N, L W)``, unit length in each block.
-        own: These images, and those with answers.
-        normal: The answers, without the image's own rows.
-        inside: The patches of these images that count, ``(n, N)`` bool; ``None`` for all.
-
-    Returns:
-        The ratio of the mean largest distances, 0..1, in the block where it is least; 1 if there is only one image.
-    """
-    if own.originals == 1:
-        return 1.0
-    images, patches, blocks = units.shape[0], units.shape[1], normal.distances.shape[2]
-    every = -(-len(own.places) // _COVERED_IMAGES)
-    chosen, left_out = own.places[::every], own.left_out[::every]
-    shown = torch.arange(patches) if inside is None else inside.any(dim=0).nonzero()[:, 0]
-    places = shown[:: -(-len(shown) // _COVERED_PATCHES)]
-    counted = torch.ones(len(chosen), len(places)) if inside is None else inside[::every, places].float()
-    kept = _mean_largest(normal.distances[::every, places, :, 0].float(), counted)
-    everything = torch.zeros(blocks)
-    for block, tokens in enumerate(units.reshape(images, patches, blocks, -1).unbind(2)):
-        asked = tokens[chosen][:, places].float()
-        best = torch.full(asked.shape[:2], -1.0)
-        for source, one in zip(own.sources.tolist(), tokens, strict=True):
-            cosine = (asked @ one.float().T).amax(dim=2)
-            same = (left_out == source)[:, None]
-            best = torch.where(same, best, torch.maximum(best, cosine))
-        everything[block] = _mean_largest((1 - best).unsqueeze(2), counted)[0]
-    return float((everything / kept.clamp_min(1e-6)).clamp(0, 1).min())
-
-
-def _mean_largest(values: Tensor, counted: Tensor) -> Tensor:
-    """Return the mean over images of the largest of ``(n, N, L)`` over patches that count, ``(n, N)``: ``(L,)``."""
-    return (values * counted.unsqueeze(2)).amax(dim=1).mean(dim=0)

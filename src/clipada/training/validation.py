@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from clipada.config import Config
 from clipada.data import read_batches
@@ -17,13 +19,17 @@ from clipada.models.crops import inside_tensor
 from clipada.randomness import derived_generator
 from clipada.scoring import score_passes
 from clipada.synthesis import AnomalySynthesizer, texture_source
+from clipada.training.views import read_views
 from clipada.types import Map, Mask, Sample
 
 ScoredDraw = tuple[str, Mask, tuple[Map, ...], tuple[float, ...]]
 """Category, mask, and per pass anomaly map and image score of one draw."""
 
 ROUNDS = 4
-"""Number of synthetic draws of each held-out image."""
+"""Number of synthetic draws of each held-out view."""
+
+MOST_VIEWS = 100
+"""Views of held-out images of a category, of which half are tiles or more, where images are cut into tiles."""
 
 
 def validate(
@@ -34,6 +40,8 @@ def validate(
     regions: RegionsOfInterest | None = None,
 ) -> dict[str, dict[str, CategoryMetrics]]:
     """Score held-out images with synthetic anomalies, drawn the same for every setting with the same seed.
+
+    With tiles, anomalies are drawn on the views of the images that a run reads, and each view is scored.
 
     Args:
         model: A trained model.
@@ -54,39 +62,85 @@ def validate(
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Views:
+    """Views of held-out images: whole images, and the tiles that a run reads.
+
+    Attributes:
+        images: ``(b, 3, H, W)``, 0..1.
+        members: Category of each.
+        inside: Regions of interest, ``(b, H, W)`` bool; ``None`` if all of each counts.
+        products: Number of the product whose memory tiles are searched in, -1 for whole images, ``(b,)``; ``None``
+            without tiles.
+    """
+
+    images: Tensor
+    members: Sequence[str]
+    inside: Tensor | None
+    products: Tensor | None = None
+
+
 def _score(
     model: ClipAda, samples: Sequence[Sample], config: Config, workers: int, regions: RegionsOfInterest | None
 ) -> Iterator[ScoredDraw]:
     """Yield every draw, scored."""
     synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     device = next(model.parameters()).device
-    paths, rules = [sample.path for sample in samples], config.model.rules
     with torch.inference_mode():
         text = model.text_vector()
+    products = () if model.head is None else model.head.products
+    rounds = _tiles if config.inspection.tiled else _whole
+    for draw, index, views in rounds(samples, config, workers, regions, products):
+        images, masks = synthesizer(views.images, derived_generator(config.training.seed, "validation", draw, index))
+        inside = views.inside
+        if inside is not None:
+            shown = inside.unsqueeze(1)
+            images, masks = torch.where(shown, images, views.images), masks * shown
+        known = (None, None) if views.products is None else (views.products, inside)
+        with torch.inference_mode():
+            found = model.run(images.to(device), text, *(None if one is None else one.to(device) for one in known))
+            maps = found.maps(images.shape[-2:]).cpu().numpy()
+        for place, member in enumerate(views.members):
+            mask: Mask = masks[place, 0].numpy() > 0
+            own = None if found.detection is None else float(found.detection.scores[place])
+            seen = None if inside is None else inside[place].numpy()
+            yield (member, mask, *score_passes(maps[:, place], config.scoring, own, inside=seen))
+
+
+def _whole(
+    samples: Sequence[Sample], config: Config, workers: int, regions: RegionsOfInterest | None, _: Sequence[str]
+) -> Iterator[tuple[int, int, _Views]]:
+    """Yield the number of each draw, that of a batch, and its images."""
+    paths, size = [sample.path for sample in samples], config.model.size
     for draw in range(ROUNDS):
-        batches = read_batches(paths, config.model.size, config.training.batch_size, workers, rules=rules)
+        batches = read_batches(paths, size, config.training.batch_size, workers, rules=config.model.rules)
         for index, batch in enumerate(batches):
-            generator = derived_generator(config.training.seed, "validation", draw, index)
-            clean = to_tensor(batch.images)
-            images, masks = synthesizer(clean, generator)
             members = [samples[position].category for position in batch.positions]
-            inside = inside_tensor(regions, members, config.model.size)
-            if inside is not None:
-                shown = inside.unsqueeze(1)
-                images, masks = torch.where(shown, images, clean), masks * shown
-            with torch.inference_mode():
-                found = model.run(images.to(device), text)
-                maps = found.maps(images.shape[-2:]).cpu().numpy()
-            for i, position in enumerate(batch.positions):
-                mask: Mask = masks[i, 0].numpy() > 0
-                own = None if found.detection is None else float(found.detection.scores[i])
-                yield (
-                    samples[position].category,
-                    mask,
-                    *score_passes(
-                        maps[:, i], config.scoring, own, inside=None if inside is None else inside[i].numpy()
-                    ),
-                )
+            inside = inside_tensor(regions, members, size)
+            yield draw, index, _Views(images=to_tensor(batch.images), members=members, inside=inside)
+
+
+def _tiles(
+    samples: Sequence[Sample],
+    config: Config,
+    workers: int,
+    regions: RegionsOfInterest | None,
+    products: Sequence[str],
+) -> Iterator[tuple[int, int, _Views]]:
+    """Yield the number of each draw, that of a batch, and its whole images and tiles of one category."""
+    index = 0
+    for name in dict.fromkeys(sample.category for sample in samples):
+        paths = [sample.path for sample in samples if sample.category == name]
+        found = read_views(name, paths, config, workers, regions, MOST_VIEWS)
+        for places in torch.arange(len(found.images)).split(config.training.batch_size):
+            views = _Views(
+                images=to_tensor(found.images[places.numpy()]),
+                members=[name] * len(places),
+                inside=None if found.regions is None else found.regions.at(places).pixels,
+                products=torch.where(places < len(found.paths), -1, list(products).index(name)),
+            )
+            yield from ((draw, index, views) for draw in range(ROUNDS))
+            index += 1
 
 
 def _metrics(records: Sequence[ScoredDraw], index: int) -> CategoryMetrics:

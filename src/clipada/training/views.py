@@ -18,11 +18,13 @@ from clipada.devices import to_tensor
 from clipada.engines.tiled import image_tiles
 from clipada.errors import ImageError
 from clipada.images import SIDEWAYS, read_header, read_orientation
-from clipada.images.tiles import plan_tiles
+from clipada.images.roi import RegionsOfInterest
+from clipada.images.tiles import Tiles, plan_tiles
 from clipada.models.backbones import patch_size
 from clipada.models.crops import Crops
 from clipada.randomness import derived_rng
-from clipada.types import Failure, Image, Sample
+from clipada.training.regions import ViewRegions
+from clipada.types import Failure, Image, Mask, Sample
 
 MOST_IMAGES = 500
 """Views of a product among whose patches rows are chosen, which bounds the RAM: whole images, evenly spaced, and with
@@ -123,7 +125,9 @@ class ProductViews:
         sources: Position of the whole image that each shows, ``(m,)`` int64.
         paths: Files of the whole images.
         failures: Files that could not be read.
-        tiles: Mean number of tiles of an image; 1 where images are read whole alone.
+        tiles: Mean number of tiles of an image that are read; 1 where images are read whole alone.
+        skipped: Mean number of tiles of an image that are not read, as they show nothing of the region of interest.
+        regions: Regions of interest in all views; ``None`` if all of them counts.
     """
 
     images: NDArray[np.uint8]
@@ -131,6 +135,8 @@ class ProductViews:
     paths: tuple[Path, ...]
     failures: tuple[Failure, ...]
     tiles: int
+    skipped: int = 0
+    regions: ViewRegions | None = None
 
     @property
     def whole(self) -> NDArray[np.uint8]:
@@ -138,23 +144,31 @@ class ProductViews:
         return self.images[: len(self.paths)]
 
 
-def read_views(name: str, paths: Sequence[Path], config: Config, workers: int) -> ProductViews:
-    """Read a product's images, at most ``MOST_IMAGES`` views of them.
+def read_views(
+    name: str,
+    paths: Sequence[Path],
+    config: Config,
+    workers: int,
+    regions: RegionsOfInterest | None = None,
+    most: int = MOST_IMAGES,
+) -> ProductViews:
+    """Read a product's images, about as many views of them as asked for.
 
     All tiles of an image are of use, but not of each: tiles are drawn so that every place of the part is seen in
-    about as many images.
+    about as many images. Those that show nothing of a region of interest are not read.
 
     Args:
         name: The product.
         paths: Its good images.
         config: All settings.
         workers: Threads that decode.
+        regions: The products' regions of interest.
+        most: Number of views.
     """
     model, tiled = config.model, config.inspection.tiled
-    most = MOST_IMAGES // 2 if tiled else MOST_IMAGES
-    chosen = paths[:: max(1, -(-len(paths) // most))]
-    each = -(-(MOST_IMAGES - len(chosen)) // max(1, len(chosen)))
-    found = _Collected(name, config, each)
+    chosen = paths[:: max(1, -(-len(paths) // (most // 2 if tiled else most)))]
+    each = -(-(most - len(chosen)) // max(1, len(chosen)))
+    found = _Collected(name, config, each, regions)
     for batch in read_batches(chosen, model.size, AT_ONCE, workers, rules=model.rules, keep_originals=tiled):
         found.add(batch)
     return found.views()
@@ -167,10 +181,11 @@ class _Collected:
         name: The product.
         config: All settings.
         each: Most tiles of an image.
+        regions: The products' regions of interest.
     """
 
-    def __init__(self, name: str, config: Config, each: int) -> None:
-        self.config, self.each = config, each
+    def __init__(self, name: str, config: Config, each: int, regions: RegionsOfInterest | None) -> None:
+        self.name, self.config, self.each, self.regions = name, config, each, regions
         self.rng = derived_rng(config.training.seed, "tiles", name)
         self.order: dict[int, NDArray[np.int64]] = {}
         self.paths: list[Path] = []
@@ -179,6 +194,14 @@ class _Collected:
         self.cut: list[Image] = []
         self.sources: list[int] = []
         self.tiles: list[int] = []
+        self.skipped: list[int] = []
+        self.masks: list[Mask] = [] if (inside := self.inside(config.model.size)) is None else [inside]
+        self.places: dict[tuple[tuple[int, int], int], int] = {}
+        self.numbers: list[int] = []
+
+    def inside(self, size: tuple[int, int]) -> Mask | None:
+        """Return the product's region of interest in images of a size; ``None`` for all of them."""
+        return None if self.regions is None else self.regions.inside(self.name, size)
 
     def add(self, batch: Batch) -> None:
         """Add a batch of images, and tiles of those that are cut."""
@@ -194,16 +217,35 @@ class _Collected:
     def drawn_tiles(self, image: Image, source: int) -> Iterator[Image]:
         """Yield tiles of an image: those that come next in an order of all places, which is the same for all images."""
         tiles = image_tiles(self.config.inspection, self.config.model.size, (image.shape[0], image.shape[1]))
-        self.tiles.append(len(tiles))
+        inside = self.inside(tiles.joined)
+        shown = tiles.shown(inside)
+        self.tiles.append(len(shown))
+        self.skipped.append(len(tiles) - len(shown))
         if len(tiles) == 1:
             return
         order = self.order.setdefault(len(tiles), self.rng.permutation(len(tiles)))
-        for turn in range(min(self.each, len(tiles))):
-            yield tiles.cut(image, int(order[(source * self.each + turn) % len(tiles)]))
+        places = [int(place) for place in order if place in set(shown)]
+        for turn in range(min(self.each, len(places))):
+            number = places[(source * self.each + turn) % len(places)]
+            if inside is not None:
+                self.numbers.append(self.number_of(tiles, number, inside))
+            yield tiles.cut(image, number)
+
+    def number_of(self, tiles: Tiles, number: int, inside: Mask) -> int:
+        """Return the position, among the masks, of what a tile shows of the region of interest."""
+        place = (tiles.image, number)
+        if place not in self.places:
+            self.places[place] = len(self.masks)
+            self.masks.append(tiles.cut_region(inside, number))
+        return self.places[place]
 
     def views(self) -> ProductViews:
         """Return all views."""
         size = self.config.model.size
+        regions = None
+        if self.masks:
+            numbers = torch.tensor([0] * len(self.paths) + self.numbers, dtype=torch.int64)
+            regions = ViewRegions(masks=np.stack(self.masks), numbers=numbers)
         cut = np.stack(self.cut) if self.cut else np.empty((0, *size, 3), np.uint8)
         return ProductViews(
             images=np.concatenate([*self.whole, cut]),
@@ -211,6 +253,8 @@ class _Collected:
             paths=tuple(self.paths),
             failures=tuple(self.failures),
             tiles=round(np.mean(self.tiles)) if self.tiles else 1,
+            skipped=round(np.mean(self.skipped)) if self.skipped else 0,
+            regions=regions,
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clipada.config import ExportConfig, ScoringConfig
+from clipada.engines.export.images import Views
 from clipada.engines.export.parity import beyond_tolerance, compare
 from clipada.engines.export.shortcuts import (
     END_LEVELS,
@@ -94,26 +95,26 @@ def test_few_images_bound_little() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_map_of_a_later_pass_that_is_no_number_is_beyond_tolerance(precision: str) -> None:
-    found = compare(engine(0.1), engine(np.nan), gray([0, 50, 100]), SCORING)
+    found = compare(engine(0.1), engine(np.nan), Views.of_whole(gray([0, 50, 100])), SCORING)
     assert found.max_map_error == (0, 1)
     assert found.rank_correlation is None
     assert beyond_tolerance(precision, found, None, ExportConfig())
 
 
 def test_scores_that_are_all_alike_are_beyond_tolerance_where_nothing_else_is_known() -> None:
-    found = compare(engine(0.1), engine(0.1), gray([50, 50]), SCORING)
+    found = compare(engine(0.1), engine(0.1), Views.of_whole(gray([50, 50])), SCORING)
     assert "cannot be ranked" in beyond_tolerance("int8", found, None, ExportConfig())[0]
     assert beyond_tolerance("fp32", found, None, ExportConfig()) == ()
 
 
 def test_a_metric_that_the_export_lacks_is_lost() -> None:
-    found = compare(engine(0.1), engine(0.1), gray([0, 50]), SCORING)
+    found = compare(engine(0.1), engine(0.1), Views.of_whole(gray([0, 50])), SCORING)
     metrics = {"torch": {"image_auroc": 0.9, "pixel_ap": 0.5}, "export": {"image_auroc": 0.9}}
     assert [failure[:8] for failure in beyond_tolerance("int8", found, metrics, ExportConfig())] == ["pixel_ap"]
 
 
 def test_only_a_memory_may_have_a_few_pixels_beyond_tolerance() -> None:
-    same = compare(engine(0.1), engine(0.1), gray([0, 50]), SCORING)
+    same = compare(engine(0.1), engine(0.1), Views.of_whole(gray([0, 50])), SCORING)
     tied = replace(same, max_map_error=(2e-4,), share_beyond=2e-5)
     assert beyond_tolerance("fp32", tied, None, ExportConfig())
     assert not beyond_tolerance("fp32", tied, None, ExportConfig(), memory=True)
@@ -122,5 +123,5 @@ def test_only_a_memory_may_have_a_few_pixels_beyond_tolerance() -> None:
 
 
 def test_the_share_of_pixels_beyond_tolerance_is_counted_in_every_pass() -> None:
-    found = compare(engine(0.1), engine(0.5), gray([0, 0, 0, 200]), SCORING, tolerance=0.01)
+    found = compare(engine(0.1), engine(0.5), Views.of_whole(gray([0, 0, 0, 200])), SCORING, tolerance=0.01)
     assert (found.share_beyond, found.max_map_error[0]) == (0.25, 0)

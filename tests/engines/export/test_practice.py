@@ -1,8 +1,11 @@
 """Use of an export in words: verdicts that differ, and the faster arithmetic of this CPU."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from clipada.engines.export.images import Photo
 from clipada.engines.export.practice import Practice, measure_practice
 from clipada.types import Localization, Progress
 
@@ -31,7 +34,8 @@ def test_verdicts_that_differ_are_counted() -> None:
     steps: list[Progress] = []
     found = measure_practice(
         {"torch": Constant(0), "export": Constant(1)},
-        images,
+        [Photo(Path(f"{index}.png"), image, image) for index, image in enumerate(images)],
+        len(images),
         lambda _, found: bool(found.maps.max() > 2.5),
         by="the map",
         size=1,

@@ -32,12 +32,21 @@ class FoldedDetector(FoldedTower):
         self.glance_blocks = self.blocks if shared or head.one_view else deepcopy(self.blocks)
         self.glance = self.view if head.one_view else FoldedView(model.backbone, self.shape.size, dtype, head.glance)
 
-    def forward(self, images: Tensor, products: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    @property
+    def given_inside(self) -> bool:
+        """True if images come with the region of interest that they show."""
+        return self.heads.detector.crops.given_inside
+
+    def forward(
+        self, images: Tensor, products: Tensor, inside: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Detect anomalies.
 
         Args:
             images: RGB, ``(B, H, W, 3)`` uint8.
             products: The product of each image, ``(B,)`` int64; -1 to find it.
+            inside: Region of interest in each image, ``(B, H, W)`` int8; -1 for that of its product. ``None`` if
+                regions are never given.
 
         Returns:
             maps: ``(B, H, W)``, values 0..1.
@@ -51,7 +60,8 @@ class FoldedDetector(FoldedTower):
         found = head.resolve(whole.descriptors, products)
         if not head.one_view:
             part = self.read_view(head.crops.cut(inputs, found), self.view)
-        maps, scores, found = self.heads(part, whole, found)
+        shown = None if inside is None else head.crops.completed(inside, found)
+        maps, scores, found = self.heads(part, whole, found, shown)
         return maps, scores, whole.descriptors, found
 
     def read_view(self, inputs: Tensor, view: FoldedView) -> Reading:
@@ -77,8 +87,8 @@ class _Heads(nn.Module):
         sees_logits = model.head.filter is not None and model.head.filter.logits
         self.coarse = FoldedHeads(model) if sees_logits else None
 
-    def forward(self, part: Reading, whole: Reading, products: Tensor) -> Detection:
-        detection: Detection = self.detector(self.view(part), self.view(whole), products)
+    def forward(self, part: Reading, whole: Reading, products: Tensor, inside: Tensor | None) -> Detection:
+        detection: Detection = self.detector(self.view(part), self.view(whole), products, inside)
         return detection
 
     def view(self, reading: Reading) -> View:

@@ -99,9 +99,12 @@ def write_onnx(folded: FoldedPass, path: Path) -> None:
 
 def write_detector(folded: FoldedDetector, path: Path) -> None:
     """Write the folded model with a memory as ONNX with a dynamic number of images."""
-    examples = {"images": np.zeros((2, *folded.shape.size, 3), np.uint8), "products": np.array([-1, 0], np.int64)}
+    images = np.zeros((2, *folded.shape.size, 3), np.uint8)
+    examples = detector.detector_inputs(images, np.array([-1, 0], np.int64))
+    if folded.given_inside:
+        examples |= detector.inside_input(images, None)
     batch = Dim("batch", min=1)
-    _write(folded, examples, detector.OUTPUTS, {"images": {0: batch}, "products": {0: batch}}, path)
+    _write(folded, examples, detector.OUTPUTS, {name: {0: batch} for name in examples}, path)
 
 
 def _write(

@@ -1,53 +1,140 @@
-"""The images that an export is calibrated with and compared on."""
+"""The images that an export is calibrated with and compared on, as the run sees them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from clipada.config import BatchConfig, Config
-from clipada.config.image_rules import ImageRules
+from clipada.config.image_rules import rules_of
 from clipada.data import Dataset, read_batches
 from clipada.devices import to_tensor
+from clipada.engines.detector import detector_inputs, inside_input
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.passes import PassInput, full_pass_input
 from clipada.engines.refinement import gain
+from clipada.engines.tiled import TiledEngine, inner
 from clipada.engines.torch import TorchEngine
 from clipada.errors import DatasetError
-from clipada.randomness import derived_generator
+from clipada.models.memory_head import MemoryHead
+from clipada.randomness import derived_generator, derived_rng
 from clipada.synthesis import AnomalySynthesizer, texture_source
-from clipada.types import Progress, ProgressReport, Sample
+from clipada.types import (
+    Engine,
+    ImageEngine,
+    Localization,
+    Mask,
+    Progress,
+    ProgressReport,
+    Sample,
+    localize,
+    product_numbers,
+)
 
 Images = NDArray[np.uint8]
 """RGB images at the model's input size, ``(N, H, W, 3)``."""
 
 
-def read_images(samples: Sequence[Sample], size: tuple[int, int], count: int, rules: ImageRules) -> Images:
-    """Read at most ``count`` images of the samples, evenly spread, resized to ``size`` pixels, by ``rules``.
+TILES_EACH = 3
+"""Most tiles of an image beside the whole of it, among the views of a run with tiles."""
+
+
+class Photo(NamedTuple):
+    """A file as it was read.
+
+    Attributes:
+        path: The file.
+        small: Its pixels at the model's input size, ``(H, W, 3)``.
+        image: Its pixels at their own size, ``(height, width, 3)``; the former for an engine that reads whole images.
+    """
+
+    path: Path
+    small: Images
+    image: Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """What a run sees of ``N`` images: whole images, and with tiles both.
+
+    Attributes:
+        images: ``(N, H, W, 3)`` uint8.
+        products: The product in whose memory each is searched; ``None`` to find it.
+        inside: Region of interest in each tile, ``(H, W)``; ``None`` for that of the product.
+    """
+
+    images: Images
+    products: tuple[str | None, ...]
+    inside: tuple[Mask | None, ...]
+
+    @classmethod
+    def of_whole(cls, images: Images) -> Self:
+        """Return whole images ``(N, H, W, 3)``."""
+        return cls(images=images, products=(None,) * len(images), inside=(None,) * len(images))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def localized(self, engine: Engine, index: int) -> Localization:
+        """Compute an engine's raw maps of a view, as a batch of one."""
+        inside = self.inside[index]
+        given = None if inside is None else inside[np.newaxis]
+        return localize(engine, self.images[index : index + 1], [self.products[index]], given)
+
+
+def read_photos(engine: Engine, samples: Sequence[Sample], count: int) -> Iterator[Photo]:
+    """Read at most ``count`` images of the samples, evenly spread, for an engine.
 
     Raises:
         DatasetError: None of the images can be read.
     """
-    return read_named_images(samples, size, count, rules)[0]
-
-
-def read_named_images(
-    samples: Sequence[Sample], size: tuple[int, int], count: int, rules: ImageRules
-) -> tuple[Images, list[Path]]:
-    """Read images as ``read_images`` does; return also the path of each."""
     places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
-    paths = [samples[place].path for place in places]
-    batches = list(read_batches(paths, size, BatchConfig.batch_size, BatchConfig.workers, rules=rules))
-    found = [image for batch in batches for image in batch.images]
+    paths, own, found = [samples[place].path for place in places], isinstance(engine, ImageEngine), 0
+    sizes = (engine.size, BatchConfig.batch_size, BatchConfig.workers)
+    for batch in read_batches(paths, *sizes, rules=rules_of(engine), keep_originals=own):
+        found += len(batch.paths)
+        originals = batch.originals if own else batch.images
+        yield from map(Photo, batch.paths, batch.images, originals)
     if not found:
         raise DatasetError("no image to compare the export on", expected="one image that can be read")
-    return np.stack(found), [path for batch in batches for path in batch.paths]
+
+
+def read_images(engine: Engine, samples: Sequence[Sample], count: int) -> Images:
+    """Read images as ``read_photos`` does, at the model's input size."""
+    return np.stack([photo.small for photo in read_photos(engine, samples, count)])
+
+
+def read_views(engine: Engine, samples: Sequence[Sample], count: int) -> Views:
+    """Read views of evenly spread images: of a run with tiles, each whole image and some of its tiles.
+
+    Args:
+        engine: The engine in the view that the run reads.
+        samples: The images.
+        count: Most views.
+
+    Raises:
+        DatasetError: None of the images can be read.
+    """
+    if not isinstance(engine, TiledEngine):
+        return Views.of_whole(read_images(engine, samples, count))
+    rng, views = derived_rng(0, "views of an export"), list[tuple[Images, str | None, Mask | None]]()
+    for photo in read_photos(engine, samples, -(-count // (1 + TILES_EACH))):
+        found = engine.localize(photo.small[np.newaxis]).image(0)
+        product = None if found.product is None else engine.products[found.product]
+        views.append((photo.small, None, None))
+        tiles, region = engine.planned(photo.image, product)
+        numbers = tiles.shown(region) if len(tiles) > 1 else []
+        for number in rng.permutation(numbers)[:TILES_EACH].astype(int).tolist():
+            inside = None if region is None else tiles.cut_region(region, number)
+            views.append((tiles.cut(photo.image, number), product, inside))
+    images, products, regions = zip(*views[:count], strict=True)
+    return Views(images=np.stack(images), products=products, inside=regions)
 
 
 class ReportedInputs(Sequence[Mapping[str, Any]]):
@@ -73,26 +160,44 @@ class ReportedInputs(Sequence[Mapping[str, Any]]):
         return found
 
 
-def calibration_inputs(reference: TorchEngine, dataset: Dataset, count: int) -> Sequence[Mapping[str, Any]]:
-    """Build the inputs that calibrate int8: every pass over ``count`` training images.
+def calibration_inputs(engine: Engine, dataset: Dataset, count: int) -> Sequence[Mapping[str, Any]]:
+    """Build the inputs that calibrate int8: every pass over ``count`` views of training images.
 
     Every pass is included because the activations' ranges depend on ``gain``.
+
+    Args:
+        engine: The engine of PyTorch in the view that the run reads.
+        dataset: The images.
+        count: Most views.
 
     Raises:
         DatasetError: There are no training images, or none of them can be read.
     """
     dataset.require_training()
-    if reference.model.head is not None:
-        images = read_images(dataset.train, reference.size, count, reference.rules)
-        return [{"images": one[np.newaxis], "products": np.array([-1], np.int64)} for one in images]
+    reference = inner(engine)
+    if not isinstance(reference, TorchEngine):
+        raise ValueError("int8 is calibrated by PyTorch")
+    if (head := reference.model.head) is not None:
+        return list(_detector_inputs(read_views(engine, dataset.train, count), head))
     inputs: list[PassInput] = []
     shape, attention = graph_shape(reference.model), reference.model.config.attention
-    for image in read_images(dataset.train, reference.size, count, reference.rules):
+    for image in read_images(engine, dataset.train, count):
         one = image[np.newaxis]
         factors = [np.ones(one.shape[:3], np.float32)]
         factors += [gain(maps, attention) for maps in reference.localize(one).maps[:-1]]
         inputs += [full_pass_input(one, factor, shape) for factor in factors]
     return inputs
+
+
+def _detector_inputs(views: Views, head: MemoryHead) -> Iterator[Mapping[str, Any]]:
+    """Yield views as the graph of a memory takes them."""
+    numbers = product_numbers(head.products, views.products)
+    for index, inside in enumerate(views.inside):
+        part = slice(index, index + 1)
+        given = detector_inputs(views.images[part], numbers[part])
+        if head.crops.given_inside:
+            given |= inside_input(views.images[part], None if inside is None else inside[np.newaxis])
+        yield given
 
 
 def with_anomalies(images: Images, settings: Config) -> Images:

@@ -22,14 +22,16 @@ from scipy.stats import rankdata
 from clipada.config import Config, EngineOptions, EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
 from clipada.data import Dataset
 from clipada.devices import machine
-from clipada.engines.export.images import Images, read_images
+from clipada.engines.export.images import Views, read_views
 from clipada.engines.export.practice import Practice
 from clipada.engines.export.shortcuts import Cascade, Shortcut, find_shortcuts
 from clipada.engines.exports import Export, open_export
+from clipada.engines.tiled import with_view
 from clipada.errors import RunError
 from clipada.evaluation.evaluate import evaluate_dataset
 from clipada.evaluation.metrics import mean_metrics
 from clipada.files import read_json, write_json
+from clipada.images.roi import regions_of
 from clipada.scoring import score_passes
 from clipada.types import Engine, Progress, ProgressReport, unreported
 
@@ -47,7 +49,7 @@ class Differences:
     """Differences between two engines on the same images.
 
     Attributes:
-        images: Number of images compared.
+        images: Number of images compared; with tiles, each tile counts as one.
         max_map_error: Largest difference of a raw map's pixel in each pass, coarse first. NaN counts as a difference
             of 1, the largest possible.
         mean_map_error: Mean absolute difference of the raw maps in each pass.
@@ -127,12 +129,17 @@ def judge(
     config: ExportConfig,
     report: ProgressReport = unreported,
 ) -> Parity:
-    """Compare the export in ``folder`` with the model, and measure its shortcuts; ``report`` the steps."""
+    """Compare the export in ``folder`` with the model, and measure its shortcuts; ``report`` the steps.
+
+    ``reference`` is the engine of PyTorch in the view that the run reads.
+    """
     exported = open_export(folder, made, EngineOptions(device="cpu"), reference.rules)
-    images = read_images(dataset.samples, reference.size, config.images, reference.rules)
-    differences = compare(reference, exported, images, settings.scoring, config.map_error(made.precision), report)
+    exported.regions = regions_of(reference)
+    viewed = with_view(exported, settings.inspection)
+    views = read_views(reference, dataset.samples, config.images)
+    differences = compare(reference, viewed, views, settings.scoring, config.map_error(made.precision), report)
     scored = made.precision == "int8"
-    metrics = judged_metrics(reference, exported, dataset, settings.scoring, report) if scored else None
+    metrics = judged_metrics(reference, viewed, dataset, settings.scoring, report) if scored else None
     shortcut, cascade = find_shortcuts(exported, dataset, settings, config) or (None, None)
     return Parity(
         engine=made.engine,
@@ -162,23 +169,23 @@ def record_parity(path: Path, name: str, parity: Parity, *, refused: bool) -> No
 def compare(
     reference: Engine,
     exported: Engine,
-    images: Images,
+    views: Views,
     scoring: ScoringConfig,
     tolerance: float = ExportConfig.fp32_error,
     report: ProgressReport = unreported,
 ) -> Differences:
-    """Run both engines on the same images, ``(N, S, S, 3)`` uint8, one at a time."""
-    worst, means, beyond = (np.zeros((len(images), reference.passes)) for _ in range(3))
-    scores = np.zeros((2, len(images)))
-    for index in range(len(images)):
-        both = [engine.localize(images[index : index + 1]) for engine in (reference, exported)]
+    """Run both engines on the same views, one at a time."""
+    worst, means, beyond = (np.zeros((len(views), reference.passes)) for _ in range(3))
+    scores = np.zeros((2, len(views)))
+    for index in range(len(views)):
+        both = [views.localized(engine, index) for engine in (reference, exported)]
         error = np.nan_to_num(np.abs(both[0].maps[:, 0] - both[1].maps[:, 0]), nan=1.0)
         worst[index], means[index] = error.max(axis=(1, 2)), error.mean(axis=(1, 2))
         beyond[index] = (error > tolerance).mean(axis=(1, 2))
         scores[:, index] = [score_passes(found.maps[:, 0], scoring, found.score(0))[1][-1] for found in both]
-        report(Progress(stage="comparing", done=index + 1, total=len(images)))
+        report(Progress(stage="comparing", done=index + 1, total=len(views)))
     return Differences(
-        images=len(images),
+        images=len(views),
         max_map_error=tuple(worst.max(axis=0).tolist()),
         mean_map_error=tuple(means.mean(axis=0).tolist()),
         share_beyond=float(beyond.mean(axis=0).max()),

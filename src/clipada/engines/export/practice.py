@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from clipada.engines.export.images import Images
-from clipada.types import Engine, Localization, Progress, ProgressReport, unreported
+import numpy as np
 
-Defective = Callable[[int, Localization], bool]
-"""Decides from the position of an image, and an engine's output for it, if its part is defective."""
+from clipada.engines.export.images import Photo
+from clipada.types import Engine, ImageEngine, LocalizedImage, Progress, ProgressReport, unreported
+
+Defective = Callable[[Photo, LocalizedImage], bool]
+"""Decides from an engine's output for an image if its part is defective."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,8 @@ class Practice:
 
 def measure_practice(
     engines: Mapping[str, Engine],
-    images: Images,
+    photos: Iterable[Photo],
+    total: int,
     defective: Defective,
     *,
     by: str,
@@ -70,25 +73,32 @@ def measure_practice(
 
     Args:
         engines: ``torch``, ``export``, and beside an int8 export ``fp32``.
-        images: RGB, ``(N, H, W, 3)`` uint8, of the engines' input size.
+        photos: The images.
+        total: Their number, as far as they can be read.
         defective: Rule of the verdicts.
         by: The same in words.
         size: Bytes of the export.
         report: Called after every image.
     """
     times: dict[str, list[float]] = {name: [] for name in engines}
-    same = 0
-    for index in range(len(images)):
+    same = count = 0
+    for count, photo in enumerate(photos, start=1):
         verdicts = {}
         for name, engine in engines.items():
             started = time.perf_counter()
-            found = engine.localize(images[index : index + 1])
+            found = _localized(engine, photo)
             times[name].append(1000 * (time.perf_counter() - started))
-            verdicts[name] = defective(index, found)
+            verdicts[name] = defective(photo, found)
         same += verdicts["torch"] == verdicts["export"]
-        report(Progress(stage="timing", done=index + 1, total=len(images)))
+        report(Progress(stage="timing", done=count, total=total))
     taken = {f"{name}_ms": round(median(values), 2) for name, values in times.items()}
-    return Practice(images=len(images), same_verdict=same, by=by, size=size, **taken)
+    return Practice(images=count, same_verdict=same, by=by, size=size, **taken)
+
+
+def _localized(engine: Engine, photo: Photo) -> LocalizedImage:
+    if isinstance(engine, ImageEngine):
+        return engine.localize_image(photo.image, photo.small)
+    return engine.localize(photo.small[np.newaxis]).image(0)
 
 
 def _compared(own: float, other: float) -> str:

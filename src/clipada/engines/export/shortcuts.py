@@ -127,7 +127,7 @@ def find_shortcuts(
     samples = dataset.train or [sample for sample in dataset.test if not sample.anomalous]
     if not isinstance(exported, GraphEngine) or exported.passes == 1 or len(samples) < config.shortcut_least:
         return None
-    normal = read_images(samples, exported.size, config.shortcut_images, exported.rules)
+    normal = read_images(exported, samples, config.shortcut_images)
     if len(normal) < config.shortcut_least:
         return None
     return measure_shortcuts(
