@@ -1,9 +1,10 @@
 """Training with and without a region of interest: metrics inside of it on both sides, and time.
 
-python benchmarks/roi.py DATA CATEGORY ROI --backbone FOLDER --out FOLDER [--preset quick] [--every 1]
+python benchmarks/roi.py DATA CATEGORY ROI --backbone FOLDER --out FOLDER [--preset quick] [--every 1] [--tile SIDE]
 
 The metrics of the run without one are also those of its maps inside of the region; its image scores are of the whole
 image. Both runs are kept in ``--out`` and read again by a later call. ``--every 3`` tests on every third image.
+``--tile`` cuts images into tiles of that side.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from clipada.runs.roi import load_roi
 
 def trained(asked: argparse.Namespace, name: str, roi: Path | None) -> Inspector:
     """Train a run, or read the one that an earlier call has trained."""
-    config = Config.preset(asked.preset).updated({"backbone.name": asked.backbone})
+    view = {} if asked.tile is None else {"inspection.view": "tiles", "inspection.tile": asked.tile}
+    config = Config.preset(asked.preset).updated({"backbone.name": asked.backbone, **view})
     runtime, categories = RuntimeConfig(device="cpu"), [asked.category]
     run = train(asked.data, asked.out / name, config, runtime=runtime, categories=categories, roi=roi, resume=True)
     print(f"{name}: trained in {run.training.seconds:.0f} s", flush=True)
@@ -67,6 +69,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--tile", type=int)
     asked = parser.parse_args()
     without, limited = trained(asked, "without", None), trained(asked, "with", asked.roi)
     regions = None if limited.run is None else load_roi(limited.run)

@@ -137,7 +137,8 @@ class MemoryHead(nn.Module):
         """
         shown, wide = self.shown(inside)
         found = None if self.whole is None else self.whole(whole.reading, products, wide)
-        evidence = self.evidence(self.bank(part.reading, products, shown), part.logits, found, whole.logits, inside)
+        near = self.bank(part.reading, products, shown)
+        evidence = self.evidence(near, part.logits, found, whole.logits, inside=inside)
         if self.known is not None:
             evidence = evidence + self.gain(self.known(part.reading.patches, products), products, inside)
         maps = self.crops.enlarged(self.to_unit(evidence))
@@ -156,6 +157,7 @@ class MemoryHead(nn.Module):
         part_logits: Tensor,
         whole: Retrieval | None = None,
         whole_logits: Tensor | None = None,
+        *,
         inside: Tensor | None = None,
     ) -> Tensor:
         """Compute the evidence ``(B, 4 h, 4 w)`` of the memories' answers and CLIP-ADA's logits ``(B, N)``.

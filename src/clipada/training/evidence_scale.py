@@ -38,10 +38,8 @@ def fit_scale(head: MemoryHead, parts: Mapping[str, Study], whole: Mapping[str, 
     head.set_scale(low, calm, 1.0)
     maps = {}
     for one, (number, (name, part)) in zip(found, numbered, strict=True):
-        second = (None, None)
-        if head.whole is not None:
-            second = (whole[name].retrieval(head.whole, number), whole[name].logits)
-        maps[name] = head.evidence(one, part.logits, *second, part.inside)
+        second = () if head.whole is None else (whole[name].retrieval(head.whole, number), whole[name].logits)
+        maps[name] = head.evidence(one, part.logits, *second, inside=part.inside)
     high = float(np.quantile(torch.cat([head.pooled(one) for one in maps.values()]).numpy(), 0.99))
     head.set_scale(low, calm, max(3 * (high - calm), 1e-3))
     return maps

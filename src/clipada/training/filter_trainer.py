@@ -28,7 +28,7 @@ DISTURBED_IMAGES = 48
 """Good images of a product in other light, other focus and another place, which the filter learns to call good."""
 
 
-class _Seen(NamedTuple):
+class _Searched(NamedTuple):
     """Images of a product, searched in its rows without the image's own.
 
     Attributes:
@@ -80,7 +80,9 @@ class FilterTrainer:
         study = self.studies[name]
         drawn, masks = self.draw(name, study)
         disturbed = self.disturb(name, study)
-        shown = None if disturbed.shown is None else torch.cat([study.shown, disturbed.shown])
+        shown = None
+        if study.shown is not None and disturbed.shown is not None:
+            shown = torch.cat([study.shown, disturbed.shown])
         return ProductPool(
             anomalous=retrieval(bank, number, drawn.answers, drawn.shown),
             logits=drawn.logits,
@@ -91,7 +93,7 @@ class FilterTrainer:
             ratio=study.distances.mean / study.distances.std,
         )
 
-    def draw(self, name: str, study: Study) -> tuple[_Seen, Tensor]:
+    def draw(self, name: str, study: Study) -> tuple[_Searched, Tensor]:
         """Draw synthetic anomalies on a product's images; return also their masks, as in ``DrawnImages``."""
         rng, total = derived_rng(self.config.training.seed, "anomalies", name), self.config.filter.images
         views, student = self.builder.views[name], self.builder.student
@@ -105,9 +107,9 @@ class FilterTrainer:
             stage = f"drawing anomalies on {name}"
             self.builder.report(Progress(stage=stage, done=sum(map(len, masks)), total=total))
         shown = None if views.regions is None else views.regions.at(torch.cat(sources)).tokens(study.grid)
-        return _Seen(joined_answers(answers), torch.cat(logits), shown), torch.cat(masks)
+        return _Searched(joined_answers(answers), torch.cat(logits), shown), torch.cat(masks)
 
-    def disturb(self, name: str, study: Study) -> _Seen:
+    def disturb(self, name: str, study: Study) -> _Searched:
         """Search a product's rows for disturbed good images and perturbed copies."""
         images, views, student = self.images[name], self.builder.views[name], self.builder.student
         rng = derived_rng(self.config.training.seed, "disturbed images", name)
@@ -116,9 +118,8 @@ class FilterTrainer:
         regions = None if views.regions is None else views.regions.at(places)
         if (copies := self.builder.perturbed.get(name)) is not None:
             drawn, sources = np.concatenate([drawn, copies.images]), torch.cat([sources, copies.sources])
-            if regions is not None and views.regions is not None:
-                of_whole = ViewRegions.of_all(views.regions[0], len(copies.images))
-                regions = regions.joined(copies.regions or of_whole)
+            others = copies.regions or ViewRegions.of_all(self.builder.inside(name), len(copies.images))
+            regions = None if regions is None or others is None else regions.joined(others)
         tokens = student.read(drawn, self.config.filter.scale, f"disturbing {name}").patches
         shown = None if regions is None else regions.tokens(study.grid)
-        return _Seen(study.rows.search(tokens, sources), student.logits(tokens), shown)
+        return _Searched(study.rows.search(tokens, sources), student.logits(tokens), shown)

@@ -232,15 +232,16 @@ class Growth:
             share=head.share,
             **scale,
         )
-        second = (None, None) if whole is None else (whole.study.retrieval(whole.bank, 0), whole.study.logits)
-        evidence = alone.evidence(part.study.retrieval(part.bank, 0), part.study.logits, *second, part.study.inside)
+        second = () if whole is None else (whole.study.retrieval(whole.bank, 0), whole.study.logits)
+        study = part.study
+        evidence = alone.evidence(study.retrieval(part.bank, 0), study.logits, *second, inside=study.inside)
         high = float((alone.pooled(evidence) > scale["calm"] + scale["knee"] / 3).float().mean())
         if high > UNUSUAL_SHARE:
             self.warnings.append(
                 f"{high:.0%} of the good images of {name} score above nearly all good images of the training: "
                 "give it a threshold of its own with `clipada calibrate --per product`"
             )
-        return normal_level(self.builder.image_peaks(name, alone, evidence, part.study))
+        return normal_level(self.builder.image_peaks(name, alone, evidence, study))
 
 
 def _single(name: str, rows: Rows, statistics: Statistics, neighbors: int, inside: Tensor | None) -> PatchMemory:

@@ -16,6 +16,7 @@ from clipada.data.defects import Defects, marked_area
 from clipada.images import resize_mask
 from clipada.models.filter import SCALE
 from clipada.models.known_defects import KnownDefects, unit_tokens
+from clipada.models.memory import Retrieval
 from clipada.models.memory_head import MemoryHead, cell_count
 from clipada.runs import LearnedDefects
 from clipada.training.answers import Answers, retrieval
@@ -185,10 +186,12 @@ class DefectLearner:
 
         ``inside`` are regions of interest in the images, as for ``MemoryHead``.
         """
-        (shown, wide), second = self.head.shown(inside), (None, None)
+        shown, wide = self.head.shown(inside)
+        second: tuple[Retrieval, Tensor] | tuple[()] = ()
         if self.head.whole is not None and whole is not None:
             second = (retrieval(self.head.whole, number, whole[0], wide), whole[1])
-        evidence = self.head.evidence(retrieval(self.head.bank, number, part[0], shown), part[1], *second, inside)
+        near = retrieval(self.head.bank, number, part[0], shown)
+        evidence = self.head.evidence(near, part[1], *second, inside=inside)
         return SeenImages(tokens=unit_tokens(tokens, self.student.blocks).half(), evidence=evidence, inside=inside)
 
 

@@ -132,7 +132,7 @@ def _tiles(
     for name in dict.fromkeys(sample.category for sample in samples):
         paths = [sample.path for sample in samples if sample.category == name]
         found = read_views(name, paths, config, workers, regions, MOST_VIEWS)
-        for places in torch.arange(len(found.images)).split(config.training.batch_size):
+        for places in torch.split(torch.arange(len(found.images)), config.training.batch_size):
             views = _Views(
                 images=to_tensor(found.images[places.numpy()]),
                 members=[name] * len(places),

@@ -61,7 +61,7 @@ class Photo(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """What a run sees of ``N`` images: whole images, and with tiles both.
+    """Views of images, as a run reads them: whole images, and of a run with tiles some tiles of each, ``N`` in all.
 
     Attributes:
         images: ``(N, H, W, 3)`` uint8.
