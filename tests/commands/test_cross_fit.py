@@ -9,19 +9,20 @@ import pytest
 
 from backbone_families import make_backbone
 from clipada.calibration import read_calibration
+from clipada.commands.add import add_parts
 from clipada.commands.calibrate import calibrate
 from clipada.commands.evaluate import evaluate
 from clipada.commands.export import export
 from clipada.commands.train import train
 from clipada.config import CalibrationConfig, Config, CrossFitConfig, RuntimeConfig
 from clipada.engines.torch import TorchEngine
-from clipada.errors import CalibrationError
+from clipada.errors import CalibrationError, DatasetError
 from clipada.inspection import Inspector
 from clipada.report import calibration_summary
 from clipada.runs import CALIBRATION, load_model, read_run
-from clipada.training.cross_fit import cross_folds, fold_numbers, training_images
+from clipada.training.cross_fit import cross_folds, fold_numbers
 from clipada.types import unreported
-from tiny import write_products
+from tiny import write_good_parts, write_products
 
 CPU = {"engine": "torch", "device": "cpu"}
 
@@ -104,27 +105,29 @@ def test_another_rate_needs_no_images_again_and_stays_attainable(run: Path) -> N
         calibrate(run, settings=CalibrationConfig(mode="conditional"))
 
 
-def test_images_that_moved_are_named_and_found_again(run: Path, products: Path, tmp_path: Path) -> None:
-    config = json.loads((run / "config.json").read_text())
-    moved = Path(shutil.copytree(products, tmp_path / "moved"))
-    described = read_run(run)
-    elsewhere = replace(described, training=replace(described.training, data=str(tmp_path / "gone")))
-    assert config["training"]["data"] == str(products)
-    with pytest.raises(CalibrationError, match="not where they were") as error:
-        training_images(elsewhere, None)
-    assert "--data" in (error.value.remedy or "")
-    assert len(training_images(elsewhere, str(moved))) == 12
-    (moved / "disc" / "train" / "good" / "000.png").write_bytes((products / "disc/train/good/001.png").read_bytes())
-    (moved / "disc" / "train" / "good" / "001.png").unlink()
-    with pytest.raises(CalibrationError, match="not all in"):
-        training_images(elsewhere, str(moved))
-
-
 def test_a_run_without_a_memory_is_refused_in_words(trained: Path) -> None:
     run = read_run(trained)
     engine = TorchEngine(load_model(run), "cpu")
     with pytest.raises(CalibrationError, match="no memory"):
         cross_folds(replace(run, memory_sha256=None), engine, CrossFitConfig(), unreported)
+
+
+def test_images_that_moved_are_named_and_found_again(run: Path, products: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(products, tmp_path / "moved"))
+    described = read_run(run)
+    elsewhere = replace(described, training=replace(described.training, data=str(tmp_path / "gone")))
+    engine = TorchEngine(load_model(described), "cpu")
+    with pytest.raises(DatasetError, match="not where they were") as error:
+        cross_folds(elsewhere, engine, CrossFitConfig(), unreported)
+    assert error.value.remedy == "name their folder with --data; or name IMAGES of good parts that were not trained on"
+    assert len(cross_folds(elsewhere, engine, CrossFitConfig(data=str(moved)), unreported).images) == 12
+
+
+def test_a_memory_that_has_changed_since_is_refused_in_words(run: Path, tmp_path: Path) -> None:
+    write_good_parts(tmp_path / "disc", 3)
+    add_parts(run, tmp_path / "disc", product="disc", condition="evening")
+    with pytest.raises(CalibrationError, match="has changed since the training"):
+        calibrate(run, **CPU)
 
 
 def test_a_memory_of_other_images_is_refused(trained: Path) -> None:

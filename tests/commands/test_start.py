@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import clipada
@@ -13,7 +14,7 @@ from clipada.models.backbones import forward_cost
 from clipada.runs import CARD, METRICS, PLAN, read_run
 from clipada.runs.start_record import START_RECORD
 from clipada.training.start_plan import AskedStart, StartPlan, plan_start
-from tiny import write_good_parts, write_products
+from tiny import save, write_good_parts, write_products
 
 CPU = RuntimeConfig(device="cpu", workers=0)
 QUICK = StartConfig(few=1000)
@@ -171,6 +172,28 @@ def test_few_photos_set_the_threshold_themselves_and_defects_are_evaluated(tmp_p
     assert found.plan.preset == "quick"
     assert (tmp_path / "run" / METRICS).is_file()
     assert read_run(tmp_path / "run").metrics is not None
+
+
+def test_photos_of_known_defects_are_learned_from_and_not_tested_on(tmp_path: Path, clip_folder: Path) -> None:
+    photos, out, known = write_products(tmp_path / "products"), tmp_path / "run", tmp_path / "known" / "plate"
+    for kind in ("scratch", "dent"):
+        (known / kind).mkdir(parents=True)
+    shutil.copy(photos / "plate" / "test" / "scratch" / "000.png", known / "scratch")
+    save(known / "dent" / "0.png", np.full((40, 48, 3), 20, np.uint8))
+    found = clipada.start(photos, out, backbone=str(clip_folder), defects=tmp_path / "known", runtime=CPU)
+    assert (found.plan.learned, found.plan.defective) == (1, 3)
+    assert found.run.training.defects["plate"].kinds == {"dent": 1, "scratch": 1}
+    assert sum(count.images for count in found.kinds) == len(found.plan.dataset.test) - 1
+    assert "--defects known" in clipada.info(out)["command"]  # type: ignore[attr-defined]
+    stages: list[str] = []
+    again = clipada.start(photos, out, runtime=CPU, report=lambda now: stages.append(now.stage))
+    assert again.plan.defects.sha256s == found.plan.defects.sha256s
+    assert set(stages) == {"reporting"}
+    with pytest.raises(RunError, match="other options"):
+        clipada.start(photos, out, defects=photos, runtime=CPU)
+    with pytest.raises(ConfigError, match="without a memory"):
+        clipada.start(photos, tmp_path / "other", preset="mvtec", defects=known, runtime=CPU)
+    assert not (tmp_path / "other").exists()
 
 
 def test_it_refuses_what_is_in_the_way_and_photos_of_nothing(photos: Path, tmp_path: Path, clip_folder: Path) -> None:

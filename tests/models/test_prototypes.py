@@ -114,7 +114,7 @@ def test_prototypes_of_another_run_are_refused(clip_folder: Path, tmp_path: Path
     content = bytearray((run.folder / PROTOTYPES).read_bytes())
     content[-1] ^= 1
     (run.folder / PROTOTYPES).write_bytes(content)
-    with pytest.raises(RunError, match=r"prototypes in .* are not those of this run"):
+    with pytest.raises(RunError, match=r"prototypes.safetensors is not the file of this run"):
         load_model(run)
     (run.folder / PROTOTYPES).unlink()
     with pytest.raises(RunError, match="is incomplete"):

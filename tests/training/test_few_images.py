@@ -1,5 +1,7 @@
 """A memory of few good images: no filter below a number, stand-ins for a second image, copies only where they help."""
 
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import pytest
 import torch
 
 from backbone_families import make_backbone
+from clipada.calibration import needed_images, threshold_rank, with_attainable_rate
 from clipada.commands.train import train
-from clipada.config import Config, RuntimeConfig
+from clipada.config import CalibrationConfig, Config, RuntimeConfig
 from clipada.data import Dataset, load_dataset
 from clipada.inspection import Inspector
 from clipada.report.card import run_summary
@@ -17,6 +20,7 @@ from clipada.runs import Run, read_run
 from clipada.training.copies import MOST_COPIED, NONE, References, choose_copies, copies_each, drawn_copies
 from clipada.training.split import describe_few, learned_products
 from clipada.types import Verdict
+from documents import ROOT
 from tiny import write_products
 
 RUNTIME = RuntimeConfig(device="cpu", workers=0, cache_gigabytes=0)
@@ -32,6 +36,26 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = make_backbone(tmp_path_factory.mktemp("dinov2"), "dinov2")
     changes = {"backbone.name": str(folder), "backbone.blocks": (1, 2), "model.image_size": 64, "memory.rows": 96}
     return Config.preset("accurate").updated(changes)
+
+
+def test_the_table_of_the_page_says_what_the_code_does() -> None:
+    """How many images for which guarantee, and from how many on there is a filter."""
+    lines = (ROOT / "docs" / "few-images.md").read_text().split("## How many")[1].split("## ")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| \d", line)]
+    kinds = Counter(row[2].split()[-1] for row in rows)
+    assert kinds == {"picture": 1, "cross-fitted": 4, "out": 3}
+    for images, training, thresholds, alarms in rows:
+        numbers = [int(number) for number in re.findall(r"\d+", images)]
+        if thresholds.endswith("held out"):
+            held_out, rate = int(thresholds.split()[0]), int(re.findall(r"(\d+) %", alarms)[0]) / 100
+            assert needed_images(CalibrationConfig(false_alarm_rate=rate)) == held_out == numbers[1]
+        elif thresholds == "cross-fitted":
+            asked = CalibrationConfig(false_alarm_rate=0.01, mode="marginal")
+            ranks = [threshold_rank(count, with_attainable_rate(asked, count)) for count in numbers]
+            expected = [f"1 in {(count + 1) // rank}" for count, rank in zip(numbers, ranks, strict=True)]
+            assert re.findall(r"1 in \d+", alarms) == expected
+        if training.startswith("memory and filter"):
+            assert numbers[0] == Config().filter.least_images
 
 
 def first_images(dataset: Dataset, count: int) -> Dataset:

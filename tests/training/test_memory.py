@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from backbone_families import make_backbone
 from clipada.commands.evaluate import evaluate
 from clipada.commands.export import export
 from clipada.commands.train import train
@@ -21,6 +20,7 @@ from clipada.models.backbones import Backbone, load_backbone
 from clipada.runs import load_model, read_run
 from clipada.training.part_box import WHOLE
 from clipada.types import Verdict
+from growing import memory_config
 from tiny import write_products
 
 
@@ -31,20 +31,7 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    folder = make_backbone(tmp_path_factory.mktemp("dinov2"), "dinov2")
-    return Config.preset("accurate").updated(
-        {
-            "backbone.name": str(folder),
-            "backbone.blocks": (1, 2),
-            "model.image_size": 64,
-            "filter.scale": 0.75,
-            "memory.rows": 96,
-            "filter.images": 20,
-            "filter.least_images": 2,
-            "filter.steps": 20,
-            "filter.batch_size": 8,
-        }
-    )
+    return memory_config(tmp_path_factory.mktemp("dinov2"), memory__copies="auto")
 
 
 RUNTIME = RuntimeConfig(device="cpu", workers=0)

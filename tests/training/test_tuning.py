@@ -113,7 +113,7 @@ def test_other_encoders_do_not_pass_for_those_tuned(tuned: Path) -> None:
     content = bytearray((tuned / ENCODERS).read_bytes())
     content[-1] ^= 1
     (tuned / ENCODERS).write_bytes(content)
-    with pytest.raises(RunError, match="are not those of this run"):
+    with pytest.raises(RunError, match="is not the file of this run"):
         load_model(read_run(tuned))
     (tuned / CONFIG).write_text((tuned / CONFIG).read_text().replace('"encoders_sha256": "', '"encoders_sha256": "0'))
     assert read_run(tuned).model_sha256 != before  # a calibration of the model before is refused

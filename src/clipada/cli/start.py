@@ -48,6 +48,12 @@ def start(
     preset: Annotated[
         str | None, typer.Option(help="By default quick or accurate, as photos and machine allow.")
     ] = None,
+    defects: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Photos of known defects to learn from, as for train; they are not tested on."
+        ),
+    ] = None,
     channels: Channels = None,
     depth: Depth = None,
     page: Page = None,
@@ -72,6 +78,7 @@ def start(
             out,
             backbone=backbone,
             preset=preset,  # type: ignore[arg-type]
+            defects=defects,
             rules=ImageRules(channels=channels or DEFAULT_RULES.channels, depth=depth, page=page),
             runtime=runtime,
             report=show,
@@ -96,6 +103,7 @@ def _describe_plan(plan: StartPlan) -> Iterator[str]:
         yield f"trained on: {images}, by an earlier call; preset {plan.preset}{preset}"
     else:
         yield f"train on: {images}; preset {plan.preset}{preset}{time}"
+    yield from (f"learn from: {line}" for line in plan.defects.describe())
     hold = "held" if plan.trained else "hold"
     if plan.guarantee is not None:
         rate, share = 100 * plan.guarantee.false_alarm_rate, " of each product" * (plan.guarantee.per is not None)
@@ -107,7 +115,7 @@ def _describe_plan(plan: StartPlan) -> Iterator[str]:
     yield (
         f"test on: {tested}, and {counted(plan.defective, 'photo')} of defects"
         if plan.defective
-        else "test on: nothing, as there are no photos of defects"
+        else f"test on: nothing, as there are no {'other ' * bool(plan.learned)}photos of defects"
     )
     yield f"run folder: {plan.folder}"
 
@@ -138,8 +146,11 @@ def _minutes(seconds: float) -> str:
 
 
 def _describe_result(result: Started) -> Iterator[str]:
-    """Say what is guaranteed, what is not, and what was found and missed."""
+    """Say what was learned, what is guaranteed, what is not, and what was found and missed."""
+    from clipada.report.card import describe_learned
+
     yield f"trained in {result.run.training.seconds:.0f} s; the run is in {result.run.folder}"
+    yield from describe_learned(result.run.training)
     yield from _guarantee(result)
     if result.kinds:
         yield from describe_decisions(result.kinds)

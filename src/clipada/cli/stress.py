@@ -94,7 +94,10 @@ def _asked_fix(report: StressReport) -> Iterator[str]:
     augment = fix.run.config.augment
     learned = ", ".join(UNITS[kind][0] for kind in dict.fromkeys(kind for kind, _ in augment.perturbations()))
     yield f"new run {fix.run.folder}: {augment.copies} perturbed copies of each product ({learned})"
-    yield f"its thresholds come from {fix.calibrated} of the images; both runs were measured on the others"
+    if fix.calibrated:
+        yield f"its thresholds come from {fix.calibrated} of the images; both runs were measured on the others"
+    else:
+        yield "its thresholds are cross-fitted, as those before"
     rates = [100 * (test.worst.good.rate or 0) for test in (old, new)]
     yield f"worst false-alarm rate: {rates[0]:.1f} % before, {rates[1]:.1f} % now ({new.worst.label})"
     found = [sum(row.defects.defective for row in test.rows) for test in (old, new)]

@@ -117,7 +117,7 @@ def add_parts(
     assigned, unassigned = named.assign([path for path in fresh if path not in late], late)
     if not assigned:
         raise _nothing_left(len(known), len(copies), len(unassigned))
-    added, failures, warnings = _added(described, assigned, named.condition, backbone, runtime, report)
+    added, failures, warnings = join_memory(described, assigned, named.condition, backbone, runtime, report)
     return Revised(
         run=added.run,
         changes=added.changes,
@@ -158,7 +158,7 @@ def require_memory(run: Run) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Added:
+class Added:
     """Result of an addition.
 
     Attributes:
@@ -172,15 +172,15 @@ class _Added:
     sha256s: frozenset[str] = field(repr=False)
 
 
-def _added(
+def join_memory(
     run: Run,
     assigned: Mapping[str, Sequence[Path]],
     condition: str,
     backbone: str | None,
     runtime: RuntimeConfig,
     report: ProgressReport,
-) -> tuple[_Added, list[Failure], list[str]]:
-    """Study the images of each product, and put the revision with them in force."""
+) -> tuple[Added, list[Failure], list[str]]:
+    """Study the images of each product, and put the revision with them in force; the caller has the folder's lock."""
     from clipada.runs.composing import revise
     from clipada.training.growth import GoodParts, Growth, read_good_parts
 
@@ -209,7 +209,7 @@ def _added(
         for name, count in composition.mistaken().items()
     ]
     hashes = frozenset(sha256 for one in additions for sha256 in one.described.sha256s)
-    return _Added(run=revised, changes=changes, sha256s=hashes), failures, warnings
+    return Added(run=revised, changes=changes, sha256s=hashes), failures, warnings
 
 
 def change_of(run: Run, action: str, product: str, condition: str, images: int, sha256s: Sequence[str] = ()) -> Change:

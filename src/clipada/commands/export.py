@@ -22,7 +22,7 @@ from clipada.engines.export.practice import Practice, measure_practice
 from clipada.engines.exports import Export, hashes, open_export, write_export
 from clipada.engines.tiled import with_view
 from clipada.engines.torch import TorchEngine
-from clipada.errors import DatasetError, RunError
+from clipada.errors import RunError
 from clipada.files import ensure_folder, require_writable
 from clipada.images.roi import regions_of, seen_inside
 from clipada.inspection import Inspector
@@ -30,6 +30,7 @@ from clipada.models.clip_ada import ClipAda
 from clipada.runs import EXPORTS, Run, load_calibration, load_model, read_run, replace_folder, writes_into_run
 from clipada.runs.roi import load_roi
 from clipada.scoring import final_map, image_score
+from clipada.training.trained_images import find_dataset
 from clipada.types import Engine, LocalizedImage, ProgressReport, unreported
 
 __all__ = ["export"]
@@ -176,17 +177,7 @@ def _find_images(run: Run, data: Path | str | None) -> Dataset:
     """Load the given data, or else the data the run was trained on."""
     if data is not None:
         return load_dataset(Path(data))
-    root = Path(run.training.data)
-    if not run.training.data or not root.is_dir():
-        raise DatasetError(
-            f"no images to compare the export of {run.folder} on",
-            expected="the data it was trained on, or other images of the same parts",
-            got=f"nothing in {root}" if run.training.data else "no data folder recorded in the run",
-            remedy="pass --data DATA",
-        )
-    trained = run.training.categories if run.revision is None else run.revision.trained.categories
-    names = [name for name in trained if name in run.training.categories] or list(trained)  # not what was added since
-    return load_dataset(root, run.training.layout, names)  # type: ignore[arg-type]
+    return find_dataset(run, otherwise="that of other images of the same parts")
 
 
 def _refusal(made: Export, parity: Parity, practice: Practice) -> RunError:

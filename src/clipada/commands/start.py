@@ -69,6 +69,7 @@ def start(
     *,
     backbone: str | None = None,
     preset: Preset | None = None,
+    defects: Path | str | None = None,
     rules: ImageRules = DEFAULT_RULES,
     runtime: RuntimeConfig | None = None,
     settings: StartConfig | None = None,
@@ -85,6 +86,7 @@ def start(
         out: The run folder; by default ``runs/NAME`` with the name of the only product, or of the folder of several.
         backbone: Hub name or folder; by default the best one in the local cache or on the hub, else ``"nano"``.
         preset: Any preset; by default ``"quick"`` or ``"accurate"``, as photos and machine allow.
+        defects: A folder with photos of known defects to learn from, as for ``train``; they are not tested on.
         rules: Rules by which the photos are read; the depth is found if it is left open. After an earlier call, the
             default of each stands for what it recorded.
         runtime: Devices and workers.
@@ -93,15 +95,16 @@ def start(
         on_plan: Called with the plan before anything is written; it may raise.
 
     Raises:
-        DatasetError: There are no photos of good parts.
+        DatasetError: There are no photos of good parts, or no photo of a known defect can be used.
         ModuleNotFoundError: PyTorch is not installed.
         RunError: ``out`` holds something else, or a start of other photos or with other options.
         BackboneError: The backbone cannot be loaded.
-        ConfigError: There is no such preset.
+        ConfigError: There is no such preset, or it has no memory and there are known defects.
     """
     require_training()
     runtime = runtime or RuntimeConfig()
-    asked = AskedStart(backbone=backbone, preset=preset, rules=rules)
+    place = None if defects is None else str(Path(defects).resolve())
+    asked = AskedStart(backbone=backbone, preset=preset, defects=place, rules=rules)
     plan = plan_start(photos, out, asked, runtime.device, settings or StartConfig())
     on_plan(plan)
     with lock_folder(plan.folder, LOCK):
@@ -113,7 +116,8 @@ def _carry_out(plan: StartPlan, runtime: RuntimeConfig, report: ProgressReport) 
     plan.save()
     base = Config.preset(plan.preset).updated({"backbone.name": plan.backbone})
     config = replace(base, model=base.model.reading(plan.rules))
-    run = train(plan.dataset, plan.folder, config, runtime=runtime, resume=True, report=report)
+    known = plan.defects_folder
+    run = train(plan.dataset, plan.folder, config, runtime=runtime, resume=True, report=report, defects=known)
     calibration, obstacle = _calibrate(plan, run, runtime, report)
     engine = EngineOptions(device=runtime.device)
     if plan.defective:
@@ -158,7 +162,9 @@ def _is_evaluated(run: Run, dataset: Dataset) -> bool:
     if run.metrics is None or not (run.folder / SCORES).is_file():
         return False
     scored = {str(part.path) for part in read_scores(run).scored}
-    left_out = {str(Path(path).absolute()) for path in run.metrics["protocol"].get("left_out", ())}
+    protocol = run.metrics["protocol"]
+    unused = (*protocol.get("left_out", ()), *protocol.get("learned_defects", ()))
+    left_out = {str(Path(path).absolute()) for path in unused}
     return {str(sample.path.absolute()) for sample in dataset.test} <= scored | left_out
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Unpack
 
 from clipada.calibration import Calibration
+from clipada.commands.add import join_memory
 from clipada.commands.calibrate import calibrate
 from clipada.commands.evaluate import evaluate, measure
 from clipada.commands.train import require_training, train
-from clipada.config import BatchConfig, EngineKeywords, EngineOptions, RuntimeConfig, StressConfig
+from clipada.config import BatchConfig, Config, EngineKeywords, EngineOptions, RuntimeConfig, StressConfig
 from clipada.data.labels import refuse_defects
 from clipada.data.listing import find_images
 from clipada.errors import ImageError
@@ -25,7 +26,7 @@ from clipada.inspection.good_parts import sort_out
 from clipada.inspection.stress import require_calibration, run_stress_test
 from clipada.inspection.stress_counts import StressTest
 from clipada.report.stress import StressFacts, write_stress
-from clipada.runs import Run, read_run
+from clipada.runs import Run, read_run, writing_into
 from clipada.runs.contents import ROI
 from clipada.training.resume import GivenKeywords
 from clipada.training.stress_fix import FixPlan, plan_fix, with_copies
@@ -43,7 +44,7 @@ class StressFix:
         run: The new run, calibrated.
         test: Its stress test, on the images of the report.
         folder: The folder with the files of this test.
-        calibrated: Number of images that set its thresholds.
+        calibrated: Number of images that set its thresholds; 0 where the training images do, cross-fitted.
         pixel_ap: Mean average precision over the pixels of the data set's test images, 0..1, of the old run and of the
             new one; ``None`` where there are no masks.
     """
@@ -150,14 +151,17 @@ def stress(
 
 def _fixed(old: Run, plan: FixPlan, before: StressTest, tester: _Tester) -> StressFix:
     """Train, calibrate, stress and evaluate the new run; continue if that was interrupted."""
-    config, engine, report = with_copies(old.config, before.harmful()), tester.engine, tester.report
-    runtime = RuntimeConfig(device=engine.device)
-    defects = old.training.defects_data or None
-    roi = None if old.roi_sha256 is None else old.folder / ROI
-    given: GivenKeywords = {"defects": defects, "roi": roi}
-    train(plan.dataset, plan.folder, config, runtime=runtime, resume=True, report=labeled(report, "fix"), **given)
+    engine, report = tester.engine, tester.report
+    _learn(old, plan, with_copies(old.config, before.harmful()), engine, labeled(report, "fix"))
     guarantee = require_calibration(Inspector.load(old, engine=engine)).settings
-    calibrate(plan.folder, plan.calibrating, guarantee, report=labeled(report, "fix"), engine=engine)
+    calibrate(
+        plan.folder,
+        plan.calibrating,
+        guarantee,
+        cross_fit=plan.cross_fit,
+        report=labeled(report, "fix"),
+        engine=engine,
+    )
     inspector = Inspector.load(plan.folder, engine=engine)
     after = replace(tester, report=labeled(report, "fix")).test(inspector, plan.measuring, plan.folder / STRESS, before)
     pixel_ap = _pixel_ap(old, plan, tester) if any(sample.masks for sample in plan.dataset.test) else (None, None)
@@ -168,6 +172,20 @@ def _fixed(old: Run, plan: FixPlan, before: StressTest, tester: _Tester) -> Stre
         calibrated=len(plan.calibrating),
         pixel_ap=pixel_ap,
     )
+
+
+def _learn(old: Run, plan: FixPlan, config: Config, engine: EngineOptions, report: ProgressReport) -> None:
+    """Train the new run on what the old one was trained on, and add what was added to that."""
+    if engine.backbone is not None:
+        config = config.updated({"backbone.name": engine.backbone})
+    roi, runtime = None if old.roi_sha256 is None else old.folder / ROI, RuntimeConfig(device=engine.device)
+    given: GivenKeywords = {"defects": plan.defects, "roi": roi}
+    new = train(plan.dataset, plan.folder, config, runtime=runtime, resume=True, report=report, **given)
+    done = 0 if new.revision is None else len(new.revision.parts)
+    for part in plan.added[done:]:
+        with writing_into(plan.folder):
+            assigned = {part.product: part.paths}
+            join_memory(read_run(plan.folder), assigned, part.condition, engine.backbone, runtime, report)
 
 
 def _pixel_ap(old: Run, plan: FixPlan, tester: _Tester) -> tuple[float | None, float | None]:

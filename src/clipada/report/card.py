@@ -146,7 +146,7 @@ def training_command(run: Run) -> str:
         if (started := read_start_record(run.folder)) is not None:
             out, backbone = run.folder.resolve().name, _as_given(started.backbone)
             words = ["clipada", "start", "PHOTOS", "--out", out, "--backbone", backbone, "--preset", started.preset]
-            return shlex.join(words)
+            return shlex.join(words + _defects_given(started.defects))
     return _train_command(run)
 
 
@@ -166,8 +166,12 @@ def _train_command(run: Run) -> str:
         shown = Path(value).name if name == "synthesis.textures" and value else value
         words += ["--set", f"{name}={','.join(map(str, shown)) if isinstance(shown, tuple) else shown}"]
     words += [] if run.roi_sha256 is None else ["--roi", ROI]
-    words += ["--defects", Path(run.training.defects_data).name] if run.training.defects_data else []
-    return shlex.join(words)
+    return shlex.join(words + _defects_given(run.training.defects_data))
+
+
+def _defects_given(folder: str) -> list[str]:
+    """Return the option of a folder of known defects, without the folders above; nothing without one."""
+    return ["--defects", Path(folder).name] if folder else []
 
 
 def _as_given(backbone: str) -> str:

@@ -37,6 +37,7 @@ class Described:
         level: 95 % quantile of the peaks of their maps, 0..1.
         coverage: As in ``Study``, 0..1.
         copies: Kind of the changed copies that joined the images.
+        folders: Absolute paths of the folders of the images; empty in earlier versions.
     """
 
     product: str
@@ -45,6 +46,7 @@ class Described:
     level: float
     coverage: float
     copies: str = "none"
+    folders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(bool(self.product), "product", "a name", self.product, "field")

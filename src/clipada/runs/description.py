@@ -11,11 +11,11 @@ from typing import Any
 
 from clipada.config import Config
 from clipada.config.schema import build, build_known, shown
-from clipada.errors import ConfigError, RunError, check_name
+from clipada.errors import ConfigError, RunError
 from clipada.files import read_json, sha256_of
 from clipada.runs.contents import ADAPTER, BESIDE, CONFIG, LEARNED_DEFECTS, MANIFEST, METRICS, PLAN, REVISED, TRAINED_ON
 from clipada.runs.manifest import Manifest, find_manifest
-from clipada.runs.records import completed_settings, damaged, read_hashes
+from clipada.runs.records import completed_settings, damaged, no_run, read_hashes
 from clipada.runs.revisions import Revision
 from clipada.runs.training import Training
 from clipada.runs.verification import require_sealed
@@ -77,6 +77,19 @@ class Run:
     def path(self, name: str) -> Path:
         """Return the path of the file that is in force, as ``stored`` names it."""
         return self.folder / self.stored(name)
+
+    def verified(self, name: str, sha256: str) -> Path:
+        """Return the path of the file that is in force after checking that its bytes are those recorded.
+
+        Raises:
+            RunError: They are others.
+        """
+        path = self.path(name)
+        found = sha256_of(path)
+        if found != sha256:
+            what = f"{path} is not the file of this run"
+            raise RunError(what, expected=f"sha256 {sha256}", got=f"sha256 {found}", remedy=COPY_AGAIN)
+        return path
 
     def present(self) -> Run:
         """Return the run with the manifest that is now in its folder.
@@ -233,7 +246,7 @@ def _described(folder: Path) -> tuple[Run, bool]:
     """Read a run folder's description without its manifest; return also whether it was written to be sealed."""
     path = folder / CONFIG
     if not path.exists():
-        raise _no_run(folder)
+        raise no_run(folder)
     content = read_json(path, COPY_AGAIN)
     version = content["clipada_version"] if isinstance(content.get("clipada_version"), str) else "of the version"
     its_version = f"use clipada {version} that wrote it, or train again"
@@ -279,21 +292,3 @@ def _no_manifest(folder: Path, unfinished: bool) -> RunError:
         got = f"no {MANIFEST}"
         remedy = f"{COPY_AGAIN}; or accept the files as they are with `clipada verify {folder} --seal`"
     return RunError(f"run {folder} is incomplete", expected=MANIFEST, got=got, remedy=remedy)
-
-
-def _no_run(folder: Path) -> RunError:
-    """Make the error for a folder without a finished run."""
-    unfinished = (folder / PLAN).is_file()
-    if unfinished:
-        got = "an unfinished training"
-    elif folder.is_dir():
-        got = f"no {CONFIG}"
-    else:
-        got = "a file" if folder.exists() else "no such folder"
-    if unfinished:
-        remedy = f"finish it with `clipada train --resume --out {folder}`"
-    elif folder.exists():
-        remedy = "train one with `clipada train`"
-    else:
-        remedy = f"{check_name(folder)} (or train one with `clipada train`)"
-    return RunError(f"no run in {folder}", expected=f"a folder with {CONFIG} and {ADAPTER}", got=got, remedy=remedy)

@@ -1,4 +1,4 @@
-"""Records of a run: hashes of its training images, what earlier versions left out, and the error for damaged ones."""
+"""Records of a run: hashes of its training images, what earlier versions left out, errors for damaged or no records."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from clipada.config import EMBEDDED_BACKBONE, Config
 from clipada.config.schema import shown
-from clipada.errors import ConfigError, RunError
+from clipada.errors import ConfigError, RunError, check_name
 from clipada.files import open_regular
+from clipada.runs.contents import ADAPTER, CONFIG, PLAN
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -44,3 +45,21 @@ def read_hashes(path: Path, remedy: str) -> frozenset[str]:
 def damaged(path: Path, error: ConfigError, remedy: str) -> RunError:
     """Make the error for a file that does not match its schema."""
     return RunError(f"{path} is damaged: {error.what}", expected=error.expected, got=error.got, remedy=remedy)
+
+
+def no_run(folder: Path) -> RunError:
+    """Make the error for a folder without a finished run."""
+    unfinished = (folder / PLAN).is_file()
+    if unfinished:
+        got = "an unfinished training"
+    elif folder.is_dir():
+        got = f"no {CONFIG}"
+    else:
+        got = "a file" if folder.exists() else "no such folder"
+    if unfinished:
+        remedy = f"finish it with `clipada train --resume --out {folder}`"
+    elif folder.exists():
+        remedy = "train one with `clipada train`"
+    else:
+        remedy = f"{check_name(folder)} (or train one with `clipada train`)"
+    return RunError(f"no run in {folder}", expected=f"a folder with {CONFIG} and {ADAPTER}", got=got, remedy=remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipada.errors import ConfigError, RunError
-from clipada.files import read_json, sha256_of, write_json
+from clipada.files import read_json, write_json
 from clipada.images.roi import RegionsOfInterest
 from clipada.runs.contents import ROI
 from clipada.runs.description import COPY_AGAIN, Run
@@ -41,13 +41,5 @@ def load_roi(run: Run) -> RegionsOfInterest | None:
     """
     if run.roi_sha256 is None:
         return None
-    path = run.folder / ROI
-    found = sha256_of(path)
-    if found != run.roi_sha256:
-        raise RunError(
-            f"the regions of interest in {path} are not those of this run",
-            expected=f"sha256 {run.roi_sha256}",
-            got=f"sha256 {found}",
-            remedy=COPY_AGAIN,
-        )
+    run.verified(ROI, run.roi_sha256)
     return read_roi(run.folder)

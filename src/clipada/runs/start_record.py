@@ -33,6 +33,7 @@ class StartRecord:
         held_out: Names below ``photos`` of the good ones that set the threshold.
         tested_on: Names below ``photos`` of the good ones in the test; empty in records of earlier versions, which took
             those that the layout keeps for it.
+        defects: Absolute path of the folder with photos of known defects to learn from; empty without any.
         channels, depth, page: Rules by which the photos are read, as they were asked for.
     """
 
@@ -42,6 +43,7 @@ class StartRecord:
     trained_on: tuple[str, ...]
     held_out: tuple[str, ...]
     tested_on: tuple[str, ...] = ()
+    defects: str = ""
     channels: str = DEFAULT_RULES.channels
     depth: int | None = DEFAULT_RULES.depth
     page: int | None = DEFAULT_RULES.page

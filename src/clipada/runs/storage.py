@@ -149,17 +149,17 @@ def load_model(run: Run, backbone: str | None = None) -> ClipAda:
     load_parameters(run.folder / ADAPTER, model.adapter_parameters(), COPY_AGAIN)
     require_sealed(run, ADAPTER)
     if run.encoders_sha256 is not None:
-        load_parameters(_verified(run, ENCODERS, run.encoders_sha256), model.encoder_parameters(), COPY_AGAIN)
+        load_parameters(run.verified(ENCODERS, run.encoders_sha256), model.encoder_parameters(), COPY_AGAIN)
     return model if run.memory_sha256 is None else model.with_head(_head(run, loaded))
 
 
 def _head(run: Run, backbone: Backbone) -> MemoryHead:
     """Read the detector over a memory after checking that its files have not changed."""
-    memory = _verified(run, MEMORY, run.memory_sha256 or "")
-    filter_file = None if run.filter_sha256 is None else _verified(run, FILTER, run.filter_sha256)
+    memory = run.verified(MEMORY, run.memory_sha256 or "")
+    filter_file = None if run.filter_sha256 is None else run.verified(FILTER, run.filter_sha256)
     head = read_head(memory, filter_file, run.config, backbone, run.training.recall, load_roi(run))
     if run.defects_sha256 is not None:
-        path, blocks = _verified(run, DEFECTS, run.defects_sha256), len(backbone.blocks)
+        path, blocks = run.verified(DEFECTS, run.defects_sha256), len(backbone.blocks)
         head.known = read_known_defects(path, head.products, blocks * backbone.block_width, blocks)
     return head
 
@@ -170,7 +170,7 @@ def _prototypes(run: Run, width: int) -> Prototypes | None:
         return None
     from clipada.models.prototypes import Prototypes
 
-    path = _verified(run, PROTOTYPES, run.prototypes_sha256)
+    path = run.verified(PROTOTYPES, run.prototypes_sha256)
     tensors = read_tensors(path, COPY_AGAIN)
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     rows = next(iter(found.get("centres", ())), 0)
@@ -180,13 +180,3 @@ def _prototypes(run: Run, width: int) -> Prototypes | None:
         what = f"{path.stem} {path} does not fit its config.json"
         raise RunError(what, expected=str(wanted), got=str(found), remedy=COPY_AGAIN)
     return Prototypes(**tensors)
-
-
-def _verified(run: Run, name: str, sha256: str) -> Path:
-    """Return the path of a file of the run after checking that its bytes have not changed."""
-    path = run.path(name)
-    found = sha256_of(path)
-    if found != sha256:
-        what = f"the {path.stem} in {path} are not those of this run"
-        raise RunError(what, expected=f"sha256 {sha256}", got=f"sha256 {found}", remedy=COPY_AGAIN)
-    return path

@@ -18,11 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipada.config import Copies, CrossFitConfig, RuntimeConfig
-from clipada.data import Layout, load_dataset
 from clipada.engines.tiled import inner
 from clipada.engines.torch import TorchEngine
 from clipada.errors import CalibrationError, ImageError
-from clipada.images import image_sha256, readable_sha256
+from clipada.images import image_sha256
 from clipada.models.clip_ada import ClipAda
 from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import MemoryHead
@@ -32,6 +31,7 @@ from clipada.training.copies import References
 from clipada.training.memory import MemoryBuilder
 from clipada.training.split import split_validation
 from clipada.training.tokens import TokenReader
+from clipada.training.trained_images import find_dataset, trained_images
 from clipada.training.views import cut_boxes
 from clipada.types import Engine, Failure, ProgressReport, Sample, Verdict
 
@@ -82,42 +82,6 @@ class Folds:
             yield
 
 
-def training_images(run: Run, data: str | None) -> list[Sample]:
-    """Return the images that a run's memory was built from, in the order of the training.
-
-    Args:
-        run: The run.
-        data: Their folder; ``None`` for the recorded one.
-
-    Raises:
-        CalibrationError: An image is no longer there, or has changed.
-        DatasetError: There is no such folder, or no image in it.
-    """
-    if data is None and not Path(run.training.data).is_dir():
-        raise CalibrationError(
-            f"the training images of run {run.label} are not where they were",
-            expected=run.training.data or "a recorded folder",
-            got="no such folder",
-            remedy=f"name their folder with --data; or {NAME_IMAGES}",
-        )
-    layout, categories = cast("Layout", run.training.layout), tuple(run.training.categories)
-    dataset = load_dataset(data or run.training.data, layout, categories)
-    trained = run.training_sha256s or frozenset()
-    for samples in (dataset.train, [sample for sample in dataset.samples if not sample.anomalous]):
-        chosen = [sample for sample in samples if readable_sha256(sample.path) in trained]
-        kept, _ = split_validation(chosen, run.config)
-        counts = {name: sum(sample.category == name for sample in kept) for name in run.training.categories}
-        if counts == run.training.categories:
-            return kept
-    missing = sum(run.training.categories.values()) - sum(counts.values())
-    raise CalibrationError(
-        f"the training images of run {run.label} are not all in {dataset.root}",
-        expected=", ".join(f"{count} of {name}" for name, count in run.training.categories.items()),
-        got=f"{missing} are gone, moved or changed" if missing > 0 else f"{-missing} too many",
-        remedy=f"name their folder with --data; or {NAME_IMAGES}",
-    )
-
-
 def cross_folds(run: Run, engine: Engine, settings: CrossFitConfig, report: ProgressReport) -> Folds:
     """Divide a run's training images and the rows of its memory into folds.
 
@@ -129,14 +93,9 @@ def cross_folds(run: Run, engine: Engine, settings: CrossFitConfig, report: Prog
 
     Raises:
         CalibrationError: The run has no memory, it was not built from these images, or no product has two folds.
-        DatasetError: There is no such folder, or no image in it.
+        DatasetError: There is no such folder, or the images in it are not all there, or have changed.
     """
-    if run.memory_sha256 is None:
-        raise CalibrationError(
-            f"run {run.label} cannot be cross-fitted: it has no memory whose rows could be left out",
-            expected="a run of the presets quick or accurate",
-            remedy=NAME_IMAGES,
-        )
+    _require_trained_memory(run)
     engine = inner(engine)
     if not isinstance(engine, TorchEngine) or engine.model.head is None:
         raise CalibrationError(
@@ -145,7 +104,8 @@ def cross_folds(run: Run, engine: Engine, settings: CrossFitConfig, report: Prog
             remedy=f"leave --engine out, or {NAME_IMAGES}",
         )
     reader = TokenReader(engine.model.backbone, RuntimeConfig.cache_gigabytes)
-    samples = training_images(run, settings.data)
+    trained = trained_images(run, find_dataset(run, settings.data, NAME_IMAGES), NAME_IMAGES)
+    samples, _ = split_validation(trained, run.config)
     return divide_images(run, engine.model, engine.model.head, reader, samples, settings.folds, report)
 
 
@@ -160,6 +120,23 @@ def divide_images(
 ) -> Folds:
     """Divide images and the rows of a memory that was built from them; see ``cross_folds``."""
     return _Divider(run, model, head, reader, report).divide(samples, folds)
+
+
+def _require_trained_memory(run: Run) -> None:
+    """Raise ``CalibrationError`` unless a run has a memory, and the one of its training."""
+    if run.memory_sha256 is None:
+        raise CalibrationError(
+            f"run {run.label} cannot be cross-fitted: it has no memory whose rows could be left out",
+            expected="a run of the presets quick or accurate",
+            remedy=NAME_IMAGES,
+        )
+    if run.revision is not None:
+        raise CalibrationError(
+            f"run {run.label} cannot be cross-fitted: its memory has changed since the training",
+            expected="the memory that the training images give",
+            got=f"revision {run.revision.number}, by `clipada add` or `clipada remove`",
+            remedy=f"{NAME_IMAGES} or added",
+        )
 
 
 class _Divider:

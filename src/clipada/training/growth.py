@@ -8,7 +8,7 @@ images are searched in both together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -32,6 +32,7 @@ from clipada.runs.roi import load_roi
 from clipada.training.conditions import ConditionStudent
 from clipada.training.memory import LEAST_COVERAGE, MemoryBuilder
 from clipada.training.part_box import LEAST_IMAGES, WHOLE
+from clipada.training.perturbed import PerturbedCopies, perturbed_copies
 from clipada.training.study import Study
 from clipada.training.tokens import TokenReader
 from clipada.training.views import ProductViews, cut_boxes, read_views
@@ -90,10 +91,11 @@ class _View:
 
 
 class _Seen(NamedTuple):
-    """Images of a product as a view shows them: its box, or the whole image."""
+    """Images of a product and their perturbed copies as a view shows them: its box, or the whole image."""
 
     name: str
     images: NDArray[np.uint8]
+    copies: PerturbedCopies
     crops: Crops
     whole: bool = False
 
@@ -142,11 +144,7 @@ class Growth:
             self._require_inside(parts, box)
         inside = inside_tensor(self.builder.regions, [name], self.config.model.size)
         crops = build_crops(torch.tensor([box]), self.config, self.builder.model.backbone, inside)
-        part = self._view(_Seen(name, cut_boxes(images, crops, 0), crops), self.head.bank, known)
-        whole = None
-        if self.head.whole is not None:
-            scale = self.config.filter.scale
-            whole = self._view(_Seen(name, images, crops, whole=True), self.head.whole, known, scale)
+        part, whole = self._views(parts, crops)
         level = self._measure(name, part, whole, crops)
         read_whole = (whole or part).study
         descriptors = self.builder.descriptors({name: images}, self.head.glance, {name: read_whole})[name]
@@ -162,6 +160,7 @@ class Growth:
                 level=level,
                 coverage=round(coverage, 3),
                 copies=self.builder.copies[name],
+                folders=tuple(sorted({str(path.absolute().parent) for path in parts.views.paths})),
             ),
             views=views,
             box=torch.tensor(box),
@@ -195,10 +194,21 @@ class Growth:
                 "add them as a product of its own, or train again"
             )
 
+    def _views(self, parts: GoodParts, crops: Crops) -> tuple[_View, _View | None]:
+        """Study the box of the images, and where the run has a memory of them, whole images."""
+        name, images, known = parts.product, parts.views.images, bool(parts.condition)
+        copies = perturbed_copies(name, parts.views.paths, self.config, self.builder.workers, self.builder.regions)
+        cut = replace(copies, images=cut_boxes(copies.images, crops, 0))
+        part = self._view(_Seen(name, cut_boxes(images, crops, 0), cut, crops), self.head.bank, known)
+        if self.head.whole is None:
+            return part, None
+        seen, scale = _Seen(name, images, copies, crops, whole=True), self.config.filter.scale
+        return part, self._view(seen, self.head.whole, known, scale)
+
     def _view(self, seen: _Seen, bank: PatchMemory, known: bool, scale: float = 1.0) -> _View:
         """Study a view of the images, beside the rows of the memory's own product if it knows it."""
         name, images, shown = seen.name, seen.images, seen.crops.shown(whole=seen.whole)
-        references = self.builder.references(name, images, None, seen.inside)
+        references = self.builder.references(name, images, seen.copies, seen.inside)
         neighbors, count_images = self.config.memory.neighbors, len(self.builder.views[name].paths)
         if not known:
             study = self.builder.student.study(name, references, scale)

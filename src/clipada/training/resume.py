@@ -173,7 +173,8 @@ def prepare_training(
     regions = chosen_regions(roi, settings, dataset, folder if plan else None)
     job = TrainingJob(folder=folder, config=settings, dataset=dataset, started=plan is not None, regions=regions)
     if place is not None:
-        job = replace(job, defects=_defects(Path(place), dataset, settings), defects_folder=Path(place).resolve())
+        known = known_defects(Path(place), dataset, settings)
+        job = replace(job, defects=known, defects_folder=Path(place).resolve())
     if plan is not None:
         plan.require(job.plan)
     return job
@@ -228,8 +229,13 @@ def _dataset(
     raise DatasetError("no data to train on", expected="DATA, a folder", remedy="only --resume works without it")
 
 
-def _defects(folder: Path, dataset: Dataset, config: Config) -> Defects:
-    """List the photos of known defects."""
+def known_defects(folder: Path, dataset: Dataset, config: Config) -> Defects:
+    """List the photos of known defects that a training is given.
+
+    Raises:
+        ConfigError: There is no memory that they could add to.
+        DatasetError: No photo can be used, one is of no known product, or one is a training image.
+    """
     if not config.memory.rows:
         raise ConfigError(
             "a model without a memory of good parts cannot learn from known defects",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from clipada.calibration import PRODUCT, attainable_rate, group_of
@@ -20,12 +21,15 @@ from clipada.config import (
 )
 from clipada.config.image_rules import DEFAULT_RULES, ImageRules
 from clipada.data import Dataset, load_dataset
+from clipada.data.defects import NO_DEFECTS, Defects
 from clipada.data.held_out import fresh_counts, hold_out
 from clipada.devices import find_device
 from clipada.errors import RunError
 from clipada.files import write_json
+from clipada.images import readable_sha256
 from clipada.runs import is_finished
 from clipada.runs.start_record import START_RECORD, StartRecord, find_start_record
+from clipada.training.resume import known_defects
 from clipada.types import Sample
 
 
@@ -35,13 +39,14 @@ class AskedStart:
 
     backbone: str | None = None
     preset: Preset | None = None
+    defects: str | None = None
     rules: ImageRules = DEFAULT_RULES
 
     @property
     def given(self) -> dict[str, object]:
         """The options that were given, by the name of their field in ``StartRecord``."""
         rules, usual = asdict(self.rules), asdict(DEFAULT_RULES)
-        named = {"backbone": self.backbone, "preset": self.preset}
+        named = {"backbone": self.backbone, "preset": self.preset, "defects": self.defects}
         return {name: value for name, value in named.items() if value is not None} | {
             name: value for name, value in rules.items() if value != usual[name]
         }
@@ -62,6 +67,8 @@ class StartPlan:
         preset: The preset to train.
         seconds: Estimated time of a training with ``accurate`` on the CPU; ``None`` on another device, and after it.
         guarantee: The best guarantee that the held-out photos allow; ``None`` if they are too few for any.
+        defects: Photos of known defects to learn from, which are not tested on.
+        defects_folder: Their folder; ``None`` without any.
         rules: Rules by which the photos are read, as they were asked for.
     """
 
@@ -74,6 +81,8 @@ class StartPlan:
     preset: Preset
     seconds: float | None
     guarantee: CalibrationConfig | None
+    defects: Defects = NO_DEFECTS
+    defects_folder: Path | None = None
     rules: ImageRules = DEFAULT_RULES
 
     @property
@@ -83,8 +92,15 @@ class StartPlan:
 
     @property
     def defective(self) -> int:
-        """Number of photos of defects."""
-        return sum(sample.anomalous for sample in self.dataset.test)
+        """Number of photos of defects that are tested on."""
+        return sum(sample.anomalous for sample in self.dataset.test) - self.learned
+
+    @cached_property
+    def learned(self) -> int:
+        """Number of photos of defects in the test that the run learns from."""
+        known = {*self.defects.sha256s}
+        anomalous = [sample.path for sample in self.dataset.test if known and sample.anomalous]
+        return sum(readable_sha256(path) in known for path in anomalous)
 
     def save(self) -> None:
         """Write the record of the plan into the run folder."""
@@ -95,6 +111,7 @@ class StartPlan:
             trained_on=tuple(_name(sample.path, self.found) for sample in self.dataset.train),
             held_out=tuple(_name(path, self.found) for path in self.held_out),
             tested_on=tuple(sorted(_tested(self.dataset))),
+            defects="" if self.defects_folder is None else str(self.defects_folder),
             channels=self.rules.channels,
             depth=self.rules.depth,
             page=self.rules.page,
@@ -112,12 +129,12 @@ def plan_start(
     """Decide what a start does, and write nothing: the arguments are those of ``clipada.start``.
 
     Raises:
-        DatasetError: There are no photos of good parts.
+        DatasetError: There are no photos of good parts, or no photo of a known defect can be used.
         RunError: ``out`` holds something else, or a start of other photos or with other options.
         BackboneError: The backbone cannot be found.
-        ConfigError: There is no such preset.
+        ConfigError: There is no such preset, or it has no memory and there are known defects.
     """
-    preset, rules = asked.preset, asked.rules
+    preset, rules, place = asked.preset, asked.rules, asked.defects
     if preset is not None:
         Config.preset(preset)  # refuses an unknown one
     found = load_dataset(photos)
@@ -134,8 +151,11 @@ def plan_start(
     else:
         _require_same(folder, record, found, asked.given)
         name, origin, preset, rules = record.backbone, "recorded", record.preset, record.rules
+        place = record.defects or None
         dataset, held_out = _as_recorded(found, record)
     seconds = None if is_finished(folder) else _estimate(dataset, name, device, settings)
+    preset = preset or _preset(dataset, seconds, settings)
+    known = NO_DEFECTS if place is None else known_defects(Path(place), dataset, Config.preset(preset))
     return StartPlan(
         folder=folder,
         found=found,
@@ -143,9 +163,11 @@ def plan_start(
         held_out=tuple(sample.path for sample in held_out),
         backbone=name,
         origin=origin,
-        preset=preset or _preset(dataset, seconds, settings),
+        preset=preset,
         seconds=seconds,
         guarantee=_guarantee(found, held_out, settings),
+        defects=known,
+        defects_folder=None if place is None else Path(place),
         rules=rules,
     )
 
@@ -156,7 +178,7 @@ def _require_same(folder: Path, record: StartRecord, found: Dataset, asked: dict
     if differing:
         raise RunError(
             f"{folder} was started with other options",
-            expected=", ".join(f"--{name} {getattr(record, name)}" for name in differing),
+            expected=", ".join(f"--{name} {getattr(record, name) or 'left out'}" for name in differing),
             got=", ".join(f"--{name} {asked[name]}" for name in differing),
             remedy="leave them out to go on with it, or choose another --out",
         )

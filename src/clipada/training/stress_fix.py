@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from clipada.calibration import Calibration, needed_images, require_images
-from clipada.config import Config, PerturbationKind
-from clipada.data import Dataset, Layout, load_dataset
+from clipada.config import CalibrationConfig, Config, CrossFitConfig, PerturbationKind
+from clipada.data import Dataset
 from clipada.errors import ConfigError, RunError
 from clipada.files import LOCK
 from clipada.runs import PLAN, Run, is_finished, read_run
+from clipada.training.trained_images import (
+    AddedImages,
+    added_images,
+    defects_folder,
+    find_dataset,
+    trained_images,
+)
 
 COPIES_EACH = 12
 """Perturbed copies of each product for each perturbation and strength."""
@@ -27,14 +33,20 @@ class FixPlan:
 
     Attributes:
         folder: The new run folder.
-        dataset: The images that the old run was trained on.
-        calibrating: Good parts that set the thresholds of the new run.
+        dataset: The images that the old run was trained on, and its test images.
+        defects: The folder with the photos of known defects that it has learned from; ``None`` without any.
+        added: Good parts that were added to its memory since.
+        calibrating: Good parts that set the thresholds of the new run; none where the training images do.
+        cross_fit: Settings with which the training images do; ``None`` where they do not.
         measuring: Other good parts, on which both runs are measured.
     """
 
     folder: Path
     dataset: Dataset
+    defects: Path | None
+    added: tuple[AddedImages, ...]
     calibrating: tuple[Path, ...]
+    cross_fit: CrossFitConfig | None
     measuring: tuple[Path, ...]
 
 
@@ -49,7 +61,7 @@ def plan_fix(
     """Decide which images train, calibrate and measure the new run, before any work.
 
     Those of ``images`` that the present thresholds come from calibrate the new run too, if they are enough for the same
-    guarantee. Else every second image does. The others measure.
+    guarantee. Else every second image does. The others measure. Cross-fitted thresholds are cross-fitted again.
 
     Args:
         run: The old run.
@@ -61,9 +73,9 @@ def plan_fix(
 
     Raises:
         ConfigError: The run has no memory.
-        RunError: Its training images are not where they were, or ``folder`` is in the way.
+        RunError: ``folder`` is in the way, or no product of the training is left in the memory.
         CalibrationError: The images are too few.
-        DatasetError: The training images cannot be listed.
+        DatasetError: Images that the run has learned from are not where they were, or have changed.
     """
     _require_free(folder, run)
     if not run.config.memory.rows:
@@ -73,32 +85,67 @@ def plan_fix(
             got="memory.rows 0",
             remedy="train one, and stress that",
         )
-    place = data or Path(run.training.data or "nothing")
-    if not place.exists():
-        raise RunError(
-            f"the training images of run {run.folder} are not in {place}",
-            expected="the data set that it was trained on",
-            remedy="name the folder where it is now with --data",
-        )
-    calibrating = list(known)
-    if not needed_images(calibration.settings) <= len(calibrating) < len(images):
-        calibrating = list(images[::2])
-        require_images(
-            len(calibrating), calibration.settings, f", which are half of the {len(images)} images; the others measure"
-        )
+    dataset = _dataset(run, data)
+    defects, added = defects_folder(run, dataset), added_images(run, data)
+    crossed = _cross_fit(calibration, dataset) if calibration.folds else None
+    calibrating = _calibrating(images, known, calibration.settings) if crossed is None else []
     measuring = tuple(path for path in images if path not in set(calibrating))
-    dataset = load_dataset(place, cast("Layout", run.training.layout), list(run.training.categories))
-    return FixPlan(folder=folder, dataset=dataset, calibrating=tuple(calibrating), measuring=measuring)
+    return FixPlan(
+        folder=folder,
+        dataset=dataset,
+        defects=defects,
+        added=tuple(added),
+        calibrating=tuple(calibrating),
+        cross_fit=crossed,
+        measuring=measuring,
+    )
 
 
 def with_copies(config: Config, strengths: Mapping[PerturbationKind, tuple[float, ...]]) -> Config:
-    """Return settings under which a training also sees perturbed copies; those that it saw before stay."""
+    """Return settings under which a training also sees perturbed copies; those that it saw before stay.
+
+    A share of images that it chose is a plan's whole data set.
+    """
     changes: dict[str, object] = {
         f"augment.{kind}": tuple(dict.fromkeys((*getattr(config.augment, kind), *found)))
         for kind, found in strengths.items()
     }
     conditions = len(config.updated(changes).augment.perturbations())
-    return config.updated({**changes, "augment.copies": min(MOST_COPIES, COPIES_EACH * conditions)})
+    copies = min(MOST_COPIES, COPIES_EACH * conditions)
+    return config.updated({**changes, "augment.copies": copies, "training.image_share": 1.0})
+
+
+def _dataset(run: Run, data: Path | None) -> Dataset:
+    """Return what a run was trained on, with the test images: of other good images, none is trained on."""
+    found = find_dataset(run, data)
+    if not {*found.categories} & {*run.training.categories}:
+        raise RunError(
+            f"no product that run {run.folder} was trained on is in its memory still",
+            expected="one at least, which the fix trains on",
+            got=f"{', '.join(run.training.categories)}, which was added",
+            remedy="train a run of these products, and stress that",
+        )
+    trained = trained_images(run, found)
+    known = {sample.path for sample in trained}
+    tested = [sample for sample in found.test if sample.path not in known]
+    return replace(found, samples=(*(replace(sample, split="train") for sample in trained), *tested))
+
+
+def _calibrating(images: Sequence[Path], known: Iterable[Path], settings: CalibrationConfig) -> list[Path]:
+    """Choose the images that set the thresholds of the new run; raise ``CalibrationError`` if there are too few."""
+    chosen = list(known)
+    if needed_images(settings) <= len(chosen) < len(images):
+        return chosen
+    chosen = list(images[::2])
+    require_images(len(chosen), settings, f", which are half of the {len(images)} images; the others measure")
+    return chosen
+
+
+def _cross_fit(calibration: Calibration, dataset: Dataset) -> CrossFitConfig:
+    """Return the settings with which the thresholds of the old run were cross-fitted, for the new one."""
+    each = calibration.folds == len(calibration.images)
+    folds = None if each else max(2, round(calibration.folds / len(dataset.categories)))
+    return CrossFitConfig(data=str(dataset.root), folds=folds)
 
 
 def _require_free(folder: Path, run: Run) -> None:
