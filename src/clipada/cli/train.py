@@ -147,10 +147,13 @@ def _continuation(out: Path) -> str:
 
 def _print_result(run: Run) -> None:
     """Print what was left out, what was learned from known defects, and the figures on held-out images."""
-    from clipada.report.card import describe_learned, describe_skipped
+    from clipada.report.card import describe_alignment, describe_learned, describe_skipped
 
     if run.training.unreadable:
-        say(f"left out {len(run.training.unreadable)} training images that could not be read")
+        aligned = " or aligned" if run.alignment_sha256 else ""
+        say(f"left out {len(run.training.unreadable)} training images that could not be read{aligned}")
+    if run.alignment_sha256:
+        say(f"alignment: {describe_alignment(run)}")
     copied = {name: kind for name, kind in run.training.copies.items() if kind != "none"}
     if copied:
         said = ", ".join(f"{kind} ones of {name}" for name, kind in copied.items())

@@ -12,6 +12,7 @@ from typing import Unpack
 
 from clipada.calibration import Calibration
 from clipada.config import EngineKeywords, EngineOptions, HistoryConfig, PredictConfig, SinkConfig
+from clipada.engines.aligned import unaligned
 from clipada.engines.tiled import OnTiles, TiledEngine
 from clipada.errors import ClipAdaError, ConfigError
 from clipada.files import lock_folder
@@ -157,8 +158,8 @@ def predict_outcomes(
             inspector = Inspector.load(
                 description, engine=engine, threshold=settings.threshold, input_check=settings.input_check
             )
-            if isinstance(inspector.engine, TiledEngine):
-                inspector.engine.on_tiles = events.on_tiles
+            if isinstance(tiled := unaligned(inspector.engine), TiledEngine):
+                tiled.on_tiles = events.on_tiles
             folder = None if out is None else _locked(Path(out), settings, resources)
             journal = open_journal(folder, settings, _basis(inspector))
             found = outcomes(inspector, unfinished(sources, journal), folder, settings)

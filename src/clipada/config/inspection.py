@@ -1,4 +1,4 @@
-"""Settings of the view: the parts of an image that the model sees at once. Beyond the paper."""
+"""Settings of the view: where the part lies, and what of an image the model sees at once. Beyond the paper."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Literal
 from clipada.config.schema import brief, require
 
 ViewName = Literal["whole", "tiles", "auto"]
+
+AlignName = Literal["none", "shift", "pose"]
 
 LEAST_TILE = 32
 """Smallest side of a tile, in pixels of the image."""
@@ -30,6 +32,11 @@ class InspectionConfig:
     overlap: float = 0.25
     """Least share of a tile's side that neighboring tiles have in common, 0 to 0.5. Over it, the map of one tile fades
     into that of the next."""
+
+    align: AlignName = "none"
+    """Motion of the part that is undone before the model sees an image, so that the part lies as in the reference of
+    its product: one of the training images. ``shift``: it is moved. ``pose``: it is also turned and scaled a little,
+    for parts that lie in any direction. An image that does not fit is refused."""
 
     __repr__ = brief
 

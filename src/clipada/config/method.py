@@ -118,6 +118,8 @@ class Config:
         require(bool(self.memory.rows) or not self.augment.copies, "augment.copies", "0 without memory.rows", "more")
         whole = bool(self.memory.rows) or not self.inspection.tiled
         require(whole, "inspection.view", "whole or auto without memory.rows", self.inspection.view)
+        aligned = bool(self.memory.rows) or self.inspection.align == "none"
+        require(aligned, "inspection.align", "none without memory.rows", self.inspection.align)
         learns = self.training.epochs or (self.memory.rows and not self.filter.logits)
         require(bool(learns), "training.epochs", "1 or more, unless only a memory detects", 0)
 

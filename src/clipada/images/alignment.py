@@ -107,6 +107,10 @@ class Alignment:
         """Return a function that moves images of a product; ``None`` for a product without a reference."""
         return partial(self._placed_file, product) if product in self.references else None
 
+    def aligner_of(self, products: Mapping[Path, str]) -> Align:
+        """Return a function that moves the images of files whose products, each with a reference, are given."""
+        return lambda path, image: self.placed(products[path], image)
+
     def _placed_file(self, product: str, _: Path, image: Image) -> Placed:
         return self.placed(product, image)
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from clipada.images.geometry import BAND_PIXELS, resize
 from clipada.types import Image, Mask
@@ -16,13 +17,17 @@ from clipada.types.placement import Placement, inverted
 _REACH = 3
 """Pixels beside a place that an interpolation reads."""
 
+_SMOOTH = 4.0
+"""Standard deviation, in pixels of the reference, of the differences in light that are continued."""
+
 _Pixels = TypeVar("_Pixels", bound=NDArray[Any])
 
 
 def into_reference(image: Image, placement: Placement, reference: Image) -> Image:
     """Move an image ``(H, W, 3)`` so that its part lies where the reference shows it, bicubic.
 
-    What the image does not show is taken from the reference, so that nothing there looks unusual.
+    What the image does not show is taken from the reference, in the light of the image where both meet, so that
+    nothing there looks unusual.
 
     Args:
         image: The image.
@@ -34,8 +39,22 @@ def into_reference(image: Image, placement: Placement, reference: Image) -> Imag
     moved = moved_by(image, matrix, PIL.Image.Resampling.BICUBIC)
     covered = moved_by(np.ones(size, bool), matrix, PIL.Image.Resampling.NEAREST)
     if not covered.all():
-        np.copyto(moved, resize(reference, size), where=~covered[..., np.newaxis])
+        np.copyto(moved, resize(_in_light_of(reference, moved, covered), size), where=~covered[..., np.newaxis])
     return moved
+
+
+def _in_light_of(reference: Image, moved: Image, covered: Mask) -> Image:
+    """Return a reference with the smooth difference of a moved image from it, continued from the covered pixels."""
+    height, width = reference.shape[:2]
+    nearest = PIL.Image.fromarray(covered).resize((width, height), PIL.Image.Resampling.NEAREST)
+    seen = ndimage.binary_erosion(np.asarray(nearest), iterations=2, border_value=1)
+    apart = (resize(moved, (height, width)).astype(np.float32) - reference) * seen[..., np.newaxis]
+    weight = ndimage.gaussian_filter(seen.astype(np.float32), _SMOOTH)
+    smooth = ndimage.gaussian_filter(apart, (_SMOOTH, _SMOOTH, 0)) / np.maximum(weight, 1e-3)[..., np.newaxis]
+    rows, columns = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
+    continued = ndimage.gaussian_filter(smooth[rows, columns], (_SMOOTH, _SMOOTH, 0))
+    lit: Image = np.clip(np.rint(reference + continued), 0, 255).astype(np.uint8)
+    return lit
 
 
 def maps_from_reference(maps: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:

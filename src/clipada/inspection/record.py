@@ -6,7 +6,7 @@ here. A field that the database shall search also joins ``COLUMNS``, and a migra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,6 +72,10 @@ def _regions(verdict: Verdict) -> list[Record]:
     ]
 
 
+def _placement(verdict: Verdict) -> Record | None:
+    return None if verdict.placement is None else verdict.placement.to_dict()
+
+
 FIELDS = (
     Field("path", str, _path, optional=True),
     Field("score", float, distribution=Distribution(symbol="score", help="Image scores.")),
@@ -87,6 +91,7 @@ FIELDS = (
     Field("map", dict, lambda verdict: map_statistics(verdict.anomaly_map, verdict.threshold)),
     Field("threshold", float),
     Field("regions", list, _regions),
+    Field("placement", dict, _placement, optional=True),
     Field("calibration", str, optional=True, length=12),
     Field("model", dict, lambda verdict: verdict.model and asdict(verdict.model), optional=True),
     Field("image_sha256", str, length=64, indexed=True),
@@ -128,6 +133,16 @@ def completed(record: Record) -> Record:
     if known["decision"] is None and known["defective"] is not None:
         known["decision"] = "defective" if known["defective"] else "good"
     return known
+
+
+def placement_words(placement: Mapping[str, float]) -> str:
+    """Say where the part lies, relative to its reference, given the field ``placement``."""
+    right, down = placement["right"], placement["down"]
+    words = f"part {abs(right):.1f} pixels {'right' if right >= 0 else 'left'}, "
+    words += f"{abs(down):.1f} {'down' if down >= 0 else 'up'}"
+    if placement["degrees"] or placement["scale"] != 1:
+        words += f", turned {placement['degrees']:.1f} degrees, scale {placement['scale']:.3f}"
+    return f"{words} (fit {placement['fit']:.2f})"
 
 
 def verdict_record(result: Verdict | Failure) -> Record:

@@ -13,6 +13,7 @@ import PIL.Image
 from clipada.errors import ImageError
 from clipada.images import write_png
 from clipada.inspection.overlays import dimmed, overlay
+from clipada.inspection.record import placement_words
 from clipada.types import Verdict
 
 BADGES = {
@@ -68,4 +69,5 @@ def _figures(verdict: Verdict) -> list[str]:
     count = len(verdict.regions)
     figures.append(f"{count} region{'s' * (count != 1)} above {verdict.threshold:.3g}")
     figures += [verdict.input_reason] if verdict.input_reason else []
+    figures += [] if verdict.placement is None else [placement_words(verdict.placement.to_dict())]
     return [*figures, f"{verdict.latency_ms:.0f} ms"]

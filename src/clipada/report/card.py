@@ -16,6 +16,7 @@ from clipada.evaluation.metrics import CategoryMetrics
 from clipada.report.guarantee import calibration_summary
 from clipada.report.tables import COLUMNS, metrics_markdown
 from clipada.runs import INPUT_CHECK, MEMORY, PROTOTYPES, Run, Training, load_calibration
+from clipada.runs.alignment import load_alignment
 from clipada.runs.contents import ROI
 from clipada.runs.start_record import read_start_record
 from clipada.types.words import counted
@@ -35,6 +36,7 @@ def run_summary(run: Run) -> dict[str, str]:
         "clipada": run.clipada_version,
         "backbone": f"{run.backbone_label}, {run.config.backbone.blocks_label}",
         "input": f"{model.size[1]} x {model.size[0]} pixels" + _rules(model.rules),
+        **({} if run.alignment_sha256 is None else {"alignment": describe_alignment(run)}),
         **({} if run.roi_sha256 is None else {"region of interest": _region(run)}),
         **_detector(run),
         "trained on": ", ".join(f"{name} ({count})" for name, count in training.categories.items())
@@ -92,6 +94,14 @@ def _detector(run: Run) -> dict[str, str]:
         "filter": _filter(run),
         **({"known defects": "; ".join(learned)} if (learned := describe_learned(run.training)) else {}),
     }
+
+
+def describe_alignment(run: Run) -> str:
+    """Describe the motion of parts that a run undoes, and the photo that each product is aligned to, if it does."""
+    if (alignment := load_alignment(run)) is None:
+        return "none"
+    photos = ", ".join(f"{name} {one.photo}" for name, one in alignment.references.items())
+    return f"{alignment.motion}, to the photos {photos}"
 
 
 def _region(run: Run) -> str:

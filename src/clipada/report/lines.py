@@ -13,7 +13,7 @@ from typing import Any
 from clipada.config.schema import build_known, checked, require, shown
 from clipada.errors import ConfigError
 from clipada.evaluation.kinds import decide
-from clipada.inspection.record import DISTRIBUTIONS
+from clipada.inspection.record import DISTRIBUTIONS, placement_words
 from clipada.report.parts import ScoredPart
 from clipada.types import Decision
 
@@ -52,6 +52,15 @@ class _EngineLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _PlaceLine:
+    right: float
+    down: float
+    degrees: float
+    scale: float
+    fit: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class _RegionLine:
     box: _BOX | None = None
     area: int | None = None
@@ -74,6 +83,7 @@ class _PredictedLine:
     decision: Decision | None = None
     defective: bool | None = None
     input_reason: str | None = None
+    placement: dict[str, Any] | None = None
     image_sha256: str | None = None
     time: str | None = None
     latency_ms: float | None = None
@@ -148,10 +158,16 @@ def inspected_part(record: Any) -> ScoredPart:
         shares=_shares(record),
         calibration=line.calibration,
         input_reason=line.reason,
+        placement=_placement(line.placement),
         engine=None if line.model is None else build_known(_EngineLine, line.model, "model.").engine,
         image_sha256=line.image_sha256,
         time=line.time,
     )
+
+
+def _placement(values: dict[str, Any] | None) -> str:
+    """Return the place of the part in words; nothing for an image that was not aligned."""
+    return "" if values is None else placement_words(vars(build_known(_PlaceLine, values, "placement.")))
 
 
 def _shares(record: Mapping[str, Any]) -> dict[str, float]:

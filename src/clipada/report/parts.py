@@ -41,6 +41,7 @@ class ScoredPart:
         calibration: Id of the calibration of its verdict.
         engine: Engine and precision of its verdict, if known.
         input_reason: The reason why its image is not inspectable, if it is unlike all training images.
+        placement: Place of the part relative to its reference, in words; empty if the image was not aligned.
         image_sha256: Hash of the image file, if known.
         time: Time of its verdict, ISO 8601, if known.
     """
@@ -57,6 +58,7 @@ class ScoredPart:
     calibration: str | None = None
     engine: str | None = None
     input_reason: str | None = None
+    placement: str = ""
     image_sha256: str | None = None
     time: str | None = None
 

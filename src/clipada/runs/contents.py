@@ -13,6 +13,7 @@ MEMORY = "memory.safetensors"
 FILTER = "filter.safetensors"
 DEFECTS = "defects.safetensors"
 ROI = "roi.json"
+ALIGNMENT = "alignment.json"
 METRICS = "metrics.json"
 SCORES = "evaluation/scores.jsonl"
 CARD = "README.md"
@@ -33,6 +34,7 @@ BESIDE = {
     "filter_sha256": FILTER,
     "defects_sha256": DEFECTS,
     "roi_sha256": ROI,
+    "alignment_sha256": ALIGNMENT,
 }
 """Optional files beside the adapter, by the name of their hash in ``config.json``."""
 

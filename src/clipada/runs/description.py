@@ -44,6 +44,7 @@ class Run:
         filter_sha256: Hash of the file of the memory's filter; ``None`` without one.
         defects_sha256: Hash of the file of what was learned from known defects; ``None`` without any.
         roi_sha256: Hash of the file of the regions of interest; ``None`` without any.
+        alignment_sha256: Hash of the file of the references to which images are aligned; ``None`` without any.
         revision: The revision in force; ``None`` if the memory is that of the training.
         name: Its name on the hub; empty for a local run, which is named by its folder.
         manifest: The files that it is sealed with; ``None`` for a run of a version that did not seal it.
@@ -61,6 +62,7 @@ class Run:
     filter_sha256: str | None = None
     defects_sha256: str | None = None
     roi_sha256: str | None = None
+    alignment_sha256: str | None = None
     revision: Revision | None = None
     name: str = ""
     manifest: Manifest | None = field(default=None, repr=False, compare=False)
@@ -202,6 +204,7 @@ class _Facts:
     filter_sha256: str | None = None
     defects_sha256: str | None = None
     roi_sha256: str | None = None
+    alignment_sha256: str | None = None
     revision: Revision | None = None
     sealed: bool = False
 
@@ -276,6 +279,7 @@ def _described(folder: Path) -> tuple[Run, bool]:
         filter_sha256=facts.filter_sha256,
         defects_sha256=facts.defects_sha256,
         roi_sha256=facts.roi_sha256,
+        alignment_sha256=facts.alignment_sha256,
         revision=facts.revision,
     )
     for name in map(run.stored, (ADAPTER, *(name for key, name in BESIDE.items() if key in content))):

@@ -14,6 +14,7 @@ from clipada.errors import BackboneError, RunError
 from clipada.files import sha256_of, write_json, write_text
 from clipada.runs.contents import (
     ADAPTER,
+    ALIGNMENT,
     BESIDE,
     CONFIG,
     DEFECTS,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -> Run:
     """Write the adapter, the tuned encoders and the prototypes if any, and the settings into ``folder``, and seal it.
 
-    Regions of interest are those that are there already.
+    Regions of interest and references are those that are there already.
 
     ``config.json`` is written last but for the manifest, which marks a complete run.
     """
@@ -76,6 +77,7 @@ def save_run(folder: Path, model: ClipAda, config: Config, training: Training) -
         filter_sha256=sha256_of(folder / FILTER) if filtered else None,
         defects_sha256=sha256_of(folder / DEFECTS) if known is not None else None,
         roi_sha256=sha256_of(folder / ROI) if (folder / ROI).is_file() else None,
+        alignment_sha256=sha256_of(folder / ALIGNMENT) if (folder / ALIGNMENT).is_file() else None,
     )
     others = {key: getattr(run, key) for key in BESIDE if getattr(run, key) is not None}
     write_json(

@@ -108,6 +108,7 @@ class Identity(BaseModel):
 
 
 _NESTED = {"map": MapStatistics, "regions": list[RegionAnswer], "model": Identity, "decision": Decision}
+_NESTED |= {"placement": dict[str, float]}
 
 
 @_with_fields(_annotations(FIELDS, _NESTED))

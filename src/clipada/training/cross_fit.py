@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipada.config import Copies, CrossFitConfig, RuntimeConfig
+from clipada.engines.aligned import unaligned
 from clipada.engines.tiled import inner
 from clipada.engines.torch import TorchEngine
 from clipada.errors import CalibrationError, ImageError
@@ -26,6 +27,7 @@ from clipada.models.clip_ada import ClipAda
 from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import MemoryHead
 from clipada.runs import Run
+from clipada.runs.alignment import load_alignment
 from clipada.runs.roi import load_roi
 from clipada.training.copies import References
 from clipada.training.memory import MemoryBuilder
@@ -96,7 +98,7 @@ def cross_folds(run: Run, engine: Engine, settings: CrossFitConfig, report: Prog
         DatasetError: There is no such folder, or the images in it are not all there, or have changed.
     """
     _require_trained_memory(run)
-    engine = inner(engine)
+    engine = inner(unaligned(engine))
     if not isinstance(engine, TorchEngine) or engine.model.head is None:
         raise CalibrationError(
             "the engine of an export cannot leave rows of the memory out",
@@ -153,7 +155,8 @@ class _Divider:
     def __init__(self, run: Run, model: ClipAda, head: MemoryHead, reader: TokenReader, report: ProgressReport) -> None:
         self.run = run
         self.head = head
-        self.builder = MemoryBuilder(model, run.config, reader, RuntimeConfig().decoders, report, load_roi(run))
+        workers, regions, alignment = RuntimeConfig().decoders, load_roi(run), load_alignment(run)
+        self.builder = MemoryBuilder(model, run.config, reader, workers, report, regions, alignment)
         self.builder.copies |= {name: cast("Copies", kind) for name, kind in run.training.copies.items()}
         self.images: dict[Path, int] = {}
         self.copies: list[Path] = []

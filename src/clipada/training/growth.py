@@ -28,7 +28,9 @@ from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import SCALE_NAMES, WHOLE_PREFIX, MemoryHead, build_crops
 from clipada.runs import Run
 from clipada.runs.additions import Addition, Described
+from clipada.runs.alignment import load_alignment
 from clipada.runs.roi import load_roi
+from clipada.training.alignment import require_fitting
 from clipada.training.conditions import ConditionStudent
 from clipada.training.memory import LEAST_COVERAGE, MemoryBuilder
 from clipada.training.part_box import LEAST_IMAGES, WHOLE
@@ -71,7 +73,10 @@ def read_good_parts(run: Run, product: str, paths: Sequence[Path], workers: int)
     Returns:
         Their views, and the hashes of their files.
     """
-    views = read_views(product, paths, run.config, workers, load_roi(run))
+    alignment = load_alignment(run)
+    align = None if alignment is None else alignment.aligner(product)
+    views = read_views(product, paths, run.config, workers, load_roi(run), align=align)
+    require_fitting(product, views.failures, len(views.paths))
     return views, [sha256_of(path) for path in views.paths]
 
 
@@ -126,7 +131,8 @@ class Growth:
         self.config = run.config
         self.head = model.head.cpu()
         reader = TokenReader(model.backbone, runtime.cache_gigabytes)
-        self.builder = MemoryBuilder(model, run.config, reader, runtime.decoders, report, load_roi(run))
+        regions, alignment = load_roi(run), load_alignment(run)
+        self.builder = MemoryBuilder(model, run.config, reader, runtime.decoders, report, regions, alignment)
         self.warnings: list[str] = []
 
     def study(self, parts: GoodParts) -> Addition:
@@ -197,7 +203,8 @@ class Growth:
     def _views(self, parts: GoodParts, crops: Crops) -> tuple[_View, _View | None]:
         """Study the box of the images, and where the run has a memory of them, whole images."""
         name, images, known = parts.product, parts.views.images, bool(parts.condition)
-        copies = perturbed_copies(name, parts.views.paths, self.config, self.builder.workers, self.builder.regions)
+        workers, align = self.builder.workers, self.builder.align(name)
+        copies = perturbed_copies(name, parts.views.paths, self.config, workers, self.builder.regions, align)
         cut = replace(copies, images=cut_boxes(copies.images, crops, 0))
         part = self._view(_Seen(name, cut_boxes(images, crops, 0), cut, crops), self.head.bank, known)
         if self.head.whole is None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from clipada.data import read_batches
 from clipada.data.defects import Defects, marked_area
 from clipada.images import resize_mask
+from clipada.images.placing import mask_into_reference
 from clipada.models.filter import SCALE
 from clipada.models.known_defects import KnownDefects, unit_tokens
 from clipada.models.memory import Retrieval
@@ -25,7 +26,7 @@ from clipada.training.defect_weight import WEIGHTS, Judge, SeenImages
 from clipada.training.directions import Direction, NormalPatches
 from clipada.training.study import AT_ONCE, Study
 from clipada.training.views import cut_boxes
-from clipada.types import Sample
+from clipada.types import Placement, Sample
 
 if TYPE_CHECKING:
     from clipada.training.memory import MemoryBuilder
@@ -154,11 +155,13 @@ class DefectLearner:
         """
         model, student, crops = self.builder.config.model, self.student, self.head.crops
         paths, stage = [sample.path for sample in samples], f"reading defects of {name}"
-        batches = list(read_batches(paths, model.size, AT_ONCE, self.builder.workers, rules=model.rules))
+        workers, align = self.builder.workers, self.builder.align(name)
+        batches = list(read_batches(paths, model.size, AT_ONCE, workers, rules=model.rules, align=align))
         read = [samples[place] for batch in batches for place in batch.positions]
         images = np.concatenate([batch.images for batch in batches])
         sizes = [size for batch in batches for size in batch.sizes]
-        areas = [self.covered(number, sample, size) for sample, size in zip(read, sizes, strict=True)]
+        placements = [place for batch in batches for place in batch.placements or [None] * len(batch.paths)]
+        areas = [self.covered(number, *one) for one in zip(read, sizes, placements, strict=True)]
         patches = student.read(cut_boxes(images, crops, number), 1.0, stage).patches
         part, whole = (self.parts[name].rows.search(patches), student.logits(patches)), None
         if self.head.whole is not None:
@@ -166,11 +169,17 @@ class DefectLearner:
             whole = (self.whole[name].rows.search(wide), student.logits(wide))
         return read, self.seen(number, patches, part, whole), areas
 
-    def covered(self, number: int, sample: Sample, size: tuple[int, int]) -> Tensor | None:
-        """Return the share of each patch of the box that the mask or the boxes of a photo cover, ``(N,)``."""
+    def covered(
+        self, number: int, sample: Sample, size: tuple[int, int], placement: Placement | None = None
+    ) -> Tensor | None:
+        """Return the share of each patch of the box that the mask or the boxes of a photo cover, ``(N,)``.
+
+        ``placement`` is the place of the part in the photo if that was aligned.
+        """
         area, crops = marked_area(sample, size), self.head.crops
         if area is None:
             return None
+        area = area if placement is None else mask_into_reference(area, placement)
         mask = torch.from_numpy(resize_mask(area, self.builder.config.model.size)).float()[None, None]
         return F.adaptive_avg_pool2d(crops.cut(mask, torch.tensor([number])).clamp(0, 1), crops.grid).flatten()
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from clipada.config import Config, Copies
 from clipada.data.defects import NO_DEFECTS, Defects
 from clipada.errors import DatasetError
+from clipada.images.alignment import Align, Alignment
 from clipada.images.roi import RegionsOfInterest
 from clipada.models.clip_ada import ClipAda
 from clipada.models.crops import Crops, inside_tensor
@@ -26,6 +27,7 @@ from clipada.models.memory_head import GLANCE, MemoryHead, build_crops, glance_s
 from clipada.randomness import derived_rng
 from clipada.runs import LearnedDefects
 from clipada.scoring import final_map
+from clipada.training.alignment import require_fitting
 from clipada.training.copies import References
 from clipada.training.evidence_scale import fit_scale
 from clipada.training.filter_trainer import FilterTrainer
@@ -38,7 +40,7 @@ from clipada.training.split import learned_products
 from clipada.training.study import Student, Study, drawn_images, joined_memory, measured_recall
 from clipada.training.tokens import TokenReader
 from clipada.training.views import ProductViews, cut_boxes, image_peaks, read_views
-from clipada.types import Box, ProgressReport, Sample
+from clipada.types import Box, Failure, ProgressReport, Sample
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class MemoryRecord:
         tiles: Tiles of an image of each product that are read, and those that are skipped; empty without tiles.
         filtered: The products that the filter learned from; none without a filter.
         defects: What was learned from known defects of each product.
+        failures: Good images that could not be read, or aligned.
     """
 
     coverage: dict[str, float] = field(default_factory=dict)
@@ -65,6 +68,7 @@ class MemoryRecord:
     tiles: dict[str, tuple[int, int]] = field(default_factory=dict)
     filtered: tuple[str, ...] = ()
     defects: dict[str, LearnedDefects] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
 
 
 class MemoryBuilder:
@@ -83,6 +87,7 @@ class MemoryBuilder:
         workers: Threads that decode.
         report: Called after every step.
         regions: The products' regions of interest; ``None`` if all of every image counts.
+        alignment: Moves images into the frames of their products' references; ``None`` to take them as they are.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class MemoryBuilder:
         workers: int,
         report: ProgressReport,
         regions: RegionsOfInterest | None = None,
+        alignment: Alignment | None = None,
     ) -> None:
         self.model = model.eval()
         self.config = config
@@ -101,6 +107,7 @@ class MemoryBuilder:
         self.workers = workers
         self.report = report
         self.regions = regions
+        self.alignment = alignment
         self.inputs = InputRecorder()
         self.peaks: dict[str, list[float]] = {}
         self.record = MemoryRecord()
@@ -198,12 +205,19 @@ class MemoryBuilder:
 
     def read_images(self, name: str, paths: Sequence[Path]) -> NDArray[np.uint8]:
         """Read the views of a product's images, ``(m, H, W, 3)``, and make their perturbed copies."""
-        self.views[name] = views = read_views(name, paths, self.config, self.workers, self.regions)
+        align = self.align(name)
+        self.views[name] = views = read_views(name, paths, self.config, self.workers, self.regions, align=align)
+        require_fitting(name, views.failures, len(views.paths))
         if not views.paths:
             got = str(views.failures[0].error) if views.failures else None
             raise DatasetError(f"no good image of {name} can be read", got=got, remedy="check the files")
-        self.perturbed[name] = perturbed_copies(name, views.paths, self.config, self.workers, self.regions)
+        self.record.failures += views.failures
+        self.perturbed[name] = perturbed_copies(name, views.paths, self.config, self.workers, self.regions, align)
         return views.images
+
+    def align(self, name: str) -> Align | None:
+        """Return what moves images of a product into the frame of its reference; ``None`` for one without any."""
+        return None if self.alignment is None else self.alignment.aligner(name)
 
     def box(self, name: str, study: Study, images: NDArray[np.uint8]) -> Box:
         """Find the box in which a product's images show the part."""

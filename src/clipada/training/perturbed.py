@@ -14,7 +14,9 @@ from torch import Tensor
 from clipada.config import Config
 from clipada.data import read_batches
 from clipada.engines.tiled import image_tiles
+from clipada.errors import AlignmentError
 from clipada.images import resize
+from clipada.images.alignment import Align
 from clipada.images.perturbing import perturb
 from clipada.images.roi import RegionsOfInterest
 from clipada.randomness import derived_rng
@@ -41,7 +43,12 @@ class PerturbedCopies:
 
 
 def perturbed_copies(
-    name: str, paths: Sequence[Path], config: Config, workers: int, regions: RegionsOfInterest | None = None
+    name: str,
+    paths: Sequence[Path],
+    config: Config,
+    workers: int,
+    regions: RegionsOfInterest | None = None,
+    align: Align | None = None,
 ) -> PerturbedCopies:
     """Perturb photos of a product at their own size, all kinds and strengths in turn, and resize them for the model.
 
@@ -53,6 +60,7 @@ def perturbed_copies(
         config: All settings.
         workers: Threads that decode.
         regions: The products' regions of interest.
+        align: Moves a perturbed photo into the frame of the product's reference; one that does not fit is left out.
     """
     settings, size = config.augment, config.model.size
     rng = derived_rng(config.training.seed, "perturbed copies", name)
@@ -65,12 +73,23 @@ def perturbed_copies(
         for place, photo in zip(batch.positions, batch.originals, strict=True):
             kind, strength = conditions[place % len(conditions)]
             own = derived_rng(config.training.seed, "perturbed copy", name, place)
-            images[done], mask = _viewed(perturb(photo, kind, strength, own), name, config, own, regions)
+            changed = _aligned(perturb(photo, kind, strength, own), asked[place], align)
+            if changed is None:
+                continue
+            images[done], mask = _viewed(changed, name, config, own, regions)
             masks += [] if mask is None else [mask]
             sources.append(chosen[place])
             done += 1
     shown = ViewRegions(masks=np.stack(masks), numbers=torch.arange(done)) if masks else None
     return PerturbedCopies(images=images[:done], sources=torch.tensor(sources, dtype=torch.int64), regions=shown)
+
+
+def _aligned(photo: Image, path: Path, align: Align | None) -> Image | None:
+    """Return a photo in the frame of the product's reference; ``None`` if it does not fit."""
+    try:
+        return photo if align is None else align(path, photo).image
+    except AlignmentError:
+        return None
 
 
 def _viewed(

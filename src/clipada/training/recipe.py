@@ -17,12 +17,15 @@ from clipada.engines.torch import TorchEngine
 from clipada.evaluation.metrics import mean_metrics
 from clipada.evaluation.normal_level import normal_level, normal_peaks
 from clipada.files import ensure_folder
+from clipada.images.alignment import Alignment
 from clipada.models.backbones import with_defaults
 from clipada.models.clip_ada import ClipAda, build_model
 from clipada.models.prototypes import find_prototypes
 from clipada.randomness import derived_generator
 from clipada.runs import Run, Training, read_run, save_run, write_defect_sha256s, write_training_sha256s
+from clipada.runs.alignment import write_alignment
 from clipada.runs.inputs import write_input_check
+from clipada.training.alignment import choose_references
 from clipada.training.batches import with_image_depth
 from clipada.training.inputs import InputRecorder
 from clipada.training.loop import FitResult, fit, launch, with_precision
@@ -52,6 +55,7 @@ class Recipe:
         self.samples: list[Sample] = []
         self.held_out: list[Sample] = []
         self.memory = MemoryRecord()
+        self.alignment: Alignment | None = None
 
     def train(self) -> Run:
         """Train one model on the normal images of all categories and write its run folder.
@@ -110,7 +114,11 @@ class Recipe:
             model = self.add_prototypes(model) if model.memory is None else model
             return model, self.normal_peaks(model)
         reader = TokenReader(model.backbone, self.runtime.cache_gigabytes)
-        builder = MemoryBuilder(model, self.config, reader, self.runtime.decoders, self.report, self.job.regions)
+        workers, regions = self.runtime.decoders, self.job.regions
+        self.alignment = choose_references(self.samples, self.config, workers)
+        if self.alignment is not None:
+            write_alignment(self.job.folder, self.alignment)
+        builder = MemoryBuilder(model, self.config, reader, workers, self.report, regions, self.alignment)
         model = model.with_head(builder.build(self.samples, self.job.defects))
         write_input_check(self.job.folder, builder.inputs.products(TorchEngine(model)))
         self.memory = builder.record
@@ -136,7 +144,8 @@ class Recipe:
         """Score held-out images with synthetic anomalies; return the mean metrics of each pass."""
         if not self.held_out:
             return {}
-        passes = validate(model, self.held_out, self.config, self.runtime.decoders, self.job.regions)
+        workers = self.runtime.decoders
+        passes = validate(model, self.held_out, self.config, workers, self.job.regions, self.alignment)
         return {name: mean_metrics(metrics.values()).to_dict() for name, metrics in passes.items()}
 
     def normal_peaks(self, model: ClipAda) -> dict[str, list[float]]:
@@ -162,7 +171,7 @@ class Recipe:
             categories={name: sum(sample.category == name for sample in self.samples) for name in dataset.categories},
             layout=dataset.layout,
             data=str(dataset.root.resolve()),
-            unreadable=tuple(str(failure.path) for failure in fitted.failures),
+            unreadable=tuple(dict.fromkeys(str(one.path) for one in (*fitted.failures, *self.memory.failures))),
             seconds=round(seconds, 1),
             images_per_second=round(fitted.images_per_second, 2),
             losses=fitted.losses,

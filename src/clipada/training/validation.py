@@ -13,6 +13,7 @@ from clipada.config import Config
 from clipada.data import read_batches
 from clipada.devices import to_tensor
 from clipada.evaluation.metrics import CategoryMetrics, evaluate_maps
+from clipada.images.alignment import Alignment
 from clipada.images.roi import RegionsOfInterest
 from clipada.models.clip_ada import ClipAda
 from clipada.models.crops import inside_tensor
@@ -38,6 +39,7 @@ def validate(
     config: Config,
     workers: int,
     regions: RegionsOfInterest | None = None,
+    alignment: Alignment | None = None,
 ) -> dict[str, dict[str, CategoryMetrics]]:
     """Score held-out images with synthetic anomalies, drawn the same for every setting with the same seed.
 
@@ -49,17 +51,29 @@ def validate(
         config: All settings.
         workers: Threads that decode images.
         regions: Regions of interest, outside of which no anomaly is drawn.
+        alignment: Alignment of the run; images that do not fit are left out.
 
     Returns:
         Metrics by category for each pass (``"0"`` is the coarse one), and for ``"mean"`` if the mean of all counts.
     """
-    records = list(_score(model.eval(), samples, config, workers, regions))
+    reading = _Reading(config=config, workers=workers, regions=regions, alignment=alignment)
+    records = list(_score(model.eval(), samples, reading))
     categories = list(dict.fromkeys(sample.category for sample in samples))
     views = [*map(str, range(model.passes)), "mean"][: len(records[0][2])]
     return {
         name: {category: _metrics([r for r in records if r[0] == category], index) for category in categories}
         for index, name in enumerate(views)
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """Settings, threads that decode, regions of interest and alignment, by which images are read."""
+
+    config: Config
+    workers: int
+    regions: RegionsOfInterest | None
+    alignment: Alignment | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +94,16 @@ class _Views:
     products: Tensor | None = None
 
 
-def _score(
-    model: ClipAda, samples: Sequence[Sample], config: Config, workers: int, regions: RegionsOfInterest | None
-) -> Iterator[ScoredDraw]:
+def _score(model: ClipAda, samples: Sequence[Sample], reading: _Reading) -> Iterator[ScoredDraw]:
     """Yield every draw, scored."""
+    config = reading.config
     synthesizer = AnomalySynthesizer(config.synthesis, texture_source(config.synthesis))
     device = next(model.parameters()).device
     with torch.inference_mode():
         text = model.text_vector()
     products = () if model.head is None else model.head.products
     rounds = _tiles if config.inspection.tiled else _whole
-    for draw, index, views in rounds(samples, config, workers, regions, products):
+    for draw, index, views in rounds(samples, reading, products):
         images, masks = synthesizer(views.images, derived_generator(config.training.seed, "validation", draw, index))
         inside = views.inside
         if inside is not None:
@@ -107,31 +120,26 @@ def _score(
             yield (member, mask, *score_passes(maps[:, place], config.scoring, own, inside=seen))
 
 
-def _whole(
-    samples: Sequence[Sample], config: Config, workers: int, regions: RegionsOfInterest | None, _: Sequence[str]
-) -> Iterator[tuple[int, int, _Views]]:
+def _whole(samples: Sequence[Sample], reading: _Reading, _: Sequence[str]) -> Iterator[tuple[int, int, _Views]]:
     """Yield the number of each draw, that of a batch, and its images."""
-    paths, size = [sample.path for sample in samples], config.model.size
+    config, categories = reading.config, {sample.path: sample.category for sample in samples}
+    size, together, rules = config.model.size, config.training.batch_size, config.model.rules
+    align = None if reading.alignment is None else reading.alignment.aligner_of(categories)
     for draw in range(ROUNDS):
-        batches = read_batches(paths, size, config.training.batch_size, workers, rules=config.model.rules)
+        batches = read_batches(categories, size, together, reading.workers, rules=rules, align=align)
         for index, batch in enumerate(batches):
-            members = [samples[position].category for position in batch.positions]
-            inside = inside_tensor(regions, members, size)
+            members = [categories[path] for path in batch.paths]
+            inside = inside_tensor(reading.regions, members, size)
             yield draw, index, _Views(images=to_tensor(batch.images), members=members, inside=inside)
 
 
-def _tiles(
-    samples: Sequence[Sample],
-    config: Config,
-    workers: int,
-    regions: RegionsOfInterest | None,
-    products: Sequence[str],
-) -> Iterator[tuple[int, int, _Views]]:
+def _tiles(samples: Sequence[Sample], reading: _Reading, products: Sequence[str]) -> Iterator[tuple[int, int, _Views]]:
     """Yield the number of each draw, that of a batch, and its whole images and tiles of one category."""
-    index = 0
+    index, config = 0, reading.config
     for name in dict.fromkeys(sample.category for sample in samples):
         paths = [sample.path for sample in samples if sample.category == name]
-        found = read_views(name, paths, config, workers, regions, MOST_VIEWS)
+        align = None if reading.alignment is None else reading.alignment.aligner(name)
+        found = read_views(name, paths, config, reading.workers, reading.regions, MOST_VIEWS, align)
         for places in torch.split(torch.arange(len(found.images)), config.training.batch_size):
             views = _Views(
                 images=to_tensor(found.images[places.numpy()]),

@@ -18,6 +18,7 @@ from clipada.devices import to_tensor
 from clipada.engines.tiled import image_tiles
 from clipada.errors import ImageError
 from clipada.images import SIDEWAYS, read_header, read_orientation
+from clipada.images.alignment import Align
 from clipada.images.roi import RegionsOfInterest
 from clipada.images.tiles import Tiles, plan_tiles
 from clipada.models.backbones import patch_size
@@ -124,7 +125,7 @@ class ProductViews:
         images: The ``n`` whole images, then their tiles, ``(m, H, W, 3)`` uint8.
         sources: Position of the whole image that each shows, ``(m,)`` int64.
         paths: Files of the whole images.
-        failures: Files that could not be read.
+        failures: Files that could not be read, or aligned.
         tiles: Mean number of tiles of an image that are read; 1 where images are read whole alone.
         skipped: Mean number of tiles of an image that are not read, as they show nothing of the region of interest.
         regions: Regions of interest in all views; ``None`` if all of them counts.
@@ -151,6 +152,7 @@ def read_views(
     workers: int,
     regions: RegionsOfInterest | None = None,
     most: int = MOST_IMAGES,
+    align: Align | None = None,
 ) -> ProductViews:
     """Read a product's images, about as many views of them as asked for.
 
@@ -164,12 +166,14 @@ def read_views(
         workers: Threads that decode.
         regions: The products' regions of interest.
         most: Number of views.
+        align: Moves the images into the frame of the product's reference; those that do not fit are failures.
     """
     model, tiled = config.model, config.inspection.tiled
     chosen = paths[:: max(1, -(-len(paths) // (most // 2 if tiled else most)))]
     each = -(-(most - len(chosen)) // max(1, len(chosen)))
     found = _Collected(name, config, each, regions)
-    for batch in read_batches(chosen, model.size, AT_ONCE, workers, rules=model.rules, keep_originals=tiled):
+    read = read_batches(chosen, model.size, AT_ONCE, workers, rules=model.rules, keep_originals=tiled, align=align)
+    for batch in read:
         found.add(batch)
     return found.views()
 

@@ -135,7 +135,7 @@ function show({ record, image, map, missing }) {
   $("verdict").className = tone(record);
   const against = record.score_threshold === null ? "" : `, threshold ${record.score_threshold.toFixed(3)}`;
   const likes = record.p_value === null ? "" : ` Of good parts, about ${percent(record.p_value)} look at least as anomalous.`;
-  const score = `Score ${record.score.toFixed(3)}${against}.${likes}`;
+  const score = `Score ${record.score.toFixed(3)}${against}.${likes}${place(record.placement)}`;
   const refused = `This image says nothing on a part: ${record.input_reason}. Check camera, lens, light and product.`;
   $("words").textContent = record.decision === "not_inspectable" ? refused : score;
   $("regions").replaceChildren(...record.regions.map(region));
@@ -152,6 +152,15 @@ function show({ record, image, map, missing }) {
   drawOn([record.width, record.height]);
   $("shown").hidden = false;
   resetThreshold();
+}
+
+// Say where the part lies, relative to its reference, if the run aligns images.
+function place(placement) {
+  if (!placement) return "";
+  const { right, down, degrees, scale } = placement;
+  const turned = degrees || scale !== 1 ? `, turned ${degrees.toFixed(1)}\u00b0, scale ${scale.toFixed(3)}` : "";
+  const across = `${Math.abs(right).toFixed(1)} pixels ${right < 0 ? "left" : "right"}`;
+  return ` The part lies ${across}, ${Math.abs(down).toFixed(1)} ${down < 0 ? "up" : "down"}${turned}, relative to the reference.`;
 }
 
 function region({ box: [left, top, right, bottom], area, peak }) {
