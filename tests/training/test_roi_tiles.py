@@ -18,12 +18,16 @@ from clipada.commands.calibrate import calibrate
 from clipada.commands.evaluate import evaluate
 from clipada.commands.export import export
 from clipada.commands.train import train
-from clipada.config import Config, RuntimeConfig
+from clipada.config import Config, ExportConfig, RuntimeConfig
+from clipada.data import load_dataset
+from clipada.engines.export.images import calibration_inputs
 from clipada.engines.tiled import TiledEngine, image_tiles
 from clipada.images.roi import RegionOfInterest, RegionsOfInterest
 from clipada.inspection import Inspector
-from clipada.runs import read_run
+from clipada.runs import load_model, read_run
+from clipada.runs.roi import load_roi
 from clipada.training.pool import draw_pool
+from clipada.training.validation import ROUNDS, validate
 from clipada.training.views import read_views
 from clipada.types import Verdict
 from tiny import save
@@ -225,6 +229,52 @@ def test_thresholds_evaluation_and_additions_are_of_the_inside(run: Path, cloth:
     verdict = changed.inspect(tmp_path / "evening" / "0.png", "cloth")
     assert verdict.anomaly_map.any()
     assert not verdict.anomaly_map[:, :FROM].any()
+
+
+def test_held_out_images_are_validated_in_the_views_of_the_run(run: Path, cloth: Path) -> None:
+    """Whole images find their product and have its region; tiles are given both."""
+    described = read_run(run)
+    model, regions = load_model(described), load_roi(described)
+    samples = [sample for sample in load_dataset(cloth).train if sample.split == "train"]
+    given, plain = [], model.run
+
+    def recorded(images: torch.Tensor, text: torch.Tensor, products: torch.Tensor, inside: torch.Tensor) -> Any:
+        given.append((images, products, inside))
+        return plain(images, text, products, inside)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "run", recorded)
+        found = validate(model, samples, described.config, 1, regions)
+    images, products, inside = (torch.cat(parts) for parts in zip(*given, strict=True))
+    assert len(images) == ROUNDS * (4 + 4 * 12)
+    assert int((products < 0).sum()) == ROUNDS * 4
+    assert inside.flatten(1).any(dim=1).all()
+    metrics = found["0"]["cloth"]
+    assert metrics.n_normal + metrics.n_anomalous == len(images)
+
+
+def test_int8_is_calibrated_with_whole_images_and_tiles_that_show_the_region(inspector: Inspector, cloth: Path) -> None:
+    inputs = calibration_inputs(inspector.engine, load_dataset(cloth), 12)
+    assert len(inputs) == 12
+    whole = [one for one in inputs if one["products"][0] < 0]
+    assert len(whole) == 3
+    assert all((one["inside"] == -1).all() for one in whole)
+    tiles = [one for one in inputs if one["products"][0] == 0]
+    assert len(tiles) == 9
+    assert all((one["inside"] == 1).any() and (one["inside"] >= 0).all() for one in tiles)
+
+
+@pytest.mark.slow
+def test_int8_is_judged_by_whole_inspections(run: Path, cloth: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    _, parity = export(folder, "onnx", "int8", cloth, config=ExportConfig(calibration_images=12), force=True)
+    assert parity.practice is not None
+    assert parity.practice.images == 7
+    assert parity.differences.images > 7  # views
+    assert parity.metrics is not None
+    evaluation = evaluate(folder, cloth, engine="torch", device="cpu")
+    assert parity.metrics["torch"]["image_auroc"] == pytest.approx(evaluation.categories["cloth"].image_auroc)
+    assert not Inspector.load(folder, engine="onnx").inspect(photo(cloth, "hole")).anomaly_map[:, :FROM].any()
 
 
 @pytest.mark.parametrize("runtime", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
