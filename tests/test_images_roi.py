@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from clipada.config import ScoringConfig
+from clipada.data.saturation import SaturatedRegion
 from clipada.errors import ConfigError
 from clipada.evaluation.metrics.category import CategoryTest
 from clipada.images.roi import RegionOfInterest, RegionsOfInterest, masked, seen_inside
@@ -115,7 +116,7 @@ def test_pixel_metrics_count_the_pixels_inside_alone():
     rng = np.random.default_rng(0)
     inside = np.zeros((30, 40), np.bool_)
     inside[5:25, 10:30] = True
-    whole, cut = CategoryTest(), CategoryTest()
+    whole, cut = CategoryTest(["bent"]), CategoryTest(["bent"])
     for number in range(6):
         values = rng.random((30, 40)).astype(np.float32)
         mask = np.zeros((30, 40), np.bool_)
@@ -123,6 +124,11 @@ def test_pixel_metrics_count_the_pixels_inside_alone():
             mask[8:16, 4:20] = True  # a part of it is outside
             values[mask & inside] += 0.4
         noise = np.where(inside, values, rng.random((30, 40)))  # whatever is outside changes nothing
-        whole.update(float(values.max()), bool(number % 2), noise, mask, inside=inside)
-        cut.update(float(values.max()), bool(number % 2), values[5:25, 10:30], mask[5:25, 10:30])
+        beside = np.zeros_like(mask)
+        beside[:4, :4] = True  # a defect that is all outside does not count
+        regions = [SaturatedRegion(one, 0.3) for one in (mask, beside) if mask.any()]
+        small = [SaturatedRegion(mask[5:25, 10:30], 0.3)] if mask.any() else []
+        whole.update(float(values.max()), bool(number % 2), noise, mask, "bent", regions, inside)
+        cut.update(float(values.max()), bool(number % 2), values[5:25, 10:30], mask[5:25, 10:30], "bent", small)
     assert whole.compute() == cut.compute()
+    assert whole.compute().spro is not None

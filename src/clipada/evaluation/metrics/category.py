@@ -137,7 +137,7 @@ class CategoryTest:
         self._scores.append(float(score))
         self._labels.append(bool(anomalous))
         if self._saturated is not None:
-            self._saturated.update(kind if anomalous else None, float(score), values, regions)
+            self._saturated.update(kind if anomalous else None, float(score), values, regions, inside)
 
     def by_kind(self) -> dict[str, KindMetrics]:
         """Compute the metrics of each kind of anomaly, where these have saturation thresholds."""

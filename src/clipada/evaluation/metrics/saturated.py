@@ -55,7 +55,14 @@ class SaturatedTest:
         self._scores: dict[str, list[float]] = {kind: [] for kind in kinds}
         self._normal: list[float] = []
 
-    def update(self, kind: str | None, score: float, values: Scores, regions: Sequence[SaturatedRegion]) -> None:
+    def update(
+        self,
+        kind: str | None,
+        score: float,
+        values: Scores,
+        regions: Sequence[SaturatedRegion],
+        inside: Mask | None = None,
+    ) -> None:
         """Add an image.
 
         Args:
@@ -63,16 +70,20 @@ class SaturatedTest:
             score: The image score.
             values: ``(H, W)``: the anomaly map.
             regions: Its defects, with masks ``(H, W)``; the pixels of an anomalous image without any are unlabeled.
+            inside: Region of interest, ``(H, W)``: only its pixels count. Of a defect counts the part that is inside,
+                of which the same share has to be found. ``None`` for the whole image.
         """
+        counted: Mask = np.ones(values.shape, np.bool_) if inside is None else inside
         if kind is None:
             self._normal.append(score)
             for pixels in self._pixels.values():
-                pixels.update(values, np.zeros(values.shape, np.bool_))
+                _update(pixels, values, np.zeros(values.shape, np.bool_), (), counted)
             return
         self._scores[kind].append(score)
         if regions:
-            mask: Mask = np.logical_or.reduce([region.mask for region in regions])
-            self._pixels[kind].update(values, mask, saturated_weights(values, mask, regions))
+            shown = [region._replace(mask=region.mask & counted) for region in regions]
+            mask: Mask = np.logical_or.reduce([region.mask for region in shown])
+            _update(self._pixels[kind], values, mask, [region for region in shown if region.mask.any()], counted)
 
     def compute(self) -> dict[str, KindMetrics]:
         """Compute the metrics of each kind."""
@@ -87,6 +98,15 @@ class SaturatedTest:
             spro=figures.aupro if figures else None,
             n_anomalous=anomalous.size,
         )
+
+
+def _update(
+    pixels: PixelMetrics, values: Scores, mask: Mask, regions: Sequence[SaturatedRegion], counted: Mask
+) -> None:
+    """Add those pixels of an image that count, ``(H, W)``, if any do."""
+    if counted.any():
+        weights = saturated_weights(values, mask, regions)
+        pixels.update(np.asarray(values)[counted][np.newaxis], mask[counted][np.newaxis], weights)
 
 
 def saturated_weights(values: Scores, mask: Mask, regions: Sequence[SaturatedRegion]) -> NDArray[np.float64]:
