@@ -22,7 +22,9 @@ from clipada.evaluation.paired import (
 SIZE = (32, 32)
 
 
-def pictures(signal: float, images: int, seed: int, noise: int = 1000) -> tuple[CategoryScores, CategoryTest]:
+def pictures(
+    signal: float, images: int, seed: int, noise: int = 1000, inside: NDArray[np.bool_] | None = None
+) -> tuple[CategoryScores, CategoryTest]:
     """Maps of noise, higher by ``signal`` in the squares of defects; half of the images are defective."""
     rng, draw = np.random.default_rng(seed), np.random.default_rng(noise)
     collector, exact = ScoreCollector(), CategoryTest()
@@ -33,8 +35,8 @@ def pictures(signal: float, images: int, seed: int, noise: int = 1000) -> tuple[
                 mask[top : top + 6, left : left + 3] = True
         values = np.exp(draw.normal(size=SIZE) + signal * mask).astype(np.float32) / 100
         score = float(np.sort(values, axis=None)[-20:].mean())
-        collector.add(f"{index:03}.png", score, bool(index % 2), values, mask)
-        exact.update(score, bool(index % 2), values, mask)
+        collector.add(f"{index:03}.png", score, bool(index % 2), values, mask, inside)
+        exact.update(score, bool(index % 2), values, mask, inside=inside)
     return collector.collect(), exact
 
 
@@ -43,9 +45,11 @@ def evaluated_once(scores: CategoryScores) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("signal", [0.5, 1.5, 3.0])
-def test_counted_pixels_give_the_exact_metrics(signal: float) -> None:
+@pytest.mark.parametrize("columns", [32, 18])
+def test_counted_pixels_give_the_exact_metrics(signal: float, columns: int) -> None:
     """The map's values span three orders of magnitude; the tolerance is a hundredth of a point."""
-    scores, exact = pictures(signal, 24, seed=3)
+    inside = np.broadcast_to(np.arange(32) < columns, SIZE)  # a region of interest, or all of it
+    scores, exact = pictures(signal, 24, seed=3, inside=inside)
     expected = [getattr(exact.compute(), name) for name in METRICS]
     np.testing.assert_allclose(evaluated_once(scores), expected, rtol=0, atol=1e-4)
 

@@ -27,6 +27,7 @@ from clipada.research.comparison import (
 )
 from clipada.research.paper.experiments import listing_sha256
 from clipada.runs import Run, read_run
+from clipada.runs.roi import load_roi
 from clipada.training.checkpoint import fingerprint
 from clipada.types import Progress, ProgressReport, labeled, unreported
 
@@ -137,4 +138,5 @@ def _finish_baseline(
     asked = EngineOptions.of(**engine)
     config = run.config if asked.backbone is None else run.config.updated({"backbone.name": asked.backbone})
     runtime = RuntimeConfig(device=asked.device, workers=0)
-    return finish_baseline(baseline, dataset, config, run.backbone_sha256, out, runtime, options)
+    inside = replace(options, regions=load_roi(run))
+    return finish_baseline(baseline, dataset, config, run.backbone_sha256, out, runtime, inside)

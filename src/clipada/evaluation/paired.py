@@ -103,7 +103,9 @@ class ScoreCollector:
     def __init__(self) -> None:
         self._images: dict[str, tuple[bool, float, NDArray[np.int64], NDArray[np.float64]]] = {}
 
-    def add(self, name: str, score: float, anomalous: bool, values: Map, mask: Mask | None) -> None:
+    def add(
+        self, name: str, score: float, anomalous: bool, values: Map, mask: Mask | None, inside: Mask | None = None
+    ) -> None:
         """Add an image.
 
         Args:
@@ -112,6 +114,7 @@ class ScoreCollector:
             anomalous: True if it shows a defect.
             values: ``(H, W)``: the anomaly map, 0 or more.
             mask: ``(H, W)``, all false for a normal image; pixels without one do not count.
+            inside: Region of interest, ``(H, W)``, outside of which no pixel counts; ``None`` for the whole image.
 
         Raises:
             ClipAdaError: A value is not finite, or less than 0.
@@ -119,8 +122,9 @@ class ScoreCollector:
         if not (np.isfinite(values).all() and values.min() >= 0 and np.isfinite(score)):
             raise ClipAdaError(f"cannot compare the map of {name}", expected="finite values of 0 or more", got="others")
         keys, counts = np.empty(0, np.int64), np.empty((3, 0))
-        if mask is not None:
-            keys, counts = _counted(values, mask)
+        counted = np.ones(np.shape(values), np.bool_) if inside is None else inside
+        if mask is not None and counted.any():
+            keys, counts = _counted(values[counted], mask[counted], region_shares(mask & counted))
         self._images[name] = anomalous, float(score), keys, counts
 
     def collect(self) -> CategoryScores:
@@ -214,8 +218,19 @@ def load_scores(path: Path) -> CategoryScores:
         raise RunError(f"{path} is damaged", got=str(error), remedy="delete it and run the command again") from error
 
 
-def _counted(values: Map, mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Count an image's pixels by map value: keys ``(K,)`` in rising order, and the three counts of each ``(3, K)``."""
+def _counted(
+    values: NDArray[np.float32], mask: NDArray[np.bool_], shares: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Count an image's pixels by map value.
+
+    Args:
+        values: Those of the pixels that count, ``(n,)``.
+        mask: True where they are defective, ``(n,)``.
+        shares: Each defective pixel's share of its region.
+
+    Returns:
+        Keys ``(K,)`` in rising order, and the three counts of each ``(3, K)``.
+    """
     # a float32 that is not negative has the order of its bits
     keys = (np.ascontiguousarray(values, np.float32).view(np.uint32) >> DROPPED_BITS).astype(np.int64)
     low = int(keys.min())
@@ -226,7 +241,7 @@ def _counted(values: Map, mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.flo
         [
             np.bincount(keys[~mask], minlength=size),
             np.bincount(defective, minlength=size),
-            np.bincount(defective, region_shares(mask), minlength=size),
+            np.bincount(defective, shares, minlength=size),
         ]
     )
     present: NDArray[np.int64] = np.flatnonzero(counts[:2].any(axis=0))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from clipada.config import ImageSize
 from clipada.config.image_rules import DEFAULT_RULES
 from clipada.devices import to_tensor
+from clipada.images.roi import RegionsOfInterest
 from clipada.types import Localization
 
 
@@ -67,13 +68,14 @@ class BaselineEngine:
         self.size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.sigma = sigma
         self.rules = DEFAULT_RULES
+        self.regions: RegionsOfInterest | None = None
         self.device = device
         self.passes = 2 if paper_scores else 1
 
     def with_paper_scores(self) -> BaselineEngine:
         """Return the same baseline with its paper's image score as pass 0 and its map as pass 1."""
         engine = BaselineEngine(self.detector, self.size, self.device, paper_scores=True, sigma=self.sigma)
-        engine.rules = self.rules
+        engine.rules, engine.regions = self.rules, self.regions
         return engine
 
     @torch.inference_mode()

@@ -29,6 +29,7 @@ from clipada.evaluation.metrics import CategoryMetrics
 from clipada.evaluation.paired import ScoreCollector
 from clipada.files import ensure_folder
 from clipada.images import completed_rules
+from clipada.images.roi import RegionsOfInterest
 from clipada.research.baselines import Fit, FitContext, baseline_fits, product_baseline_fits
 from clipada.research.comparison.folders import MethodFolder
 from clipada.research.paper.experiments import listing_sha256
@@ -110,11 +111,13 @@ class ScoringOptions:
         batch_size: Images per forward pass.
         workers: Threads that decode.
         report: Called after every step.
+        regions: Regions of interest that pixels of baselines are compared in; ``None`` for whole images.
     """
 
     batch_size: int = BatchConfig.batch_size
     workers: int = BatchConfig.workers
     report: ProgressReport
+    regions: RegionsOfInterest | None = None
 
 
 def finish_baseline(
@@ -147,7 +150,8 @@ def finish_baseline(
     used = {"blocks": config.backbone.read_blocks, "tokens": config.backbone.tokens, "size": height}
     used = {} if isinstance(baseline.own, AnomalyDinoConfig) else used  # which has blocks and a size of its own
     seed = config.training.seed
-    identity = (baseline.name, asdict(baseline.own), used, seed, listing_sha256(dataset), backbone_sha256)
+    regions = () if options.regions is None else (options.regions.to_dict(),)
+    identity = (baseline.name, asdict(baseline.own), used, seed, listing_sha256(dataset), backbone_sha256, *regions)
     kept = MethodFolder(out / f"{baseline.name}-{fingerprint(*identity)[:10]}", baseline.label)
     missing = kept.missing(dataset)
     parts = [dataset.of(name) for name in missing] if baseline.one_a_product else [dataset][: len(missing)]
@@ -172,7 +176,7 @@ def _fit_and_score(
 ) -> None:
     started = time.monotonic()
     engine = baseline.fit(context).with_paper_scores()
-    engine.rules = context.rules
+    engine.rules, engine.regions = context.rules, options.regions
     how = {
         "settings": asdict(baseline.own),
         "seed": context.seed,
@@ -239,7 +243,7 @@ class _Collector:
         """Add an image."""
         sample = image.sample
         name = sample.path.relative_to(self.dataset.root).as_posix()
-        self.collector.add(name, image.scores[self._pass], sample.anomalous, image.maps[-1], image.mask)
+        self.collector.add(name, image.scores[self._pass], sample.anomalous, image.maps[-1], image.mask, image.inside)
         done, total = next(self._count), len(self.dataset.test)
         self._report(Progress(stage=f"scoring {sample.category}", done=done, total=total))
 
