@@ -11,32 +11,10 @@ from clipada.images.alignment import Alignment, Reference
 from clipada.images.placing import into_reference, maps_from_reference, mask_from_reference, moved_by
 from clipada.images.registration import Motion
 from clipada.types import Placement
-from clipada.types.placement import inverted
+from moved_parts import part, placed
 
 TOLERANCE = 0.5
 """Largest error of a place, in pixels of the compared images of 256."""
-
-
-def part(seed: int = 0, height: int = 240, width: int = 320) -> np.ndarray:
-    """A part of blobs on an even background, unlike itself in any other turn."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0:height, 0:width]
-    image = np.full((height, width), 200.0)
-    for _ in range(14):
-        row, column = rng.uniform(0.25, 0.75, 2) * (height, width)
-        near = np.hypot(rows - row, columns - column) < rng.uniform(6, 22)
-        image[near] = rng.uniform(20, 180)
-    return np.repeat(image.astype(np.uint8)[..., np.newaxis], 3, axis=2)
-
-
-def placed(image: np.ndarray, placement: Placement, seed: int = 0) -> np.ndarray:
-    """The part as a camera sees it elsewhere, on the same background, with noise."""
-    back = inverted(placement.matrix(placement.size))
-    seen = moved_by(image, back, PIL.Image.Resampling.BICUBIC)
-    shown = moved_by(np.ones(placement.size, bool), back, PIL.Image.Resampling.NEAREST)
-    seen[~shown] = 200
-    noise = np.random.default_rng(seed).normal(0, 3, seen.shape)
-    return np.clip(seen + noise, 0, 255).astype(np.uint8)
 
 
 def error(found: Placement, true: Placement) -> float:
@@ -145,6 +123,11 @@ def test_references_survive_json() -> None:
     after = Alignment.from_dict(before.to_dict())
     assert after == before
     np.testing.assert_array_equal(after.references["part"].image, part())
-    for wrong in (None, {}, {"motion": "turn", "references": {}}, {"motion": "pose", "references": {"a": {"photo": ""}}}):
+    for wrong in (
+        None,
+        {},
+        {"motion": "turn", "references": {}},
+        {"motion": "pose", "references": {"a": {"photo": ""}}},
+    ):
         with pytest.raises(ConfigError, match="alignment"):
             Alignment.from_dict(wrong)
