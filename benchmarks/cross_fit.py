@@ -21,8 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +37,6 @@ from clipada.devices import to_tensor
 from clipada.models.backbones import with_defaults
 from clipada.models.clip_ada import ClipAda, build_model
 from clipada.models.memory_head import MemoryHead, View
-from clipada.runs import Run
 from clipada.training.cross_fit import divide_images
 from clipada.training.memory import MemoryBuilder
 from clipada.training.tokens import TokenReader
@@ -82,8 +80,7 @@ def measure(samples: Sequence[Sample], fresh: Sequence[Path], config: Config) ->
     reader = TokenReader(model.backbone, RuntimeConfig().cache_gigabytes)
     builder = MemoryBuilder(model, config, reader, RuntimeConfig().decoders, unreported)
     head = builder.build(samples)
-    run = SimpleNamespace(config=config, label="this", training=SimpleNamespace(copies=builder.record.copies))
-    folds = divide_images(cast("Run", run), model, head, reader, samples, None, unreported)
+    folds = divide_images(builder, head, samples, None, "this")
     scorer = Scorer(model, head, reader, config)
     crossed = []
     for path in folds.images:

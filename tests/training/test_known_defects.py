@@ -12,7 +12,7 @@ from clipada.commands.add import add_parts
 from clipada.commands.evaluate import evaluate
 from clipada.commands.export import export
 from clipada.commands.train import train
-from clipada.config import Config, EngineOptions, RuntimeConfig
+from clipada.config import Config, EngineOptions, ExportConfig, RuntimeConfig
 from clipada.data import Dataset, read_batches
 from clipada.data.masks import read_marked
 from clipada.engines.exports import find_export, open_export
@@ -148,6 +148,24 @@ def test_exports_contain_what_was_learned(run: Run, data: Path, runtime: str) ->
     )
     np.testing.assert_allclose(found.maps, expected.maps, atol=1e-4)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_int8_finds_known_kinds_as_well(run: Run, data: Path, runtime: str) -> None:
+    """Directions stay exact: they would enlarge the error of rounded ones."""
+    few = ExportConfig(images=4, calibration_images=8, image_auroc_loss=0.02, pixel_ap_loss=0.02)
+    _, parity = export(run.folder, runtime, "int8", data, config=few)
+    assert parity.metrics is not None
+    options = EngineOptions(name=runtime, precision="int8", device="cpu")
+    exported = open_export(*find_export(read_run(run.folder), options), options)
+    for kind in ("good", "stain"):
+        expected, found = (engine.localize(images(data, kind)) for engine in (torch_engine(run), exported))
+        np.testing.assert_allclose(found.scores, expected.scores, atol=0.05)
+
+
+def torch_engine(run: Run) -> TorchEngine:
+    return TorchEngine(load_model(run), "cpu")
 
 
 @pytest.mark.slow

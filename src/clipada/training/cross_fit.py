@@ -23,7 +23,6 @@ from clipada.engines.tiled import inner
 from clipada.engines.torch import TorchEngine
 from clipada.errors import CalibrationError, ImageError
 from clipada.images import image_sha256
-from clipada.models.clip_ada import ClipAda
 from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import MemoryHead
 from clipada.runs import Run
@@ -108,20 +107,28 @@ def cross_folds(run: Run, engine: Engine, settings: CrossFitConfig, report: Prog
     reader = TokenReader(engine.model.backbone, RuntimeConfig.cache_gigabytes)
     trained = trained_images(run, find_dataset(run, settings.data, NAME_IMAGES), NAME_IMAGES)
     samples, _ = split_validation(trained, run.config)
-    return divide_images(run, engine.model, engine.model.head, reader, samples, settings.folds, report)
+    workers, regions, alignment = RuntimeConfig().decoders, load_roi(run), load_alignment(run)
+    builder = MemoryBuilder(engine.model, run.config, reader, workers, report, regions, alignment)
+    builder.copies |= {name: cast("Copies", kind) for name, kind in run.training.copies.items()}
+    return divide_images(builder, engine.model.head, samples, settings.folds, run.label)
 
 
 def divide_images(
-    run: Run,
-    model: ClipAda,
-    head: MemoryHead,
-    reader: TokenReader,
-    samples: Sequence[Sample],
-    folds: int | None,
-    report: ProgressReport,
+    builder: MemoryBuilder, head: MemoryHead, samples: Sequence[Sample], folds: int | None, label: str
 ) -> Folds:
-    """Divide images and the rows of a memory that was built from them; see ``cross_folds``."""
-    return _Divider(run, model, head, reader, report).divide(samples, folds)
+    """Divide images and the rows of a memory that was built from them; see ``cross_folds``.
+
+    Args:
+        builder: A builder of memories with the settings of this one.
+        head: The memory's detector.
+        samples: The images.
+        folds: Number of folds of each product; ``None`` for a fold for each image.
+        label: Name of the run, for errors.
+
+    Raises:
+        CalibrationError: The memory was not built from these images, or no product has two folds.
+    """
+    return _Divider(builder, head, label).divide(samples, folds)
 
 
 def _require_trained_memory(run: Run) -> None:
@@ -145,19 +152,15 @@ class _Divider:
     """Divides the images of a run, and the rows of its memory.
 
     Args:
-        run: The run.
-        model: Its model.
-        head: The model's head.
-        reader: Tokens of images.
-        report: Called after every step.
+        builder: A builder of memories.
+        head: The run's detector.
+        label: The run's name.
     """
 
-    def __init__(self, run: Run, model: ClipAda, head: MemoryHead, reader: TokenReader, report: ProgressReport) -> None:
-        self.run = run
+    def __init__(self, builder: MemoryBuilder, head: MemoryHead, label: str) -> None:
+        self.builder = builder
         self.head = head
-        workers, regions, alignment = RuntimeConfig().decoders, load_roi(run), load_alignment(run)
-        self.builder = MemoryBuilder(model, run.config, reader, workers, report, regions, alignment)
-        self.builder.copies |= {name: cast("Copies", kind) for name, kind in run.training.copies.items()}
+        self.label = label
         self.images: dict[Path, int] = {}
         self.copies: list[Path] = []
         self.alone: list[str] = []
@@ -175,7 +178,7 @@ class _Divider:
             self._divide_product(number, name, members, folds)
         if not self.images:
             raise CalibrationError(
-                f"run {self.run.label} cannot be cross-fitted: an image is compared with others of its product",
+                f"run {self.label} cannot be cross-fitted: an image is compared with others of its product",
                 expected="two different training images of a product, or more",
                 got="one",
                 remedy=NAME_IMAGES,
@@ -203,7 +206,7 @@ class _Divider:
         part = inside if boxes is None else boxes[number].numpy()
         view = self.builder.references(name, cut_boxes(images, crops, number), cut, part)
         whole = self.builder.references(name, images, perturbed, inside)
-        scales = (1.0, self.run.config.filter.scale)
+        scales = (1.0, self.builder.config.filter.scale)
         for (bank, found), references, scale in zip(self.rows, (view, whole), scales, strict=False):
             found[:, number] = self._row_folds(name, bank.rows[:, number], references, torch.tensor(own), scale)
 
@@ -223,7 +226,7 @@ class _Divider:
 
     def _other(self, expected: str, got: str) -> CalibrationError:
         return CalibrationError(
-            f"run {self.run.label} cannot be cross-fitted: its memory is not the one that its training images give",
+            f"run {self.label} cannot be cross-fitted: its memory is not the one that its training images give",
             expected=expected,
             got=got,
             remedy=f"{NAME_IMAGES}; or train again",
