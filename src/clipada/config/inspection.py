@@ -1,4 +1,4 @@
-"""Settings of the view: where the part lies, and what of an image the model sees at once. Beyond the paper."""
+"""Settings of the view: where the part is, and what of an image the model sees at once. Beyond the paper."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class InspectionConfig:
     into that of the next."""
 
     align: AlignName = "none"
-    """Motion of the part that is undone before the model sees an image, so that the part lies as in the reference of
+    """Motion of the part that is undone before the model sees an image, so that the part is as in the reference of
     its product: one of the training images. ``shift``: it is moved. ``pose``: it is also turned and scaled a little,
-    for parts that lie in any direction. An image that does not fit is refused."""
+    for parts of any direction. An image that does not fit is refused."""
 
     __repr__ = brief
 

@@ -36,7 +36,7 @@ def unaligned(engine: Engine) -> Engine:
 
 
 class AlignedEngine:
-    """Localizes anomalies in images whose parts do not lie as in the reference.
+    """Localizes anomalies in images whose parts are not as in the reference.
 
     The product is given, or found in the image as it is. The image is moved into the frame of the product's reference,
     where the engine reads it; its maps are moved back, so that all of a verdict is in the pixels of the image. What the

@@ -24,7 +24,7 @@ _Pixels = TypeVar("_Pixels", bound=NDArray[Any])
 
 
 def into_reference(image: Image, placement: Placement, reference: Image) -> Image:
-    """Move an image ``(H, W, 3)`` so that its part lies where the reference shows it, bicubic.
+    """Move an image ``(H, W, 3)`` so that its part is where the reference shows it, bicubic.
 
     What the image does not show is taken from the reference, in the light of the image where both meet, so that
     nothing there looks unusual.

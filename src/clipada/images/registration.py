@@ -158,7 +158,7 @@ def _proposed(turned: Sequence[tuple[int, NDArray[np.complex64], float]], image:
 
 
 def _searched(reference: Gray, image: Gray, pose: _Pose, motion: Motion) -> _Pose | None:
-    """Search from a place for that of the highest fit nearby, by Gauss-Newton; ``None`` if it leads nowhere."""
+    """Search from a place for that of the highest fit nearby, by Gauss-Newton; ``None`` if there is none."""
     free = 4 if motion == "pose" else 2
     for _ in range(_STEPS):
         step = _step(reference, image, pose, free)

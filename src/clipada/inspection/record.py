@@ -136,7 +136,7 @@ def completed(record: Record) -> Record:
 
 
 def placement_words(placement: Mapping[str, float]) -> str:
-    """Say where the part lies, relative to its reference, given the field ``placement``."""
+    """Say where the part is, relative to its reference, given the field ``placement``."""
     right, down = placement["right"], placement["down"]
     words = f"part {abs(right):.1f} pixels {'right' if right >= 0 else 'left'}, "
     words += f"{abs(down):.1f} {'down' if down >= 0 else 'up'}"

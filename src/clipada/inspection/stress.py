@@ -13,7 +13,7 @@ from clipada.calibration import Calibration
 from clipada.config import BatchConfig, StressConfig
 from clipada.config.image_rules import rules_of
 from clipada.data.labels import mask_error
-from clipada.errors import CalibrationError, ClipAdaError, DatasetError
+from clipada.errors import AlignmentError, CalibrationError, ClipAdaError, DatasetError
 from clipada.images import resize
 from clipada.images.perturbing import perturb
 from clipada.inspection.inspector import Inspector
@@ -143,6 +143,8 @@ class _StressTester:
 
     def _counted(self, row: StressRow, verdict: Verdict | ClipAdaError, *, defects: bool) -> StressRow:
         """Return a row with the decision on one more image."""
+        if isinstance(verdict, AlignmentError):
+            return _with(row, "not_inspectable", POOLED, defects=defects)
         if isinstance(verdict, ClipAdaError):
             raise verdict
         if row.kind is None and not defects and (error := mask_error(verdict)) is not None:
@@ -150,11 +152,7 @@ class _StressTester:
         decision: Decision = "defective" if verdict.defective else "good"
         if verdict.inspectable is False:
             decision = "not_inspectable"
-        if defects:
-            return replace(row, defects=row.defects.plus(decision))
-        group = verdict.group or POOLED
-        groups = {**row.groups, group: row.groups.get(group, StressCount()).plus(decision)}
-        return replace(row, good=row.good.plus(decision), groups=groups)
+        return _with(row, decision, verdict.group or POOLED, defects=defects)
 
     def _perturbed(self, read: ReadImage, row: StressRow) -> ReadImage:
         if row.kind is None:
@@ -173,3 +171,11 @@ class _StressTester:
         for _ in range(count):
             self.done += 1
             self.report(Progress(stage="perturbing", done=self.done, total=self.total))
+
+
+def _with(row: StressRow, decision: Decision, group: str, *, defects: bool) -> StressRow:
+    """Return a row with one more decision, on a good part of a group or on a synthetic defect."""
+    if defects:
+        return replace(row, defects=row.defects.plus(decision))
+    groups = {**row.groups, group: row.groups.get(group, StressCount()).plus(decision)}
+    return replace(row, good=row.good.plus(decision), groups=groups)

@@ -154,13 +154,13 @@ function show({ record, image, map, missing }) {
   resetThreshold();
 }
 
-// Say where the part lies, relative to its reference, if the run aligns images.
+// Say where the part is, relative to its reference, if the run aligns images.
 function place(placement) {
   if (!placement) return "";
   const { right, down, degrees, scale } = placement;
   const turned = degrees || scale !== 1 ? `, turned ${degrees.toFixed(1)}\u00b0, scale ${scale.toFixed(3)}` : "";
   const across = `${Math.abs(right).toFixed(1)} pixels ${right < 0 ? "left" : "right"}`;
-  return ` The part lies ${across}, ${Math.abs(down).toFixed(1)} ${down < 0 ? "up" : "down"}${turned}, relative to the reference.`;
+  return ` The part is ${across}, ${Math.abs(down).toFixed(1)} ${down < 0 ? "up" : "down"}${turned}, relative to the reference.`;
 }
 
 function region({ box: [left, top, right, bottom], area, peak }) {
