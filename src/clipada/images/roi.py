@@ -193,12 +193,12 @@ def seen_inside(engine: Engine, found: LocalizedImage, group: str | None) -> Cal
 
 
 def with_part(inside: Mask | None, found: LocalizedImage) -> Mask | None:
-    """Return a region of interest as it lies in an image, with the part if that was aligned."""
+    """Return a region of interest as it is in an image, with the part if that was aligned."""
     return inside if inside is None or found.placement is None else mask_from_reference(inside, found.placement)
 
 
 def _frame(found: LocalizedImage, size: tuple[int, int], inside: Mask | None = None) -> Mask | None:
-    """Return the frame of the reference, or the region in it, as it lies in an image; ``None`` for all of it."""
+    """Return the frame of the reference, or the region in it, as it is in an image; ``None`` for all of it."""
     if inside is None and found.placement is not None:
         inside = np.ones(size, bool)
     return with_part(inside, found)
