@@ -46,6 +46,18 @@ def test_it_is_written_and_read_back_as_polygons_or_as_a_mask():
         assert one.inside((25, 30)).sum() == pytest.approx(one.drawn().sum() / 4, rel=0.1)
 
 
+@pytest.mark.parametrize("size", [(50, 60), (120, 175), (25, 30)])
+def test_masks_of_large_images_are_the_same_in_less_memory(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    odd = region([[10.5, 3], [50, 20.5], [30, 44], [7, 30]])
+    expected = odd.inside(size)
+    monkeypatch.setattr("clipada.images.roi._LARGE", 0)
+    found = odd.inside(size)
+    assert (found != expected).mean() < 0.002
+    assert found.any()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -15,7 +15,7 @@ from clipada.config import ScoringConfig
 from clipada.config.image_rules import rules_of
 from clipada.errors import CalibrationError, ClipAdaError, ImageError, RunError
 from clipada.images import restore_map
-from clipada.images.roi import masked, seen_inside
+from clipada.images.roi import seen_inside
 from clipada.inspection.reading import ReadImage, Source, read_image
 from clipada.scoring import final_map
 from clipada.types import Engine, LocalizedImage, Map, Mask, ModelIdentity, Verdict
@@ -62,8 +62,11 @@ def scored_maps(
     """Return an image's final map, the same in the image's own geometry, and its region of interest there, if any."""
     seen = seen_inside(engine, found, group)
     smooth = final_map(finite(found.maps), scoring, found.view, seen(found.size))
-    inside = seen((read.image.shape[0], read.image.shape[1]))
-    return smooth, masked(restore_map(smooth, (read.image.shape[0], read.image.shape[1])), inside), inside
+    size = read.image.shape[0], read.image.shape[1]
+    inside, restored = seen(size), restore_map(smooth, size)
+    if inside is not None:
+        np.multiply(restored, inside, out=restored)  # in place: that of a large image is large
+    return smooth, restored, inside
 
 
 def input_reason(check: InputCheck, read: ReadImage, found: LocalizedImage, group: str | None) -> str | None:
