@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from clipada.errors import AlignmentError, ConfigError
 from clipada.images.alignment import Alignment, Reference
-from clipada.images.placing import into_reference, maps_from_reference, mask_from_reference, moved_by
+from clipada.images.placing import (
+    into_reference,
+    maps_from_reference,
+    mask_from_reference,
+    mask_into_reference,
+    moved_by,
+)
 from clipada.images.registration import Motion
 from clipada.types import Placement
 from moved_parts import part, placed
@@ -109,6 +115,23 @@ def test_what_the_image_does_not_show_continues_it_and_comes_back_as_nothing() -
     assert mask_from_reference(np.ones((240, 320), bool), placement)[:, :41].sum() <= 240
 
 
+def test_a_mask_moves_with_the_part() -> None:
+    image = part()
+    true = Placement(size=(240, 320), right=14.0, down=9.0, degrees=30.0, fit=1.0)
+    dark = image[..., 0] < 190
+    seen = placed(image, true)[..., 0] < 190
+    moved = mask_into_reference(seen, true)
+    assert (moved == dark).mean() > 0.98
+
+
+def test_long_images_are_placed_too() -> None:
+    image = part(height=60, width=900)
+    true = Placement(size=(60, 900), right=50.0, down=3.0, fit=1.0)
+    found = alignment("shift", image).placed("part", placed(image, true)).placement
+    assert found.right == pytest.approx(50, abs=2)
+    assert found.down == pytest.approx(3, abs=2)
+
+
 def test_large_images_are_moved_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     image = part()
     placement = Placement(size=(240, 320), right=7.3, down=-4.6, degrees=12.0, scale=1.03, fit=1.0)
@@ -116,6 +139,9 @@ def test_large_images_are_moved_in_bands(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("clipada.images.placing.BAND_PIXELS", 320 * 17)
     banded = moved_by(image, placement.matrix((240, 320)), PIL.Image.Resampling.BICUBIC)
     assert np.abs(banded.astype(int) - whole).max() <= 2
+    filled = into_reference(image, placement, image)
+    monkeypatch.undo()
+    assert np.abs(filled.astype(int) - into_reference(image, placement, image)).mean() < 0.5
 
 
 def test_references_survive_json() -> None:

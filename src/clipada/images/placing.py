@@ -39,8 +39,20 @@ def into_reference(image: Image, placement: Placement, reference: Image) -> Imag
     moved = moved_by(image, matrix, PIL.Image.Resampling.BICUBIC)
     covered = moved_by(np.ones(size, bool), matrix, PIL.Image.Resampling.NEAREST)
     if not covered.all():
-        np.copyto(moved, resize(_in_light_of(reference, moved, covered), size), where=~covered[..., np.newaxis])
+        _fill(moved, covered, PIL.Image.fromarray(_in_light_of(reference, moved, covered)))
     return moved
+
+
+def _fill(moved: Image, covered: Mask, picture: PIL.Image.Image) -> None:
+    """Fill what is not covered from a picture of any size, a band of rows after the other."""
+    height, width = covered.shape
+    each, scale = max(1, BAND_PIXELS // width), picture.height / height
+    for start in range(0, height, each):
+        stop = min(height, start + each)
+        if not covered[start:stop].all():
+            box = (0, start * scale, picture.width, min(stop * scale, picture.height))
+            band = picture.resize((width, stop - start), PIL.Image.Resampling.BICUBIC, box=box)
+            np.copyto(moved[start:stop], np.asarray(band), where=~covered[start:stop, :, np.newaxis])
 
 
 def _in_light_of(reference: Image, moved: Image, covered: Mask) -> Image:

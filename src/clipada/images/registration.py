@@ -133,10 +133,9 @@ def _rough(reference: Details, image: Details, motion: Motion) -> Iterator[tuple
 
 def _refined(reference: Details, image: Details, pose: _Pose, motion: Motion) -> tuple[float, _Pose] | None:
     """Refine a place from the smallest size to the full one; return its fit and the place there."""
-    for before, shrink, *pair in zip(_SHRINKS, _SHRINKS[1:], reference.levels[1:], image.levels[1:], strict=False):
-        larger = before / shrink
-        start = pose._replace(right=pose.right * larger, down=pose.down * larger)
-        found = _searched(pair[0], pair[1], start, motion)
+    for before, first, second in zip(reference.levels, reference.levels[1:], image.levels[1:], strict=False):
+        down, right = first.shape[0] / before.shape[0], first.shape[1] / before.shape[1]
+        found = _searched(first, second, pose._replace(right=pose.right * right, down=pose.down * down), motion)
         if found is None:
             return None
         pose = found
