@@ -195,6 +195,6 @@ def test_without_images_nothing_is_exported(run_folder: Path) -> None:
     content["training"]["data"] = "/nowhere"
     config.write_text(json.dumps(content))
     seal(run_folder)
-    with pytest.raises(DatasetError, match="training images .* are not where they were") as caught:
+    with pytest.raises(DatasetError, match=r"training images .* are not where they were") as caught:
         export(run_folder, "onnx")
     assert "--data" in str(caught.value.remedy)

@@ -174,7 +174,9 @@ def test_few_photos_set_the_threshold_themselves_and_defects_are_evaluated(tmp_p
     assert read_run(tmp_path / "run").metrics is not None
 
 
-def test_photos_of_known_defects_are_learned_from_and_not_tested_on(tmp_path: Path, clip_folder: Path) -> None:
+def test_photos_of_known_defects_are_learned_from_and_not_tested_on(
+    tmp_path: Path, clip_folder: Path, request: pytest.FixtureRequest
+) -> None:
     photos, out, known = write_products(tmp_path / "products"), tmp_path / "run", tmp_path / "known" / "plate"
     for kind in ("scratch", "dent"):
         (known / kind).mkdir(parents=True)
@@ -189,6 +191,10 @@ def test_photos_of_known_defects_are_learned_from_and_not_tested_on(tmp_path: Pa
     again = clipada.start(photos, out, runtime=CPU, report=lambda now: stages.append(now.stage))
     assert again.plan.defects.sha256s == found.plan.defects.sha256s
     assert set(stages) == {"reporting"}
+    code, _, told = request.getfixturevalue("clipada")("start", photos, "--out", out, "--device", "cpu")
+    assert code == 0
+    assert "learn from: plate: 2 photos of defects" in told
+    assert "test on: 4 photos of good parts, and 3 photos of defects" in told
     with pytest.raises(RunError, match="other options"):
         clipada.start(photos, out, defects=photos, runtime=CPU)
     with pytest.raises(ConfigError, match="without a memory"):

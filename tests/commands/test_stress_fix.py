@@ -10,6 +10,7 @@ import pytest
 
 from clipada import Config, StressReport, add_parts, calibrate, stress, train
 from clipada.calibration import read_calibration
+from clipada.cli.stress import _asked_fix
 from clipada.commands.add import join_memory
 from clipada.commands.verify import verify
 from clipada.config import CalibrationConfig, CrossFitConfig, StressConfig
@@ -145,6 +146,9 @@ def test_what_was_added_is_added_to_the_new_run(
     assert [(part.product, part.condition) for part in new.revision.parts] == [("plate", "evening"), ("ring", "")]
     assert new.training.categories == {"disc": 6, "plate": 10, "ring": 4}
     assert verify(new.folder).intact
+    said = list(_asked_fix(found))
+    assert "added to it as to the run before: plate evening, ring" in said
+    assert any(line.startswith("plate: 3 of 3 photos of known defects used") for line in said)
     shutil.move(tmp_path / "ring", tmp_path / "moved")
     with pytest.raises(DatasetError, match="images that were added"):
         fixed(run, made, tmp_path / "other")

@@ -111,7 +111,7 @@ def _describe_plan(plan: StartPlan) -> Iterator[str]:
         yield f"{hold} out: {held_out}, which set the threshold: at most {rate:g} % false alarms{share}"
     else:
         yield f"{hold} out: none, as they are too few; those trained on set the threshold themselves"
-    tested = counted(len(plan.dataset.test) - plan.defective, GOOD_PHOTO, GOOD_PHOTOS)
+    tested = counted(len(plan.dataset.test) - plan.defective - plan.learned, GOOD_PHOTO, GOOD_PHOTOS)
     yield (
         f"test on: {tested}, and {counted(plan.defective, 'photo')} of defects"
         if plan.defective

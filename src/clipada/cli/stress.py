@@ -87,6 +87,8 @@ def print_stress(report: StressReport) -> None:
 
 def _asked_fix(report: StressReport) -> Iterator[str]:
     """Say what a fix has changed, and what it costs."""
+    from clipada.report.card import describe_learned
+
     if report.fix is None:
         yield "nothing to fix: no perturbation raises false alarms above the allowed rate beyond chance"
         return
@@ -94,6 +96,10 @@ def _asked_fix(report: StressReport) -> Iterator[str]:
     augment = fix.run.config.augment
     learned = ", ".join(UNITS[kind][0] for kind in dict.fromkeys(kind for kind, _ in augment.perturbations()))
     yield f"new run {fix.run.folder}: {augment.copies} perturbed copies of each product ({learned})"
+    if fix.run.revision is not None:
+        parts = (" ".join((part.product, part.condition)).strip() for part in fix.run.revision.parts)
+        yield f"added to it as to the run before: {', '.join(parts)}"
+    yield from describe_learned(fix.run.training)
     if fix.calibrated:
         yield f"its thresholds come from {fix.calibrated} of the images; both runs were measured on the others"
     else:
