@@ -25,8 +25,9 @@ CANDIDATES, JUDGES = 5, 16
 LEAST_FIT = 0.25
 """Fit below which images have nothing in common: that of noise."""
 
-OF_MEDIAN = 0.5
-"""Least fit of an image, as a share of the median of good ones: a part with a large defect still fits."""
+OF_MEDIAN = 0.6
+"""Least fit of an image, as a share of the median of good ones. Screw of MVTec AD: good and defective parts have 0.76
+and more, four other products at most 0.52."""
 
 CLOSE = 0.05
 """Difference of the median fit below which two candidates are alike, so that the one nearest to the middle is taken."""
