@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipada import Config, StressReport, add_parts, calibrate, stress, train
+from clipada import Config, StressReport, add_parts, calibrate, remove_parts, stress, train
 from clipada.calibration import read_calibration
 from clipada.cli.stress import _asked_fix
 from clipada.commands.add import join_memory
@@ -17,6 +17,7 @@ from clipada.config import CalibrationConfig, CrossFitConfig, StressConfig
 from clipada.errors import CalibrationError, ConfigError, DatasetError, RunError
 from clipada.files import sha256_of
 from clipada.runs import CALIBRATION, Run, read_run
+from clipada.runs.roi import load_roi
 from kills import Killed, killed_before
 from tiny import save, write_good_parts, write_products
 from trainings import CPU
@@ -43,7 +44,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, clip_folder: Path) -> Path:
         {**small, "model.image_size": 32, "memory.rows": 64, "memory.copies": "none"}
     )
     defects = write_defects(root / "defects" / "plate")
-    train(write_products(root / "products"), root / "run", config, runtime=CPU, defects=defects)
+    (root / "roi.json").write_text(json.dumps({"size": [48, 40], "polygons": [[[4, 4], [48, 4], [48, 40], [4, 40]]]}))
+    products, roi = write_products(root / "products"), root / "roi.json"
+    train(products, root / "run", config, runtime=CPU, defects=defects, roi=roi)
     for number, name in enumerate(("plate", "disc")):
         write_good_parts(root / "held" / name / "good", 16, 1 + number)
     calibrate(root / "run", sorted((root / "held").rglob("*.png"))[::2], HALF, force=True, device="cpu")
@@ -72,8 +75,8 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in folder.iterdir() if path.is_file()}
 
 
-def fixed(run: Path, made: Path, out: Path) -> StressReport:
-    return stress(run, made / "held", None, LIGHT, fix=out, device="cpu")
+def fixed(run: Path, made: Path, out: Path, product: str = "") -> StressReport:
+    return stress(run, made / "held" / product, None, LIGHT, fix=out, device="cpu")
 
 
 def test_a_fix_lowers_false_alarms_on_images_that_neither_run_knows(run: Path, made: Path, tmp_path: Path) -> None:
@@ -128,7 +131,8 @@ def test_what_was_added_is_added_to_the_new_run(
     write_good_parts(tmp_path / "ring", 4, 22)
     add_parts(run, tmp_path / "evening", product="plate", condition="evening", runtime=CPU)
     add_parts(run, tmp_path / "ring", product="ring", runtime=CPU)
-    calibrate(run, sorted((made / "held").rglob("*.png"))[::2], HALF, force=True, device="cpu")
+    remove_parts(run, product="disc")
+    calibrate(run, sorted((made / "held" / "plate").rglob("*.png"))[::2], HALF, force=True, device="cpu")
 
     def killed_at_the_second(run: Run, assigned: dict[str, object], *others: object) -> object:
         if "ring" in assigned:
@@ -138,20 +142,23 @@ def test_what_was_added_is_added_to_the_new_run(
     with monkeypatch.context() as patch:
         patch.setattr("clipada.commands.stress.join_memory", killed_at_the_second)
         with pytest.raises(Killed):
-            fixed(run, made, tmp_path / "new")
-    found = fixed(run, made, tmp_path / "new")
+            fixed(run, made, tmp_path / "new", "plate")
+    found = fixed(run, made, tmp_path / "new", "plate")
     assert found.fix is not None
     new = found.fix.run
     assert new.revision is not None
     assert [(part.product, part.condition) for part in new.revision.parts] == [("plate", "evening"), ("ring", "")]
-    assert new.training.categories == {"disc": 6, "plate": 10, "ring": 4}
+    assert new.training.categories == {"plate": 10, "ring": 4}
+    regions = load_roi(new)
+    assert regions is not None
+    assert regions.products.keys() == {"plate"}
     assert verify(new.folder).intact
     said = list(_asked_fix(found))
     assert "added to it as to the run before: plate evening, ring" in said
     assert any(line.startswith("plate: 3 of 3 photos of known defects used") for line in said)
     shutil.move(tmp_path / "ring", tmp_path / "moved")
     with pytest.raises(DatasetError, match="images that were added"):
-        fixed(run, made, tmp_path / "other")
+        fixed(run, made, tmp_path / "other", "plate")
     assert not (tmp_path / "other").exists()
 
 

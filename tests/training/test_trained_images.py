@@ -80,7 +80,12 @@ def test_a_removed_product_is_not_looked_for(moved: Path) -> None:
     remove_parts(moved / "run", product="disc")
     shutil.rmtree(moved / "data" / "disc")
     run = read_run(moved / "run")
-    assert {sample.category for sample in trained_images(run, find_dataset(run, moved / "data"))} == {"plate"}
+    dataset = find_dataset(run, moved / "data")
+    assert {sample.category for sample in trained_images(run, dataset)} == {"plate"}
+    assert defects_folder(gone(run), dataset) == moved / "data" / "known defects"
+    other = replace(dataset, samples=tuple(replace(sample, category="disc") for sample in dataset.samples))
+    with pytest.raises(DatasetError, match="of plate, which was removed"):
+        defects_folder(run, other)
 
 
 def test_added_images_are_found_by_their_content(made: Path, moved: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Unpack
 
 from clipada.calibration import Calibration
@@ -28,6 +29,7 @@ from clipada.inspection.stress_counts import StressTest
 from clipada.report.stress import StressFacts, write_stress
 from clipada.runs import Run, read_run, writing_into
 from clipada.runs.contents import ROI
+from clipada.runs.roi import write_roi
 from clipada.training.resume import GivenKeywords
 from clipada.training.stress_fix import FixPlan, plan_fix, with_copies
 from clipada.types import Failure, ProgressReport, labeled, unreported
@@ -152,7 +154,7 @@ def stress(
 def _fixed(old: Run, plan: FixPlan, before: StressTest, tester: _Tester) -> StressFix:
     """Train, calibrate, stress and evaluate the new run; continue if that was interrupted."""
     engine, report = tester.engine, tester.report
-    _learn(old, plan, with_copies(old.config, before.harmful()), engine, labeled(report, "fix"))
+    _learn(plan, with_copies(old.config, before.harmful()), engine, labeled(report, "fix"))
     guarantee = require_calibration(Inspector.load(old, engine=engine)).settings
     calibrate(
         plan.folder,
@@ -174,13 +176,17 @@ def _fixed(old: Run, plan: FixPlan, before: StressTest, tester: _Tester) -> Stre
     )
 
 
-def _learn(old: Run, plan: FixPlan, config: Config, engine: EngineOptions, report: ProgressReport) -> None:
+def _learn(plan: FixPlan, config: Config, engine: EngineOptions, report: ProgressReport) -> None:
     """Train the new run on what the old one was trained on, and add what was added to that."""
     if engine.backbone is not None:
         config = config.updated({"backbone.name": engine.backbone})
-    roi, runtime = None if old.roi_sha256 is None else old.folder / ROI, RuntimeConfig(device=engine.device)
-    given: GivenKeywords = {"defects": plan.defects, "roi": roi}
-    new = train(plan.dataset, plan.folder, config, runtime=runtime, resume=True, report=report, **given)
+    runtime = RuntimeConfig(device=engine.device)
+    given: GivenKeywords = {"defects": plan.defects}
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        if plan.regions is not None:
+            write_roi(Path(folder), plan.regions)
+            given["roi"] = Path(folder) / ROI
+        new = train(plan.dataset, plan.folder, config, runtime=runtime, resume=True, report=report, **given)
     done = 0 if new.revision is None else len(new.revision.parts)
     for part in plan.added[done:]:
         with writing_into(plan.folder):

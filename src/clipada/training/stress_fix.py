@@ -11,7 +11,9 @@ from clipada.config import CalibrationConfig, Config, CrossFitConfig, Perturbati
 from clipada.data import Dataset
 from clipada.errors import ConfigError, RunError
 from clipada.files import LOCK
+from clipada.images.roi import RegionsOfInterest
 from clipada.runs import PLAN, Run, is_finished, read_run
+from clipada.runs.roi import load_roi
 from clipada.training.trained_images import (
     AddedImages,
     added_images,
@@ -35,6 +37,7 @@ class FixPlan:
         folder: The new run folder.
         dataset: The images that the old run was trained on, and its test images.
         defects: The folder with the photos of known defects that it has learned from; ``None`` without any.
+        regions: Its regions of interest; ``None`` if all of every image counts.
         added: Good parts that were added to its memory since.
         calibrating: Good parts that set the thresholds of the new run; none where the training images do.
         cross_fit: Settings with which the training images do; ``None`` where they do not.
@@ -44,6 +47,7 @@ class FixPlan:
     folder: Path
     dataset: Dataset
     defects: Path | None
+    regions: RegionsOfInterest | None
     added: tuple[AddedImages, ...]
     calibrating: tuple[Path, ...]
     cross_fit: CrossFitConfig | None
@@ -94,6 +98,7 @@ def plan_fix(
         folder=folder,
         dataset=dataset,
         defects=defects,
+        regions=_regions(run, dataset),
         added=tuple(added),
         calibrating=tuple(calibrating),
         cross_fit=crossed,
@@ -129,6 +134,14 @@ def _dataset(run: Run, data: Path | None) -> Dataset:
     known = {sample.path for sample in trained}
     tested = [sample for sample in found.test if sample.path not in known]
     return replace(found, samples=(*(replace(sample, split="train") for sample in trained), *tested))
+
+
+def _regions(run: Run, dataset: Dataset) -> RegionsOfInterest | None:
+    """Return the regions of interest of the products that are trained on."""
+    known = load_roi(run)
+    products = {} if known is None else known.products
+    kept = {name: region for name, region in products.items() if name in dataset.categories}
+    return RegionsOfInterest(products=kept) if kept else None
 
 
 def _calibrating(images: Sequence[Path], known: Iterable[Path], settings: CalibrationConfig) -> list[Path]:

@@ -136,10 +136,16 @@ def defects_folder(run: Run, dataset: Dataset) -> Path | None:
         dataset: The data set that it was trained on, which may be that folder and have moved.
 
     Raises:
-        DatasetError: A photo is no longer there, has changed, or is a new one.
+        DatasetError: A photo is no longer there, has changed, or is a new one; or shows a product that was removed.
     """
     if not (recorded := run.training.defects_data):
         return None
+    if others := run.training.defects.keys() - {*dataset.categories}:
+        raise DatasetError(
+            f"run {run.label} has learned from photos of defects of {', '.join(sorted(others))}, which was removed",
+            expected=f"defects of {', '.join(dataset.categories)} alone",
+            remedy="train a run of the products that are left, with photos of their defects",
+        )
     folder, root = Path(recorded), Path(run.training.data)
     if folder.is_relative_to(root):
         folder = dataset.root.resolve() / folder.relative_to(root)
