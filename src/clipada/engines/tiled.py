@@ -17,7 +17,7 @@ OnTiles = Callable[[int, int, int], object]
 """Receives the numbers of tiles of an image that are done, of those to be read, and of those that are skipped, as they
 show nothing of the region of interest."""
 
-TILES_AT_ONCE = 8
+TILES_AT_ONCE = 4
 """Tiles of a forward pass."""
 
 
