@@ -27,23 +27,27 @@ from clipada.images.alignment import Alignment
 from clipada.inspection import Inspector
 from clipada.runs.alignment import load_alignment
 
+Moved = tuple[Path, PIL.Image.Image, PIL.Image.Resampling, tuple[int, ...]]
+"""File, its image, the interpolation, and the color of what appears."""
+
 
 def moved_copy(asked: argparse.Namespace) -> Path:
     """Write the moved images and masks, once; return their folder."""
-    root = asked.out / "moved"
+    root = Path(asked.out, "moved")
     found, rng = load_dataset(asked.data, "mvtec", categories=[asked.category]), np.random.default_rng(0)
     for sample in (*found.train[:: asked.every], *found.test[:: asked.every]):
         image = PIL.Image.fromarray(read_rgb(sample.path))
         shift = rng.uniform(-asked.shift, asked.shift, 2) * image.size
         turn = rng.uniform(-asked.turn, asked.turn)
         edge = np.median(np.asarray(image)[[0, -1]].reshape(-1, 3), axis=0)
-        pairs = [(sample.path, image, PIL.Image.Resampling.BICUBIC, tuple(int(one) for one in edge))]
-        pairs += [(one, PIL.Image.open(one).convert("L"), PIL.Image.Resampling.NEAREST, 0) for one in sample.masks]
-        for path, picture, kind, fill in pairs:
+        fill, still = tuple(int(one) for one in edge), not asked.shift and not asked.turn
+        pairs: list[Moved] = [(sample.path, image, PIL.Image.Resampling.BICUBIC, fill)]
+        pairs += [(one, PIL.Image.open(one).convert("L"), PIL.Image.Resampling.NEAREST, (0,)) for one in sample.masks]
+        for path, picture, kind, color in pairs:
             target = root / path.relative_to(found.root)
             ensure_folder(target.parent)
-            still = not asked.shift and not asked.turn
-            (picture if still else picture.rotate(turn, kind, translate=tuple(shift), fillcolor=fill)).save(target)
+            moved = picture if still else picture.rotate(turn, kind, translate=tuple(shift), fillcolor=color)
+            moved.save(target)
     return root
 
 
