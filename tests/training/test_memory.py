@@ -165,7 +165,7 @@ def test_a_damaged_memory_is_an_error(run: Path, tmp_path: Path) -> None:
 def test_settings_that_contradict_a_memory_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"model.refinements"):
         Config.preset("accurate").updated({"model.refinements": 1})
-    with pytest.raises(ConfigError, match=r"filter.images"):
+    with pytest.raises(ConfigError, match=r"filter.images (.|\n)*got: 10$"):
         Config().updated({"filter.images": 10})
     with pytest.raises(ConfigError, match=r"training.epochs"):
         Config().updated({"training.epochs": 0, "training.milestones": ()})
@@ -186,7 +186,9 @@ def test_an_evaluation_counts_the_products_that_were_found(run: Path, products: 
     """Parts in the folder of another product are counted as taken for their own; a product that is given is not."""
     data = shutil.copytree(products, tmp_path / "data")
     count = len(load_dataset(data).test)
-    found = evaluate(run, data, device="cpu").protocol["product"]
+    protocol = evaluate(run, data, device="cpu").protocol
+    assert (protocol["top_pixels"], protocol["top_share"]) == (None, read_run(run).config.memory.share)
+    found = protocol["product"]
     assert (found["images"], found["wrong"], found["confused"]) == (count, 0, [])
     for file in (data / "plate" / "test" / "good").iterdir():
         file.rename(data / "disc" / "test" / "good" / f"from-plate-{file.name}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Unpack
 
 from clipada.calibration import Calibration
-from clipada.config import BatchConfig, ComparedAt, EngineKeywords
+from clipada.config import BatchConfig, ComparedAt, Config, EngineKeywords
 from clipada.data import Dataset, load_dataset
 from clipada.errors import ClipAdaError
 from clipada.evaluation.evaluate import Evaluation, evaluate_dataset
@@ -116,10 +116,16 @@ def measure(
             "tuned_encoders": description.config.training.tune,
             "model_sha256": description.model_sha256,
             **evaluation.protocol,
+            **_pooled_share(description.config),
             **({"learned_defects": [str(path) for path in learned]} if learned else {}),
             "notes": [*notes, *evaluation.protocol["notes"]],
         },
     )
+
+
+def _pooled_share(config: Config) -> dict[str, float | None]:
+    """Return the share of a memory's map that its image score is the mean of, in place of the number of pixels."""
+    return {"top_pixels": None, "top_share": config.memory.share} if config.memory.rows else {}
 
 
 def _describe_learned(learned: Sequence[Path]) -> tuple[str, ...]:

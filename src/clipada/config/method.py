@@ -114,8 +114,8 @@ class Config:
             require(not refined, "model.refinements", "0 with a memory, whose map is the only one", refined)
             require(not self.model.prototypes, "model.prototypes", "0 with memory.rows", self.model.prototypes)
             require(self.training.tune == "none", "training.tune", "none with memory.rows", self.training.tune)
-        require(bool(self.memory.rows) or not self.filter.images, "filter.images", "0 without memory.rows", "more")
-        require(bool(self.memory.rows) or not self.augment.copies, "augment.copies", "0 without memory.rows", "more")
+        for name, added in (("filter.images", self.filter.images), ("augment.copies", self.augment.copies)):
+            require(bool(self.memory.rows) or not added, name, "0 without memory.rows", added)
         whole = bool(self.memory.rows) or not self.inspection.tiled
         require(whole, "inspection.view", "whole or auto without memory.rows", self.inspection.view)
         aligned = bool(self.memory.rows) or self.inspection.align == "none"
