@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipada.commands.evaluate import evaluate
+from clipada.commands.evaluate import GIVEN, evaluate
 from clipada.commands.export import export
 from clipada.commands.train import train
 from clipada.config import BackboneConfig, Config, EngineOptions, RuntimeConfig
@@ -195,7 +195,10 @@ def test_an_evaluation_counts_the_products_that_were_found(run: Path, products: 
     mixed = evaluate(run, data, device="cpu")
     assert mixed.protocol["product"]["confused"] == [{"product": "disc", "found": "plate", "images": 2}]
     assert "2 images of disc were taken for plate" in mixed.notes
-    assert evaluate(run, data, device="cpu", product_given=True).protocol["product"] == {"given": True}
+    given = evaluate(run, data, device="cpu", product_given=True)
+    assert given.protocol["product"] == {"given": True}
+    assert GIVEN in given.notes
+    assert GIVEN in given.protocol["notes"]
 
 
 @pytest.mark.parametrize("whole", [False, True])

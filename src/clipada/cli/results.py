@@ -28,8 +28,7 @@ def print_metrics(result: Evaluation) -> None:
     for note in result.notes:
         say(f"note: {note}", style="yellow")
     for index, categories in enumerate(result.passes):
-        title = "pass 0 (coarse)" if index == 0 else f"pass {index} (refined)"
-        print_metrics_table(out_console, categories, title)
+        print_metrics_table(out_console, categories, _title(result, index))
     if result.protocol["fusion"] == "mean" and len(result.passes) > 1:
         print_metrics_table(out_console, result.categories, "mean of the passes (counts)")
     for category, kinds in result.by_kind.items():
@@ -38,6 +37,13 @@ def print_metrics(result: Evaluation) -> None:
         )
         say(f"{category}: {'; '.join(figures)}")
     say(f"percent; {result.protocol['masks']}")
+
+
+def _title(result: Evaluation, index: int) -> str:
+    """Name a map: the pass that it is of; a memory has a single map, and no passes."""
+    if result.protocol.get("top_share") is not None:
+        return "map of the memory"
+    return "pass 0 (coarse)" if index == 0 else f"pass {index} (refined)"
 
 
 def _percent(share: float | None) -> str:

@@ -26,6 +26,9 @@ from clipada.types import Progress, ProgressReport, unreported
 
 log = logging.getLogger(__name__)
 
+GIVEN = "the model was given the product of each image, which it finds by itself otherwise"
+"""Note of an evaluation with the product given: its figures leave out the errors of finding it."""
+
 
 def evaluate(
     run: Path | str,
@@ -89,7 +92,8 @@ def measure(
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     dataset.require_test()
     dataset, learned = without_learned(dataset, description.defect_sha256s)
-    notes = _describe_learned(learned)
+    given = product_given and bool(description.config.memory.rows)
+    notes = (*_describe_learned(learned), *([GIVEN] if given else []))
     calibration, _ = load_calibration(description)  # a damaged one is refused before the work
     inspector = Inspector.load(description, calibrated=False, **engine)
     done = count(1)
