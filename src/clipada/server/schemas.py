@@ -57,7 +57,7 @@ MapChoice = Annotated[
         alias="map",
         description="Also return the anomaly map as base64 PNG: `heat`, colors with transparency to overlay on the "
         "image; `values`, 16-bit gray, value / 65535, in the image's own geometry; or `channels`, the same as "
-        "(256 red + green) / 65535, for programs that read 8 bits per channel.",
+        "(256 red + green) / 65535, for programs that read 8 bits per channel, with blue 255 where nothing counts.",
     ),
 ]
 
