@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from backbone_families import make_backbone
@@ -18,10 +22,15 @@ from clipada.commands.export import export
 from clipada.commands.info import info
 from clipada.commands.train import train
 from clipada.config import Config, RuntimeConfig
+from clipada.engines.aligned import AlignedEngine, unaligned
+from clipada.engines.export.images import read_images, read_views
 from clipada.errors import AlignmentError, ConfigError, DatasetError, RunError
+from clipada.images import resize
 from clipada.inspection import Inspector
+from clipada.inspection.decision import input_reason
+from clipada.inspection.reading import ReadImage
 from clipada.runs import read_run
-from clipada.types import Placement, Verdict
+from clipada.types import Placement, Sample, Verdict
 from moved_parts import part, placed
 from stand_in import Started
 from tiny import save
@@ -143,6 +152,15 @@ def test_a_server_answers_with_the_place_and_refuses_what_does_not_fit(
     client = started(models={"line3": Inspector.load(run, device="cpu", engine="torch")})
     answer = send(client, (parts / "gear" / "test" / "good" / "020.png").read_bytes()).json()
     assert set(answer["placement"]) == {"right", "down", "degrees", "scale", "fit"}
+    save(tmp_path / "moved.png", image := photo("gear", 40, MOVED))
+    content = base64.b64decode(
+        send(client, (tmp_path / "moved.png").read_bytes(), query="?map=channels").json()["map_png"]
+    )
+    outside = np.asarray(PIL.Image.open(io.BytesIO(content)))[..., 2] == 255
+    inside = Inspector.load(run, device="cpu", engine="torch").inspect(image).inside
+    assert inside is not None
+    assert outside.any()
+    np.testing.assert_array_equal(outside, ~inside)
     save(tmp_path / "noise.png", np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8))
     refused(send(client, (tmp_path / "noise.png").read_bytes()), 422, "does not fit the reference")
 
@@ -270,3 +288,39 @@ def test_images_that_have_nothing_in_common_are_refused(settings: Config, tmp_pa
 def test_alignment_needs_a_memory() -> None:
     with pytest.raises(ConfigError, match=r"inspection\.align"):
         Config().updated({"inspection.align": "shift"})
+
+
+def test_an_export_is_compared_on_aligned_images(run: Path, tmp_path: Path) -> None:
+    """The same part at two places is one image to the model; noise, which fits no part, is left out."""
+    places = (MOVED, Placement(size=SIZE, right=-9.0, down=8.0, fit=1.0))
+    for index, placement in enumerate(places):
+        save(tmp_path / f"{index}.png", photo("gear", 40, placement))
+    save(tmp_path / "9.png", np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+    files = sorted(tmp_path.glob("*.png"))
+    samples = [Sample(path=path, category="gear", split="train") for path in files]
+    aligning = Inspector.load(run, device="cpu", engine="torch").engine
+    one, other = read_images(aligning, samples, 3).astype(float)
+    apart, raw = abs(one - other), np.subtract(*read_images(unaligned(aligning), samples[:2], 2).astype(float))
+    middle = (slice(16, -16), slice(16, -16))
+    assert apart[middle].mean() < abs(raw[middle]).mean() / 3
+    assert len(read_views(aligning, samples, 3)) == 2
+    with pytest.raises(DatasetError, match="no image to compare"):
+        read_images(aligning, samples[2:], 1)
+
+
+def test_the_input_check_sees_images_as_the_training_did(run: Path) -> None:
+    """A bright belt that comes into view beside a moved part is outside of the frame that training images fill."""
+    image = photo("gear", 41, Placement(size=SIZE, right=-30.0, down=0.0, fit=1.0))
+    image[:, -30:] = (255, 0, 0)
+    inspector = Inspector.load(run, device="cpu", engine="torch")
+    assert isinstance(inspector.engine, AlignedEngine)
+    assert inspector.input_check is not None
+    found = inspector.engine.localize_image(image, resize(image, inspector.engine.size), "gear")
+    assert found.seen is not None
+    assert (
+        abs(found.seen[..., 0].astype(float) - found.seen[..., 1]).mean()
+        < abs(image[..., 0] - 1.0 * image[..., 1]).mean() / 4
+    )
+    black = ReadImage(image=image, small=np.zeros_like(found.seen), sha256="", path=None)
+    assert input_reason(inspector.input_check, black, found, "gear") is None
+    assert input_reason(inspector.input_check, black, replace(found, seen=None), "gear") is not None

@@ -14,6 +14,7 @@ from clipada.calibration import PRODUCT, group_of
 from clipada.config import EngineOptions, EnginePrecision, ExportConfig, RuntimeName
 from clipada.data import Dataset, load_dataset
 from clipada.devices import package_version
+from clipada.engines.aligned import alignment_of, with_alignment
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import check_precision, write_graph
 from clipada.engines.export.images import ReportedInputs, calibration_inputs, read_photos
@@ -28,6 +29,7 @@ from clipada.images.roi import regions_of, seen_inside
 from clipada.inspection import Inspector
 from clipada.models.clip_ada import ClipAda
 from clipada.runs import EXPORTS, Run, load_calibration, load_model, read_run, replace_folder, writes_into_run
+from clipada.runs.alignment import load_alignment
 from clipada.runs.roi import load_roi
 from clipada.scoring import final_map, image_score
 from clipada.training.trained_images import find_dataset
@@ -82,7 +84,8 @@ def export(
     require_writable(ensure_folder(final.parent))
     torch, calibration = TorchEngine(load_model(described, backbone), "cpu"), load_calibration(described)[0]
     torch.regions = load_roi(described)
-    reference, model = with_view(torch, described.config.inspection), torch.model
+    model = torch.model
+    reference = with_alignment(with_view(torch, described.config.inspection), load_alignment(described))
     if calibration is not None and calibration.model_sha256 != described.model_sha256:
         calibration = None  # of the memory before its latest change
     with _written_aside(described.folder, final) as folder:
@@ -136,7 +139,7 @@ def _practice(
     def opened(place: Path, export: Export) -> Engine:
         plain = open_export(place, export, options, rules)
         plain.regions = regions_of(reference)
-        return with_view(plain, run.config.inspection)
+        return with_alignment(with_view(plain, run.config.inspection), alignment_of(reference))
 
     engines: dict[str, Engine] = {"torch": reference, "export": opened(folder, made)}
     total = min(count, len(dataset.samples), TILED_PHOTOS if run.config.inspection.tiled else count)

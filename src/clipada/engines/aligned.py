@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clipada.config.image_rules import rules_of
 from clipada.images import resize
-from clipada.images.alignment import Alignment
+from clipada.images.alignment import Alignment, Placed
 from clipada.images.placing import maps_from_reference
 from clipada.images.roi import regions_of
 from clipada.types import (
@@ -33,6 +33,11 @@ def with_alignment(engine: Engine, alignment: Alignment | None) -> Engine:
 def unaligned(engine: Engine) -> Engine:
     """Return the engine that reads the aligned images, or the given one if it aligns none."""
     return engine.engine if isinstance(engine, AlignedEngine) else engine
+
+
+def alignment_of(engine: Engine) -> Alignment | None:
+    """Return the alignment of an engine; ``None`` if it aligns no image."""
+    return engine.alignment if isinstance(engine, AlignedEngine) else None
 
 
 class AlignedEngine:
@@ -70,11 +75,27 @@ class AlignedEngine:
     ) -> LocalizedImage:
         """Compute the raw maps of one image of any size; see ``types.ImageEngine``."""
         product = self._product(small, product)
-        if product not in self.alignment.references:
+        placed = self._placed(image, product)
+        if placed is None:
             return self._localized(image, small, product)
-        moved, placement = self.alignment.placed(product, image)
-        found = self._localized(moved, resize(moved, self.size), product)
-        return replace(found, maps=maps_from_reference(found.maps, placement), placement=placement)
+        seen, placement = resize(placed.image, self.size), placed.placement
+        found = self._localized(placed.image, seen, product)
+        return replace(found, maps=maps_from_reference(found.maps, placement), placement=placement, seen=seen)
+
+    def placed(self, image: NDArray[np.uint8], small: NDArray[np.uint8]) -> Placed | None:
+        """Move an image of any size into the frame of the reference of its product; ``None`` if there is none.
+
+        Args:
+            image: RGB, ``(height, width, 3)``.
+            small: The same image at the model's input size, ``(H, W, 3)``.
+
+        Raises:
+            AlignmentError: The image does not fit.
+        """
+        return self._placed(image, self._product(small, None))
+
+    def _placed(self, image: NDArray[np.uint8], product: str) -> Placed | None:
+        return self.alignment.placed(product, image) if product in self.alignment.references else None
 
     def _product(self, small: NDArray[np.uint8], given: str | None) -> str:
         """Return the product of an image at the model's input size."""

@@ -221,7 +221,7 @@ def _scored(
                 findings.failures.append(Failure(path=sample.path, error=error))
                 continue
             findings.compare(sample.path)
-            reason = findings.check(sample, batch.images[index], one.descriptor)
+            reason = findings.check(sample, batch.images[index], one)
             seen = seen_inside(engine, one, sample.category)
             views, scores = score_passes(one.maps, scoring, one.score, one.view, seen(one.size))
             maps = tuple(truths.fitted(view, size) for view in views)

@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clipada.calibration.image_statistics import image_statistics
 from clipada.calibration.input_check import InputCheck
 from clipada.data import Dataset
@@ -77,11 +74,12 @@ class Findings:
         if self._training and image_sha256(path) in self._training:
             self.trained_on.append(path)
 
-    def check(self, sample: Sample, image: Image, descriptor: NDArray[np.float32] | None) -> str | None:
+    def check(self, sample: Sample, image: Image, found: LocalizedImage) -> str | None:
         """Take note of a test image ``(H, W, 3)`` that is not inspectable; return the reason."""
         if self._check is None:
             return None
-        reason = self._check.reason(image_statistics(image), descriptor, sample.category)
+        seen = image if found.seen is None else found.seen
+        reason = self._check.reason(image_statistics(seen), found.descriptor, sample.category)
         if reason is not None:
             self.not_inspectable[sample.path] = reason
         return reason

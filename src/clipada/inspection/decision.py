@@ -75,7 +75,8 @@ def input_reason(check: InputCheck, read: ReadImage, found: LocalizedImage, grou
     It is compared with the product that its group or its path names, if the run knows it, else with every product.
     """
     named = group if group in check.products or read.path is None else group_of(read.path, PRODUCT)
-    return check.reason(image_statistics(read.small), found.descriptor, named)
+    seen = read.small if found.seen is None else found.seen
+    return check.reason(image_statistics(seen), found.descriptor, named)
 
 
 def decided(verdict: Verdict, calibration: Calibration, group: str | None) -> Verdict:

@@ -28,6 +28,7 @@ class LocalizedImage:
         product: Number of the product whose memory was searched; ``None`` without a memory.
         placement: Place of the part in the image, which was moved into the frame of its product's reference; the maps
             have been moved back. ``None`` for an image that was taken as it is.
+        seen: Such an image in that frame, at the model's input size, ``(H, W, 3)`` uint8.
     """
 
     maps: NDArray[np.float32]
@@ -36,6 +37,7 @@ class LocalizedImage:
     score: float | None = None
     product: int | None = None
     placement: Placement | None = None
+    seen: NDArray[np.uint8] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

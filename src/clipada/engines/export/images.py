@@ -15,13 +15,15 @@ from clipada.config import BatchConfig, Config
 from clipada.config.image_rules import rules_of
 from clipada.data import Dataset, read_batches
 from clipada.devices import to_tensor
+from clipada.engines.aligned import AlignedEngine, unaligned
 from clipada.engines.detector import detector_inputs, inside_input
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.passes import PassInput, full_pass_input
 from clipada.engines.refinement import gain
 from clipada.engines.tiled import TiledEngine, inner
 from clipada.engines.torch import TorchEngine
-from clipada.errors import DatasetError
+from clipada.errors import AlignmentError, DatasetError
+from clipada.images import resize
 from clipada.models.memory_head import MemoryHead
 from clipada.randomness import derived_generator, derived_rng
 from clipada.synthesis import AnomalySynthesizer, texture_source
@@ -89,46 +91,64 @@ class Views:
 
 
 def read_photos(engine: Engine, samples: Sequence[Sample], count: int) -> Iterator[Photo]:
-    """Read at most ``count`` images of the samples, evenly spread, for an engine.
+    """Read at most ``count`` images of the samples, evenly spread, for an engine, without those that it cannot align.
 
     Raises:
-        DatasetError: None of the images can be read.
+        DatasetError: None of the images can be read and aligned.
     """
     places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
     paths, own, found = [samples[place].path for place in places], isinstance(engine, ImageEngine), 0
     sizes = (engine.size, BatchConfig.batch_size, BatchConfig.workers)
     for batch in read_batches(paths, *sizes, rules=rules_of(engine), keep_originals=own):
-        found += len(batch.paths)
         originals = batch.originals if own else batch.images
-        yield from map(Photo, batch.paths, batch.images, originals)
+        for photo in map(Photo, batch.paths, batch.images, originals):
+            if _fits(engine, photo):
+                found += 1
+                yield photo
     if not found:
-        raise DatasetError("no image to compare the export on", expected="one image that can be read")
+        raise DatasetError("no image to compare the export on", expected="one image that can be read and aligned")
 
 
 def read_images(engine: Engine, samples: Sequence[Sample], count: int) -> Images:
-    """Read images as ``read_photos`` does, at the model's input size."""
-    return np.stack([photo.small for photo in read_photos(engine, samples, count)])
+    """Read images as ``read_photos`` does, aligned and at the model's input size."""
+    return np.stack([_aligned(engine, photo).small for photo in read_photos(engine, samples, count)])
+
+
+def _aligned(engine: Engine, photo: Photo) -> Photo:
+    """Return a photo as the model sees it: in the frame of the reference, if the engine aligns it."""
+    placed = engine.placed(photo.image, photo.small) if isinstance(engine, AlignedEngine) else None
+    return photo if placed is None else photo._replace(small=resize(placed.image, engine.size), image=placed.image)
+
+
+def _fits(engine: Engine, photo: Photo) -> bool:
+    try:
+        _aligned(engine, photo)
+    except AlignmentError:
+        return False
+    return True
 
 
 def read_views(engine: Engine, samples: Sequence[Sample], count: int) -> Views:
     """Read views of evenly spread images: of a run with tiles, each whole image and some of its tiles.
 
     Args:
-        engine: The engine in the view that the run reads.
+        engine: The engine in the view that the run reads, which aligns images if the run does.
         samples: The images.
         count: Most views.
 
     Raises:
-        DatasetError: None of the images can be read.
+        DatasetError: None of the images can be read and aligned.
     """
-    if not isinstance(engine, TiledEngine):
+    tiled = unaligned(engine)
+    if not isinstance(tiled, TiledEngine):
         return Views.of_whole(read_images(engine, samples, count))
     rng, views = derived_rng(0, "views of an export"), list[tuple[Images, str | None, Mask | None]]()
-    for photo in read_photos(engine, samples, -(-count // (1 + TILES_EACH))):
-        found = engine.localize(photo.small[np.newaxis]).image(0)
-        product = None if found.product is None else engine.products[found.product]
+    for read in read_photos(engine, samples, -(-count // (1 + TILES_EACH))):
+        photo = _aligned(engine, read)
+        found = tiled.localize(photo.small[np.newaxis]).image(0)
+        product = None if found.product is None else tiled.products[found.product]
         views.append((photo.small, None, None))
-        tiles, region = engine.planned(photo.image, product)
+        tiles, region = tiled.planned(photo.image, product)
         numbers = tiles.shown(region) if len(tiles) > 1 else []
         for number in rng.permutation(numbers)[:TILES_EACH].astype(int).tolist():
             inside = None if region is None else tiles.cut_region(region, number)
@@ -166,7 +186,7 @@ def calibration_inputs(engine: Engine, dataset: Dataset, count: int) -> Sequence
     Every pass is included because the activations' ranges depend on ``gain``.
 
     Args:
-        engine: The engine of PyTorch in the view that the run reads.
+        engine: The engine of PyTorch in the view that the run reads, which aligns images if the run does.
         dataset: The images.
         count: Most views.
 
@@ -174,7 +194,7 @@ def calibration_inputs(engine: Engine, dataset: Dataset, count: int) -> Sequence
         DatasetError: There are no training images, or none of them can be read.
     """
     dataset.require_training()
-    reference = inner(engine)
+    reference = inner(unaligned(engine))
     if not isinstance(reference, TorchEngine):
         raise ValueError("int8 is calibrated by PyTorch")
     if (head := reference.model.head) is not None:

@@ -22,6 +22,7 @@ from scipy.stats import rankdata
 from clipada.config import Config, EngineOptions, EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
 from clipada.data import Dataset
 from clipada.devices import machine
+from clipada.engines.aligned import alignment_of, with_alignment
 from clipada.engines.export.images import Views, read_views
 from clipada.engines.export.practice import Practice
 from clipada.engines.export.shortcuts import Cascade, Shortcut, find_shortcuts
@@ -131,11 +132,11 @@ def judge(
 ) -> Parity:
     """Compare the export in ``folder`` with the model, and measure its shortcuts; ``report`` the steps.
 
-    ``reference`` is the engine of PyTorch in the view that the run reads.
+    ``reference`` is the engine of PyTorch in the view that the run reads, which aligns images if the run does.
     """
     exported = open_export(folder, made, EngineOptions(device="cpu"), reference.rules)
     exported.regions = regions_of(reference)
-    viewed = with_view(exported, settings.inspection)
+    viewed = with_alignment(with_view(exported, settings.inspection), alignment_of(reference))
     views = read_views(reference, dataset.samples, config.images)
     differences = compare(reference, viewed, views, settings.scoring, config.map_error(made.precision), report)
     scored = made.precision == "int8"
