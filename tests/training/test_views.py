@@ -11,6 +11,7 @@ from clipada.commands.add import add_parts
 from clipada.commands.calibrate import calibrate
 from clipada.commands.evaluate import evaluate
 from clipada.commands.export import export
+from clipada.commands.info import info
 from clipada.commands.train import train
 from clipada.config import Config, RuntimeConfig
 from clipada.errors import ConfigError
@@ -71,6 +72,7 @@ def defects(cloth: Path) -> list[Path]:
 def test_a_run_records_what_was_decided(run: Path) -> None:
     inspection = read_run(run).config.inspection
     assert (inspection.view, inspection.tile) == ("tiles", 64)
+    assert "tiles of 64 pixels" in info(run)["input"]
 
 
 def test_tiles_are_cut_where_images_are_much_larger_than_the_input(cloth: Path, settings: Config) -> None:

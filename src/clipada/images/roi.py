@@ -65,7 +65,7 @@ class RegionOfInterest:
                 if not (0 <= x <= width and 0 <= y <= height):  # NaN is outside, too
                     raise _wrong(f"polygon {number}", f"corners inside of {width} x {height} pixels", f"({x:g}, {y:g})")
         if not self.drawn().any():
-            raise _wrong("region of interest", "at least one pixel inside", "none")
+            raise _wrong("area", "at least one pixel inside", "none")
 
     @classmethod
     def of_mask(cls, mask: Mask) -> Self:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clipada.config import PRESETS, Config, TrainingConfig, setting_names
+from clipada.config import PRESETS, Config, InspectionConfig, TrainingConfig, setting_names
 from clipada.config.image_rules import ImageRules
 from clipada.errors import RunError
 from clipada.evaluation.metrics import CategoryMetrics
@@ -35,7 +35,7 @@ def run_summary(run: Run) -> dict[str, str]:
         "run": str(run.folder),
         "clipada": run.clipada_version,
         "backbone": f"{run.backbone_label}, {run.config.backbone.blocks_label}",
-        "input": f"{model.size[1]} x {model.size[0]} pixels" + _rules(model.rules),
+        "input": f"{model.size[1]} x {model.size[0]} pixels" + _view(run.config.inspection) + _rules(model.rules),
         **({} if run.alignment_sha256 is None else {"alignment": describe_alignment(run)}),
         **({} if run.roi_sha256 is None else {"region of interest": _region(run)}),
         **_detector(run),
@@ -125,6 +125,12 @@ def _filter(run: Run) -> str:
     learned = run.training.filtered
     some = 0 < len(learned) < len(run.training.categories)
     return f"trained on {drawn} of each product" + (f" with enough images: {', '.join(learned)}" if some else "")
+
+
+def _view(settings: InspectionConfig) -> str:
+    """Describe the tiles that images are cut into, if they are, after the size."""
+    tiles = f"; images whole and in tiles of {settings.tile} pixels, overlap {settings.overlap:g}"
+    return tiles if settings.tiled else ""
 
 
 def _rules(rules: ImageRules) -> str:

@@ -152,7 +152,7 @@ def prepare_training(
 
     Raises:
         DatasetError: There are no images, no photo of a known defect can be used, or no region of interest.
-        ConfigError: There are known defects, and no memory that they could add to; or regions of interest, and tiles.
+        ConfigError: There are known defects, and no memory that they could add to.
         RunError: ``out`` is in the way, what it recorded is damaged, or ``config`` or ``data`` contradict it.
     """
     folder = Path(out)
