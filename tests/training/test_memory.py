@@ -81,13 +81,16 @@ def test_training_is_reproducible_with_and_without_a_cache(
         assert (other.memory_sha256, other.filter_sha256) == (expected.memory_sha256, expected.filter_sha256)
 
 
-def test_a_memory_keeps_to_its_megabytes(products: Path, settings: Config, tmp_path: Path) -> None:
+def test_a_memory_keeps_to_its_megabytes(
+    products: Path, settings: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for limit, rows in ((0.0, 96), (0.005, 72), (1e-4, 8)):  # 68 bytes in two blocks
         changed = settings.updated({"memory.megabytes": limit, "filter.images": 0})
         run = train(products, tmp_path / str(limit), changed, runtime=RUNTIME).folder
         head = load_model(read_run(run)).head
         assert head is not None
         assert head.bank.rows.shape[2] == rows
+    assert "more memory.megabytes and memory.rows may help" in caplog.text
 
 
 def test_rows_are_searched_by_an_index_where_it_is_measured(

@@ -246,10 +246,9 @@ class MemoryBuilder:
         self.record.recall = measured_recall(views, self.config.memory)
         self.record.coverage = {name: round(min(view[name].coverage for view in views), 3) for name in views[0]}
         if low := [f"{name} ({value:.2f})" for name, value in self.record.coverage.items() if value < LEAST_COVERAGE]:
-            log.warning(
-                "the memory covers less of these products than all of their patches do: %s; more memory.rows may help",
-                ", ".join(low),
-            )
+            budget = "memory.megabytes and memory.rows" if self.config.memory.megabytes else "memory.rows"
+            said = "the memory covers less of these products than all of their patches do: %s; more %s may help"
+            log.warning(said, ", ".join(low), budget)
         return self.config.memory.indexed(self.record.recall)
 
     def measure_peaks(self, head: MemoryHead, evidence: Mapping[str, Tensor], parts: Mapping[str, Study]) -> None:
