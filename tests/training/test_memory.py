@@ -17,6 +17,7 @@ from clipada.engines.torch import TorchEngine
 from clipada.errors import ConfigError, RunError
 from clipada.inspection import Inspector
 from clipada.models.backbones import Backbone, load_backbone
+from clipada.report.card import run_summary
 from clipada.runs import load_model, read_run
 from clipada.training.part_box import WHOLE
 from clipada.types import Verdict
@@ -90,6 +91,7 @@ def test_a_memory_keeps_to_its_megabytes(
         head = load_model(read_run(run)).head
         assert head is not None
         assert head.bank.rows.shape[2] == rows
+        assert ("at most" in run_summary(read_run(run))["memory"]) == bool(limit)
     assert "more memory.megabytes and memory.rows may help" in caplog.text
 
 

@@ -89,7 +89,9 @@ def _detector(run: Run) -> dict[str, str]:
         coverage["search"] = "by an index" + (f", nearest row found for, percent: {found}" if found else "")
     copied = ", ".join(f"{name} {kind}" for name, kind in run.training.copies.items() if kind != "none")
     return coverage | {
-        "memory": f"up to {config.memory.rows} patches of each product, block and view, {size / 1e6:.2f} MB"
+        "memory": f"up to {config.memory.rows} patches of each product, block and view"
+        + (f", at most {config.memory.megabytes:g} MB a product" if config.memory.megabytes else "")
+        + f", {size / 1e6:.2f} MB"
         + (f"; with copies of the few images: {copied}" if copied else ""),
         "filter": _filter(run),
         **({"known defects": "; ".join(learned)} if (learned := describe_learned(run.training)) else {}),
