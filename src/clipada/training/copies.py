@@ -23,7 +23,7 @@ from clipada.models.filter import SCALE
 from clipada.randomness import derived_generator, derived_rng
 from clipada.synthesis.affine import rotations, warp
 from clipada.training.pool import disturbed, draw_pool
-from clipada.training.regions import ViewRegions
+from clipada.training.view_regions import ViewRegions
 
 MOST_COPIED = 16
 """Most good images of a product of which copies are made."""

@@ -17,8 +17,8 @@ from clipada.randomness import derived_generator, derived_rng
 from clipada.training.answers import Answers, joined_answers, retrieval
 from clipada.training.filter import ProductPool, fit_filter
 from clipada.training.pool import disturbed, draw_pool
-from clipada.training.regions import ViewRegions
 from clipada.training.study import Study, joined_memory
+from clipada.training.view_regions import ViewRegions
 from clipada.types import Progress
 
 if TYPE_CHECKING:

@@ -35,10 +35,10 @@ from clipada.training.inputs import InputRecorder
 from clipada.training.known_defects import DefectLearner
 from clipada.training.part_box import LEAST_IMAGES, WHOLE, box_of_region, part_box
 from clipada.training.perturbed import PerturbedCopies, perturbed_copies
-from clipada.training.regions import ViewRegions
 from clipada.training.split import learned_products
 from clipada.training.study import Student, Study, drawn_images, joined_memory, measured_recall
 from clipada.training.tokens import TokenReader
+from clipada.training.view_regions import ViewRegions
 from clipada.training.views import ProductViews, cut_boxes, image_peaks, read_views
 from clipada.types import Box, Failure, ProgressReport, Sample
 

@@ -20,7 +20,7 @@ from clipada.images.alignment import Align
 from clipada.images.perturbing import perturb
 from clipada.images.roi import RegionsOfInterest
 from clipada.randomness import derived_rng
-from clipada.training.regions import ViewRegions
+from clipada.training.view_regions import ViewRegions
 from clipada.types import Image, Mask
 
 AT_ONCE = 4

@@ -15,7 +15,7 @@ from torch import Tensor
 from clipada.models.filter import SCALE
 from clipada.synthesis import KINDS, AnomalyKind, draw_anomaly
 from clipada.synthesis.affine import warp
-from clipada.training.regions import ViewRegions
+from clipada.training.view_regions import ViewRegions
 
 AT_ONCE = 16
 """Images of a batch."""

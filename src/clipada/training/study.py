@@ -21,8 +21,8 @@ from clipada.randomness import derived_generator
 from clipada.training.answers import Answers, NormalDistances, ProductRows, retrieval
 from clipada.training.copies import TRIAL_SIDE, References, choose_copies, copies_each
 from clipada.training.coverage import coverage
-from clipada.training.regions import ViewRegions
 from clipada.training.tokens import TokenReader
+from clipada.training.view_regions import ViewRegions
 from clipada.types import Progress, ProgressReport
 
 AT_ONCE = 32

@@ -24,7 +24,7 @@ from clipada.images.tiles import Tiles, plan_tiles
 from clipada.models.backbones import patch_size
 from clipada.models.crops import Crops
 from clipada.randomness import derived_rng
-from clipada.training.regions import ViewRegions
+from clipada.training.view_regions import ViewRegions
 from clipada.types import Failure, Image, Mask, Sample
 
 MOST_IMAGES = 500
