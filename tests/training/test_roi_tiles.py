@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from backbone_families import make_backbone
 from clipada.commands.add import add_parts
 from clipada.commands.calibrate import calibrate
 from clipada.commands.evaluate import evaluate
@@ -30,6 +29,7 @@ from clipada.training.pool import draw_pool
 from clipada.training.validation import ROUNDS, validate
 from clipada.training.views import read_views
 from clipada.types import Verdict
+from growing import memory_config
 from tiny import save
 
 RUNTIME = RuntimeConfig(device="cpu", workers=0)
@@ -74,21 +74,8 @@ def roi(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    return Config.preset("accurate").updated(
-        {
-            "backbone.name": str(make_backbone(tmp_path_factory.mktemp("dinov2"), "dinov2")),
-            "backbone.blocks": (1, 2),
-            "model.image_size": 64,
-            "memory.rows": 96,
-            "memory.whole": True,
-            "filter.scale": 0.75,
-            "filter.images": 20,
-            "filter.least_images": 2,
-            "filter.steps": 20,
-            "filter.batch_size": 8,
-            "inspection.view": "tiles",
-        }
-    )
+    folder = tmp_path_factory.mktemp("dinov2")
+    return memory_config(folder, memory__copies="auto", memory__whole=True, inspection__view="tiles")
 
 
 @pytest.fixture(scope="module")

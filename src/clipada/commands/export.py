@@ -14,14 +14,14 @@ from clipada.calibration import PRODUCT, group_of
 from clipada.config import EngineOptions, EnginePrecision, ExportConfig, RuntimeName
 from clipada.data import Dataset, load_dataset
 from clipada.devices import package_version
-from clipada.engines.aligned import alignment_of, with_alignment
+from clipada.engines.aligned import alignment_of
 from clipada.engines.export.folding import graph_shape
 from clipada.engines.export.graphs import check_precision, write_graph
 from clipada.engines.export.images import ReportedInputs, calibration_inputs, read_photos
 from clipada.engines.export.parity import PARITY, Parity, judge, record_parity
 from clipada.engines.export.practice import Practice, measure_practice
 from clipada.engines.exports import Export, hashes, open_export, write_export
-from clipada.engines.tiled import with_view
+from clipada.engines.selection import as_inspecting
 from clipada.engines.torch import TorchEngine
 from clipada.errors import RunError
 from clipada.files import ensure_folder, require_writable
@@ -83,9 +83,8 @@ def export(
     final, record = described.folder / EXPORTS / f"{engine}-{precision}", described.folder / PARITY
     require_writable(ensure_folder(final.parent))
     torch, calibration = TorchEngine(load_model(described, backbone), "cpu"), load_calibration(described)[0]
-    torch.regions = load_roi(described)
     model = torch.model
-    reference = with_alignment(with_view(torch, described.config.inspection), load_alignment(described))
+    reference = as_inspecting(torch, described.config.inspection, load_roi(described), load_alignment(described))
     if calibration is not None and calibration.model_sha256 != described.model_sha256:
         calibration = None  # of the memory before its latest change
     with _written_aside(described.folder, final) as folder:
@@ -138,8 +137,7 @@ def _practice(
 
     def opened(place: Path, export: Export) -> Engine:
         plain = open_export(place, export, options, rules)
-        plain.regions = regions_of(reference)
-        return with_alignment(with_view(plain, run.config.inspection), alignment_of(reference))
+        return as_inspecting(plain, run.config.inspection, regions_of(reference), alignment_of(reference))
 
     engines: dict[str, Engine] = {"torch": reference, "export": opened(folder, made)}
     total = min(count, len(dataset.samples), TILED_PHOTOS if run.config.inspection.tiled else count)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from clipada.config import EngineOptions
+from typing import TYPE_CHECKING
+
+from clipada.config import EngineOptions, InspectionConfig
 from clipada.engines.aligned import with_alignment
 from clipada.engines.exports import find_export, installed, open_export
 from clipada.engines.tiled import with_view
 from clipada.errors import ConfigError
+from clipada.images.alignment import Alignment
+from clipada.images.roi import RegionsOfInterest
 from clipada.runs import Run, load_model, require_complete
 from clipada.runs.alignment import load_alignment
 from clipada.runs.roi import load_roi
 from clipada.types import Engine
+
+if TYPE_CHECKING:
+    from clipada.engines.detector import DetectorEngine
+    from clipada.engines.refinement import GraphEngine
+    from clipada.engines.torch import TorchEngine
+
+    PlainEngine = TorchEngine | GraphEngine | DetectorEngine
 
 
 def open_engine(run: Run, options: EngineOptions) -> tuple[Engine, str]:
@@ -36,18 +47,23 @@ def open_engine(run: Run, options: EngineOptions) -> tuple[Engine, str]:
 
         _refuse_export_settings(options)
         engine = TorchEngine(load_model(run, options.backbone), options.device, options.precision)
-        engine.regions = load_roi(run)
         return _as_trained(engine, run), f"torch {engine.precision}"
     folder, export = find_export(run, options)
     name = f"{export.engine} {export.precision}{' shortcut' * options.shortcut}{' cascade' * options.cascade}"
     opened = open_export(folder, export, options, run.config.model.rules)
-    opened.regions = load_roi(run)
     return _as_trained(opened, run), name
 
 
-def _as_trained(engine: Engine, run: Run) -> Engine:
-    """Return the engine that aligns images and reads them in the view of the run."""
-    return with_alignment(with_view(engine, run.config.inspection), load_alignment(run))
+def as_inspecting(
+    engine: PlainEngine, settings: InspectionConfig, regions: RegionsOfInterest | None, alignment: Alignment | None
+) -> Engine:
+    """Return the engine that inspects as a run does: in its regions of interest and view, aligned if it aligns."""
+    engine.regions = regions
+    return with_alignment(with_view(engine, settings), alignment)
+
+
+def _as_trained(engine: PlainEngine, run: Run) -> Engine:
+    return as_inspecting(engine, run.config.inspection, load_roi(run), load_alignment(run))
 
 
 def _refuse_export_settings(options: EngineOptions) -> None:

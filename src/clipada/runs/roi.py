@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipada.errors import ConfigError, RunError
+from clipada.errors import ConfigError
 from clipada.files import read_json, write_json
 from clipada.images.roi import RegionsOfInterest
 from clipada.runs.contents import ROI
 from clipada.runs.description import COPY_AGAIN, Run
+from clipada.runs.records import damaged
 
 
 def write_roi(folder: Path, regions: RegionsOfInterest) -> None:
@@ -28,9 +29,7 @@ def read_roi(folder: Path) -> RegionsOfInterest | None:
     try:
         return RegionsOfInterest.from_dict(read_json(path, COPY_AGAIN))
     except ConfigError as error:
-        raise RunError(
-            f"{path} is damaged: {error.what}", expected=error.expected, got=error.got, remedy=COPY_AGAIN
-        ) from error
+        raise damaged(path, error, COPY_AGAIN) from error
 
 
 def load_roi(run: Run) -> RegionsOfInterest | None:

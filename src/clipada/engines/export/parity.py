@@ -22,12 +22,12 @@ from scipy.stats import rankdata
 from clipada.config import Config, EngineOptions, EnginePrecision, ExportConfig, RuntimeName, ScoringConfig
 from clipada.data import Dataset
 from clipada.devices import machine
-from clipada.engines.aligned import alignment_of, with_alignment
+from clipada.engines.aligned import alignment_of
 from clipada.engines.export.images import Views, read_views
 from clipada.engines.export.practice import Practice
 from clipada.engines.export.shortcuts import Cascade, Shortcut, find_shortcuts
 from clipada.engines.exports import Export, open_export
-from clipada.engines.tiled import with_view
+from clipada.engines.selection import as_inspecting
 from clipada.errors import RunError
 from clipada.evaluation.evaluate import evaluate_dataset
 from clipada.evaluation.metrics import mean_metrics
@@ -135,8 +135,7 @@ def judge(
     ``reference`` is the engine of PyTorch in the view that the run reads, which aligns images if the run does.
     """
     exported = open_export(folder, made, EngineOptions(device="cpu"), reference.rules)
-    exported.regions = regions_of(reference)
-    viewed = with_alignment(with_view(exported, settings.inspection), alignment_of(reference))
+    viewed = as_inspecting(exported, settings.inspection, regions_of(reference), alignment_of(reference))
     views = read_views(reference, dataset.samples, config.images)
     differences = compare(reference, viewed, views, settings.scoring, config.map_error(made.precision), report)
     scored = made.precision == "int8"
