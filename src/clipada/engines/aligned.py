@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipada.config.image_rules import rules_of
+from clipada.engines.outer import OuterEngine
 from clipada.images import resize
 from clipada.images.alignment import Alignment, Placed
 from clipada.images.placing import maps_from_reference
-from clipada.images.roi import regions_of
 from clipada.types import (
     Engine,
     ImageEngine,
-    Localization,
     LocalizedImage,
-    ProductEngine,
-    localize,
     localize_images,
     require_localized,
 )
@@ -40,7 +36,7 @@ def alignment_of(engine: Engine) -> Alignment | None:
     return engine.alignment if isinstance(engine, AlignedEngine) else None
 
 
-class AlignedEngine:
+class AlignedEngine(OuterEngine):
     """Localizes anomalies in images whose parts are not as in the reference.
 
     The product is given, or found in the image as it is. The image is moved into the frame of the product's reference,
@@ -53,22 +49,10 @@ class AlignedEngine:
     """
 
     def __init__(self, engine: Engine, alignment: Alignment) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.alignment = alignment
-        self.size, self.rules, self.passes = engine.size, rules_of(engine), engine.passes
-        self.products = engine.products if isinstance(engine, ProductEngine) else ()
-        self.regions = regions_of(engine)
         view: Mapping[str, str | float] = engine.described if isinstance(engine, ImageEngine) else {"view": "whole"}
         self.described = {**view, "align": alignment.motion}
-
-    def localize(
-        self,
-        images: NDArray[np.uint8],
-        products: Sequence[str | None] | None = None,
-        inside: NDArray[np.bool_] | None = None,
-    ) -> Localization:
-        """Compute the raw maps of images ``(B, H, W, 3)`` of the model's input size, which are aligned."""
-        return localize(self.engine, images, products or [None] * len(images), inside)
 
     def localize_image(
         self, image: NDArray[np.uint8], small: NDArray[np.uint8], product: str | None = None

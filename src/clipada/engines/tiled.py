@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipada.config import InspectionConfig
-from clipada.config.image_rules import rules_of
-from clipada.images.roi import RegionsOfInterest, regions_of
+from clipada.engines.outer import OuterEngine
 from clipada.images.tiles import JoinedMap, Tiles, plan_tiles
-from clipada.types import Engine, Localization, LocalizedImage, Mask, ProductEngine, ignored, localize
+from clipada.types import Engine, LocalizedImage, Mask, ignored
 
 OnTiles = Callable[[int, int, int], object]
 """Receives the numbers of tiles of an image that are done, of those to be read, and of those that are skipped, as they
@@ -36,7 +35,7 @@ def inner(engine: Engine) -> Engine:
     return engine.engine if isinstance(engine, TiledEngine) else engine
 
 
-class TiledEngine:
+class TiledEngine(OuterEngine):
     """Localizes anomalies in images of any size with an engine that reads one size.
 
     The product is found in the whole image, and all tiles are searched in its memory. The map is that of the tiles; the
@@ -58,27 +57,11 @@ class TiledEngine:
     """Called after each forward pass."""
 
     def __init__(self, engine: Engine, settings: InspectionConfig, at_once: int = TILES_AT_ONCE) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.settings = settings
         self.at_once = at_once
-        self.size, self.rules, self.passes = engine.size, rules_of(engine), engine.passes
-        self.products = engine.products if isinstance(engine, ProductEngine) else ()
         self.described: dict[str, str | float] = {"view": "tiles", "tile": _side(settings, self.size)}
         self.described["overlap"] = settings.overlap
-
-    @property
-    def regions(self) -> RegionsOfInterest | None:
-        """The regions of interest of the engine that reads the tiles."""
-        return regions_of(self.engine)
-
-    def localize(
-        self,
-        images: NDArray[np.uint8],
-        products: Sequence[str | None] | None = None,
-        inside: NDArray[np.bool_] | None = None,
-    ) -> Localization:
-        """Compute the raw maps of images ``(B, H, W, 3)`` of the model's input size, which are one tile each."""
-        return localize(self.engine, images, products or [None] * len(images), inside)
 
     def localize_image(
         self, image: NDArray[np.uint8], small: NDArray[np.uint8], product: str | None = None
