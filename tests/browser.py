@@ -7,6 +7,12 @@ from typing import Any
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def opened(page: Any, address: str) -> None:
+    """Open the server's page and wait until it shows the models, their thresholds, the history and the status."""
+    page.goto(address)
+    page.wait_for_selector("#state:has-text('waiting')")
+
+
 def appearance(page: Any) -> dict[str, Any]:
     """All that the page shows of a part: verdict, words, regions, error box, picture and the pixels of its overlays."""
     page.wait_for_function(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browser import CHROMIUM
+from browser import CHROMIUM, opened
 from clipada import calibrate
 from clipada.config import CalibrationConfig
 from processes import serving
@@ -54,11 +54,10 @@ def chromium() -> Iterator[Any]:
 def page(chromium: Any, served: tuple[str, str]) -> Iterator[Any]:
     """The page, opened; errors in its console fail the test."""
     complaints: list[str] = []
-    opened = chromium.new_page()
-    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto(served[0])
-    opened.wait_for_selector("#model option", state="attached")
-    yield opened
-    opened.close()
+    shown = chromium.new_page()
+    shown.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    shown.on("pageerror", lambda error: complaints.append(str(error)))
+    opened(shown, served[0])
+    yield shown
+    shown.close()
     assert complaints == []

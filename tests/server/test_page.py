@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from browser import CHROMIUM, appearance, inspected
+from browser import CHROMIUM, appearance, inspected, opened
 from clipada.config import HistoryConfig
 from clipada.history.store import History
 from clipada.images.roi import RegionOfInterest
@@ -228,8 +228,7 @@ def test_an_unreadable_file_is_named_and_the_rest_is_inspected(
     chromium: Any, served: tuple[str, str], tmp_path: Path
 ) -> None:
     page = chromium.new_page()  # its console reports the 415
-    page.goto(served[0])
-    page.wait_for_selector("#model option", state="attached")
+    opened(page, served[0])
     first, bad, third, last = mixed_parts(tmp_path)
     page.set_input_files("#files", [first, bad, third, last])
     page.wait_for_selector("#problem:not([hidden])")
@@ -254,7 +253,7 @@ def test_an_entry_whose_image_was_not_kept_shows_no_other_picture(
     first, _, tiff, last = mixed_parts(tmp_path)
     with serving(finished_run, f"sqlite:///{tmp_path / 'history.db'}") as (_, address):
         page = chromium.new_page()
-        page.goto(address)
+        opened(page, address)
         inspected(page, first)
         inspected(page, last)
         page.click("#history button >> text=a.png")
@@ -279,8 +278,7 @@ def test_percentages_have_two_digits_and_no_exponent(page: Any) -> None:
 def test_a_file_that_is_not_an_image_is_reported(chromium: Any, served: tuple[str, str], tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no image")
     page = chromium.new_page()
-    page.goto(served[0])
-    page.wait_for_selector("#model option", state="attached")
+    opened(page, served[0])
     page.set_input_files("#files", tmp_path / "notes.png")
     page.wait_for_selector("#problem:not([hidden])")
     assert "notes.png" in page.inner_text("#problem") or "image" in page.inner_text("#problem")
@@ -292,7 +290,7 @@ def test_it_fits_and_can_be_read(
     chromium: Any, served: tuple[str, str], parts: list[Path], width: int, scheme: str
 ) -> None:
     page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.goto(served[0])
+    opened(page, served[0])
     inspected(page, parts[5])
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     light = "() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).reduce((a, b) => a + +b, 0) > 382"
@@ -311,7 +309,7 @@ def test_a_server_with_a_token_asks_for_it(
         page.wait_for_selector("#login:not([hidden])")
         page.fill("#token", "a-long-enough-token-for-the-test-1234")
         page.keyboard.press("Enter")
-        page.wait_for_selector("#model option", state="attached")
+        page.wait_for_selector("#state:has-text('waiting')")
         assert page.is_hidden("#login")
         inspected(page, parts[0])
         assert "not calibrated" in page.inner_text("#verdict")
@@ -324,8 +322,7 @@ def test_an_image_that_is_not_inspectable_is_neither_green_nor_red(
     PIL.Image.new("RGB", (48, 40)).save(tmp_path / "black.png")
     with serving(finished_run, f"sqlite:///{tmp_path / 'history.db'}") as (_, address):
         page = chromium.new_page()
-        page.goto(address)
-        page.wait_for_selector("#model option", state="attached")
+        opened(page, address)
         inspected(page, tmp_path / "black.png")
         assert page.inner_text("#verdict") == "not inspectable: black.png"
         assert page.get_attribute("#verdict", "class") == "unknown"
