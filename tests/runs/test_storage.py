@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection,
 from clipada.commands.train import train
 from clipada.config import BackboneConfig, Config, RuntimeConfig
 from clipada.engines.torch import TorchEngine
-from clipada.errors import BackboneError, RunError
+from clipada.errors import BackboneError, DatasetError, RunError
 from clipada.models.backbones import FrozenClip
 from clipada.models.clip_ada import ClipAda, build_model
 from clipada.models.prototypes import Prototypes
@@ -209,6 +209,26 @@ def test_training_into_an_existing_run_or_file_is_refused(
         with pytest.raises(RunError, match="in the way") as caught:
             train(products, tmp_path / "note.txt", config, runtime=CPU, resume=resume)
         assert caught.value.got == "a file"
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_training_that_its_images_end_can_be_called_again_when_they_are_mended(
+    config: Config, products: Path, tmp_path: Path, made: bool
+) -> None:
+    data, folder = tmp_path / "photos", tmp_path / "run"
+    data.mkdir()
+    if made:
+        folder.mkdir()
+    whole = sorted((products / "disc" / "train" / "good").iterdir())[:3]
+    for path in whole:
+        (data / path.name).write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DatasetError):
+        train(data, folder, config, runtime=CPU)
+    assert folder.exists() == made
+    assert not made or list(folder.iterdir()) == []
+    for path in whole:
+        (data / path.name).write_bytes(path.read_bytes())
+    assert train(data, folder, config, runtime=CPU).training.categories == {"photos": 3}
 
 
 def test_resuming_a_finished_run_returns_it_unchanged(config: Config, products: Path, finished_run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Unpack
 
 from clipada.config import Config, RuntimeConfig
 from clipada.data import Dataset
-from clipada.errors import RunError
+from clipada.errors import ClipAdaError, RunError
 from clipada.files import write_text
 from clipada.report import model_card
 from clipada.runs import CARD, CHECKPOINT, PLAN, Run, seal, writing_into
@@ -115,11 +116,28 @@ def _locked(job: TrainingJob) -> Iterator[None]:
                     expected="a new or empty folder",
                     remedy="choose another --out",
                 )
-            yield
+            with _refused_at_once(job):
+                yield
     finally:
         if created:
             with suppress(OSError):  # something was written there
                 job.folder.rmdir()
+
+
+@contextmanager
+def _refused_at_once(job: TrainingJob) -> Iterator[None]:
+    """Leave a run folder as it was where a new training ends with an error before its first checkpoint.
+
+    Such an error asks for other images or settings, with which nothing that was written could continue.
+    """
+    before = set(job.folder.iterdir())
+    try:
+        yield
+    except ClipAdaError:
+        if not job.started and not (job.folder / CHECKPOINT).exists():
+            for path in set(job.folder.iterdir()) - before:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
 
 
 def require_training() -> None:
