@@ -39,8 +39,8 @@ def train(
         str | None,
         typer.Option(
             autocompletion=lambda: list(PRESETS),
-            help="quick: a memory of good parts, a minute; accurate: with a trained filter, minutes (of 1 to 20 "
-            "images a product a memory alone, seconds); prompt: the "
+            help="quick: a memory of good parts, a minute; accurate: with a trained filter, minutes and up to 4 GB of "
+            "main memory (of 1 to 20 images a product a memory alone, seconds); prompt: the "
             "paper's method, minutes on a CPU; demo; mvtec, visa: the paper's own. By default accurate, and prompt "
             "for a backbone with a text tower.",
         ),
