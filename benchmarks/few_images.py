@@ -49,7 +49,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "clipada with moved copies": {"memory.copies": "moved"},
     "quick": {"preset": "quick"},
     "anomaly-dino": {},
-    "anomaly-dino block 6": {"block": 6, "tokens": "raw"},
+    "anomaly-dino block 6": {"block": 6, "tokens": "raw", "masked": ()},
 }
 """Settings that each method changes."""
 

@@ -48,7 +48,7 @@ class MemoryConfig:
     with the third power of that distance. ``random``."""
 
     copies: Copies = "auto"
-    """Changed copies of the good images, whose patches join the memory of a product of at most 16 images. ``turned``:
+    """Changed copies of the good images, whose patches join the memory of a product of at most 20 images. ``turned``:
     by evenly spaced angles. ``moved``: by a few percent of the image. ``auto``: those, if any, with which synthetic
     anomalies stand out best from good patches of images that are left out."""
 

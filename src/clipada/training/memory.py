@@ -136,7 +136,8 @@ class MemoryBuilder:
 
         memory, scale = self.config.memory, self.config.filter.scale
         boxed = memory.crop and max(counts.values()) >= LEAST_IMAGES and not self.config.inspection.tiled
-        small = self.studies(images, scale, self.perturbed) if self.record.filtered or boxed or memory.whole else {}
+        used = bool(self.record.filtered) or memory.whole  # else for the box alone
+        small = self.studies(images, scale, self.perturbed, copied=used or scale == 1.0) if used or boxed else {}
         boxes = {name: self.box(name, small[name], own) if boxed else WHOLE for name, own in images.items()}
         filter_net = FilterTrainer(self, images, small).train() if self.record.filtered else None
 
@@ -172,11 +173,16 @@ class MemoryBuilder:
         scale: float = 1.0,
         perturbed: Mapping[str, PerturbedCopies] = MappingProxyType({}),
         crops: Crops | None = None,
+        *,
+        copied: bool = True,
     ) -> dict[str, Study]:
-        """Study all products at a size, in whole images or in those that ``crops`` has cut."""
+        """Study all products at a size, in whole images or in those that ``crops`` has cut, with copies or without."""
         inside = None if crops is None else crops.inside_boxes()
         masks = {name: self.inside(name) if inside is None else inside[n].numpy() for n, name in enumerate(images)}
-        known = {name: self.references(name, own, perturbed.get(name), masks[name]) for name, own in images.items()}
+        known = {
+            name: self.references(name, own, perturbed.get(name), masks[name], copied=copied)
+            for name, own in images.items()
+        }
         return {name: self.student.study(name, own, scale) for name, own in known.items()}
 
     def inside(self, name: str) -> NDArray[np.bool_] | None:
@@ -189,16 +195,20 @@ class MemoryBuilder:
         images: NDArray[np.uint8],
         perturbed: PerturbedCopies | None = None,
         inside: NDArray[np.bool_] | None = None,
+        *,
+        copied: bool = True,
     ) -> References:
         """Return a view of a product's images with their copies, and the images searched for its statistics.
 
-        ``inside`` is the product's region of interest in this view, ``(H, W)``; tiles have their own.
+        ``copied`` is false for the images alone; ``inside`` is the product's region of interest in this view,
+        ``(H, W)``; tiles have their own.
         """
         seed = self.config.training.seed
         some, views = drawn_images(len(images), seed, name), self.views[name]
         regions = views.regions if self.config.inspection.tiled else ViewRegions.of_all(inside, len(images))
-        own = References.of(images, some, self.copies[name], seed, views.sources, regions)
-        if perturbed is None:
+        kind = self.copies[name] if copied else "none"
+        own = References.of(images, some, kind, seed, views.sources, regions)
+        if perturbed is None or not copied:
             return own
         regions = perturbed.regions or ViewRegions.of_all(inside, len(perturbed.images))
         return own.joined(perturbed.images, perturbed.sources, regions)
