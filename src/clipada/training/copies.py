@@ -22,6 +22,7 @@ from clipada.models.crops import shown_tokens
 from clipada.models.filter import SCALE
 from clipada.randomness import derived_generator, derived_rng
 from clipada.synthesis.affine import rotations, warp
+from clipada.training.part_box import LEAST_IMAGES
 from clipada.training.pool import disturbed, draw_pool
 from clipada.training.view_regions import ViewRegions
 
@@ -196,7 +197,8 @@ def choose_copies(
 ) -> Copies:
     """Choose the copies of a product with which synthetic anomalies stand out best from good images left out.
 
-    A single image does not show how parts vary. It is turned, unless synthetic anomalies then stand out less.
+    Fewer than four images may show parts in the same place by chance. They are turned, unless synthetic anomalies then
+    stand out less.
 
     Args:
         name: The product.
@@ -221,10 +223,10 @@ def choose_copies(
     labels = torch.cat(anomalous).flatten(1) > 0
     trial = _Trial(torch.cat(tokens), torch.cat(left_out), labels, len(own.searched), counts[0])
     without = trial.distances(units(own.images), own.sources)
-    single = len(images) == 1
-    least = (1 - LEAST_GAIN if single else 1 + LEAST_GAIN) * trial.precision(without)
+    few = len(images) < LEAST_IMAGES
+    least = (1 - LEAST_GAIN if few else 1 + LEAST_GAIN) * trial.precision(without)
     best: Copies = "none"
-    for kind in KINDS[:1] if single else KINDS:
+    for kind in KINDS[:1] if few else KINDS:
         copies, sources = drawn_copies(images, kind, seed)
         found = trial.precision(torch.minimum(without, trial.distances(units(copies), sources)))
         if found > least:
