@@ -54,6 +54,9 @@ ANOMALIES = 20
 LEAST_GAIN = 0.02
 """Share by which copies must raise the average precision of anomalous patches."""
 
+MOST_LOSS = 0.1
+"""Share by which they may lower it where images are too few to show how parts vary: more than the noise of a trial."""
+
 KINDS: tuple[Copies, ...] = ("turned", "moved")
 """Kinds of copies that are tried."""
 
@@ -198,7 +201,7 @@ def choose_copies(
     """Choose the copies of a product with which synthetic anomalies stand out best from good images left out.
 
     Fewer than four images may show parts in the same place by chance. They are turned, unless synthetic anomalies then
-    stand out less.
+    stand out clearly less.
 
     Args:
         name: The product.
@@ -224,7 +227,7 @@ def choose_copies(
     trial = _Trial(torch.cat(tokens), torch.cat(left_out), labels, len(own.searched), counts[0])
     without = trial.distances(units(own.images), own.sources)
     few = len(images) < LEAST_IMAGES
-    least = (1 - LEAST_GAIN if few else 1 + LEAST_GAIN) * trial.precision(without)
+    least = (1 - MOST_LOSS if few else 1 + LEAST_GAIN) * trial.precision(without)
     best: Copies = "none"
     for kind in KINDS[:1] if few else KINDS:
         copies, sources = drawn_copies(images, kind, seed)
