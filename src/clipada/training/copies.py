@@ -120,7 +120,7 @@ class References:
             searched = np.stack([disturbed(images[place], rng) for place in some.tolist()])
             left_out = torch.full((len(some),), NONE)
         if regions is not None and len(copies):
-            regions = regions.joined(_copied(regions, kind, seed))
+            regions = regions.joined(_copied(regions, len(copies) // len(images), kind, seed))
         return cls(
             images=np.concatenate([images, copies]) if len(copies) else images,
             sources=torch.cat([own, own[sources]]),
@@ -146,20 +146,25 @@ class References:
         return replace(self, images=images, sources=torch.cat([self.sources, sources]), regions=together)
 
 
-def _copied(regions: ViewRegions, kind: Copies, seed: int) -> ViewRegions:
-    """Return the regions of interest in the copies of images as they show them."""
-    sources, matrices = _drawn(len(regions.numbers), kind, seed, regions.masks.shape[1:])
-    pictures = regions.at(sources).pixels.float()[:, None].expand(-1, 3, -1, -1)
-    masks = warp(pictures, matrices, outside="reflection")[:, 0] > 0.5
-    return ViewRegions(masks=masks.numpy(), numbers=torch.arange(len(masks)))
+def _copied(regions: ViewRegions, each: int, kind: Copies, seed: int) -> ViewRegions:
+    """Return the regions of interest of images as each of their copies changes them."""
+    size = regions.masks.shape[1:]
+    matrices = _turns(each, size) if kind == "turned" else _moves(each, seed)
+    pictures = [torch.from_numpy(mask).float().expand(each, 3, *size) for mask in regions.masks]
+    changed = [warp(picture, matrices, outside="reflection")[:, 0].numpy() > 0.5 for picture in pictures]
+    numbers = regions.numbers[:, None] * each + torch.arange(each)
+    return ViewRegions(masks=np.concatenate(changed), numbers=numbers.flatten())
 
 
 def drawn_copies(images: NDArray[np.uint8], kind: Copies, seed: int) -> tuple[NDArray[np.uint8], Tensor]:
-    """Return copies of images ``(n, H, W, 3)``, none of many, and the position of the image of each, ``(c,)``."""
-    sources, matrices = _drawn(len(images), kind, seed, images.shape[1:3])
-    if not len(sources):
-        return images[:0], sources
-    copies = warp(to_tensor(images[sources.numpy()]), matrices, outside="reflection")
+    """Return copies of images ``(n, H, W, 3)`` and the position of the image of each, ``(c,)``; none of many images."""
+    count, each = len(images), copies_each(len(images))
+    if kind not in ("moved", "turned") or not each:
+        return images[:0], torch.zeros(0, dtype=torch.int64)
+    sources = torch.arange(count).repeat_interleave(each)
+    matrices = _turns(each, images.shape[1:3]) if kind == "turned" else _moves(each, seed)
+    pixels = to_tensor(images[sources.numpy()])
+    copies = warp(pixels, matrices.repeat(count, 1, 1), outside="reflection")
     levels = (255 * copies).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
     return levels.contiguous().numpy(), sources
 
@@ -167,13 +172,6 @@ def drawn_copies(images: NDArray[np.uint8], kind: Copies, seed: int) -> tuple[ND
 def copies_each(count: int) -> int:
     """Return the number of copies of each of ``count`` images."""
     return 0 if count > MOST_COPIED else (2 * POSITIONS if count <= FEWEST else POSITIONS) - 1
-
-
-def _drawn(count: int, kind: Copies, seed: int, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Draw the position of the image of each copy, ``(c,)``, and the affine map of each, ``(c, 2, 3)``."""
-    each = copies_each(count) if kind in ("moved", "turned") else 0
-    matrices = _turns(each, size) if kind == "turned" else _moves(each, seed)
-    return torch.arange(count).repeat_interleave(each), matrices.repeat(count, 1, 1)
 
 
 def _turns(count: int, size: tuple[int, ...]) -> Tensor:
@@ -185,7 +183,7 @@ def _turns(count: int, size: tuple[int, ...]) -> Tensor:
 def _moves(count: int, seed: int) -> Tensor:
     """Return the affine maps ``(count, 2, 3)`` of shifts in all directions."""
     first = torch.rand((), generator=derived_generator(seed, "moved copies"))
-    angles = 2 * torch.pi * (first + torch.arange(count) / max(1, count))
+    angles = 2 * torch.pi * (first + torch.arange(count) / count)
     shifts = 2 * SHIFT * torch.stack([angles.cos(), angles.sin()], dim=1)  # the image's edges are at -1 and 1
     return torch.cat([torch.eye(2).expand(count, 2, 2), shifts.unsqueeze(2)], dim=2)
 
