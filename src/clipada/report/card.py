@@ -171,9 +171,10 @@ def training_command(run: Run) -> str:
 def _train_command(run: Run) -> str:
     """Return the command ``train`` with the nearest preset and the settings that differ from it."""
     values = {name: run.config.value(name) for name in setting_names()}
+    presets = {preset: Config.preset(preset) for preset in PRESETS}
     differences = {
-        preset: {name: value for name, value in values.items() if value != Config.preset(preset).value(name)}
-        for preset in PRESETS
+        preset: {name: value for name, value in values.items() if value != usual.value(name)}
+        for preset, usual in presets.items()
     }
     preset = min(PRESETS, key=lambda one: len(differences[one]))
     changed = differences[preset]
