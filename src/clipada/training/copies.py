@@ -30,11 +30,8 @@ MOST_COPIED = 20
 """Most good images of a product of which copies are made: as many as have no filter."""
 
 POSITIONS = 8
-"""Positions of each image, its own among them; a multiple of 4, for quarter turns. Half of them are worth far less,
-even with twice as many images."""
-
-FEWEST = 4
-"""Most images that have twice as many positions."""
+"""Positions of each image, its own among them, and twice as many of fewer than ``LEAST_IMAGES``; a multiple of 4, for
+quarter turns. Half of them are worth far less, even with twice as many images."""
 
 SHIFT = 0.04
 """Largest shift of a moved copy, as a share of the image."""
@@ -171,7 +168,7 @@ def drawn_copies(images: NDArray[np.uint8], kind: Copies, seed: int) -> tuple[ND
 
 def copies_each(count: int) -> int:
     """Return the number of copies of each of ``count`` images."""
-    return 0 if count > MOST_COPIED else (2 * POSITIONS if count <= FEWEST else POSITIONS) - 1
+    return 0 if count > MOST_COPIED else (2 * POSITIONS if count < LEAST_IMAGES else POSITIONS) - 1
 
 
 def _turns(count: int, size: tuple[int, ...]) -> Tensor:
@@ -254,13 +251,13 @@ class _Trial:
     counts: Tensor
 
     def distances(self, units: Tensor, sources: Tensor) -> Tensor:
-        """Compute the distances ``(q, N, L)`` to the nearest of the tokens ``(m, N, L, W)`` of other sources."""
-        found = torch.full(self.tokens.shape[:3], 2.0)
-        for place, (tokens, own) in enumerate(zip(self.tokens, self.left_out.tolist(), strict=True)):
-            others = units[sources != own].flatten(0, 1)
-            if len(others):
-                found[place] = 1 - torch.einsum("nlw,mlw->nlm", tokens, others).amax(dim=2)
-        return found
+        """Compute the distances ``(q, N, L)`` to the nearest of the tokens ``(m, N, L, W)`` of other sources, or 2."""
+        rows, found = units.flatten(0, 1), []
+        for tokens, own in zip(self.tokens, self.left_out.tolist(), strict=True):
+            alike = torch.einsum("nlw,mlw->nlm", tokens, rows)
+            nearest = alike.reshape(*alike.shape[:2], len(units), -1).amax(dim=3)
+            found.append(1 - nearest.masked_fill(sources == own, -1).amax(dim=2))
+        return torch.stack(found)
 
     def precision(self, distances: Tensor) -> float:
         """Compute the average precision of anomalous patches by their distances, all blocks alike."""
