@@ -2,13 +2,17 @@
 
 python benchmarks/cross_fit.py DATA --backbone NAME --out ROWS.jsonl [--images 16 32 64 200] [--draws 0 1 2 3 4]
 python benchmarks/cross_fit.py --elpv --backbone NAME --out ROWS.jsonl
+python benchmarks/cross_fit.py --demo --backbone NAME --out ROWS.jsonl
 
 Each draw takes that many good images of a product, trains on them, and counts at rates of 5 % and 1 % how many of at
 most ``--fresh`` other good images are above the thresholds: cross-fitted ones, and those of the memory's own images,
 which are the mistake that is easy to make. With fewer images than a rate asks for, the threshold is the highest score.
 Tokens come from the token cache, so that the same image costs once. ROWS.jsonl takes one line for each product, number
 and draw; lines that are there are not measured again. Intervals are of Clopper and Pearson, over all draws together.
-``--elpv`` takes the cells without a defect of the package elpv-dataset (solar cells), if it is installed.
+Theory's range has 95 % of the counts that thresholds from good images never seen would give, of the same number: each
+draw's count is beta-binomial (Vovk 2012), since the rate of one threshold differs from the expected one.
+``--elpv`` takes the cells without a defect of the package elpv-dataset (solar cells), if it is installed; ``--demo``
+draws good parts of the demo's products.
 """
 
 from __future__ import annotations
@@ -31,8 +35,9 @@ from PIL import Image
 from scipy import stats
 
 from clipada.calibration import threshold, threshold_rank, with_attainable_rate
-from clipada.config import CalibrationConfig, Config, RuntimeConfig
+from clipada.config import CalibrationConfig, Config, DemoConfig, RuntimeConfig
 from clipada.data import Dataset, load_dataset, read_batches
+from clipada.data.demo import write_demo
 from clipada.devices import to_tensor
 from clipada.models.backbones import with_defaults
 from clipada.models.clip_ada import ClipAda, build_model
@@ -44,6 +49,9 @@ from clipada.types import Sample, unreported
 
 RATES = (0.05, 0.01)
 """Rates that are asked for."""
+
+DEMO_PARTS = 300
+"""Good parts of each of the demo's products."""
 
 
 class Scorer:
@@ -108,20 +116,33 @@ def count(scores: Sequence[float], fresh: NDArray[np.float64], rate: float) -> d
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
     """Format the observed rates as Markdown, of all products and draws together and of the products alone."""
     text = [
-        "| images | thresholds, asked rate | expected % | product | observed %, 95 % interval | of images |",
-        "|---" * 6 + "|",
+        "| images | thresholds, asked rate | expected % | theory's range % | product | observed %, 95 % interval "
+        "| of images |",
+        "|---" * 7 + "|",
     ]
     for images in sorted({line["images"] for line in lines}):
         some = [line for line in lines if line["images"] == images]
         for name in some[0]["alarms"]:
-            for product in ("all", *dict.fromkeys(line["product"] for line in some)):
+            names = dict.fromkeys(line["product"] for line in some)
+            for product in ("all", *names) if len(names) > 1 else names:
                 own = [line for line in some if product in ("all", line["product"])]
                 above, total = sum(line["alarms"][name]["above"] for line in own), sum(line["fresh"] for line in own)
                 interval = stats.binomtest(above, total).proportion_ci()
                 observed = f"{100 * above / total:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
-                expected = 100 * own[0]["alarms"][name]["expected"]
-                text.append(f"| {images} | {name} | {expected:.2f} | {product} | {observed} | {total} |")
+                expected = own[0]["alarms"][name]["expected"]
+                low, high = theory([line["fresh"] for line in own], images, expected)
+                cells = f"{100 * expected:.2f} | {100 * low:.1f} to {100 * high:.1f} | {product} | {observed} | {total}"
+                text.append(f"| {images} | {name} | {cells} |")
     return "\n".join(text)
+
+
+def theory(fresh: Sequence[int], images: int, expected: float) -> tuple[float, float]:
+    """Return the range of 95 % of the rates of draws with so many fresh images each, by independent thresholds."""
+    rank, chances = expected * (images + 1), np.ones(1)
+    for count in fresh:
+        chances = np.convolve(chances, stats.betabinom.pmf(np.arange(count + 1), count, rank, images + 1 - rank))
+    low, high = np.searchsorted(chances.cumsum(), (0.025, 0.975))
+    return float(low / sum(fresh)), float(high / sum(fresh))
 
 
 def elpv_good(folder: Path) -> Path:
@@ -134,6 +155,12 @@ def elpv_good(folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.asarray(cells[index])).save(path)
     return folder / "elpv"
+
+
+def demo_good(folder: Path) -> Path:
+    """Draw good parts of the demo's products."""
+    write_demo(folder / "demo", DemoConfig(train=DEMO_PARTS, good=1, defective=1))
+    return folder / "demo"
 
 
 def measured(dataset: Dataset, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -163,8 +190,10 @@ def measured(dataset: Dataset, options: argparse.Namespace) -> list[dict[str, An
 def main() -> None:
     """Measure what is missing and print all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--elpv", action="store_true")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("data", type=Path, nargs="?")
+    source.add_argument("--elpv", action="store_true")
+    source.add_argument("--demo", action="store_true")
     parser.add_argument("--backbone", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--preset", default="accurate", choices=["accurate", "quick"])
@@ -172,11 +201,10 @@ def main() -> None:
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--fresh", type=int, default=100)
     options = parser.parse_args()
-    if (options.data is None) != options.elpv:
-        parser.error("name DATA, or --elpv")
     print(conditions(torch.get_num_threads(), "torch", "transformers"), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        data = elpv_good(Path(folder)) if options.elpv else options.data
+        write = elpv_good if options.elpv else demo_good
+        data = write(Path(folder)) if options.data is None else options.data
         print(table(measured(load_dataset(data), options)))
 
 
