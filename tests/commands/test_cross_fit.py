@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from backbone_families import make_backbone
 from clipada.calibration import read_calibration
@@ -21,6 +22,7 @@ from clipada.inspection import Inspector
 from clipada.report import calibration_summary
 from clipada.runs import CALIBRATION, load_model, read_run
 from clipada.training.cross_fit import cross_folds, fold_numbers
+from clipada.training.folds import SearchedImages
 from clipada.types import unreported
 from tiny import write_good_parts, write_products
 
@@ -43,6 +45,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, products: Path) -> Path:
         "memory.rows": 4096,  # every patch
         "memory.whole": True,
         "memory.copies": "turned",
+        "filter.least_images": 2,
+        "filter.images": 16,
+        "filter.steps": 20,
     }
     config = Config.preset("accurate").updated(changes)
     runtime = RuntimeConfig(device="cpu", workers=0, cache_gigabytes=0)
@@ -93,6 +98,31 @@ def test_the_search_leaves_out_the_rows_of_the_fold_and_no_others(trained: Path,
     assert left_out[:, 0].float().mean() == pytest.approx(1 / 3, abs=0.01)
     assert not left_out[:, 1].any()
     assert (model.head.bank.factors == before).all()
+
+
+def usual_by_hand(searched: SearchedImages, images: list[int], row: int, mean: float) -> float:
+    """Compute the usual distance of a row of the second block, with two patches at the mean added."""
+    near = searched.answers.distances[images, :, 1, 0][searched.answers.nearest[images, :, 1] == row]
+    return (float(near.float().sum()) + 2 * mean) / (len(near) + 2)
+
+
+def test_what_is_usual_leaves_out_the_distances_of_the_fold(trained: Path, products: Path) -> None:
+    """Else an unusual patch would be usual for the row it is nearest to, and only new parts would alarm."""
+    model = load_model(read_run(trained))
+    folds = cross_folds(read_run(trained), TorchEngine(model, "cpu"), CrossFitConfig(), unreported)
+    path = products / "disc" / "train" / "good" / "002.png"
+    assert len(folds.memories) == 2
+    for memory in folds.memories:
+        searched, mean, usual = memory.searched[0], float(memory.bank.distance_mean[1, 0]), memory.bank.usual
+        with folds.without(path):
+            left = memory.bank.usual
+        for row in (0, 7, int(searched.answers.nearest[2, 5, 1]), int(searched.answers.nearest[2, 30, 1])):
+            assert float(usual[1, 0, row]) == pytest.approx(usual_by_hand(searched, [*range(6)], row, mean), rel=2e-3)
+            others = usual_by_hand(searched, [0, 1, 3, 4, 5], row, mean)
+            assert float(left[1, 0, row]) == pytest.approx(others, rel=2e-3)
+        assert not torch.equal(left[:, 0, : searched.rows], usual[:, 0, : searched.rows])
+        assert torch.equal(left[:, 1], usual[:, 1])
+        assert torch.equal(memory.bank.usual, usual)
 
 
 def test_another_rate_needs_no_images_again_and_stays_attainable(run: Path) -> None:

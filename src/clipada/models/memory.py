@@ -182,14 +182,20 @@ class PatchMemory(nn.Module):
         return {"rows": self.rows, **halves, "distance_mean": self.distance_mean, "distance_std": self.distance_std}
 
     @contextmanager
-    def without(self, rows: Tensor) -> Iterator[None]:
-        """Leave rows out of every search meanwhile, ``(L, P, M)`` bool: all others are searched, without an index."""
-        factors, index = self.factors, self.index
+    def without(self, rows: Tensor, usual: Tensor | None = None) -> Iterator[None]:
+        """Leave rows out of every search meanwhile: all others are searched, without an index.
+
+        Args:
+            rows: The rows, ``(L, P, M)`` bool.
+            usual: Usual distances to compare with meanwhile, ``(L, P, M)``; ``None`` for the memory's own.
+        """
+        before = self.factors, self.index, self.usual
         try:
-            self.factors, self.index = factors.masked_fill(rows.to(factors.device), 0), None
+            self.factors, self.index = self.factors.masked_fill(rows.to(self.factors.device), 0), None
+            self.usual = self.usual if usual is None else usual.to(self.usual)
             yield
         finally:
-            self.factors, self.index = factors, index
+            self.factors, self.index, self.usual = before
 
     @classmethod
     def from_tensors(

@@ -59,9 +59,9 @@ class ProductRows:
         if inside is not None:
             images, flat = images[inside.flatten()], flat[inside.flatten()]
         chosen = [select_rows(flat[:, block], count, config.selection, generator) for block in range(blocks)]
-        repeated = [places.repeat(-(-count // len(places)))[:count] for places in chosen]
-        self.rows = torch.stack([quantize(flat[places, block].float()) for block, places in enumerate(repeated)])
-        self.images = torch.stack([images[places] for places in repeated])
+        places = repeated(torch.stack(chosen), count)
+        self.rows = torch.stack([quantize(flat[own, block].float()) for block, own in enumerate(places)])
+        self.images = images[places]
         self.units = F.normalize(self.rows.float(), dim=-1)
 
     def search(self, tokens: Tensor, own: Tensor | None = None) -> Answers:
@@ -100,18 +100,38 @@ class NormalDistances:
     @classmethod
     def of(cls, answers: Answers, rows: int, inside: Tensor | None = None) -> NormalDistances:
         """Measure the answers for training images, or for those of their patches that are inside, ``(n, N)`` bool."""
-        first = answers.distances[..., 0].float().flatten(0, 1)
-        places = answers.nearest.flatten(0, 1).long()
-        if inside is not None:
-            first, places = first[inside.flatten()], places[inside.flatten()]
+        first, _ = _nearest(answers, inside)
         std = first.std(dim=0, correction=min(1, len(first) - 1)).clamp_min(LEAST_SPREAD)
         mean = first.mean(dim=0)
-        usual = []
-        for distances, nearest, usually in zip(first.T, places.T, mean, strict=True):
-            count = torch.bincount(nearest, minlength=rows)
-            total = torch.zeros(rows).index_add_(0, nearest, distances)
-            usual.append((total + 2 * usually) / (count + 2))
-        return cls(mean=mean, std=std, usual=torch.stack(usual))
+        return cls(mean=mean, std=std, usual=usual_distances(answers, mean, rows, inside))
+
+
+def usual_distances(answers: Answers, mean: Tensor, rows: int, inside: Tensor | None = None) -> Tensor:
+    """Compute the usual distance of each row, ``(L, M)``, as in ``NormalDistances``.
+
+    Args:
+        answers: The answers for some training images.
+        mean: Mean distance of normal patches, ``(L,)``.
+        rows: ``M``.
+        inside: The patches that count, ``(n, N)`` bool; ``None`` for all.
+    """
+    usual = []
+    for distances, nearest, usually in zip(*(one.T for one in _nearest(answers, inside)), mean, strict=True):
+        count = torch.bincount(nearest, minlength=rows)
+        total = torch.zeros(rows).index_add_(0, nearest, distances)
+        usual.append((total + 2 * usually) / (count + 2))
+    return torch.stack(usual)
+
+
+def _nearest(answers: Answers, inside: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return distance and position of the nearest row of each patch that is inside, ``(p, L)``."""
+    first, places = answers.distances[..., 0].float().flatten(0, 1), answers.nearest.flatten(0, 1).long()
+    return (first, places) if inside is None else (first[inside.flatten()], places[inside.flatten()])
+
+
+def repeated(values: Tensor, count: int) -> Tensor:
+    """Repeat the values ``(L, m, ...)`` of rows until there are ``count``, ``(L, count, ...)``."""
+    return values[:, torch.arange(count) % values.shape[1]]
 
 
 def joined_answers(answers: Sequence[Answers]) -> Answers:

@@ -1,15 +1,14 @@
 """Cross-fitting: a run inspects its training images as if its memory had not seen them.
 
-The images are divided into folds, and the rows of an image's fold are left out of its search. The memory is built again
-from the images, so that it is known which image each row comes from; a run does not record it.
+The images are divided into folds, and an image is inspected without what the memory has from its fold. The memory is
+built again from the images, so that it is known which image each row comes from; a run does not record it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -21,20 +20,21 @@ from clipada.config import Copies, CrossFitConfig, RuntimeConfig
 from clipada.engines.aligned import unaligned
 from clipada.engines.tiled import inner
 from clipada.engines.torch import TorchEngine
-from clipada.errors import CalibrationError, ImageError
+from clipada.errors import CalibrationError
 from clipada.images import image_sha256
-from clipada.models.memory import PatchMemory
 from clipada.models.memory_head import MemoryHead
 from clipada.runs import Run
 from clipada.runs.alignment import load_alignment
 from clipada.runs.roi import load_roi
+from clipada.training.answers import repeated
 from clipada.training.copies import References
+from clipada.training.folds import FoldedMemory, Folds, SearchedImages
 from clipada.training.memory import MemoryBuilder
 from clipada.training.split import split_validation
 from clipada.training.tokens import TokenReader
 from clipada.training.trained_images import find_dataset, trained_images
 from clipada.training.views import cut_boxes
-from clipada.types import Engine, Failure, ProgressReport, Sample, Verdict
+from clipada.types import Engine, ProgressReport, Sample
 
 NO_FOLD = -1
 """Fold of rows of a product that is not scored."""
@@ -44,43 +44,6 @@ LEAST_COSINE, LEAST_SHARE = 0.999, 0.99
 
 NAME_IMAGES = "name IMAGES of good parts that were not trained on"
 """Remedy where a run cannot be cross-fitted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Folds:
-    """Folds of a run's training images, and of the rows of its memory.
-
-    Attributes:
-        images: The fold of each image that is scored, by its file.
-        copies: Images of the same content as another one: they are in its fold, and not scored.
-        alone: Products with a single fold: nothing is left to compare their images with.
-    """
-
-    images: dict[Path, int] = field(repr=False)
-    copies: tuple[Path, ...]
-    alone: tuple[str, ...]
-    _rows: tuple[tuple[PatchMemory, Tensor], ...] = field(repr=False)
-
-    @property
-    def count(self) -> int:
-        """Number of folds."""
-        return len(set(self.images.values()))
-
-    def inspect(self, path: Path, inspect: Callable[[Path], Verdict]) -> Verdict | Failure:
-        """Inspect an image without the rows of its fold; an image that cannot be read is a failure."""
-        with self.without(path):
-            try:
-                return inspect(path)
-            except ImageError as error:
-                return Failure(path=path, error=error)
-
-    @contextmanager
-    def without(self, path: Path) -> Iterator[None]:
-        """Leave the rows of an image's fold out of every search meanwhile."""
-        with ExitStack() as stack:
-            for bank, folds in self._rows:
-                stack.enter_context(bank.without(folds == self.images[path]))
-            yield
 
 
 def cross_folds(run: Run, engine: Engine, settings: CrossFitConfig, report: ProgressReport) -> Folds:
@@ -165,7 +128,7 @@ class _Divider:
         self.copies: list[Path] = []
         self.alone: list[str] = []
         banks = [head.bank] if head.whole is None else [head.bank, head.whole]
-        self.rows = [(bank, torch.full(bank.rows.shape[:3], NO_FOLD)) for bank in banks]
+        self.memories = tuple(FoldedMemory(bank=bank, rows=torch.full(bank.rows.shape[:3], NO_FOLD)) for bank in banks)
 
     def divide(self, samples: Sequence[Sample], folds: int | None) -> Folds:
         """Divide the images of all products."""
@@ -183,8 +146,8 @@ class _Divider:
                 got="one",
                 remedy=NAME_IMAGES,
             )
-        rows = tuple(self.rows)
-        return Folds(images=self.images, copies=tuple(self.copies), alone=tuple(self.alone), _rows=rows)
+        copies, alone = tuple(self.copies), tuple(self.alone)
+        return Folds(images=self.images, copies=copies, alone=alone, memories=self.memories)
 
     def _divide_product(self, number: int, name: str, samples: Sequence[Sample], folds: int | None) -> None:
         images = self.builder.read_images(name, [sample.path for sample in samples])
@@ -207,22 +170,32 @@ class _Divider:
         view = self.builder.references(name, cut_boxes(images, crops, number), cut, part)
         whole = self.builder.references(name, images, perturbed, inside)
         scales = (1.0, self.builder.config.filter.scale)
-        for (bank, found), references, scale in zip(self.rows, (view, whole), scales, strict=False):
-            found[:, number] = self._row_folds(name, bank.rows[:, number], references, torch.tensor(own), scale)
+        for memory, references, scale in zip(self.memories, (view, whole), scales, strict=False):
+            self._fold_memory(memory, number, name, references, torch.tensor(own), scale)
 
-    def _row_folds(self, name: str, rows: Tensor, references: References, folds: Tensor, scale: float) -> Tensor:
-        """Return the fold of each of a product's rows ``(L, M, W)``, ``(L, M)``."""
-        student = self.builder.student
-        units = student.units(student.read(references.images, scale, f"reading {name}").patches)
+    def _fold_memory(
+        self, memory: FoldedMemory, number: int, name: str, references: References, folds: Tensor, scale: float
+    ) -> None:
+        """Find the fold of each of a product's rows, and what its images were answered."""
+        student, rows = self.builder.student, memory.bank.rows[:, number].cpu()
+        patches = student.read(references.images, scale, f"reading {name}").patches
         inside = references.inside(student.grid(references.images, scale))
-        again = student.choose_rows(name, units, folds[references.sources], inside)
+        again = student.choose_rows(name, student.units(patches), references.sources, inside)
         count = again.rows.shape[1]
         pairs = zip(rows[:, :count], again.rows, strict=True)
         same = torch.cat([F.cosine_similarity(one.float(), other.float(), dim=1) for one, other in pairs])
         share = float((same >= LEAST_COSINE).float().mean())
         if share < LEAST_SHARE:
             raise self._other(f"the rows that these images give for {name}", f"{100 * share:.0f} % of them")
-        return again.images.repeat(1, -(-rows.shape[1] // count))[:, : rows.shape[1]]
+        memory.rows[:, number] = repeated(folds[again.images], rows.shape[1])
+        if self.head.filter is None:
+            return  # distances alone decide
+        memory.searched[number] = SearchedImages(
+            answers=again.search(patches[references.places], references.left_out),
+            folds=folds[references.left_out],
+            inside=None if inside is None else inside[references.places],
+            rows=count,
+        )
 
     def _other(self, expected: str, got: str) -> CalibrationError:
         return CalibrationError(

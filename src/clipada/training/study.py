@@ -18,7 +18,7 @@ from clipada.models.crops import shown_tokens
 from clipada.models.memory import PatchMemory, Retrieval
 from clipada.models.memory_index import index_recall
 from clipada.randomness import derived_generator
-from clipada.training.answers import Answers, NormalDistances, ProductRows, retrieval
+from clipada.training.answers import Answers, NormalDistances, ProductRows, repeated, retrieval
 from clipada.training.copies import TRIAL_SIDE, References, choose_copies, copies_each
 from clipada.training.coverage import coverage
 from clipada.training.tokens import TokenReader
@@ -76,8 +76,7 @@ class Study:
 
     def repeated(self, count: int) -> tuple[Tensor, Tensor]:
         """Return rows ``(L, M, W)`` and their usual distances ``(L, M)``, repeated to ``count`` rows."""
-        times = -(-count // self.rows.rows.shape[1])
-        return self.rows.rows.repeat(1, times, 1)[:, :count], self.distances.usual.repeat(1, times)[:, :count]
+        return repeated(self.rows.rows, count), repeated(self.distances.usual, count)
 
     def retrieval(self, bank: PatchMemory, product: int) -> Retrieval:
         """Return the answers for the good images as the joined memory of all products gives them."""
