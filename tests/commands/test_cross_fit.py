@@ -70,9 +70,28 @@ def test_without_images_and_calibration_the_training_images_set_the_thresholds(r
     assert stored["guarantee"]["theory"] == round(2 / 13, 4)
     assert read_calibration(run / CALIBRATION) == found
     words = " ".join(calibration_summary(found))
-    assert "at most 1 in 13 further good parts" in words
-    assert "theory proves 15.4 %" in words
+    assert "expect about 1 in 13 further good parts" in words
+    assert "theory proves at most 15.4 %" in words
     assert Inspector.load(run, **CPU).calibration == found
+
+
+def test_each_group_keeps_what_its_own_images_allow(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = CalibrationConfig(false_alarm_rate=0.01, mode="marginal", per="product")
+    found = calibrate(run, settings=settings, cross_fit=CrossFitConfig(), **CPU).calibration
+    assert "12 training images cannot keep 1 % of false alarms: expect 1 in 13" in caplog.text
+    assert {name: (one.rank, one.images) for name, one in found.groups.items()} == {"disc": (1, 6), "plate": (1, 6)}
+    for name, limits in found.groups.items():
+        assert limits.score == max(image.score for image in found.images if image.group == name)
+    assert "expected 14.3 % on average" in " ".join(calibration_summary(found))
+    assert read_calibration(run / CALIBRATION) == found
+
+
+def test_folds_of_several_images_say_that_images_of_one_part_count_as_one(run: Path) -> None:
+    found = calibrate(run, cross_fit=CrossFitConfig(folds=3), **CPU).calibration
+    words = " ".join(calibration_summary(found))
+    assert "if the images of each of the 6 folds show one part, they count as one" in words
+    with pytest.raises(CalibrationError, match="with no confidence"):
+        calibrate(run, settings=CalibrationConfig(mode="conditional"), cross_fit=CrossFitConfig(), **CPU)
 
 
 def test_an_image_is_scored_without_its_own_rows(run: Path, products: Path) -> None:

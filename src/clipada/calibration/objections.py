@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clipada.calibration.change import CalibrationChange
-from clipada.calibration.conformal import Scores, needed_images
+from clipada.calibration.conformal import Scores
 from clipada.calibration.record import Calibration
 
 SHOWN = 5
@@ -22,7 +22,7 @@ def lost_groups(change: CalibrationChange) -> list[str]:
         return []
     if change.new.settings.per is None:
         return [f"groups {shown(lost)} of the present calibration are lost, as there is no --per"]
-    needed, sizes = needed_images(change.new.settings), change.new.group_sizes
+    needed, sizes = change.new.needed_images, change.new.group_sizes
     counts = [f"{name} ({sizes.get(name, 0)} of the {needed} images needed)" for name in lost]
     return [f"groups lose the thresholds of their own: {shown(counts)}"]
 

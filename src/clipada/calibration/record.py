@@ -32,6 +32,9 @@ FORMAT = 1
 Basis = Literal["held out", "cross-fitted"]
 """Kind of a calibration's scores: of images that were not trained on, or of training images without their folds."""
 
+LEAST_CROSS_FITTED = 2
+"""Fewest images of a group with thresholds of its own that are cross-fitted."""
+
 AGAIN = "run `clipada calibrate` again"
 """Remedy for a calibration that cannot be used."""
 
@@ -104,12 +107,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if self.folds and self.settings.mode != "marginal":
-            raise CalibrationError(
-                "cross-fitted thresholds hold on average over trainings, with no confidence",
-                expected="marginal mode, or images that were held out",
-                got=f"{self.settings.mode} mode",
-                remedy="leave --mode out, or name IMAGES of good parts that were not trained on",
-            )
+            raise no_confidence(self.settings)
         require_images(len(self.images), self.settings)
         known = (*self.images, *self.rejected)
         if len({image.sha256 for image in known}) < len(known):
@@ -124,9 +122,17 @@ class Calibration:
 
     @cached_property
     def groups(self) -> dict[str, Limits]:
-        """Thresholds of each group that has enough images for the guarantee, by name."""
-        needed = needed_images(self.settings)
+        """Thresholds of each group that has enough images, by name."""
+        needed = self.needed_images
         return {name: self._limits(name) for name, count in self.group_sizes.items() if count >= needed}
+
+    @property
+    def needed_images(self) -> int:
+        """Fewest images of a group with thresholds of its own: as many as the guarantee needs.
+
+        Cross-fitted scores guarantee each group what its own images allow, from two on.
+        """
+        return LEAST_CROSS_FITTED if self.folds else needed_images(self.settings)
 
     @cached_property
     def group_sizes(self) -> dict[str, int]:
@@ -195,7 +201,7 @@ class Calibration:
     def with_guarantee(self, settings: CalibrationConfig) -> Self:
         """Return the same images with another guarantee; their groups stay.
 
-        Cross-fitted images give the lowest rate that they allow instead of an error.
+        Cross-fitted images give the lowest rate that they allow instead of an error, and so does each group.
         """
         settings = replace(settings, per=self.settings.per)
         settings = with_attainable_rate(settings, len(self.images)) if self.folds else settings
@@ -256,8 +262,19 @@ class Calibration:
 
     def _ranked(self, images: Sequence[CalibrationImage], group: str | None) -> Limits:
         scores, peaks = _sorted(images, "score", group), _sorted(images, "peak", group)
-        rank = threshold_rank(scores.size, self.settings)
+        settings = with_attainable_rate(self.settings, scores.size) if self.folds else self.settings
+        rank = threshold_rank(scores.size, settings)
         return Limits(score=threshold(scores, rank), pixel=threshold(peaks, rank), images=scores.size, rank=rank)
+
+
+def no_confidence(settings: CalibrationConfig) -> CalibrationError:
+    """Make the error for a guarantee that cross-fitted scores cannot give."""
+    return CalibrationError(
+        "cross-fitted thresholds hold on average over trainings, with no confidence",
+        expected="marginal mode, or images that were held out",
+        got=f"{settings.mode} mode",
+        remedy="leave --mode out, or name IMAGES of good parts that were not trained on",
+    )
 
 
 def _sorted(images: Sequence[CalibrationImage], name: str, group: str | None) -> Scores:

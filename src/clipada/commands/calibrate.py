@@ -18,6 +18,7 @@ from clipada.calibration import (
     write_calibration,
 )
 from clipada.calibration.objections import alarms_before, lost_groups, out_of_reach
+from clipada.calibration.record import no_confidence
 from clipada.commands.evaluate import decide_again
 from clipada.config import (
     BatchConfig,
@@ -136,6 +137,8 @@ def calibrate(
             got="both",
             remedy="leave --cross-fit out: images that were held out guarantee more",
         )
+    if cross_fit is not None and settings.mode != "marginal":
+        raise no_confidence(settings)
     if cross_fit is not None:
         proposed = _cross_fitted(description, settings, cross_fit, force, batches, options, report)
     elif given:
@@ -150,6 +153,10 @@ def calibrate(
         calibration = _with_guarantee(present, description, settings)
         objections = out_of_reach(calibration, CalibrationCheckConfig.ceiling)
         proposed = Proposal(calibration=calibration, objections=objections)
+    allowed, count = proposed.calibration.settings.false_alarm_rate, len(proposed.calibration.images)
+    if allowed > settings.false_alarm_rate:
+        asked = 100 * settings.false_alarm_rate
+        log.warning("%d training images cannot keep %g %% of false alarms: expect 1 in %d", count, asked, count + 1)
     return _written(proposed, description, force, review)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from clipada.calibration import Calibration, CalibrationChange, Limits, needed_images
+from clipada.calibration import Calibration, CalibrationChange, Limits
 
 
 def calibration_summary(calibration: Calibration) -> list[str]:
     """State thresholds, numbers of images and guarantee: a line each for all images and every group."""
     pooled = _line("all images" if calibration.group_sizes else "thresholds", calibration.pooled, calibration)
     own = [_line(name, limits, calibration) for name, limits in calibration.groups.items()]
-    needed = needed_images(calibration.settings)
+    needed = calibration.needed_images
     lacking = [
         f"{name}: {count} of the {needed} images needed; the thresholds of all images apply"
         for name, count in calibration.group_sizes.items()
@@ -22,7 +22,7 @@ def calibration_summary(calibration: Calibration) -> list[str]:
 
 def calibration_rows(calibration: Calibration) -> list[tuple[str, ...]]:
     """Return the thresholds as cells: a row of ``CALIBRATION_COLUMNS`` for all images, and one for each group."""
-    needed = needed_images(calibration.settings)
+    needed = calibration.needed_images
     rows = [_row("all images", calibration.pooled, calibration)]
     for name, count in calibration.group_sizes.items():
         own = calibration.groups.get(name)
@@ -36,7 +36,7 @@ CALIBRATION_COLUMNS = (
     "defective above",
     "region above",
     "from images",
-    "false alarms at most",
+    "false alarms",
 )
 """Columns of ``calibration_rows``."""
 
@@ -48,16 +48,17 @@ def _row(name: str, limits: Limits, calibration: Calibration) -> tuple[str, ...]
 def _line(name: str, limits: Limits, calibration: Calibration) -> str:
     return (
         f"{name}: score above {limits.score:.6g} is defective, map above {limits.pixel:.6g} is a region; "
-        f"from {limits.images} images, rate at most {_rate(limits, calibration)}"
+        f"from {limits.images} images, false alarms: {_rate(limits, calibration)}"
     )
 
 
 def _rate(limits: Limits, calibration: Calibration) -> str:
-    """State the bound of the false-alarm rate that thresholds keep."""
+    """State the false-alarm rate that thresholds keep: a bound, but for cross-fitted ones."""
     if calibration.settings.mode == "marginal":
-        return f"{100 * limits.rank / (limits.images + 1):.3g} % on average"
+        bound = "expected" if calibration.folds else "at most"
+        return f"{bound} {100 * limits.rank / (limits.images + 1):.3g} % on average"
     confidence = 100 * calibration.settings.confidence
-    return f"{100 * calibration.rate_bound(limits):.3g} % with {confidence:g} % confidence"
+    return f"at most {100 * calibration.rate_bound(limits):.3g} % with {confidence:g} % confidence"
 
 
 def guarantee(calibration: Calibration) -> str:
@@ -78,10 +79,21 @@ def _cross_fitted(calibration: Calibration) -> str:
     limits = calibration.pooled
     bound, given = f"{100 * calibration.theory_bound(limits):.3g} %", len(calibration.images)
     return (
-        f"set with {given} training images, each compared with the others alone (cross-fitted): expect at most "
+        f"set with {given} training images, each compared with the others alone (cross-fitted): expect about "
         f"{limits.rank} in {limits.images + 1} further good parts to be called defective, on average over trainings; "
-        f"theory proves {bound}, for a memory without a filter; there is no confidence statement, for which good parts "
-        "are needed that were not trained on"
+        f"for a memory without a filter and independent images, theory proves at most {bound}; "
+        f"{_grouped(calibration)}there is no confidence statement, for which good parts are needed that were not "
+        "trained on"
+    )
+
+
+def _grouped(calibration: Calibration) -> str:
+    """State what folds of several images mean for the guarantee; nothing if each image is a fold."""
+    if calibration.folds >= len(calibration.images):
+        return ""
+    return (
+        f"if the images of each of the {calibration.folds} folds show one part, they count as one, "
+        f"and about 1 in {calibration.folds + 1} is to be expected; "
     )
 
 

@@ -61,9 +61,11 @@ def usable_calibration(run: Run) -> Calibration | None:
 def require_same_model(calibration: Calibration, path: Path, run: Run) -> None:
     """Raise ``CalibrationError`` if a calibration is of another model."""
     if calibration.model_sha256 != run.model_sha256:
+        changed = bool(run.training.changes)
         raise CalibrationError(
-            f"{path} is not of run {run.label}",
+            f"{path} is not of run {run.label}" + (", whose memory has changed since" if changed else ""),
             expected=f"model sha256 {run.model_sha256[:12]}",
             got=f"model sha256 {calibration.model_sha256[:12]}",
-            remedy="name IMAGES of good parts to calibrate again",
+            remedy="name IMAGES of good parts to calibrate again"
+            + ("; they must not be in the memory, and cannot be cross-fitted" if changed else ""),
         )
