@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from clipada import add_parts, remove_parts, train
+from clipada import add_parts, calibrate, remove_parts, train
+from clipada.calibration import read_calibration
 from clipada.commands.verify import verify
-from clipada.runs import load_model, read_run
+from clipada.config import CalibrationConfig
+from clipada.runs import CALIBRATION, load_model, read_run
 from growing import RUNTIME, memory_config, write_parts
 from kills import Killed, killed_before
 
@@ -69,6 +71,28 @@ def test_a_kill_between_any_two_changes_of_files_leaves_the_run_of_before_or_aft
                 back()
         assert "config.json" in made
         assert state(run) == after
+
+
+@pytest.mark.slow
+def test_a_killed_removal_keeps_the_calibration_of_the_memory_before(run: Path, trained: Path) -> None:
+    held_out = write_parts(trained / "held-out" / "disc", "disc", 9, seed=9)
+    calibrate(run, engine="torch", device="cpu")
+    before = read_run(run).model_sha256
+    for change in count():
+        if state(run) == TWO:
+            add_parts(run, trained / "ring", product="ring", runtime=RUNTIME)
+        calibrate(run, held_out, CalibrationConfig(false_alarm_rate=0.3, mode="marginal"), engine="torch", device="cpu")
+        with killed_before(change):
+            try:
+                remove_parts(run, last=True)
+            except Killed:
+                pass
+            else:
+                break
+        if state(run) == TWO:
+            assert read_calibration(run / CALIBRATION).model_sha256 == before
+    assert change > 3
+    assert read_calibration(run / CALIBRATION).model_sha256 == before
 
 
 @pytest.mark.slow

@@ -209,23 +209,24 @@ class _Facts:
     sealed: bool = False
 
 
-def read_run(folder: Path, *, finished: bool = True) -> Run:
+def read_run(folder: Path, *, finished: bool = True, config: str = CONFIG) -> Run:
     """Read a run folder's description; no weights are loaded.
 
     Args:
         folder: The run folder.
         finished: False to accept also a run whose manifest is missing, because its training was killed before the end.
+        config: File in the folder with the description, which an earlier revision has in another place.
 
     Raises:
         RunError: The folder is missing, contains no finished run, or is damaged, or ``config.json`` is not the one that
             the run was sealed with.
     """
-    found, sealed = _described(folder)
+    found, sealed = _described(folder, config)
     run = replace(found, manifest=find_manifest(folder))
     unfinished = run.manifest is None and (folder / PLAN).is_file()
     if sealed and run.manifest is None and (finished or not unfinished):
         raise _no_manifest(folder, unfinished)
-    require_sealed(run, CONFIG)
+    require_sealed(run, config)
     return run
 
 
@@ -245,9 +246,9 @@ def is_finished(folder: Path) -> bool:
     return (folder / MANIFEST).exists() or not (folder / PLAN).exists()
 
 
-def _described(folder: Path) -> tuple[Run, bool]:
+def _described(folder: Path, config_name: str = CONFIG) -> tuple[Run, bool]:
     """Read a run folder's description without its manifest; return also whether it was written to be sealed."""
-    path = folder / CONFIG
+    path = folder / config_name
     if not path.exists():
         raise no_run(folder)
     content = read_json(path, COPY_AGAIN)

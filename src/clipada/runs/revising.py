@@ -77,11 +77,10 @@ def undo_revision(run: Run) -> Run:
     except OSError as error:
         what = f"the revision before the present one of run {run.folder} is not there"
         raise RunError(what, expected=name, got=error.strerror, remedy=COPY_AGAIN) from error
+    _restore_calibration(read_run(run.folder, config=name), run.revision.folder)  # first: a killed undo is repeated
     _replace_config(run.folder, before)
-    restored = read_run(run.folder)
-    _restore_calibration(restored, run.revision.folder)
     remove_folder(run.folder, run.folder / run.revision.folder)
-    return restored.present()
+    return read_run(run.folder)
 
 
 def _restore_calibration(run: Run, folder: str) -> None:
