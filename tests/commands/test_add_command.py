@@ -92,3 +92,6 @@ def test_rejected_alarms_of_the_history_are_added(run: Path, trained: Path, clip
     assert code == 0, err
     assert "3 images of rejected alarms" in err
     assert "added plate, rejected alarms (3 images)" in err
+    code, _, err = clipada("add", run, "--rejected", database, *OPTIONS)  # those were of the model before
+    assert code == 2
+    assert "there are no rejected alarms to add" in err

@@ -109,6 +109,13 @@ def add_parts(
     given = [Path(image) for image in ([images] if isinstance(images, Path | str) else images)]
     paths = find_images(given) if given else []
     refuse_defects(paths)
+    if rejected is not None and not (rejected or paths):
+        raise DatasetError(
+            "there are no rejected alarms to add",
+            expected="kept images of alarms of this run's present model that were rejected",
+            got="none",
+            remedy="inspect with --keep-images defective, and reject alarms on the page or with `clipada history`",
+        )
     if rejected and not paths:
         condition = condition or REJECTED
     named = NamedParts(described, product, condition)

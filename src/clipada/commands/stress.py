@@ -137,7 +137,8 @@ def stress(
     if fix is not None:
         require_training()
         plan = plan_fix(description, calibration, fresh, known, Path(fix), None if data is None else Path(data))
-        fresh, known = list(plan.measuring), ()
+        fresh = list(plan.measuring)
+        known = tuple(path for path in known if path in plan.measuring)
     folder = Path(out) if out is not None else description.folder / STRESS
     test = tester.test(inspector, fresh, folder)
     return StressReport(
