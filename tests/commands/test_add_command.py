@@ -79,7 +79,10 @@ def test_bad_input_is_answered(
     assert message.replace("RUN", "run") in " ".join(err.split())
 
 
-def test_rejected_alarms_of_the_history_are_added(run: Path, trained: Path, clipada: Command, tmp_path: Path) -> None:
+def test_rejected_alarms_of_the_history_are_added(
+    run: Path, trained: Path, clipada: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # images are kept there
     loose = CalibrationConfig(false_alarm_rate=0.5, confidence=0.5, per="product")
     calibrate(run, trained / "held-out", loose, force=True)
     database = f"sqlite:///{tmp_path / 'history.db'}"
