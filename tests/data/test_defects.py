@@ -1,5 +1,6 @@
 """Photos of known defects: found in every layout, with masks, boxes or neither, and what cannot be used is counted."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,16 @@ def test_boxes_that_are_none_are_errors(tmp_path: Path, box: list[float]) -> Non
     write_boxes(tmp_path / "boxes.json", {"0.png": box})
     with pytest.raises(DatasetError, match="cannot use the boxes"):
         boxes_in(tmp_path)
+
+
+def test_the_annotation_that_is_wrong_is_named(tmp_path: Path) -> None:
+    write_boxes(tmp_path / "boxes.json", {"0.png": [1, 1, 5, 5], "1.png": [2, 2, 5, 5]})
+    content = json.loads((tmp_path / "boxes.json").read_text())
+    del content["images"][1]["width"]
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError) as error:
+        boxes_in(tmp_path)
+    assert error.value.got == "annotation 2, for which 'width' is missing"
 
 
 def test_boxes_are_shares_of_the_image_that_was_labeled(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def measure(
     dataset.require_test()
     dataset, learned = without_learned(dataset, description.defect_sha256s)
     given = product_given and bool(description.config.memory.rows)
-    notes = (*_describe_learned(learned), *([GIVEN] if given else []))
+    notes = (*_describe_learned(learned, dataset), *([GIVEN] if given else []))
     calibration, _ = load_calibration(description)  # a damaged one is refused before the work
     inspector = Inspector.load(description, calibrated=False, **engine)
     done = count(1)
@@ -132,10 +132,14 @@ def _pooled_share(config: Config) -> dict[str, float | None]:
     return {"top_pixels": None, "top_share": config.memory.share} if config.memory.rows else {}
 
 
-def _describe_learned(learned: Sequence[Path]) -> tuple[str, ...]:
-    """Say which test images were left out, as the run has learned from them."""
+def _describe_learned(learned: Sequence[Path], rest: Dataset) -> tuple[str, ...]:
+    """Say which test images were left out, as the run has learned from them, and whether defects are left."""
+    if not learned:
+        return ()
     said = f"{len(learned)} test images left out: the run has learned from these defects"
-    return (f"{said} (first: {learned[0]})",) if learned else ()
+    if not any(sample.anomalous for sample in rest.test):
+        said += ", and no others are left to measure with: hold some back from --defects"
+    return (f"{said} (first: {learned[0]})",)
 
 
 def _decided(evaluation: Evaluation, calibration: Calibration | None, model_sha256: str, engine: str) -> Evaluation:

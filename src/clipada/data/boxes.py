@@ -47,9 +47,20 @@ def _read(path: Path) -> list[tuple[str, Box]]:
         raise _unusable(path, str(error)) from error
     try:
         images = {image["id"]: image for image in content["images"]}
-        return [_box(path, images[one["image_id"]], one["bbox"]) for one in content["annotations"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise _unusable(path, f"{type(error).__name__}: {error}") from error
+        annotations = list(content["annotations"])
+    except (KeyError, TypeError) as error:
+        raise _unusable(path, "no list of images with ids, or none of annotations") from error
+    return [_annotated(path, images, number, one) for number, one in enumerate(annotations, start=1)]
+
+
+def _annotated(path: Path, images: dict[Any, Any], number: int, annotation: Any) -> tuple[str, Box]:
+    """Return the name of an annotation's image and its box."""
+    try:
+        return _box(path, images[annotation["image_id"]], annotation["bbox"])
+    except KeyError as error:
+        raise _unusable(path, f"annotation {number}, for which {error} is missing") from error
+    except (TypeError, ValueError) as error:
+        raise _unusable(path, f"annotation {number}: {error}") from error
 
 
 def _box(path: Path, image: dict[str, Any], box: Sequence[float]) -> tuple[str, Box]:
