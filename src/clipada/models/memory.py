@@ -154,7 +154,13 @@ class PatchMemory(nn.Module):
         return cosines.reshape(candidates.shape)
 
     def compare(
-        self, distances: Tensor, nearest: Tensor, block: int, products: Tensor, shown: Tensor | None = None
+        self,
+        distances: Tensor,
+        nearest: Tensor,
+        block: int,
+        products: Tensor,
+        shown: Tensor | None = None,
+        usual: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Compare distances with those of normal patches.
 
@@ -164,11 +170,13 @@ class PatchMemory(nn.Module):
             block: Position of the block, from 0.
             products: ``(B,)`` int64.
             shown: As for ``forward``.
+            usual: Usual distance of each patch's nearest row, ``(B, N)``; ``None`` for the memory's own.
 
         Returns:
             Surprise ``(B, N, K)`` and excess ``(B, N)``, as in ``Retrieval``.
         """
-        usual = self.usual[block][products].gather(1, nearest)
+        if usual is None:
+            usual = self.usual[block][products].gather(1, nearest)
         mean, std = (statistic[block][products][:, None, None] for statistic in (self.distance_mean, self.distance_std))
         surprise, excess = (distances - mean) / std, torch.log((distances[..., 0] + EPSILON) / (usual + EPSILON))
         if self.inside is None:

@@ -19,6 +19,7 @@ from clipada.runs import INPUT_CHECK, MEMORY, PROTOTYPES, Run, Training, load_ca
 from clipada.runs.alignment import load_alignment
 from clipada.runs.contents import ROI
 from clipada.runs.start_record import read_start_record
+from clipada.runs.training import LEAST_GOOD, LEAST_PHOTOS
 from clipada.types.words import counted
 
 LIMITS = (
@@ -264,7 +265,9 @@ def describe_learned(training: Training) -> list[str]:
     lines = []
     for name, learned in training.defects.items():
         text = f"{name}: {learned.used} of {counted(learned.photos, 'photo')} of known defects used"
-        if not learned.weight:
+        if learned.used < LEAST_PHOTOS:
+            lines.append(f"{text}: {LEAST_PHOTOS} that show a defect are needed, and {LEAST_GOOD} good images")
+        elif not learned.weight:
             lines.append(f"{text}, which would not find more: the memory alone decides")
         elif learned.auroc_with is not None and learned.auroc_without is not None:
             before, after = 100 * learned.auroc_without, 100 * learned.auroc_with

@@ -40,6 +40,13 @@ class Change:
         return f"revision {self.revision}, {self.time}: {self.action} {what} ({self.images} images)"
 
 
+LEAST_GOOD = 4
+"""Fewest good images of a product with known defects: from them follows what normal patches reach along a direction."""
+
+LEAST_PHOTOS = 2
+"""Fewest photos of known defects of a product: each is judged by what the others have taught."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LearnedDefects:
     """Record of what a training learned from photos of known defects of a product.

@@ -29,6 +29,10 @@ class Answers:
     distances: Tensor
     nearest: Tensor
 
+    def of(self, images: Tensor) -> Answers:
+        """Return the answers for some of the images, ``(n,)`` bool."""
+        return Answers(distances=self.distances[images], nearest=self.nearest[images])
+
 
 class ProductRows:
     """The rows of one product, with the image that each comes from.
@@ -140,13 +144,23 @@ def joined_answers(answers: Sequence[Answers]) -> Answers:
     return Answers(distances=distances, nearest=torch.cat([one.nearest for one in answers]))
 
 
-def retrieval(bank: PatchMemory, product: int, answers: Answers, shown: Tensor | None = None) -> Retrieval:
-    """Compare a product's answers with its normal distances, as the memory itself does; ``shown`` as it takes it."""
+def retrieval(
+    bank: PatchMemory, product: int, answers: Answers, shown: Tensor | None = None, usual: Tensor | None = None
+) -> Retrieval:
+    """Compare a product's answers with its normal distances, as the memory itself does.
+
+    Args:
+        bank: The memory.
+        product: Number of the product.
+        answers: Answers for ``n`` images.
+        shown: As the memory takes it.
+        usual: Usual distance of each patch's nearest row, ``(n, N, L)``; ``None`` for the memory's own.
+    """
     products = torch.full((len(answers.distances),), product)
+    usuals = [None] * bank.blocks if usual is None else usual.unbind(2)
+    blocks = zip(answers.distances.float().unbind(2), answers.nearest.long().unbind(2), usuals, strict=True)
     parts = [
-        bank.compare(
-            answers.distances[:, :, block].float(), answers.nearest[:, :, block].long(), block, products, shown
-        )
-        for block in range(bank.blocks)
+        bank.compare(distances, nearest, block, products, shown, own)
+        for block, (distances, nearest, own) in enumerate(blocks)
     ]
     return Retrieval.of_blocks(parts, products)

@@ -38,8 +38,8 @@ class SearchedImages:
     def usual_without(self, fold: int, mean: Tensor) -> Tensor:
         """Compute the usual distances ``(L, m)`` of the rows, given their mean ``(L,)``, from all other folds."""
         others = self.folds != fold
-        answers = Answers(distances=self.answers.distances[others], nearest=self.answers.nearest[others])
-        return usual_distances(answers, mean, self.rows, None if self.inside is None else self.inside[others])
+        inside = None if self.inside is None else self.inside[others]
+        return usual_distances(self.answers.of(others), mean, self.rows, inside)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,8 @@ from clipada.models.known_defects import KnownDefects, unit_tokens
 from clipada.models.memory import Retrieval
 from clipada.models.memory_head import MemoryHead, cell_count
 from clipada.runs import LearnedDefects
-from clipada.training.answers import Answers, retrieval
+from clipada.runs.training import LEAST_GOOD, LEAST_PHOTOS
+from clipada.training.answers import retrieval
 from clipada.training.copies import References
 from clipada.training.defect_weight import WEIGHTS, Judge, SeenImages
 from clipada.training.directions import Direction, NormalPatches
@@ -30,12 +31,6 @@ from clipada.types import Placement, Sample
 
 if TYPE_CHECKING:
     from clipada.training.memory import MemoryBuilder
-
-LEAST_GOOD = 4
-"""Fewest good images of a product from which follows what normal patches reach along a direction."""
-
-LEAST_PHOTOS = 2
-"""Fewest photos of a product: each is judged by what the others have taught."""
 
 COVERED = 0.5
 """Share of a patch that a mask covers where the patch shows the defect; the most covered one always does."""
@@ -137,9 +132,11 @@ class DefectLearner:
         if name not in self.normal:
             images, part = self.references[name]().searched, self.parts[name]
             tokens = self.student.read(images, 1.0, f"reading good images of {name}").patches
-            whole = None if self.head.whole is None else (self.whole[name].normal, self.whole[name].logits)
-            inside = part.inside if self.builder.config.inspection.tiled else None
-            good = self.seen(number, tokens, (part.normal, part.logits), whole, inside)
+            views = [(part.retrieval_without_own(self.head.bank, number), part.logits)]
+            if self.head.whole is not None:
+                wide = self.whole[name]
+                views.append((wide.retrieval_without_own(self.head.whole, number), wide.logits))
+            good = self.seen(tokens, views, part.inside if self.builder.config.inspection.tiled else None)
             highest = cell_count(good.tokens.shape[1], self.head.share)
             self.normal[name] = good, NormalPatches(good.tokens, highest)
         return self.normal[name]
@@ -163,11 +160,13 @@ class DefectLearner:
         placements = [place for batch in batches for place in batch.placements or [None] * len(batch.paths)]
         areas = [self.covered(number, *one) for one in zip(read, sizes, placements, strict=True)]
         patches = student.read(cut_boxes(images, crops, number), 1.0, stage).patches
-        part, whole = (self.parts[name].rows.search(patches), student.logits(patches)), None
+        found = retrieval(self.head.bank, number, self.parts[name].rows.search(patches))
+        views = [(found, student.logits(patches))]
         if self.head.whole is not None:
             wide = student.read(images, self.builder.config.filter.scale, stage).patches
-            whole = (self.whole[name].rows.search(wide), student.logits(wide))
-        return read, self.seen(number, patches, part, whole), areas
+            found = retrieval(self.head.whole, number, self.whole[name].rows.search(wide))
+            views.append((found, student.logits(wide)))
+        return read, self.seen(patches, views), areas
 
     def covered(
         self, number: int, sample: Sample, size: tuple[int, int], placement: Placement | None = None
@@ -184,23 +183,18 @@ class DefectLearner:
         return F.adaptive_avg_pool2d(crops.cut(mask, torch.tensor([number])).clamp(0, 1), crops.grid).flatten()
 
     def seen(
-        self,
-        number: int,
-        tokens: Tensor,
-        part: tuple[Answers, Tensor],
-        whole: tuple[Answers, Tensor] | None,
-        inside: Tensor | None = None,
+        self, tokens: Tensor, views: Sequence[tuple[Retrieval, Tensor]], inside: Tensor | None = None
     ) -> SeenImages:
-        """Return images as the memory sees them, from its answers and CLIP-ADA's logits in each view.
+        """Return images as the memory sees them.
 
-        ``inside`` are regions of interest in the images, as for ``MemoryHead``.
+        Args:
+            tokens: Their tokens in the part's box.
+            views: What the memory answers, and CLIP-ADA's logits, in the part's box and in the whole image, where the
+                head has a memory of it.
+            inside: Regions of interest in the images, as for ``MemoryHead``.
         """
-        shown, wide = self.head.shown(inside)
-        second: tuple[Retrieval, Tensor] | tuple[()] = ()
-        if self.head.whole is not None and whole is not None:
-            second = (retrieval(self.head.whole, number, whole[0], wide), whole[1])
-        near = retrieval(self.head.bank, number, part[0], shown)
-        evidence = self.head.evidence(near, part[1], *second, inside=inside)
+        part, *whole = views
+        evidence = self.head.evidence(*part, *(whole[0] if whole else ()), inside=inside)
         return SeenImages(tokens=unit_tokens(tokens, self.student.blocks).half(), evidence=evidence, inside=inside)
 
 

@@ -18,7 +18,7 @@ from clipada.models.crops import shown_tokens
 from clipada.models.memory import PatchMemory, Retrieval
 from clipada.models.memory_index import index_recall
 from clipada.randomness import derived_generator
-from clipada.training.answers import Answers, NormalDistances, ProductRows, repeated, retrieval
+from clipada.training.answers import Answers, NormalDistances, ProductRows, repeated, retrieval, usual_distances
 from clipada.training.copies import TRIAL_SIDE, References, choose_copies, copies_each
 from clipada.training.coverage import coverage
 from clipada.training.tokens import TokenReader
@@ -42,6 +42,7 @@ class Study:
     Attributes:
         rows: The rows.
         normal: Their answers for ``n`` images, without the image's own rows.
+        left_out: The source whose rows were left out for each, ``(n,)``.
         logits: CLIP-ADA's logits of these images, ``(n, N)``.
         distances: Statistics of the answers.
         descriptors: Descriptors of all ``m`` images of the product, ``(m, D)``.
@@ -55,6 +56,7 @@ class Study:
 
     rows: ProductRows
     normal: Answers
+    left_out: Tensor
     logits: Tensor
     distances: NormalDistances
     descriptors: Tensor
@@ -81,6 +83,18 @@ class Study:
     def retrieval(self, bank: PatchMemory, product: int) -> Retrieval:
         """Return the answers for the good images as the joined memory of all products gives them."""
         return retrieval(bank, product, self.normal, self.shown)
+
+    def retrieval_without_own(self, bank: PatchMemory, product: int) -> Retrieval:
+        """Return the same, compared with distances that are usual for the other images, as a new image is."""
+        usual = torch.empty(self.normal.nearest.shape)
+        for source in set(self.left_out.tolist()):
+            own = self.left_out == source
+            known = self.normal.of(~own)
+            inside = None if self.shown is None else self.shown[~own]
+            found = usual_distances(known, self.distances.mean, self.rows.rows.shape[1], inside)
+            places = self.normal.nearest[own].long()
+            usual[own] = torch.stack([one[near] for one, near in zip(found, places.unbind(2), strict=True)], dim=2)
+        return retrieval(bank, product, self.normal, self.shown, usual)
 
     def recall(self) -> float:
         """Measure the share of patches whose nearest row an index finds, without the rows of these images.
@@ -141,6 +155,7 @@ class Student:
         return Study(
             rows=rows,
             normal=normal,
+            left_out=own.left_out,
             logits=self.logits(searched),
             distances=NormalDistances.of(normal, rows.rows.shape[1], inside),
             descriptors=descriptors,
