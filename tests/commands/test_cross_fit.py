@@ -21,8 +21,8 @@ from clipada.errors import CalibrationError, DatasetError
 from clipada.inspection import Inspector
 from clipada.report import calibration_summary
 from clipada.runs import CALIBRATION, load_model, read_run
+from clipada.training.answers import SearchedImages
 from clipada.training.cross_fit import cross_folds, fold_numbers
-from clipada.training.folds import SearchedImages
 from clipada.types import unreported
 from tiny import write_good_parts, write_products
 

@@ -137,8 +137,6 @@ def calibrate(
             got="both",
             remedy="leave --cross-fit out: images that were held out guarantee more",
         )
-    if cross_fit is not None and settings.mode != "marginal":
-        raise no_confidence(settings)
     if cross_fit is not None:
         proposed = _cross_fitted(description, settings, cross_fit, force, batches, options, report)
     elif given:
@@ -213,6 +211,8 @@ def _cross_fitted(
     report: ProgressReport,
 ) -> Proposal:
     """Return the calibration from the training images, each inspected without the rows of its fold."""
+    if settings.mode != "marginal":
+        raise no_confidence(settings)
     from clipada.training.cross_fit import cross_folds  # PyTorch takes seconds to import
 
     inspector = Inspector.load(run, calibrated=False, engine=engine)

@@ -127,6 +127,29 @@ def usual_distances(answers: Answers, mean: Tensor, rows: int, inside: Tensor | 
     return torch.stack(usual)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchedImages:
+    """The images of a product from which its usual distances are.
+
+    Attributes:
+        answers: The memory's answers for them, without their own rows.
+        groups: The group of each, ``(n,)``: the image that it shows, or a fold.
+        inside: Their tokens that count, ``(n, N)`` bool; ``None`` for all.
+        rows: Number of rows that are searched, ``m``.
+    """
+
+    answers: Answers
+    groups: Tensor
+    inside: Tensor | None
+    rows: int
+
+    def usual_without(self, group: int, mean: Tensor) -> Tensor:
+        """Compute the usual distances ``(L, m)`` of the rows, given their mean ``(L,)``, from all other groups."""
+        others = self.groups != group
+        inside = None if self.inside is None else self.inside[others]
+        return usual_distances(self.answers.of(others), mean, self.rows, inside)
+
+
 def _nearest(answers: Answers, inside: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return distance and position of the nearest row of each patch that is inside, ``(p, L)``."""
     first, places = answers.distances[..., 0].float().flatten(0, 1), answers.nearest.flatten(0, 1).long()

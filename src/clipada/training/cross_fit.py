@@ -26,9 +26,9 @@ from clipada.models.memory_head import MemoryHead
 from clipada.runs import Run
 from clipada.runs.alignment import load_alignment
 from clipada.runs.roi import load_roi
-from clipada.training.answers import repeated
+from clipada.training.answers import SearchedImages, repeated
 from clipada.training.copies import References
-from clipada.training.folds import FoldedMemory, Folds, SearchedImages
+from clipada.training.folds import FoldedMemory, Folds
 from clipada.training.memory import MemoryBuilder
 from clipada.training.split import split_validation
 from clipada.training.tokens import TokenReader
@@ -192,7 +192,7 @@ class _Divider:
             return  # distances alone decide
         memory.searched[number] = SearchedImages(
             answers=again.search(patches[references.places], references.left_out),
-            folds=folds[references.left_out],
+            groups=folds[references.left_out],
             inside=None if inside is None else inside[references.places],
             rows=count,
         )

@@ -15,31 +15,8 @@ from torch import Tensor
 
 from clipada.errors import ImageError
 from clipada.models.memory import PatchMemory
-from clipada.training.answers import Answers, repeated, usual_distances
+from clipada.training.answers import SearchedImages, repeated
 from clipada.types import Failure, Verdict
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchedImages:
-    """The images of a product from which its usual distances are.
-
-    Attributes:
-        answers: The memory's answers for them, without their own rows.
-        folds: The fold of each, ``(n,)``.
-        inside: Their tokens that count, ``(n, N)`` bool; ``None`` for all.
-        rows: Number of rows that are searched, ``m``.
-    """
-
-    answers: Answers
-    folds: Tensor
-    inside: Tensor | None
-    rows: int
-
-    def usual_without(self, fold: int, mean: Tensor) -> Tensor:
-        """Compute the usual distances ``(L, m)`` of the rows, given their mean ``(L,)``, from all other folds."""
-        others = self.folds != fold
-        inside = None if self.inside is None else self.inside[others]
-        return usual_distances(self.answers.of(others), mean, self.rows, inside)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +26,7 @@ class FoldedMemory:
     Attributes:
         bank: The memory.
         rows: The fold of each row, ``(L, P, M)``.
-        searched: Images of each divided product, by its number; a memory without a filter needs none.
+        searched: Images of each divided product, by its number, in folds; a memory without a filter needs none.
     """
 
     bank: PatchMemory
@@ -61,7 +38,7 @@ class FoldedMemory:
         """Leave the rows and distances of a fold out of every search meanwhile."""
         usual = self.bank.usual.clone()
         for number, images in self.searched.items():
-            if (images.folds == fold).any():
+            if (images.groups == fold).any():
                 found = images.usual_without(fold, self.bank.distance_mean[:, number].cpu())
                 usual[:, number] = repeated(found, usual.shape[2]).half()  # as the memory is stored
         with self.bank.without(self.rows == fold, usual):

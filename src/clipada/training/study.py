@@ -18,7 +18,7 @@ from clipada.models.crops import shown_tokens
 from clipada.models.memory import PatchMemory, Retrieval
 from clipada.models.memory_index import index_recall
 from clipada.randomness import derived_generator
-from clipada.training.answers import Answers, NormalDistances, ProductRows, repeated, retrieval, usual_distances
+from clipada.training.answers import Answers, NormalDistances, ProductRows, SearchedImages, repeated, retrieval
 from clipada.training.copies import TRIAL_SIDE, References, choose_copies, copies_each
 from clipada.training.coverage import coverage
 from clipada.training.tokens import TokenReader
@@ -86,12 +86,10 @@ class Study:
 
     def retrieval_without_own(self, bank: PatchMemory, product: int) -> Retrieval:
         """Return the same, compared with distances that are usual for the other images, as a new image is."""
-        usual = torch.empty(self.normal.nearest.shape)
+        usual, rows = torch.empty(self.normal.nearest.shape), self.rows.rows.shape[1]
+        images = SearchedImages(answers=self.normal, groups=self.left_out, inside=self.shown, rows=rows)
         for source in set(self.left_out.tolist()):
-            own = self.left_out == source
-            known = self.normal.of(~own)
-            inside = None if self.shown is None else self.shown[~own]
-            found = usual_distances(known, self.distances.mean, self.rows.rows.shape[1], inside)
+            own, found = self.left_out == source, images.usual_without(source, self.distances.mean)
             places = self.normal.nearest[own].long()
             usual[own] = torch.stack([one[near] for one, near in zip(found, places.unbind(2), strict=True)], dim=2)
         return retrieval(bank, product, self.normal, self.shown, usual)
